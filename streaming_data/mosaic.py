@@ -1,0 +1,30 @@
+"""The part of MosaicML Streaming that we use: the MDS shard format and the object-store downloaders.
+
+`import streaming` also imports its image, text and multimodal datasets, and with them torchvision, which has no
+build for every torch that we run on. Those three subpackages stand aside while the package is imported; nothing is
+put in torchvision's own place, and they can still be imported afterwards.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+
+_ASIDE = ("multimodal", "text", "vision")
+
+if "streaming" not in sys.modules:
+    _names = [f"streaming.{name}" for name in _ASIDE]
+    sys.modules.update({name: ModuleType(name) for name in _names})
+    try:
+        _streaming = importlib.import_module("streaming")
+    finally:
+        for _name in _names:
+            del sys.modules[_name]
+    for _name in _ASIDE:
+        delattr(_streaming, _name)
+
+from streaming.base import MDSWriter  # noqa: E402
+from streaming.base.format import Reader, get_index_basename, reader_from_json  # noqa: E402
+from streaming.base.hashing import get_hash  # noqa: E402
+from streaming.base.storage.download import CloudDownloader  # noqa: E402
+
+__all__ = ["CloudDownloader", "MDSWriter", "Reader", "get_hash", "get_index_basename", "reader_from_json"]

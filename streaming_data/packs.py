@@ -1,0 +1,62 @@
+"""A pack: pieces of documents, tokenised and laid end to end in one row of at most `seq_length` tokens.
+
+A pack is the unit of everything after preparation: one MDS sample, one row of a micro-batch, one step of the order,
+one seed of the masks.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MDS_COLUMNS = {"tokens": "bytes", "lengths": "bytes", "word_starts": "bytes", "doc_ids": "bytes"}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Pieces in order; attention never crosses from one to the next.
+
+    Attributes:
+        tokens: uint16 (n,), each piece with its own [CLS] and [SEP].
+        lengths: int32 (pieces,), summing to n.
+        word_starts: bool (n,), True at the first token of each word. Special tokens are False and belong to no word.
+        doc_ids: the document of each piece.
+    """
+
+    tokens: npt.NDArray[np.uint16]
+    lengths: npt.NDArray[np.int32]
+    word_starts: npt.NDArray[np.bool_]
+    doc_ids: list[str]
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        if int(self.lengths.sum()) != n or len(self.word_starts) != n or len(self.doc_ids) != len(self.lengths):
+            raise ValueError(
+                f"a pack of {n} tokens has lengths summing to {int(self.lengths.sum())}, {len(self.word_starts)} "
+                f"word starts, {len(self.lengths)} pieces and {len(self.doc_ids)} document ids"
+            )
+
+
+def to_mds(pack: Pack) -> dict[str, bytes]:
+    """The pack as an MDS sample of raw little-endian columns (three times faster to write than MDS's ndarray type)."""
+    return {
+        "tokens": pack.tokens.astype("<u2").tobytes(),
+        "lengths": pack.lengths.astype("<i4").tobytes(),
+        "word_starts": np.packbits(pack.word_starts).tobytes(),
+        "doc_ids": json.dumps(pack.doc_ids, ensure_ascii=False).encode(),
+    }
+
+
+def from_mds(sample: Mapping[str, Any]) -> Pack:
+    """The inverse of `to_mds`."""
+    tokens = np.frombuffer(sample["tokens"], "<u2")
+    word_starts = np.unpackbits(np.frombuffer(sample["word_starts"], np.uint8), count=len(tokens))
+    return Pack(
+        tokens=tokens,
+        lengths=np.frombuffer(sample["lengths"], "<i4"),
+        word_starts=word_starts.astype(bool),
+        doc_ids=json.loads(sample["doc_ids"]),
+    )
