@@ -1,0 +1,129 @@
+"""From packs to what a rank feeds its model: micro-batches of constant size, and the loader that prepares them ahead.
+
+Step s takes the packs number s * B, ..., (s + 1) * B - 1 of the order; rank r of w takes every w-th of them from the
+r-th on. So a step sees the same packs at any world size, and all that a resume needs to know is how many packs have
+been consumed.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .dataset import PackDataset
+from .masking import mask
+from .order import PackAddress
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """k packs as one flat row of T = k * seq_length tokens.
+
+    Attributes:
+        input_ids: int64 (T,), masked.
+        lengths: of the sequences that attend to themselves, in order, summing to T. Padding is a sequence too.
+        masked_positions: int64 (M,), ascending.
+        targets: int64 (M,).
+        tokens: real tokens in it, padding not counted.
+        addresses: its packs.
+    """
+
+    input_ids: torch.Tensor
+    lengths: tuple[int, ...]
+    masked_positions: torch.Tensor
+    targets: torch.Tensor
+    tokens: int
+    addresses: tuple[PackAddress, ...]
+
+
+@dataclass(frozen=True)
+class StepData:
+    """What decides the content of one step besides its packs.
+
+    Attributes:
+        start: number of packs consumed before it.
+        packs: number of packs in it, over all ranks.
+        max_seqlen: pieces longer than this are cut.
+        mlm_probability: share of the maskable tokens that is masked.
+    """
+
+    start: int
+    packs: int
+    max_seqlen: int
+    mlm_probability: float
+
+
+def cut(lengths: npt.NDArray[np.integer], max_seqlen: int) -> npt.NDArray[np.int64]:
+    """Cut every length above `max_seqlen` into parts of it and a rest: sequence-length warm-up without re-sharding."""
+    lengths = lengths[lengths > 0].astype(np.int64)
+    parts = -(-lengths // max_seqlen)
+    out = np.full(int(parts.sum()), max_seqlen, np.int64)
+    last = np.cumsum(parts) - 1
+    out[last] = lengths - (parts - 1) * max_seqlen
+    return out
+
+
+def micro_batch(
+    dataset: PackDataset, addresses: Sequence[PackAddress], max_seqlen: int, mlm_probability: float
+) -> MicroBatch:
+    """Read, mask, cut and lay end to end the packs at `addresses`."""
+    size = dataset.seq_length
+    input_ids = np.full(len(addresses) * size, dataset.vocabulary.pad_id, np.int64)
+    lengths, positions, targets, tokens = [], [], [], 0
+    for row, address in enumerate(addresses):
+        pack = dataset.read(address)
+        masked = mask(pack.tokens, mlm_probability, dataset.vocabulary, dataset.seed, *address)
+        n = len(pack.tokens)
+        input_ids[row * size : row * size + n] = masked.tokens
+        lengths.append(cut(np.append(pack.lengths, size - n), max_seqlen))
+        positions.append(masked.positions + row * size)
+        targets.append(masked.targets)
+        tokens += n
+    return MicroBatch(
+        input_ids=torch.from_numpy(input_ids),
+        lengths=tuple(np.concatenate(lengths).tolist()),
+        masked_positions=torch.from_numpy(np.concatenate(positions)),
+        targets=torch.from_numpy(np.concatenate(targets)),
+        tokens=tokens,
+        addresses=tuple(addresses),
+    )
+
+
+def rank_micro_batches(
+    dataset: PackDataset, step: StepData, micro_packs: int, rank: int, world_size: int
+) -> list[MicroBatch]:
+    """The micro-batches of one rank in one step, all of `micro_packs` packs."""
+    mine = dataset.order.between(step.start, step.start + step.packs)[rank::world_size]
+    return [
+        micro_batch(dataset, mine[at : at + micro_packs], step.max_seqlen, step.mlm_probability)
+        for at in range(0, len(mine), micro_packs)
+    ]
+
+
+def load(
+    dataset: PackDataset,
+    steps: Iterator[StepData],
+    micro_packs: int,
+    rank: int = 0,
+    world_size: int = 1,
+    ahead: int = 2,
+) -> Iterator[list[MicroBatch]]:
+    """The rank's micro-batches of each step in turn, prepared in a thread `ahead` steps before they are asked for.
+
+    An error while reading is raised at the step that it belongs to.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="packs") as executor:
+        waiting: list[Future[list[MicroBatch]]] = []
+        try:
+            for step in steps:
+                waiting.append(executor.submit(rank_micro_batches, dataset, step, micro_packs, rank, world_size))
+                if len(waiting) > ahead:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
