@@ -1,0 +1,139 @@
+"""A training run, whole: every section of its YAML file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from ..model.config import ModelConfig
+from ..streaming_data.config import DataConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BatchConfig(_Section):
+    """How many packs an optimizer step takes. Accumulation follows: packs / (micro_packs x ranks)."""
+
+    packs: PositiveInt = Field(description="packs a step, over all ranks and micro-batches")
+    micro_packs: PositiveInt = Field(1, description="packs a rank computes at once")
+
+
+class LengthStage(_Section):
+    """Sequences are cut at `max_seqlen` until `until_tokens` tokens have been consumed; the last stage never ends."""
+
+    max_seqlen: PositiveInt
+    until_tokens: PositiveInt | None = None
+
+
+class MaskingConfig(_Section):
+    """Share of the maskable tokens that is masked, falling linearly over the run."""
+
+    start: float = Field(0.30, gt=0, lt=1)
+    end: float = Field(0.30, gt=0, lt=1)
+
+
+class ScheduleConfig(_Section):
+    """All in tokens: places of packs consumed, over all ranks. Fullness is above 99 %, so places are tokens."""
+
+    total_tokens: PositiveInt
+    warmup_tokens: NonNegativeInt = 0
+    decay_tokens: NonNegativeInt = Field(0, description="the last so many tokens; 0: the rate stays")
+    decay: Literal["one_minus_sqrt", "linear", "cosine"] = "one_minus_sqrt"
+    final_lr_ratio: NonNegativeFloat = Field(0.001, description="of the peak rate, at the end of the decay")
+    seq_length: tuple[LengthStage, ...] = Field((), description="sequence-length warm-up; none: packs' full length")
+    mlm_probability: MaskingConfig = MaskingConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScheduleConfig":
+        if self.warmup_tokens + self.decay_tokens > self.total_tokens:
+            raise ValueError(
+                f"warmup_tokens ({self.warmup_tokens:,}) + decay_tokens ({self.decay_tokens:,}) "
+                f"exceed total_tokens ({self.total_tokens:,})"
+            )
+        ends = [stage.until_tokens for stage in self.seq_length]
+        if ends and (ends[-1] is not None or None in ends[:-1]):
+            raise ValueError("every stage of seq_length but the last needs until_tokens, and the last must have none")
+        if (known := [end for end in ends if end is not None]) != sorted(set(known)):
+            raise ValueError(f"until_tokens of the seq_length stages must grow, got {known}")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """StableAdamW as ModernBERT used it, or AdamW to compare with."""
+
+    name: Literal["stable_adamw", "adamw"] = "stable_adamw"
+    lr: PositiveFloat = Field(description="peak learning rate")
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: PositiveFloat = 1e-6
+    weight_decay: NonNegativeFloat = Field(
+        1e-5,
+        description="matrices only; stable_adamw: fully decoupled (x lr / peak lr), adamw: times lr",
+    )
+
+
+class EngineConfig(_Section):
+    """What DeepSpeed is told; its JSON is made from this."""
+
+    zero_stage: Literal[1, 2, 3] = 3
+    precision: Literal["bf16", "fp32"] = "bf16"
+    gradient_clipping: NonNegativeFloat = Field(1.0, description="of the global norm; 0: none")
+    activation_checkpointing: bool = False
+    timeout_minutes: PositiveFloat = Field(10.0, description="of a collective, before a lost rank ends the run")
+    zero_optimization: dict[str, Any] = Field(
+        default_factory=dict, description="further keys of DeepSpeed's zero_optimization section, as they are there"
+    )
+
+
+class CheckpointConfig(_Section):
+    """When checkpoints are written and how many are kept."""
+
+    every_steps: PositiveInt = 1000
+    keep_last: PositiveInt = 3
+
+
+class MetricsConfig(_Section):
+    """Where the numbers go, beside metrics.csv."""
+
+    every_steps: PositiveInt = 1
+    tensorboard: bool = True
+
+
+class RunConfig(_Section):
+    """One training run."""
+
+    run_dir: Path = Field(description="everything the run writes: checkpoints, metrics, its configuration")
+    seed: int = 17
+    model: ModelConfig | None = Field(None, description="from scratch: the architecture")
+    initial_weights: Path | None = Field(
+        None, description="to continue: directory of a Hugging Face ModernBERT, which brings its architecture"
+    )
+    data: DataConfig
+    batch: BatchConfig
+    schedule: ScheduleConfig
+    optimizer: OptimizerConfig
+    engine: EngineConfig = EngineConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        if (self.model is None) == (self.initial_weights is None):
+            raise ValueError("give either model (from scratch) or initial_weights (to continue), and not both")
+        longest = max((stage.max_seqlen for stage in self.schedule.seq_length), default=0)
+        if longest > self.data.seq_length:
+            raise ValueError(
+                f"a stage of schedule.seq_length has max_seqlen {longest:,}, but packs hold {self.data.seq_length:,} "
+                "tokens (data.seq_length)"
+            )
+        return self
