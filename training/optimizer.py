@@ -7,7 +7,7 @@ they come, the clipping is wrong without a word. Here each flat tensor knows its
 fragment, added over ranks in one small all-reduce a flat tensor, and every element gets its own parameter's rate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,12 @@ from .fragments import Fragment
 
 @dataclass(frozen=True)
 class _Segments:
-    """The fragments of one flat tensor. `owner` is int64 (n,): the parameter of each element, or the number of
-    parameters for padding; `numel` is fp64 (parameters,): the size of each whole parameter."""
+    """How a flat tensor is divided: `lengths` int64 (s,) of its segments in order, padding included; `owners` int64
+    (s,), the parameter of each, or the number of parameters for padding; `numel` fp64 (parameters,), the size of each
+    whole parameter that has a segment here, else 1."""
 
-    owner: torch.Tensor
+    lengths: torch.Tensor
+    owners: torch.Tensor
     numel: torch.Tensor
 
 
@@ -46,24 +48,26 @@ class StableAdamW(torch.optim.Optimizer):
         self._segments: dict[int, _Segments] = {}
         self._group: dist.ProcessGroup | None = None
 
-    def bind(self, fragments: Iterable[Fragment], names: list[str], group: dist.ProcessGroup) -> None:
-        """Learn which parameter each element of the flat tensors belongs to.
+    def bind(
+        self,
+        flats: Iterable[torch.Tensor],
+        fragments: Sequence[Fragment],
+        names: Sequence[str],
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        """Learn which parameter each part of the flat tensors belongs to.
 
         Args:
+            flats: what `step` will see as parameters; as many, in the same order, on every rank.
             fragments: of this rank.
-            names: every parameter of the model, in the same order on all ranks.
+            names: every parameter of the model, in the same order on every rank.
             group: the ranks that share the parameters.
         """
         self._group = group
         index = {name: number for number, name in enumerate(names)}
-        for fragment in fragments:
-            segments = self._segments.get(id(fragment.flat))
-            if segments is None:
-                owner = torch.full_like(fragment.flat, len(names), dtype=torch.int64)
-                numel = torch.ones(len(names), dtype=torch.float64, device=owner.device)
-                segments = self._segments[id(fragment.flat)] = _Segments(owner, numel)
-            fragment.of(segments.owner).fill_(index[fragment.name])
-            segments.numel[index[fragment.name]] = torch.Size(fragment.shape).numel()
+        for flat in flats:
+            here = sorted((f for f in fragments if f.flat is flat), key=lambda fragment: fragment.offset)
+            self._segments[id(flat)] = _divide(flat, here, index)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -96,10 +100,26 @@ class StableAdamW(torch.optim.Optimizer):
         segments = self._segments.get(id(parameter))
         if segments is None:
             return squares.mean().sqrt().float()
-        sums = squares.new_zeros(len(segments.numel) + 1).index_add_(0, segments.owner, squares)
+        sums = squares.new_zeros(len(segments.numel) + 1)
+        sums[segments.owners] = torch.segment_reduce(squares, "sum", lengths=segments.lengths)
         dist.all_reduce(sums, group=self._group)
-        rms = (sums[:-1] / segments.numel).sqrt()
-        return torch.cat([rms, rms.new_zeros(1)]).float()[segments.owner]
+        rms = torch.cat([(sums[:-1] / segments.numel).sqrt(), sums.new_zeros(1)]).float()
+        return rms[segments.owners].repeat_interleave(segments.lengths, output_size=len(squares))
+
+
+def _divide(flat: torch.Tensor, fragments: Sequence[Fragment], index: Mapping[str, int]) -> _Segments:
+    padding = len(index)
+    lengths, owners, at = [], [], 0
+    numel = torch.ones(len(index), dtype=torch.float64)
+    for fragment in fragments:
+        lengths += [fragment.offset - at, fragment.numel]
+        owners += [padding, index[fragment.name]]
+        numel[index[fragment.name]] = torch.Size(fragment.shape).numel()
+        at = fragment.offset + fragment.numel
+    lengths.append(flat.numel() - at)
+    owners.append(padding)
+    device = flat.device
+    return _Segments(torch.tensor(lengths, device=device), torch.tensor(owners, device=device), numel.to(device))
 
 
 def _debiased(beta: float, step: int) -> float:
