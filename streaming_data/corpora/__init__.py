@@ -1,0 +1,62 @@
+"""Readers of the original files, behind one call.
+
+A source's files are found first; each can then be read by itself, so that they can be read in parallel and again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..documents import Document, uniform_hash
+from ..prepare_config import AnySource, Icd10CmSource, MimicNotesSource, PubMedSource, TableSource
+from . import icd10cm, mimic_notes, pubmed, tables
+from .files import find
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of a source and what is known of it from its siblings.
+
+    Attributes:
+        keep: for PubMed, which of its records are the newest of their citation: bool (records,). Else None.
+    """
+
+    path: Path
+    keep: npt.NDArray[np.bool_] | None = None
+
+
+def input_files(source: AnySource) -> list[InputFile]:
+    """The files of a source in reading order."""
+    paths = find(source.paths)
+    if isinstance(source, PubMedSource):
+        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest(paths), strict=True)]
+    return [InputFile(path) for path in paths]
+
+
+def read_file(source: AnySource, file: InputFile) -> Iterator[Document]:
+    """The documents of one file, in its order, in constant memory."""
+    for document in _read_all(source, file):
+        if source.sample == 1.0 or uniform_hash("sample", document.id) < source.sample:
+            yield document
+
+
+def read(source: AnySource) -> Iterator[Document]:
+    """The documents of all files of a source."""
+    for file in input_files(source):
+        yield from read_file(source, file)
+
+
+def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
+    match source:
+        case PubMedSource():
+            assert file.keep is not None
+            return pubmed.read(file.path, source, file.keep)
+        case MimicNotesSource():
+            return mimic_notes.read(file.path, source)
+        case Icd10CmSource():
+            return icd10cm.read(file.path, source)
+        case TableSource():
+            return tables.read(file.path, source)

@@ -1,0 +1,128 @@
+"""What `cmbert data prepare` is told: the sources, the tokenizer and the shape of the data set."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Source(BaseModel):
+    """What every source has, whatever its format.
+
+    Attributes:
+        name: the directory of its shards in the data set, and its name in mixing weights.
+        paths: files or patterns (`baseline/*.xml.gz`), read in this order; a pattern's matches are sorted by name.
+            `package:NAME/FILE` is a file that an installed Python package carries.
+        licence: the terms under which the text may be used, copied into the manifest.
+        public: whether the text may be shown. Of other sources nothing is ever printed unless asked for.
+        synthetic: whether the text was made up by a program.
+        sample: the share of documents to take, chosen by hash of their ids.
+        split_by: the document's fact that decides its side of the held-out split, so that all the text of one
+            patient, article or code category is on one side.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    paths: list[str] = Field(min_length=1)
+    licence: str
+    public: bool = False
+    synthetic: bool = False
+    sample: float = Field(default=1.0, gt=0, le=1)
+    split_by: str
+
+
+class PubMedSource(Source):
+    """PubMed baseline and update files (XML), oldest first: the newest version of a citation wins.
+
+    Attributes:
+        require_abstract: leave out the citations that are a title only (about a third of PubMed).
+    """
+
+    format: Literal["pubmed"]
+    public: bool = True
+    split_by: str = "pmid"
+    require_abstract: bool = False
+
+
+class MimicNotesSource(Source):
+    """MIMIC-IV-Note's discharge.csv or radiology.csv, or any CSV file with those columns."""
+
+    format: Literal["mimic_notes"]
+    split_by: str = "subject_id"
+
+
+CodeDetail = Literal["hierarchy", "inclusion_terms", "includes", "excludes"]
+
+
+class Icd10CmSource(Source):
+    """ICD-10-CM: the tabular list (XML), or an order file or code list of CMS (text).
+
+    Attributes:
+        template: the first line of each code's text, from {code} and {description}.
+        details: lines that follow it where the file has them (only the tabular list does).
+    """
+
+    format: Literal["icd10cm"]
+    public: bool = True
+    split_by: str = "category"
+    template: str = "ICD 10 code for {code}: {description}"
+    details: list[CodeDetail] = ["hierarchy", "inclusion_terms"]
+
+    @model_validator(mode="after")
+    def _template_is_complete(self) -> "Icd10CmSource":
+        try:
+            self.template.format(code="", description="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"template {self.template!r} may hold {{code}} and {{description}} only") from error
+        return self
+
+
+class TableSource(Source):
+    """Your own notes: JSON lines, CSV or Parquet (by the file's name), one document a record.
+
+    Attributes:
+        text: the column of the text.
+        id: the column of the document's id; without it the file's name and the record's number are the id.
+        split_by: the column of the patient, whose records all go to one side of the held-out split.
+    """
+
+    format: Literal["table"]
+    text: str = "text"
+    id: str | None = None
+
+
+AnySource = Annotated[PubMedSource | MimicNotesSource | Icd10CmSource | TableSource, Field(discriminator="format")]
+
+
+class PrepareConfig(BaseModel):
+    """A data set.
+
+    Attributes:
+        output: its directory, which must not exist yet: a data set's address is never overwritten.
+        tokenizer: a directory with tokenizer.json and tokenizer_config.json.
+        sources: in order; of documents with the same text the first is kept.
+        seq_length: the size of a pack in tokens, and the longest piece.
+        held_out: the share of patients, articles and so on that training never sees.
+        seed: of the held-out split.
+        window: packs are filled from this many pieces at a time.
+        workers: processes that tokenise; all the cores of this machine if left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    output: Path
+    tokenizer: Path
+    sources: list[AnySource] = Field(min_length=1)
+    seq_length: int = Field(default=8192, ge=8)
+    held_out: float = Field(default=0.005, ge=0, lt=1)
+    seed: int = 0
+    window: int = Field(default=4096, ge=1)
+    workers: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "PrepareConfig":
+        names = [source.name for source in self.sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are named {', '.join(twice)}; each needs its own name")
+        return self
