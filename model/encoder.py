@@ -1,0 +1,136 @@
+"""The ModernBERT encoder on packed tensors (Warner et al., arXiv 2412.13663).
+
+A batch is one stream of T tokens in which B sequences lie end to end; `PackedBatch` says where each begins. Nothing is
+padded, and no token sees another sequence. Everything but attention treats the T tokens as rows of a matrix.
+
+Each parameter is read only in the forward of the module that holds it, so that ZeRO-3 can gather it there.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..kernels.attention import packed_attention
+from ..kernels.geglu import geglu
+from ..kernels.norm import add_layer_norm, layer_norm
+from ..kernels.packed import PackedBatch
+from .config import ModelConfig
+
+
+class LayerNorm(nn.Module):
+    """Normalises each row of x (T, d); scale only, no bias."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.eps = config.norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight, self.eps)
+
+
+class AddLayerNorm(nn.Module):
+    """Adds an update to the residual stream, both (T, d); returns the sum and its LayerNorm, read from memory once."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.eps = config.norm_eps
+
+    def forward(self, residual: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
+        return add_layer_norm(residual, update, self.weight, self.eps)
+
+
+class Embeddings(nn.Module):
+    """Token ids (T,) to normalised vectors (T, d). Positions enter later, as rotations in attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.tok_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.norm = LayerNorm(config)
+        self.drop = nn.Dropout(config.embedding_dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.drop(self.norm(self.tok_embeddings(input_ids)))
+
+
+class Attention(nn.Module):
+    """Bidirectional self-attention inside each sequence: all of it in a global layer, a window in a local one."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        is_global = config.is_global(layer)
+        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.window = None if is_global else config.window
+        self.rope_theta = config.global_rope_theta if is_global else config.local_rope_theta
+        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.out_drop = nn.Dropout(config.attention_dropout)
+
+    def forward(self, x: Tensor, batch: PackedBatch, backend: str) -> Tensor:
+        qkv = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim)
+        mixed = packed_attention(qkv, batch, window=self.window, rope_theta=self.rope_theta, backend=backend)
+        return self.out_drop(self.Wo(mixed.flatten(1)))
+
+
+class MLP(nn.Module):
+    """GeGLU feed-forward (T, d) -> (T, d): half of Wi passes through GELU and gates the other half."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.Wi = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.drop = nn.Dropout(config.mlp_dropout)
+        self.Wo = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.Wo(self.drop(geglu(self.Wi(x))))
+
+
+class EncoderLayer(nn.Module):
+    """Attention, then MLP, each on a normalised copy of the residual stream (T, d) and added to it."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        # The embeddings are normalised already, so layer 0 takes them as they are.
+        self.attn_norm = LayerNorm(config) if layer else nn.Identity()
+        self.attn = Attention(config, layer)
+        self.mlp_norm = AddLayerNorm(config)
+        self.mlp = MLP(config)
+
+    def forward(self, hidden: Tensor, batch: PackedBatch, backend: str) -> Tensor:
+        update = self.attn(self.attn_norm(hidden), batch, backend)
+        hidden, normed = self.mlp_norm(hidden, update)
+        return hidden + self.mlp(normed)
+
+
+class Encoder(nn.Module):
+    """Token ids (T,) and their PackedBatch to contextual vectors (T, d).
+
+    Two attributes say how it runs, never what it computes, and may be set at any time:
+    `activation_checkpointing` keeps only each layer's input and computes the layer again in the backward pass;
+    `attention_backend` is a name that `kernels.attention.packed_attention` knows.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(EncoderLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.final_norm = LayerNorm(config)
+        self.max_seqlen = config.max_position_embeddings
+        self.activation_checkpointing = False
+        self.attention_backend = "auto"
+
+    def forward(self, input_ids: Tensor, batch: PackedBatch) -> Tensor:
+        """Raises ValueError for a sequence longer than max_position_embeddings."""
+        if batch.max_seqlen > self.max_seqlen:
+            raise ValueError(
+                f"a sequence of {batch.max_seqlen} tokens is longer than max_position_embeddings ({self.max_seqlen}): "
+                "split it into shorter pieces"
+            )
+        hidden = self.embeddings(input_ids)
+        for layer in self.layers:
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                hidden = checkpoint(layer, hidden, batch, self.attention_backend, use_reentrant=False)
+            else:
+                hidden = layer(hidden, batch, self.attention_backend)
+        return self.final_norm(hidden)

@@ -1,0 +1,142 @@
+"""To and from Hugging Face directories, strictly: what is not understood is an error, never a default.
+
+A directory holds `config.json` (see `hugging_face_config`) and the weights: `model.safetensors`, or its shards with
+`model.safetensors.index.json`, or `pytorch_model.bin`, read in that order of preference.
+"""
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..configs.errors import UserError
+from .config import ModelConfig
+from .hugging_face_config import read_config, read_json, write_config
+from .masked_lm import MaskedLM
+from .publish import publish_directory
+
+__all__ = ["from_pretrained", "parameter_shapes", "read_config", "read_weights", "save_pretrained"]
+
+EMBEDDING = "model.embeddings.tok_embeddings.weight"
+DECODER = "decoder.weight"
+"""The embedding's second name: a checkpoint may hold it, then as an equal tensor."""
+
+
+def from_pretrained(directory: Path) -> MaskedLM:
+    """The masked language model of a Hugging Face ModernBERT directory, in fp32 on the CPU.
+
+    Raises UserError for a config that `read_config` refuses and for weights that `read_weights` refuses.
+    """
+    config = read_config(directory)
+    weights = read_weights(directory, config)
+    model = MaskedLM(config)
+    model.load_state_dict(weights | {DECODER: weights[EMBEDDING]})
+    return model
+
+
+def read_weights(directory: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """Every parameter of MaskedLM(config) by name, fp32 on the CPU, the tied embedding once.
+
+    Raises UserError, listing all of them, when a tensor is missing, unexpected, of another shape, not of floating
+    point or not finite, when `decoder.weight` differs from the embedding, and when a file cannot be read.
+    """
+    directory = Path(directory)
+    weights = _load(directory)
+    return {name: value.float() for name, value in _checked(weights, config, str(directory)).items()}
+
+
+def save_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, directory: Path) -> None:
+    """Write a directory that transformers (4.48 and later) opens with AutoModelForMaskedLM.
+
+    `state_dict` is checked like an import, so that a broken one never leaves. Tensors keep their type. The directory
+    appears complete or not at all; UserError when it exists and is not empty.
+    """
+    weights = _checked(state_dict, config, "the model to save")
+    with publish_directory(directory) as staging:
+        write_config(config, weights[EMBEDDING].dtype, staging / "config.json")
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        save_file(contiguous, staging / "model.safetensors", metadata={"format": "pt"})
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of MaskedLM(config), the tied one once, without allocating any."""
+    with torch.device("meta"):
+        model = MaskedLM(config)
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _checked(weights: Mapping[str, Tensor], config: ModelConfig, origin: str) -> dict[str, Tensor]:
+    """`weights` without the tied copy, if they are exactly those of `config`."""
+    shapes = parameter_shapes(config)
+    tied = weights.get(DECODER)
+    found = {name: value for name, value in weights.items() if name != DECODER}
+    problems = [f"missing: {name}" for name in shapes if name not in found]
+    problems += [f"unexpected: {name}" for name in found if name not in shapes]
+    for name, value in found.items():
+        if name not in shapes:
+            continue
+        if tuple(value.shape) != shapes[name]:
+            problems.append(f"shape of {name}: {list(value.shape)}, config.json asks for {list(shapes[name])}")
+        elif not value.is_floating_point():
+            problems.append(f"type of {name}: {value.dtype}, expected floating point")
+        elif not torch.isfinite(value).all():
+            problems.append(f"NaN or infinity in {name}")
+    if tied is not None and EMBEDDING in found and not torch.equal(tied, found[EMBEDDING]):
+        problems.append(f"{DECODER} differs from {EMBEDDING}: untied decoders are not supported")
+    if problems:
+        listing = "".join(f"\n  {problem}" for problem in problems)
+        raise UserError(f"{origin}: the weights do not fit a ModernBERT masked language model{listing}")
+    return found
+
+
+def _load(directory: Path) -> dict[str, Tensor]:
+    single, index, pickled = (
+        directory / name for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    )
+    if single.is_file():
+        return _read(single, load_file)
+    if index.is_file():
+        return _load_shards(index)
+    if pickled.is_file():
+        return _read(pickled, lambda path: torch.load(path, map_location="cpu", weights_only=True))
+    raise UserError(f"{directory}: no weights; expected {single.name}, {index.name} or {pickled.name}")
+
+
+def _load_shards(index: Path) -> dict[str, Tensor]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise UserError(f"{index}: weight_map must map tensor names to file names")
+    weights: dict[str, Tensor] = {}
+    for file in sorted(set(weight_map.values())):
+        if Path(file).name != file:
+            raise UserError(f"{index}: weight_map names {file!r}, which is not a file beside it")
+        shard = _read(index.parent / file, load_file)
+        listed = {name for name, holder in weight_map.items() if holder == file}
+        if shard.keys() != listed:
+            raise UserError(
+                f"{index.parent / file}: holds other tensors than {index.name} says: {_first(shard.keys() ^ listed)}"
+            )
+        weights |= shard
+    return weights
+
+
+def _read(path: Path, load: Callable[[Path], object]) -> dict[str, Tensor]:
+    try:
+        weights = load(path)
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: cannot be read as a file of tensors ({reason}); fetch it again, or as safetensors"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path}: expected a state dict (names to tensors)")
+    return weights
+
+
+def _first(names: Iterable[str], limit: int = 5) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:limit]) + (f" and {len(ordered) - limit} more" if len(ordered) > limit else "")
