@@ -1,0 +1,57 @@
+"""The `cmbert` command.
+
+Every command lives in a module of its own, `launcher/<name>_command.py`, and is registered below. Such a module
+imports torch, transformers, deepspeed, streaming and our rooms that need them inside its functions, so that
+`cmbert --help` answers at once.
+
+Exit codes: 0 done, 2 a mistake of the user (one `error: ...`, no traceback unless CMBERT_DEBUG=1), 130 interrupted,
+1 a bug; a training run adds its own.
+"""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..configs.errors import UserError
+from . import config_command
+
+USER_ERROR = 2
+
+app = typer.Typer(
+    name="cmbert",
+    help="Pretrain clinical ModernBERT encoders: prepare data, train, export.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(config_command.app, name="config")
+
+
+def main() -> None:
+    """The console entry point; never returns."""
+    try:
+        app()
+    except UserError as error:
+        if os.environ.get("CMBERT_DEBUG") == "1":
+            traceback.print_exc()
+        print("error: " + str(error).replace("\n", "\n       "), file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cmbert {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,144 @@
+"""The command line: its frozen surface, its exit codes, and that it starts without the heavy libraries.
+
+After a deliberate change of commands or options, write the surface anew:
+.venv/bin/python tests/launcher/test_cli.py > tests/launcher/cli_surface.txt
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from clinical_modernbert import __version__
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher import cli, config_command
+
+SURFACE = Path(__file__).with_name("cli_surface.txt")
+HEAVY = {"torch", "transformers", "deepspeed", "streaming", "numpy", "tokenizers", "lxml"}
+
+
+def surface() -> Iterator[str]:
+    """One line for each command, argument and option, in the order of their registration."""
+    waiting = [("cmbert", typer.main.get_command(cli.app))]
+    while waiting:
+        name, command = waiting.pop(0)
+        yield name
+        for parameter in command.params:
+            spelled = "/".join([*parameter.opts, *parameter.secondary_opts])
+            marks = [mark for mark in ("required", "multiple", "is_flag") if getattr(parameter, mark, False)]
+            yield " ".join([f"  {spelled}", parameter.param_type_name, *marks])
+        waiting += [(f"{name} {child}", found) for child, found in getattr(command, "commands", {}).items()]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `cmbert` with these arguments, in this process."""
+    monkeypatch.setattr(sys, "argv", ["cmbert", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+def test_the_surface_is_the_committed_one() -> None:
+    assert list(surface()) == SURFACE.read_text(encoding="utf-8").splitlines(), __doc__
+
+
+@pytest.mark.parametrize("command", [line for line in surface() if line.startswith("cmbert ")])
+def test_every_command_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, command: str
+) -> None:
+    assert run(monkeypatch, *command.split()[1:], "--help") == 0
+    assert "Usage: cmbert" in capsys.readouterr().out
+
+
+def test_it_starts_without_the_heavy_libraries() -> None:
+    code = "import sys, clinical_modernbert.launcher.cli; print({name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not HEAVY & set(eval(loaded))
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"cmbert {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["confg"], "Did you mean 'config'"),
+        (["config", "show"], "Missing argument"),
+        (["config", "show", "a", "--sett", "b"], "--set"),
+    ],
+)
+def test_a_wrong_use_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], words: str
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_mistake_of_the_user_is_one_error_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("seed: x\nsede: 1\n")
+    assert run(monkeypatch, "config", "show", "mine.yaml", "--set", "data.seq_lenght=1") == 2
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert not out
+    assert "Traceback" not in err
+    assert all(line.startswith("       ") for line in lines[1:])
+    assert lines[0].startswith("error: mine.yaml:1: ")
+    assert any(line.startswith("       mine.yaml:1: seed: expected a whole number, got 'x'") for line in lines)
+    assert any(line.startswith("       mine.yaml:2: sede: unknown key; did you mean seed?") for line in lines)
+    assert any(line.startswith("       --set data.seq_lenght: unknown key; did you mean seq_length?") for line in lines)
+
+
+def test_debugging_shows_the_traceback_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("CMBERT_DEBUG", "1")
+    assert run(monkeypatch, "config", "show", "no-such-recipe") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("error: no-such-recipe: no such file")
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (UserError("mend it"), 2)])
+def test_how_a_command_ends_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int) -> None:
+    def fail(name: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(config_command, "find_recipe", fail)
+    assert run(monkeypatch, "config", "show", "tiny") == code
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(config_command, "find_recipe", fail)
+    monkeypatch.setattr(sys, "argv", ["cmbert", "config", "show", "tiny"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_what_is_shown_is_a_recipe_that_loads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(
+        "run_dir: runs/a\ninitial_weights: start\ndata: {path: packs}\nbatch: {packs: 2}\n"
+        "schedule: {total_tokens: 13e9}\noptimizer: {lr: 5e-4}\n"
+    )
+    assert run(monkeypatch, "config", "show", "mine.yaml", "--set", "batch.packs=4") == 0
+    shown = capsys.readouterr().out
+    assert "total_tokens: 13000000000" in shown
+    assert "packs: 4" in shown
+    Path("shown.yaml").write_text(shown)
+    assert run(monkeypatch, "config", "show", "shown.yaml") == 0
+    assert capsys.readouterr().out == shown
+
+
+if __name__ == "__main__":
+    print(*surface(), sep="\n")
