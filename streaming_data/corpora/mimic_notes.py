@@ -14,10 +14,10 @@ _KEPT = ("subject_id", "hadm_id", "note_type")
 
 
 def read(path: Path, source: MimicNotesSource) -> Iterator[Document]:
-    """One document a note; meta holds the patient, the admission and the kind of note."""
+    """One document a note; meta holds the patient, the admission, the kind of note and whether it is synthetic."""
     for number, row in read_csv(path, _NEEDED):
         note_id = row["note_id"].strip()
         if not note_id or not row["subject_id"].strip():
             raise UserError(f"{path}: record {number} has no note_id or no subject_id; expected both in every record")
-        meta = {column: row.get(column, "") for column in _KEPT}
+        meta = {column: row.get(column, "") for column in _KEPT} | {"synthetic": str(source.synthetic).lower()}
         yield Document(note_id, source.name, row["text"].strip("\r\n"), meta)
