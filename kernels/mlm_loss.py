@@ -1,0 +1,85 @@
+"""The masked-language-model head: decoder matmul and cross-entropy in chunks of rows, never the full logits.
+
+The gradients are computed with the loss, chunk by chunk, and only scaled in backward: three matmuls instead of the
+four that recomputing the logits would take, and the weight is not needed again (so it may be repartitioned).
+"""
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+IGNORED = -100
+"""A target that counts for nothing."""
+
+
+def mlm_loss(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the cross-entropies of softmax(hidden @ weight.T + bias) against `targets`, and how many are right.
+
+    hidden (M, d), weight (V, d), bias (V,), targets int64 (M,), where -100 counts for nothing; M may be 0.
+    Returns (fp32 scalar, int64 scalar without gradient). Right means the largest logit, the lower id on a tie.
+    """
+    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ValueError(f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)} must be (M, d) and (V, d)")
+    if bias.shape != weight.shape[:1] or targets.shape != hidden.shape[:1]:
+        raise ValueError(f"bias {tuple(bias.shape)} must be (V,) and targets {tuple(targets.shape)} (M,)")
+    loss, correct = _MLMLoss.apply(hidden, weight, bias, targets)
+    return loss, correct
+
+
+def chunk_rows(rows: int) -> int:
+    """Rows of logits that live at once: matmuls of at least 1,024 rows, and at most four partial sums of the weight's
+    gradient, so that rounding them to bf16 stays within twice the error of a single matmul."""
+    return max(1024, -(-rows // 4))
+
+
+class _MLMLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
+        need_hidden, need_weight, need_bias, _ = ctx.needs_input_grad
+        grad_hidden = torch.zeros_like(hidden) if need_hidden else None
+        grad_weight = torch.zeros_like(weight) if need_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None
+        rows = chunk_rows(hidden.shape[0])
+        for start in range(0, hidden.shape[0], rows):
+            chunk = slice(start, start + rows)
+            logits = torch.addmm(bias, hidden[chunk], weight.t())
+            chunk_loss, chunk_correct, grad_logits = cross_entropy_(logits, targets[chunk])
+            loss += chunk_loss
+            correct += chunk_correct
+            if grad_hidden is not None:
+                torch.mm(grad_logits, weight, out=grad_hidden[chunk])
+            if grad_weight is not None:
+                grad_weight.addmm_(grad_logits.t(), hidden[chunk])
+            if grad_bias is not None:
+                grad_bias += grad_logits.sum(0, dtype=torch.float32)
+        ctx.save_for_backward(grad_hidden, grad_weight, None if grad_bias is None else grad_bias.to(bias.dtype))
+        ctx.mark_non_differentiable(correct)
+        return loss, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        return *(None if grad is None else grad * grad_loss.to(grad.dtype) for grad in saved), None
+
+
+def cross_entropy_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(sum of losses, number right, gradient of the sum by the logits) of a chunk; may overwrite the logits."""
+    counted = targets != IGNORED
+    index = targets.where(counted, 0)[:, None]
+    right = (logits.argmax(dim=1) == targets).sum()
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    normaliser = scores.logsumexp(dim=1, keepdim=True)
+    losses = (normaliser - scores.gather(1, index)).squeeze(1)
+    loss = losses.where(counted, 0.0).sum()
+    grad = scores.sub_(normaliser).exp_()
+    grad.scatter_add_(1, index, grad.new_full((), -1.0).expand_as(index))
+    grad.masked_fill_(~counted[:, None], 0.0)
+    return loss, right, grad.to(logits.dtype)

@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+from clinical_modernbert.kernels import reference
+from clinical_modernbert.kernels.mlm_loss import chunk_rows, mlm_loss
+
+
+def problem(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 48) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    hidden = torch.randn(rows, width, generator=generator)
+    weight = torch.randn(vocabulary, width, generator=generator) / width**0.5
+    bias = torch.randn(vocabulary, generator=generator)
+    targets = torch.randint(0, vocabulary, (rows,), generator=generator)
+    targets[3::7] = -100
+    return [hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets]
+
+
+def loss_and_gradients(function, hidden, weight, bias, targets, scale=0.25):
+    leaves = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
+    loss, correct = function(*leaves, targets)
+    (loss * scale).backward()
+    return loss.detach(), correct, [x.grad for x in leaves]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("rows", [1, 5, 1024, 1025, 4500])
+def test_agrees_with_full_logits_in_fp64(rows: int, dtype: torch.dtype) -> None:
+    inputs = problem(rows, dtype)
+    exact = [x.double() if x.is_floating_point() else x for x in inputs]
+    loss, correct, grads = loss_and_gradients(mlm_loss, *inputs)
+    true_loss, true_correct, true_grads = loss_and_gradients(reference.mlm_loss, *exact)
+    _, _, plain_grads = loss_and_gradients(reference.mlm_loss, *inputs)
+    assert loss.dtype == torch.float32
+    # every row's logit is rounded once, independently: the sum's error grows with the root of the rows
+    logit = (exact[0] @ exact[1].t() + exact[2]).abs().max()
+    assert (loss - true_loss).abs() <= 3 * rows**0.5 * torch.finfo(dtype).eps * logit + 1e-6 * true_loss
+    assert (correct - true_correct).abs() <= (0 if dtype == torch.float32 else 2 + rows // 100)
+    for grad, exact_grad, plain_grad in zip(grads, true_grads, plain_grads, strict=True):
+        quantum = torch.finfo(dtype).eps * exact_grad.abs().max()
+        assert (grad - exact_grad).abs().max() <= 3 * (plain_grad - exact_grad).abs().max() + quantum
+
+
+def test_no_masked_token_gives_zero_gradients() -> None:
+    hidden, weight, bias, targets = problem(0, torch.float32)
+    loss, correct, grads = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)
+    assert loss == 0
+    assert correct == 0
+    assert [grad.shape for grad in grads] == [hidden.shape, weight.shape, bias.shape]
+    assert all(not grad.any() for grad in grads)
+
+
+def test_padding_targets_count_for_nothing() -> None:
+    hidden, weight, bias, targets = problem(20, torch.float32)
+    kept = targets != -100
+    loss, correct, grads = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)
+    short_loss, short_correct, short_grads = loss_and_gradients(mlm_loss, hidden[kept], weight, bias, targets[kept])
+    torch.testing.assert_close(loss, short_loss)
+    assert correct == short_correct
+    torch.testing.assert_close(grads[1:], short_grads[1:])
+    assert not grads[0][~kept].any()
+
+
+def test_a_tie_goes_to_the_lower_id() -> None:
+    hidden, weight, bias = torch.ones(2, 4), torch.zeros(6, 4), torch.tensor([0.0, 1, 0, 1, 0, 0])
+    assert mlm_loss(hidden, weight, bias, torch.tensor([1, 3]))[1] == 1
+
+
+def test_weight_may_change_between_forward_and_backward() -> None:
+    """ZeRO-3 gives the weight's memory back after forward."""
+    hidden, weight, bias, targets = problem(40, torch.float32)
+    expected = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)[2]
+    leaves = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
+    loss, _ = mlm_loss(*leaves, targets)
+    leaves[1].data.fill_(float("nan"))
+    (loss * 0.25).backward()
+    assert all(torch.equal(leaf.grad, grad) for leaf, grad in zip(leaves, expected, strict=True))
+
+
+def test_frozen_inputs_get_no_gradient() -> None:
+    hidden, weight, bias, targets = problem(9, torch.float32)
+    loss, _ = mlm_loss(hidden.requires_grad_(), weight, bias, targets)
+    loss.backward()
+    assert hidden.grad is not None
+    assert weight.grad is None
+    assert not mlm_loss(hidden.detach(), weight, bias, targets)[0].requires_grad
+
+
+@pytest.mark.parametrize("rows", [1, 1023, 2458, 40_000])
+def test_at_most_four_chunks(rows: int) -> None:
+    assert -(-rows // chunk_rows(rows)) <= 4
+
+
+def test_mismatched_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be \(M, d\) and \(V, d\)"):
+        mlm_loss(torch.zeros(2, 3), torch.zeros(5, 4), torch.zeros(5), torch.zeros(2, dtype=torch.long))
