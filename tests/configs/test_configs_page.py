@@ -1,0 +1,58 @@
+"""The examples of docs/configs.md are real: its files are written, its commands run, its output compared."""
+
+import doctest
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from clinical_modernbert.configs import tree
+from clinical_modernbert.launcher import cli
+
+FILE = re.compile(r'^```yaml title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^```console\n\$ cmbert ([^\n]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="session")
+def page(repository: Path) -> str:
+    return (repository / "docs" / "configs.md").read_text(encoding="utf-8")
+
+
+def test_every_command_prints_what_the_page_shows(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILE.findall(page):
+        Path(name).write_text(text, encoding="utf-8")
+    examples = COMMAND.findall(page)
+    assert len(examples) == page.count("```console")
+    for arguments, shown in examples:
+        monkeypatch.setattr(sys, "argv", ["cmbert", *shlex.split(arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        got = printed.out + printed.err
+        assert doctest.OutputChecker().check_output(shown, got, doctest.ELLIPSIS), f"{arguments} prints:\n{got}"
+        assert (ended.value.code == 2) == shown.startswith("error:")
+
+
+def test_the_table_of_scalars_is_true(page: str) -> None:
+    kinds = {
+        "a number with a fraction": float,
+        "a whole number": int,
+        "truth values": bool,
+        "text": str,
+        "null": type(None),
+    }
+    rows = re.findall(r"^\| (`.+?) \| (.+?) \|$", page, re.MULTILINE)
+    checked = 0
+    for written, read in rows:
+        kind = next((kind for words, kind in kinds.items() if re.match(rf"{words}(;|$)", read)), None)
+        for text in re.findall(r"`([^`]+)`", written) if kind else []:
+            node = tree.parse(text, lambda line: tree.Place("page", line), [])
+            assert node is not None
+            assert type(node.value) is kind, text
+            checked += 1
+    assert checked > 15
