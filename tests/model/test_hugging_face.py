@@ -247,7 +247,10 @@ def change_weights(directory, edit):
     [
         (lambda w: w.pop("head.dense.weight"), "missing: head.dense.weight"),
         (lambda w: w.update({"model.layers.0.attn_norm.weight": torch.ones(32)}), "unexpected: model.layers.0.attn_n"),
-        (lambda w: w.update({"decoder.bias": torch.zeros(100)}), r"shape of decoder.bias: \[100\], .* asks for \[101\]"),
+        (
+            lambda w: w.update({"decoder.bias": torch.zeros(100)}),
+            r"shape of decoder.bias: \[100\], .* asks for \[101\]",
+        ),
         (lambda w: w.update({"decoder.bias": torch.zeros(101).long()}), "type of decoder.bias: torch.int64"),
         (lambda w: w["model.final_norm.weight"].fill_(float("nan")), "NaN or infinity in model.final_norm.weight"),
         (lambda w: w.update({"decoder.weight": w[EMBEDDING] + 1}), "decoder.weight differs from"),

@@ -40,7 +40,7 @@ def test_random_architectures(seed, attention, random_config, lively, reference,
     config = random_config(seed)
     window, draw = config.window, random.Random(seed)
     edges = [1, 2, max(1, window - 1), window, window + 1, 2 * window, 2 * window + 1, 3 * window + 5]
-    lengths = draw.sample(edges, 5) + [draw.randint(1, 200)]
+    lengths = [*draw.sample(edges, 5), draw.randint(1, 200)]
     model = lively(config, seed)
     ids, batch = packed(config, lengths, seed)
     difference, relative = compare(model, reference(model, attention), ids, batch, padded, seed)
@@ -71,8 +71,12 @@ def test_dropout_acts_where_transformers_applies_it(config, lively, reference, p
     theirs = reference(model).train()
     for layer in theirs.model.layers:
         layer.attn.attention_dropout = 0.0  # attention probabilities, which a packed kernel does not drop
-    # A dropout that scales instead of drawing: a missing or misplaced one changes the logits.
-    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x * (1 + self.p))
+
+    # A dropout that scales each feature differently instead of drawing: a missing or misplaced one changes the logits.
+    def scale(self, x):
+        return x * (1 + self.p * torch.arange(x.shape[-1]) / x.shape[-1])
+
+    monkeypatch.setattr(nn.Dropout, "forward", scale)
     ids, batch = packed(model.config, (40, 9))
     difference, relative = compare(model, theirs, ids, batch, padded)
     assert difference <= 1e-4

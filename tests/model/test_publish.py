@@ -22,9 +22,13 @@ def test_nothing_shows_until_it_is_complete(tmp_path):
 
 
 def test_an_error_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), publish_directory(tmp_path / "out") as staging:
-        (staging / "file").write_text("x")
-        raise KeyboardInterrupt
+    def interrupted():
+        with publish_directory(tmp_path / "out") as staging:
+            (staging / "file").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert os.listdir(tmp_path) == []
 
 
