@@ -15,6 +15,7 @@ from .order import Order, PackAddress
 from .packs import Pack
 from .remote import download, is_remote
 from .shards import PackReader
+from .tokenizer import FILES as TOKENIZER_FILES
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,31 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
 def read_manifest(address: str) -> dict[str, Any]:
     """The manifest of the data set at `address`."""
     where = f"{address}/manifest.json"
-    if is_remote(address):
-        with tempfile.TemporaryDirectory() as aside:
-            path = Path(aside) / "manifest.json"
-            download(where, path, check=lambda got: None)
-            text = path.read_text()
-    else:
-        path = Path(where)
-        if not path.is_file():
-            raise UserError(f"{where}: no such file; data.path must name a data set written by `cmbert data prepare`")
-        text = path.read_text()
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(_read(where))
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error}); restore the file or prepare the data again") from error
     if manifest.get("version") != 1:
         raise UserError(f"{where}: manifest version {manifest.get('version')!r}, expected 1: prepare the data again")
     return manifest
+
+
+def copy_tokenizer(address: str, directory: Path) -> None:
+    """Bring the data set's tokenizer to `directory`, so that a run can be exported without its data."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        (directory / name).write_bytes(_read(f"{address}/tokenizer/{name}"))
+
+
+def _read(where: str) -> bytes:
+    if is_remote(where):
+        with tempfile.TemporaryDirectory() as aside:
+            path = Path(aside) / "file"
+            download(where, path, check=lambda got: None)
+            return path.read_bytes()
+    if not Path(where).is_file():
+        raise UserError(f"{where}: no such file; data.path must name a data set written by `cmbert data prepare`")
+    return Path(where).read_bytes()
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:

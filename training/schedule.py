@@ -5,7 +5,7 @@ step 1 is what runs.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..configs.errors import UserError
@@ -72,11 +72,9 @@ class Plan:
 
     def stages(self) -> list[tuple[int, StepSettings]]:
         """(first step, settings at it) of every sequence-length stage that the run reaches."""
-        found: list[tuple[int, StepSettings]] = []
-        for settings in self.from_step(0):
-            if not found or settings.max_seqlen != found[-1][1].max_seqlen:
-                found.append((settings.step, settings))
-        return found
+        ends = [stage.until_tokens for stage in self.config.schedule.seq_length if stage.until_tokens is not None]
+        firsts = [0, *(math.ceil(end / self.tokens_per_step) for end in ends)]
+        return [(step, self.settings(step)) for step in dict.fromkeys(firsts) if step < self.steps]
 
 
 def make_plan(config: RunConfig, world_size: int) -> Plan:
@@ -101,6 +99,24 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
         steps=math.ceil(config.schedule.total_tokens / tokens_per_step),
         accumulation=packs // (micro * world_size),
     )
+
+
+def describe(plan: Plan, shares: Mapping[str, float]) -> list[str]:
+    """The plan as the lines that are printed before step 1."""
+    config, schedule = plan.config, plan.config.schedule
+    mix = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    lines = [
+        f"steps            {plan.steps:,}",
+        f"tokens           {plan.steps * plan.tokens_per_step:,} ({plan.tokens_per_step:,} a step)",
+        f"batch            {config.batch.packs} packs of {config.data.seq_length:,} tokens = {plan.world_size} ranks x "
+        f"{plan.accumulation} micro-batches x {config.batch.micro_packs} packs",
+        f"learning rate    {config.optimizer.lr:g} after {schedule.warmup_tokens:,} tokens, "
+        f"{schedule.decay} over the last {schedule.decay_tokens:,}",
+        f"masking          {schedule.mlm_probability.start:.0%} to {schedule.mlm_probability.end:.0%}",
+        f"mix              {mix}",
+    ]
+    lines += [f"from step {step + 1:<7,}sequences up to {at.max_seqlen:,} tokens" for step, at in plan.stages()]
+    return lines
 
 
 def lr_factor(schedule: ScheduleConfig, tokens: int) -> float:

@@ -1,0 +1,22 @@
+"""`cmbert export`: a run's newest checkpoint as a Hugging Face model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's directory, or one checkpoint in it.")],
+    out: Annotated[Path, typer.Option(help="A new directory for the model.")],
+) -> None:
+    """Write the model, its tokenizer and a model card where transformers can load them.
+
+    Example: cmbert export runs/tiny --out models/tiny
+
+    The exported model is loaded with transformers and must give the logits of the trained one, or nothing is written.
+    """
+    from ..training.export import export_checkpoint
+
+    export_checkpoint(run, out)
+    typer.echo(f"exported to {out}")

@@ -1,0 +1,49 @@
+"""One rank of a training run: what `deepspeed`, `torchrun`, `srun` and `cmbert train` start.
+
+    deepspeed --num_accelerators 2 launcher/train.py --config tiny
+
+Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT).
+"""
+
+import argparse
+import os
+import sys
+import traceback
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.configs.recipes import find_recipe
+from clinical_modernbert.launcher.local import die_with_parent
+
+
+def main() -> None:
+    arguments = parse(sys.argv[1:])
+    die_with_parent()
+    try:
+        # Imported here so that a signal or a typing error does not wait for torch.
+        from clinical_modernbert.training.config import RunConfig
+        from clinical_modernbert.training.trainer import train
+
+        code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 2
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A rank that waits in a collective for one that failed would keep the interpreter from ending.
+    os._exit(code)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="One rank of a training run.")
+    parser.add_argument("--config", required=True, help="a recipe's name or a YAML file")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--local_rank", type=int, help="passed by the deepspeed launcher; LOCAL_RANK is what counts")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""A small data set in the format of `cmbert data prepare`, with text that a small model can learn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+from clinical_modernbert.streaming_data.packs import Pack
+from clinical_modernbert.streaming_data.shards import PackWriter
+
+PAD, CLS, SEP, MASK, UNK = range(5)
+VOCAB = 128
+SEQ_LENGTH = 256
+
+
+def write_small_data(root: Path, packs: int = 60, seq_length: int = SEQ_LENGTH, vocab: int = VOCAB) -> Path:
+    """Two sources of documents that walk round the vocabulary in steps of one, so that a neighbour tells a token."""
+    rng = np.random.default_rng(5)
+    sources = {}
+    for name, count in (("notes", packs), ("codes", max(2, packs // 4))):
+        with PackWriter(root / name / "train", shard_bytes=8 * seq_length * 4) as writer:
+            tokens = sum(_write(writer, rng, f"{name}{number}", seq_length, vocab) for number in range(count))
+        sources[name] = {
+            "licence": "made by the tests",
+            "synthetic": True,
+            "splits": {"train": {"packs": count, "tokens": tokens}, "held_out": {"packs": 0}},
+        }
+    manifest = {
+        "version": 1,
+        "seq_length": seq_length,
+        "tokenizer": {
+            "vocab_size": vocab,
+            "special_ids": {"pad": PAD, "cls": CLS, "sep": SEP, "mask": MASK, "unk": UNK},
+            "unmaskable_ids": [PAD, CLS, SEP, MASK, UNK],
+        },
+        "sources": sources,
+    }
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    _write_tokenizer(root / "tokenizer", vocab)
+    return root
+
+
+def _write_tokenizer(directory: Path, vocab: int) -> None:
+    words = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *(f"w{number}" for number in range(5, vocab))]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.add_special_tokens(words[:5])
+    roles = {f"{word[1:-1].lower()}_token": word for word in words[:5]}
+    directory.mkdir()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": SEQ_LENGTH, **roles})
+    )
+
+
+def _write(writer: PackWriter, rng: np.random.Generator, name: str, seq_length: int, vocab: int) -> int:
+    rows, left = [], seq_length - int(rng.integers(0, 8))
+    while left >= 3:
+        n = min(left, int(rng.integers(3, seq_length)))
+        walk = (np.arange(n - 2) + rng.integers(0, vocab)) % (vocab - 5) + 5
+        rows.append(np.concatenate([[CLS], walk, [SEP]]))
+        left -= n
+    tokens = np.concatenate(rows).astype(np.uint16)
+    writer.write(
+        Pack(
+            tokens=tokens,
+            lengths=np.array([len(row) for row in rows], np.int32),
+            word_starts=tokens >= 5,
+            doc_ids=[f"{name}.{piece}" for piece in range(len(rows))],
+        )
+    )
+    return len(tokens)

@@ -1,0 +1,297 @@
+"""Checkpoints that are whole or absent, and do not depend on who wrote them.
+
+A checkpoint is a directory of safetensors, one a rank, and a manifest. A rank's file holds the slices of parameters
+and optimizer state that lie on it, each under the parameter's name with its place in the whole parameter. Nothing in
+it depends on ZeRO's stage or partitioning, so it is read at any world size, by anything that reads safetensors, and
+nothing is unpickled.
+
+Writing: every rank writes into a directory aside and hashes what it wrote; when all have, rank 0 adds the manifest
+and renames the directory. A checkpoint under its final name is complete, whenever the machine stops.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import xxhash
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..configs.errors import UserError
+from .engine import optimizer_state
+from .fragments import Fragment, fragments, publish_weights
+
+VERSION = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "fp32"
+
+
+def name_of(step: int) -> str:
+    return f"step{step:08d}"
+
+
+def save(engine: Any, directory: Path, step: int, contents: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of `step` into `directory`; every rank calls it.
+
+    Args:
+        contents: of the manifest, besides what this function adds: the state of the run and where it came from.
+    Raises:
+        UserError: a rank could not write. Nothing is published, older checkpoints are untouched.
+    """
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    aside = directory / f".{name_of(step)}.{_shared_token()}"
+    written: dict[str, Any] = {}
+    problem = None
+    try:
+        aside.mkdir(parents=True, exist_ok=True)
+        written = _write_rank(engine, aside / f"rank{rank:05d}-of-{world_size:05d}.safetensors")
+    except OSError as error:
+        problem = f"rank {rank}: {error}"
+    reports: list[Any] = [None] * world_size
+    dist.all_gather_object(reports, (written, problem))
+    if not (problems := [problem for _, problem in reports if problem]) and rank == 0:
+        manifest = {
+            "version": VERSION,
+            "step": step,
+            "world_size": world_size,
+            "optimizer_step": _optimizer_step(engine),
+            "files": {name: facts for files, _ in reports for name, facts in files.items()},
+            **contents,
+        }
+        try:
+            _publish(aside, directory / name_of(step), manifest)
+        except OSError as error:
+            problems = [f"rank 0: {error}"]
+    outcome = [problems]
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[0]:
+        if rank == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f"{directory / name_of(step)}: this checkpoint could not be written, older ones are whole: "
+            + "; ".join(outcome[0])
+        )
+    return directory / name_of(step)
+
+
+@torch.no_grad()
+def load(engine: Any, path: Path) -> dict[str, Any]:
+    """Give every parameter and its optimizer state the values they had; every rank calls it.
+
+    Returns:
+        The manifest.
+    """
+    manifest = read_manifest(path)
+    state = engine.optimizer.optimizer.state
+    with _Slices(path, manifest) as saved:
+        for fragment in fragments(engine):
+            fragment.of(fragment.flat).copy_(saved.read(fragment, WEIGHTS))
+            for key in saved.keys(fragment.name) - {WEIGHTS}:
+                moments = state[fragment.flat]
+                if key not in moments:
+                    moments["step"] = torch.tensor(float(manifest["optimizer_step"]))
+                    moments[key] = torch.zeros_like(fragment.flat)
+                fragment.of(moments[key]).copy_(saved.read(fragment, key))
+    publish_weights(engine)
+    return manifest
+
+
+def consolidate(path: Path) -> dict[str, torch.Tensor]:
+    """The whole fp32 weights of a checkpoint by parameter name, read without any rank or engine."""
+    manifest = read_manifest(path)
+    with _Slices(path, manifest) as saved:
+        return {
+            name: saved.read(
+                Fragment(name, shape, 0, torch.Size(shape).numel(), flat=torch.empty(0), offset=0), WEIGHTS
+            ).view(shape)
+            for name, shape in saved.shapes.items()
+        }
+
+
+def candidates(directory: Path) -> list[Path]:
+    """The published checkpoints of a run, newest first."""
+    if not directory.is_dir():
+        return []
+    published = [path for path in directory.iterdir() if path.name.startswith("step") and path.is_dir()]
+    return sorted(published, reverse=True)
+
+
+def damage(path: Path, share: slice = slice(None)) -> str | None:
+    """What is wrong with a checkpoint, or None: every file is there with the size and hash that were written.
+
+    Args:
+        share: which of the files to look at, so that ranks may divide them.
+    """
+    try:
+        files = read_manifest(path)["files"]
+    except UserError as error:
+        return str(error)
+    for name in sorted(files)[share]:
+        file = path / name
+        if not file.is_file():
+            return f"{file}: this file of the checkpoint is missing"
+        if file.stat().st_size != files[name]["bytes"]:
+            return f"{file}: {file.stat().st_size:,} bytes where {files[name]['bytes']:,} were written"
+        if _hash(file) != files[name]["xxh3_128"]:
+            return f"{file}: its content differs from what was written"
+    return None
+
+
+def newest_complete(directory: Path) -> tuple[Path | None, list[str]]:
+    """The newest undamaged checkpoint of a run, and what is wrong with newer ones; every rank calls it.
+
+    Raises:
+        UserError: there are checkpoints, but none is whole. A run never starts anew over the remains of another.
+    """
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    found = [[str(path) for path in candidates(directory)]]
+    dist.broadcast_object_list(found, src=0)
+    damaged: list[str] = []
+    for path in map(Path, found[0]):
+        reports: list[str | None] = [None] * world_size
+        dist.all_gather_object(reports, damage(path, slice(rank, None, world_size)))
+        problems = [report for report in reports if report]
+        if not problems:
+            return path, damaged
+        damaged.append(problems[0])
+    if damaged:
+        raise UserError(
+            f"{directory}: no checkpoint in it is whole ({'; '.join(damaged)}): restore the files, "
+            "or start in another run_dir"
+        )
+    return None, damaged
+
+
+def prune(directory: Path, keep_last: int) -> None:
+    """Remove all but the newest `keep_last` checkpoints, and what interrupted writers left behind; rank 0 calls it."""
+    for old in candidates(directory)[keep_last:]:
+        # Under its own name a directory must be complete, so it loses the name first.
+        gone = old.with_name(f".{old.name}.pruned")
+        old.rename(gone)
+    for leftover in directory.glob(".step*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of one checkpoint."""
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error}): not a whole checkpoint; name another") from error
+    if manifest.get("version") != VERSION:
+        raise UserError(f"{file}: checkpoint version {manifest.get('version')!r}, expected {VERSION}")
+    return manifest
+
+
+class _Slices:
+    """The saved slices of every file of a checkpoint, read by parameter and range."""
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        self._path = path
+        self._files: list[Any] = []
+        self._places: dict[str, list[tuple[int, int, Any]]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for name in sorted(manifest["files"]):
+            try:
+                file = safe_open(path / name, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise UserError(f"{path / name}: cannot be read ({error}): name another checkpoint") from error
+            self._files.append(file)
+            for parameter, (start, numel, shape) in json.loads(file.metadata()["layout"]).items():
+                self._places.setdefault(parameter, []).append((start, start + numel, file))
+                self.shapes[parameter] = tuple(shape)
+
+    def keys(self, parameter: str) -> set[str]:
+        """What is saved of a parameter: `fp32` and the names of its optimizer state."""
+        prefix = f"{parameter}/"
+        _, _, file = self._find(parameter)[0]
+        return {key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+
+    def read(self, fragment: Fragment, key: str) -> torch.Tensor:
+        """The values of one fragment, put together from the slices that overlap it; fp32 (numel,)."""
+        if (shape := self.shapes.get(fragment.name, fragment.shape)) != fragment.shape:
+            raise UserError(
+                f"{self._path}: {fragment.name} has shape {shape} in this checkpoint and {fragment.shape} in the "
+                "model: the model section changed; go back to the one in its manifest, or start in another run_dir"
+            )
+        parts, at, stop = [], fragment.start, fragment.start + fragment.numel
+        for first, last, file in sorted(self._find(fragment.name), key=lambda place: place[0]):
+            if first <= at < min(last, stop):
+                until = min(last, stop)
+                parts.append(file.get_slice(f"{fragment.name}/{key}")[at - first : until - first])
+                at = until
+        if at < stop:
+            raise UserError(f"{self._path}: {fragment.name} is incomplete in it: name another checkpoint")
+        return torch.cat(parts)
+
+    def _find(self, parameter: str) -> list[tuple[int, int, Any]]:
+        if parameter not in self._places:
+            raise UserError(f"{self._path}: no {parameter} in this checkpoint: it is of another model")
+        return self._places[parameter]
+
+    def __enter__(self) -> "_Slices":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.__exit__(None, None, None)
+
+
+def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
+    tensors, layout = {}, {}
+    for fragment in fragments(engine):
+        layout[fragment.name] = (fragment.start, fragment.numel, fragment.shape)
+        for key, value in _values(engine, fragment):
+            tensors[f"{fragment.name}/{key}"] = value.detach().cpu().contiguous()
+    save_file(tensors, file, metadata={"layout": json.dumps(layout)})
+    _sync(file)
+    return {file.name: {"bytes": file.stat().st_size, "xxh3_128": _hash(file)}}
+
+
+def _values(engine: Any, fragment: Fragment) -> Iterator[tuple[str, torch.Tensor]]:
+    yield WEIGHTS, fragment.of(fragment.flat)
+    yield from optimizer_state(engine, fragment).items()
+
+
+def _optimizer_step(engine: Any) -> int:
+    return max((int(state["step"]) for state in engine.optimizer.optimizer.state.values()), default=0)
+
+
+def _publish(aside: Path, final: Path, manifest: Mapping[str, Any]) -> None:
+    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))
+    _sync(aside / MANIFEST)
+    _sync(aside)
+    if final.exists():
+        shutil.rmtree(final)
+    aside.rename(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hash(file: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _shared_token() -> str:
+    """A name that no other attempt to write has, the same on all ranks."""
+    token = [uuid.uuid4().hex[:8]]
+    dist.broadcast_object_list(token, src=0)
+    return token[0]

@@ -1,0 +1,114 @@
+"""The DeepSpeed engine: its settings made from ours, its start, and the optimizer bound to its partitions."""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from .config import EngineConfig, OptimizerConfig
+from .fragments import Fragment, fragments
+from .optimizer import StableAdamW, make_optimizer
+
+
+def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
+    """Join the process group that the launcher's environment describes, or form one of this process alone.
+
+    Returns:
+        (rank, world size, this rank's device).
+    """
+    if not torch.cuda.is_available():
+        # Read by DeepSpeed when it is imported; otherwise it would guess from the installed packages.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if "RANK" not in os.environ:
+        os.environ.update(_alone(os.environ))
+    import deepspeed
+    import deepspeed.ops
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # DeepSpeed calls names that torch has renamed, once a collective.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    # Otherwise DeepSpeed compiles an operator on CPU machines that training never uses.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(timeout=timedelta(minutes=timeout_minutes), verbose=False)
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    return dist.get_rank(), dist.get_world_size(), device
+
+
+def deepspeed_settings(config: EngineConfig, micro_packs: int, on_gpu: bool) -> dict[str, Any]:
+    """DeepSpeed's JSON. Whatever has an unsafe default there is always set."""
+    zero: dict[str, Any] = {
+        "stage": config.zero_stage,
+        "overlap_comm": False,
+        "contiguous_gradients": True,
+    }
+    settings: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_packs,
+        # We decide where a step ends: `backward` accumulates, one `step` reduces and updates.
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": config.gradient_clipping,
+        "zero_optimization": zero | config.zero_optimization,
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+    }
+    if config.precision == "bf16":
+        settings["bf16"] = {"enabled": True}
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+        settings["communication_data_type"] = "fp32"
+    return settings
+
+
+def start_engine(
+    model: torch.nn.Module, config: EngineConfig, optimizer: OptimizerConfig, micro_packs: int, device: torch.device
+) -> Any:
+    """Partition the model over the ranks and give it its optimizer.
+
+    The model comes whole, and equal, on every rank: an encoder's weights fit any host's memory, and so the same code
+    serves initialisation and import at every ZeRO stage and world size.
+    """
+    import deepspeed
+
+    client = make_optimizer(model, optimizer)
+    engine, *_ = deepspeed.initialize(
+        model=model.to(device),
+        optimizer=client,
+        config=deepspeed_settings(config, micro_packs, device.type == "cuda"),
+    )
+    if isinstance(client, StableAdamW):
+        names = [name for name, _ in engine.module.named_parameters()]
+        client.bind(flat_partitions(engine), fragments(engine), names, engine.optimizer.dp_process_group)
+    return engine
+
+
+def flat_partitions(engine: Any) -> list[torch.Tensor]:
+    """The fp32 tensors that the optimizer sees as parameters, in order."""
+    zero = engine.optimizer
+    if engine.zero_optimization_stage() == 3:
+        return list(zero.fp32_partitioned_groups_flat)
+    return list(zero.single_partition_of_fp32_groups)
+
+
+def optimizer_state(engine: Any, fragment: Fragment) -> dict[str, torch.Tensor]:
+    """What the optimizer keeps of one fragment, besides its step count; empty before the first step."""
+    state = engine.optimizer.optimizer.state.get(fragment.flat, {})
+    return {key: fragment.of(value) for key, value in state.items() if key != "step"}
+
+
+def set_learning_rate(engine: Any, lr: float) -> None:
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _alone(environment: Mapping[str, str]) -> dict[str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return alone if "GLOO_SOCKET_IFNAME" in environment else alone | {"GLOO_SOCKET_IFNAME": "lo"}

@@ -1,0 +1,84 @@
+"""A checkpoint as a Hugging Face model directory, proven equal before it appears."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configs.errors import UserError
+from ..kernels.packed import PackedBatch
+from ..model.config import ModelConfig
+from ..model.hugging_face import DECODER, EMBEDDING, write_pretrained
+from ..model.masked_lm import MaskedLM
+from ..model.publish import publish_directory
+from .checkpoint import MANIFEST, candidates, consolidate, damage, read_manifest
+from .model_card import model_card
+
+LARGEST_DIFFERENCE = 1e-4
+"""Between our logits and transformers', as a share of the largest logit (at least 1)."""
+
+_CHECKED_LENGTHS = (1, 2, 97, 200)
+
+
+def export_checkpoint(run: Path, out: Path) -> None:
+    """Write `out` from the newest whole checkpoint of a run, or from the one that `run` itself is.
+
+    Raises:
+        UserError: there is none, a file of it is damaged, `out` exists, or transformers computes other logits.
+    """
+    path = find_checkpoint(run)
+    manifest = read_manifest(path)
+    config = ModelConfig.model_validate(manifest["model"])
+    weights = consolidate(path)
+    with publish_directory(out) as staging:
+        write_pretrained(weights, config, staging)
+        shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
+        (staging / "README.md").write_text(model_card(manifest, config))
+        (staging / "training.json").write_text(json.dumps(_provenance(manifest), indent=1))
+        require_equal_logits(weights, config, staging)
+
+
+def find_checkpoint(run: Path) -> Path:
+    """The checkpoint that `run` is, or the newest whole one in it."""
+    if (run / MANIFEST).is_file():
+        if problem := damage(run):
+            raise UserError(f"{problem}; name another checkpoint")
+        return run
+    found = candidates(run / "checkpoints")
+    if not found:
+        raise UserError(f"{run}: no checkpoint in {run / 'checkpoints'}; expected the run_dir of a training run")
+    if problem := damage(found[0]):
+        older = f": to export an older one, name it, such as {found[1]}" if len(found) > 1 else ""
+        raise UserError(f"{problem}{older}")
+    return found[0]
+
+
+def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfig, directory: Path) -> None:
+    """Compare the model that transformers loads from `directory` with ours, on sequences of random tokens."""
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    theirs = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
+    ours = MaskedLM(config).eval()
+    ours.load_state_dict({**weights, DECODER: weights[EMBEDDING]})
+    lengths = [min(length, config.max_position_embeddings) for length in _CHECKED_LENGTHS]
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(config.vocab_size, (sum(lengths),), generator=draw)
+    with torch.no_grad():
+        packed = ours.logits(tokens, PackedBatch.from_lengths(lengths, "cpu"), torch.arange(len(tokens)))
+        apart = torch.cat([theirs(input_ids=row[None]).logits[0] for row in tokens.split(lengths)])
+    difference = (packed - apart).abs().max().item()
+    allowed = LARGEST_DIFFERENCE * max(1.0, packed.abs().max().item())
+    if not difference <= allowed:
+        raise UserError(
+            f"transformers computes other logits from the exported model (largest difference {difference:.2e}, "
+            f"allowed {allowed:.2e}): nothing was written; please report this with your transformers version"
+        )
+
+
+def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key not in ("files", "version")}

@@ -1,0 +1,45 @@
+"""What all ranks agree on before each step.
+
+Ranks that drift apart do not always hang: a rank that runs one micro-batch more than the others can pair its
+collectives with the wrong ones, in silence. So before each step every rank tells the others where it is.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of all ranks, about the step to come.
+
+    Attributes:
+        masked: masked tokens in it.
+        tokens: real tokens in it.
+        stop: some rank was asked to stop.
+    """
+
+    masked: int
+    tokens: int
+    stop: bool
+
+
+def agree(step: int, micro_batches: int, masked: int, tokens: int, stop: bool, device: torch.device) -> Agreement:
+    """Exchange the counts of one step; every rank calls it.
+
+    Raises:
+        RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
+    """
+    mine = torch.tensor([step, micro_batches, masked, tokens, int(stop)], dtype=torch.int64, device=device)
+    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, mine)
+    reports = torch.stack(everyone).tolist()
+    if any(report[:2] != reports[0][:2] for report in reports):
+        places = ", ".join(f"rank {rank}: step {r[0]}, {r[1]} micro-batches" for rank, r in enumerate(reports))
+        raise RuntimeError(f"the ranks have drifted apart ({places}); the step was not taken")
+    return Agreement(
+        masked=sum(report[2] for report in reports),
+        tokens=sum(report[3] for report in reports),
+        stop=any(report[4] for report in reports),
+    )

@@ -1,0 +1,59 @@
+"""One optimizer step of masked language modelling.
+
+The loss of a step is the sum over its masked tokens divided by their number, both over ALL ranks and micro-batches,
+so that one rank, two ranks and accumulation have the same gradient, however unevenly the masks fall.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ..kernels.packed import PackedBatch
+from ..streaming_data.batches import MicroBatch
+
+
+def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, seed: int) -> torch.Tensor:
+    """Forward and backward over a rank's micro-batches.
+
+    Args:
+        masked: masked tokens of the whole step, over all ranks.
+        seed: of dropout.
+    Returns:
+        This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
+    """
+    device = engine.device
+    totals = torch.zeros(2, dtype=torch.float64, device=device)
+    for batch in micro_batches:
+        # Dropout follows from the packs, as the masks do: a resumed run draws what the other would have drawn.
+        torch.manual_seed(hash((seed, *batch.addresses)))
+        loss, correct = engine(
+            batch.input_ids.to(device, non_blocking=True),
+            PackedBatch.from_lengths(batch.lengths, device),
+            batch.masked_positions.to(device, non_blocking=True),
+            batch.targets.to(device, non_blocking=True),
+        )
+        # DeepSpeed averages gradients over ranks, so the sum over ranks is worth their number more.
+        engine.backward(loss * (dist.get_world_size() / masked), scale_wrt_gas=False)
+        totals += torch.stack([loss.detach().double(), correct.double()])
+    return totals
+
+
+def digest(micro_batches: Sequence[MicroBatch]) -> int:
+    """A number of the packs, masked places and targets, whose sum over ranks does not depend on how ranks share them.
+
+    Each micro-batch's packs are hashed apart, so that it does not depend on the size of a micro-batch either.
+    """
+    total = 0
+    for batch in micro_batches:
+        size = len(batch.input_ids) // len(batch.addresses)
+        rows = torch.div(batch.masked_positions, size, rounding_mode="floor")
+        for row, address in enumerate(batch.addresses):
+            mine = rows == row
+            content = hashlib.blake2b(repr(tuple(address)).encode(), digest_size=4)
+            content.update((batch.masked_positions[mine] - row * size).numpy().tobytes())
+            content.update(batch.targets[mine].numpy().tobytes())
+            total += int.from_bytes(content.digest(), "big")
+    return total

@@ -1,0 +1,16 @@
+"""Being asked to stop: SIGTERM from a scheduler, SIGUSR1 before a time limit."""
+
+import signal
+from types import FrameType
+
+
+class StopRequest:
+    """Remembers that the process was asked to stop; the loop looks at it between steps, where all ranks agree."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True

@@ -1,0 +1,233 @@
+"""The training run, from its configuration to its last checkpoint."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ..configs.errors import UserError
+from ..configs.loader import dump
+from ..model.config import ModelConfig
+from ..model.hugging_face import from_pretrained
+from ..model.initialize import initialize
+from ..model.masked_lm import MaskedLM
+from ..streaming_data.batches import StepData, load
+from ..streaming_data.dataset import PackDataset, copy_tokenizer, manifest_hash, open_dataset
+from . import checkpoint
+from .config import RunConfig
+from .engine import join_ranks, set_learning_rate, start_engine
+from .lockstep import agree
+from .metrics import MetricsWriter, StepMetrics
+from .objective import accumulate, digest
+from .provenance import provenance
+from .schedule import Plan, StepSettings, describe, make_plan
+from .signals import StopRequest
+
+STOPPED = 85
+"""Exit code of a run that was asked to stop, has saved a checkpoint, and wants to be started again."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a resume needs to know besides the weights.
+
+    Attributes:
+        step: optimizer steps made.
+        packs: consumed, over all ranks.
+        tokens: real tokens seen, counted.
+    """
+
+    step: int = 0
+    packs: int = 0
+    tokens: int = 0
+
+
+def train(config: RunConfig) -> int:
+    """Train, or continue where the newest checkpoint in `run_dir` stands. Every rank calls it.
+
+    Returns:
+        The exit code: 0 when the run is complete, 85 when it was asked to stop and should be started again.
+    Raises:
+        UserError: the configuration, the data or the checkpoints do not allow it.
+    """
+    stop = StopRequest()
+    rank, world_size, device = join_ranks(config.engine.timeout_minutes)
+    plan = make_plan(config, world_size)
+    dataset = open_dataset(config.data, config.seed)
+    model = build_model(config, dataset)
+    engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
+    progress = resume(engine, config, dataset)
+    metrics = open_metrics(config, plan, dataset, progress) if rank == 0 else None
+
+    steps = plan.from_step(progress.step)
+    batches = load(
+        dataset,
+        (StepData(s.start, s.packs, s.max_seqlen, s.mlm_probability) for s in plan.from_step(progress.step)),
+        config.batch.micro_packs,
+        rank,
+        world_size,
+    )
+    started = time.perf_counter()
+    for settings in steps:
+        micro_batches = next(batches)
+        waited = time.perf_counter() - started
+        masked = sum(len(batch.targets) for batch in micro_batches)
+        tokens = sum(batch.tokens for batch in micro_batches)
+        agreed = agree(settings.step, len(micro_batches), masked, tokens, stop.requested, device)
+        if agreed.stop:
+            save(engine, config, dataset, progress, metrics)
+            return STOPPED
+
+        totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
+        set_learning_rate(engine, settings.lr)
+        engine.step()
+        require_finite(engine, dataset, settings)
+        progress = Progress(settings.step + 1, settings.start + settings.packs, progress.tokens + agreed.tokens)
+
+        if progress.step % config.metrics.every_steps == 0 or progress.step == plan.steps:
+            loss_sum, correct, digests = summed(totals, digest(micro_batches))
+            seconds = time.perf_counter() - started
+            if metrics is not None:
+                metrics.write(
+                    StepMetrics(
+                        step=progress.step,
+                        tokens=progress.tokens,
+                        loss=loss_sum / agreed.masked,
+                        accuracy=correct / agreed.masked,
+                        grad_norm=float(engine.get_global_grad_norm()),
+                        lr=settings.lr,
+                        mlm_probability=settings.mlm_probability,
+                        max_seqlen=settings.max_seqlen,
+                        masked=agreed.masked,
+                        tokens_per_second=agreed.tokens / seconds,
+                        data_wait=waited,
+                        data_digest=f"{digests:x}",
+                    )
+                )
+        if progress.step % config.checkpoint.every_steps == 0 or progress.step == plan.steps:
+            save(engine, config, dataset, progress, metrics)
+        started = time.perf_counter()
+    if metrics is not None:
+        metrics.close()
+    return 0
+
+
+def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
+    """The model that the run starts from: imported, or initialised from the seed."""
+    if config.initial_weights is not None:
+        model = from_pretrained(config.initial_weights)
+    else:
+        assert config.model is not None
+        model = MaskedLM(config.model)
+        initialize(model, config.seed)
+    require_fitting_tokenizer(model.config, dataset)
+    model.model.activation_checkpointing = config.engine.activation_checkpointing
+    return model
+
+
+def require_fitting_tokenizer(model: ModelConfig, dataset: PackDataset) -> None:
+    """The data must have been tokenised for this model."""
+    tokenizer = dataset.manifest["tokenizer"]
+    special = tokenizer["special_ids"]
+    expected = {f"{name}_token_id": special[name] for name in ("pad", "cls", "sep")}
+    wrong = [
+        f"{key} is {getattr(model, key)}, not {value}"
+        for key, value in expected.items()
+        if getattr(model, key) != value
+    ]
+    if model.vocab_size < tokenizer["vocab_size"]:
+        wrong.append(f"vocab_size is {model.vocab_size:,}, below {tokenizer['vocab_size']:,}")
+    if wrong:
+        raise UserError(
+            f"the model does not fit the tokenizer of {dataset.address}: {'; '.join(wrong)}. From scratch, set these "
+            "keys of the model section; to continue a model, prepare the data with that model's own tokenizer"
+        )
+
+
+def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
+    """Continue from the newest whole checkpoint of the run, if there is one."""
+    path, damaged = checkpoint.newest_complete(config.run_dir / "checkpoints")
+    for problem in damaged if dist.get_rank() == 0 else ():
+        print(f"warning: skipping a damaged checkpoint: {problem}", flush=True)
+    if path is None:
+        return Progress()
+    manifest = checkpoint.read_manifest(path)
+    then, now = manifest["data"], dataset.identity()
+    if changed := [key for key in now if now[key] != then.get(key)]:
+        raise UserError(
+            f"{path}: the data changed since this checkpoint, so its order cannot be continued: "
+            + "; ".join(f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in changed)
+            + ". Restore what changed, or start in another run_dir"
+        )
+    progress = Progress(**manifest["progress"])
+    if progress.packs != progress.step * config.batch.packs:
+        raise UserError(
+            f"{path}: batch.packs was {progress.packs // progress.step} when it was written and is "
+            f"{config.batch.packs} now: set batch.packs back, or start in another run_dir"
+        )
+    checkpoint.load(engine, path)
+    if dist.get_rank() == 0:
+        print(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed", flush=True)
+    return progress
+
+
+def save(
+    engine: Any, config: RunConfig, dataset: PackDataset, progress: Progress, metrics: MetricsWriter | None
+) -> None:
+    """Write a checkpoint of the run as it stands, then drop the oldest ones. Every rank calls it."""
+    directory = config.run_dir / "checkpoints"
+    contents = {
+        "progress": asdict(progress),
+        "model": engine.module.config.model_dump(mode="json"),
+        "data": dataset.identity(),
+        "data_manifest": manifest_hash(dataset.manifest),
+        "data_address": dataset.address,
+        "sources": {
+            name: {key: dataset.manifest["sources"][name][key] for key in ("licence", "synthetic")}
+            for name in dataset.sources
+        },
+        "config": config.model_dump(mode="json"),
+        **provenance(),
+    }
+    path = checkpoint.save(engine, directory, progress.step, contents)
+    if metrics is not None:
+        metrics.say(f"checkpoint {path}")
+        checkpoint.prune(directory, config.checkpoint.keep_last)
+    dist.barrier()
+
+
+def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: Progress) -> MetricsWriter:
+    """Rank 0's side of the run directory; prints the plan."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    (config.run_dir / "config.yaml").write_text(dump(config))
+    copy_tokenizer(dataset.address, config.run_dir / "tokenizer")
+    for line in describe(plan, dict(zip(dataset.sources, dataset.order.weights, strict=True))):
+        print(line, flush=True)
+    return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics.tensorboard)
+
+
+def require_finite(engine: Any, dataset: PackDataset, settings: StepSettings) -> None:
+    """DeepSpeed leaves out an update with non-finite gradients without a word; here the run ends with the step's packs.
+
+    The last checkpoint stands before them.
+    """
+    norm = engine.get_global_grad_norm()
+    if engine.was_step_applied() and math.isfinite(norm):
+        return
+    packs = dataset.order.between(settings.start, settings.start + settings.packs)
+    named = ", ".join(f"{dataset.sources[p.source]}:{p.epoch}:{p.pack}" for p in packs)
+    raise RuntimeError(
+        f"step {settings.step + 1}: gradients are not finite (norm {norm}); the run stopped before saving them. "
+        f"Packs of the step (source:epoch:pack): {named}"
+    )
+
+
+def summed(totals: torch.Tensor, digest_of_rank: int) -> tuple[float, int, int]:
+    """(sum of losses, correct predictions, data digest) over all ranks."""
+    everything = torch.cat([totals, totals.new_tensor([digest_of_rank])])
+    dist.all_reduce(everything)
+    loss_sum, correct, digests = everything.tolist()
+    return loss_sum, int(correct), int(digests)
