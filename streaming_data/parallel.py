@@ -1,0 +1,82 @@
+"""A function over items in processes: results in order, progress on the way, the first error ends it all."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Count: TypeAlias = "Callable[[int], None]"
+_POLL_SECONDS = 0.2
+_counter: "Synchronized[int] | None" = None
+
+
+class Report(Protocol):
+    """Told how far the work is: items done and in all, and what the items have counted so far."""
+
+    def __call__(self, done: int, total: int, counted: int) -> None: ...
+
+
+def in_parallel(
+    function: Callable[[Item, Count], Result], items: Sequence[Item], workers: int, report: Report
+) -> list[Result]:
+    """`function(item, count)` of every item, in at most `workers` processes; with one worker, in this one.
+
+    `function` may call `count(n)` as it goes. Processes are spawned, since this one may hold threads. Those that have
+    cores to spare give them to the tokenizer's threads.
+    """
+    if workers == 1:
+        return _one_by_one(function, items, report)
+    processes = min(workers, len(items))
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    with ProcessPoolExecutor(processes, context, _start, (counter, max(1, workers // processes))) as pool:
+        futures = [pool.submit(_call, function, item) for item in items]
+        try:
+            pending = set(futures)
+            while pending:
+                finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                report(len(items) - len(pending), len(items), counter.value)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    return [future.result() for future in futures]
+
+
+def _one_by_one(function: Callable[[Item, Count], Result], items: Sequence[Item], report: Report) -> list[Result]:
+    results: list[Result] = []
+    counted = 0
+
+    def count(more: int) -> None:
+        nonlocal counted
+        counted += more
+        report(len(results), len(items), counted)
+
+    for item in items:
+        results.append(function(item, count))
+        report(len(results), len(items), counted)
+    return results
+
+
+def _start(counter: "Synchronized[int]", threads: int) -> None:
+    global _counter
+    _counter = counter
+    os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+
+
+def _call(function: Callable[[Any, Count], Any], item: Any) -> Any:
+    return function(item, _count)
+
+
+def _count(more: int) -> None:
+    assert _counter is not None
+    with _counter.get_lock():
+        _counter.value += more

@@ -1,0 +1,156 @@
+"""One input file to the pieces of its documents, in a file of its own: the part of preparing that runs in parallel.
+
+A task writes `<stem>.pieces`, batch after batch, and at its end `<stem>.npz`, which says that the task is done. Both
+are a pure function of the input file and the task, so a task that was interrupted is simply done again.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from . import tokenizer as tokenizers
+from .corpora import InputFile, read_file
+from .documents import Document, uniform_hash
+from .parallel import Count
+from .pieces import Piece, split
+from .prepare_config import AnySource
+
+_BATCH_DOCUMENTS = 256
+_BATCH_CHARACTERS = 1 << 20
+_HASH_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Task:
+    """An input file and all that decides what becomes of it.
+
+    Attributes:
+        stem: where the results go, without suffix.
+        seed: of the held-out split.
+    """
+
+    source: AnySource
+    file: InputFile
+    tokenizer: Path
+    seq_length: int
+    held_out: float
+    seed: int
+    stem: Path
+
+
+@dataclass(frozen=True)
+class TokenisedFile:
+    """What is known of a finished task.
+
+    Attributes:
+        digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
+        held_out: bool (documents,).
+        empty: documents left out as they had no text.
+    """
+
+    stem: Path
+    name: str
+    bytes: int
+    sha256: str
+    digests: npt.NDArray[np.uint64]
+    held_out: npt.NDArray[np.bool_]
+    empty: int
+
+
+def read_pieces(stem: Path, chosen: npt.NDArray[np.bool_]) -> Iterator[list[Piece]]:
+    """The pieces of each chosen document of a finished task, in order; `chosen` is bool (documents,)."""
+    number = 0
+    with stem.with_suffix(".pieces").open("rb") as file:
+        while number < len(chosen):
+            batch: list[list[Piece]] = pickle.load(file)
+            yield from (pieces for pieces, wanted in zip(batch, chosen[number:], strict=False) if wanted)
+            number += len(batch)
+
+
+def tokenise(task: Task, count: Count) -> TokenisedFile:
+    """Does a task, or finds it done; counts the documents it has read."""
+    summary = task.stem.with_suffix(".npz")
+    if summary.is_file():
+        return _load(task.stem)
+    task.stem.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizers.load(task.tokenizer)
+    digests: list[int] = []
+    held_out: list[bool] = []
+    empty = 0
+    with task.stem.with_suffix(".pieces").open("wb") as file:
+        for batch in _batches(read_file(task.source, task.file)):
+            documents = [document for document in batch if document.text.strip()]
+            encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
+            pickle.dump(
+                [
+                    split(document.id, document.text, encoding, tokenizer, task.seq_length)
+                    for document, encoding in zip(documents, encodings, strict=True)
+                ],
+                file,
+            )
+            digests += [_digest(document.text) for document in documents]
+            held_out += [_is_held_out(document, task) for document in documents]
+            empty += len(batch) - len(documents)
+            count(len(batch))
+    partial = task.stem.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        digests=np.array(digests, np.uint64),
+        held_out=np.array(held_out, np.bool_),
+        empty=empty,
+        name=task.file.path.name,
+        bytes=task.file.path.stat().st_size,
+        sha256=_sha256(task.file.path),
+    )
+    partial.rename(summary)
+    return _load(task.stem)
+
+
+def _load(stem: Path) -> TokenisedFile:
+    with np.load(stem.with_suffix(".npz")) as saved:
+        return TokenisedFile(
+            stem=stem,
+            name=str(saved["name"]),
+            bytes=int(saved["bytes"]),
+            sha256=str(saved["sha256"]),
+            digests=saved["digests"],
+            held_out=saved["held_out"],
+            empty=int(saved["empty"]),
+        )
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Batches that are bounded in documents and, but for one long document, in characters."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _is_held_out(document: Document, task: Task) -> bool:
+    """By the unit of the split alone: a patient of two sources is on one side in both."""
+    key = task.source.split_by
+    return uniform_hash("held_out", str(task.seed), key, document.meta[key]) < task.held_out
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
