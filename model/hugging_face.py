@@ -19,7 +19,7 @@ from .hugging_face_config import read_config, read_json, write_config
 from .masked_lm import MaskedLM
 from .publish import publish_directory
 
-__all__ = ["from_pretrained", "parameter_shapes", "read_config", "read_weights", "save_pretrained"]
+__all__ = ["from_pretrained", "parameter_shapes", "read_config", "read_weights", "save_pretrained", "write_pretrained"]
 
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
 DECODER = "decoder.weight"
@@ -52,14 +52,21 @@ def read_weights(directory: Path, config: ModelConfig) -> dict[str, Tensor]:
 def save_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, directory: Path) -> None:
     """Write a directory that transformers (4.48 and later) opens with AutoModelForMaskedLM.
 
-    `state_dict` is checked like an import, so that a broken one never leaves. Tensors keep their type. The directory
-    appears complete or not at all; UserError when it exists and is not empty.
+    The directory appears complete or not at all; UserError when it exists and is not empty.
+    """
+    with publish_directory(directory) as staging:
+        write_pretrained(state_dict, config, staging)
+
+
+def write_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, directory: Path) -> None:
+    """Write config.json and model.safetensors into a directory that exists.
+
+    `state_dict` is checked like an import, so that a broken one never leaves. Tensors keep their type.
     """
     weights = _checked(state_dict, config, "the model to save")
-    with publish_directory(directory) as staging:
-        write_config(config, weights[EMBEDDING].dtype, staging / "config.json")
-        contiguous = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        save_file(contiguous, staging / "model.safetensors", metadata={"format": "pt"})
+    write_config(config, weights[EMBEDDING].dtype, directory / "config.json")
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_file(contiguous, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

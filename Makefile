@@ -1,0 +1,45 @@
+# Everything happens in .venv; no root, nothing outside it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/installed
+
+.PHONY: install demo test lint types format lock clean
+
+install: $(READY)
+
+$(READY): requirements/lock.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint requirements/lock.txt pip setuptools torch
+	$(BIN)/pip install --quiet --no-deps --requirement requirements/lock.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+demo: install
+	$(BIN)/cmbert demo
+
+test: install
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+lint: install types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The root is the package, whatever the checkout is called: mypy sees it under its own name.
+types: install
+	mkdir -p .venv/typecheck
+	ln -sfn $(CURDIR) .venv/typecheck/clinical_modernbert
+	cd .venv/typecheck && ../bin/mypy --config-file ../../pyproject.toml clinical_modernbert
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# After changing what is installed in .venv by hand: write down the versions that work together.
+lock:
+	( echo "# Versions that were tested together; written by \`make lock\`. Installed without dependency resolution, since"; \
+	  echo "# mosaicml-streaming's own bounds are narrower than what it works with."; \
+	  $(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu//' ) > requirements/lock.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info
