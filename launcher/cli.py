@@ -17,7 +17,7 @@ import typer
 
 from .. import __version__
 from ..configs.errors import UserError
-from . import config_command
+from . import config_command, data_command, demo_command, export_command, tokenizer_command, train_command
 
 USER_ERROR = 2
 
@@ -28,6 +28,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(demo_command.demo)
+app.add_typer(data_command.app, name="data")
+app.add_typer(tokenizer_command.app, name="tokenizer")
+app.command()(train_command.train)
+app.command()(export_command.export)
 app.add_typer(config_command.app, name="config")
 
 

@@ -17,6 +17,7 @@ from ..model.masked_lm import MaskedLM
 from ..streaming_data.batches import StepData, load
 from ..streaming_data.dataset import PackDataset, copy_tokenizer, manifest_hash, open_dataset
 from . import checkpoint
+from .attempts import note_attempt
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
 from .lockstep import agree
@@ -204,6 +205,7 @@ def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: 
     config.run_dir.mkdir(parents=True, exist_ok=True)
     (config.run_dir / "config.yaml").write_text(dump(config))
     copy_tokenizer(dataset.address, config.run_dir / "tokenizer")
+    note_attempt(config.run_dir, progress.step, plan.world_size)
     for line in describe(plan, dict(zip(dataset.sources, dataset.order.weights, strict=True))):
         print(line, flush=True)
     return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics.tensorboard)

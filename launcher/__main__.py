@@ -1,0 +1,5 @@
+"""`python -m clinical_modernbert.launcher` is `cmbert`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,148 @@
+"""`cmbert data`: from corpora to a data set, and a look into one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..configs.loader import load
+from ..configs.recipes import find_recipe
+from .options import Overrides, Recipe
+
+if TYPE_CHECKING:
+    from ..streaming_data.inspect import SplitView
+    from ..streaming_data.prepare import Stages
+
+app = typer.Typer(help="Prepare data sets and look into them.", no_args_is_help=True)
+
+_LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+_BAR = " ▁▂▃▄▅▆▇█"
+_SAMPLE_CHARACTERS = 800
+
+
+@app.command()
+def prepare(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
+    """Read the sources of a recipe and write a data set: tokenised, split, packed, in shards.
+
+    Example: cmbert data prepare data/demo --set output=runs/mine/data
+    """
+    from ..streaming_data.prepare import prepare as prepare_data
+    from ..streaming_data.prepare_config import PrepareConfig
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    with _progress() as stages:
+        manifest = prepare_data(config, stages)
+    for name, source in manifest["sources"].items():
+        train = source["splits"]["train"]
+        typer.echo(
+            f"{name}: {train['documents']:,} documents, {train['tokens']:,} tokens in {train['packs']:,} packs, "
+            f"{train['fullness']:.2%} full; {source['splits']['held_out']['documents']:,} documents held out, "
+            f"{source['duplicates']:,} duplicates dropped"
+        )
+    typer.echo(f"data set: {config.output}")
+
+
+@contextmanager
+def _progress() -> "Iterator[Stages]":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[documents]:,} documents")) as bar:
+
+        def stages(stage: str) -> Any:
+            task = bar.add_task(stage, total=None, documents=0)
+
+            def report(done: int, total: int, counted: int) -> None:
+                bar.update(task, completed=done, total=total, documents=counted)
+
+            return report
+
+        yield stages
+
+
+@app.command()
+def inspect(
+    address: Annotated[str, typer.Argument(help="A data set: its directory or its address in an object store.")],
+    packs: Annotated[int, typer.Option(min=1, help="Look at this many packs of each split for the lengths.")] = 1000,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Print a sample of every source, patients' notes too.")
+    ] = False,
+) -> None:
+    """Show what a data set holds, and a sample of its text where that is public or synthetic.
+
+    Example: cmbert data inspect runs/demo/data
+    """
+    from rich.console import Console
+
+    from ..streaming_data import inspect as look
+    from ..streaming_data.dataset import read_manifest
+
+    address = address.rstrip("/")
+    manifest = read_manifest(address)
+    console = Console()
+    console.print(_table(address, manifest, list(look.inspect(address, packs))))
+    sources = look.readable_sources(manifest, show_text)
+    for source in sources if show_text else sources[:1]:
+        console.rule(f"a piece of {source}")
+        text = look.sample_text(address, source)
+        console.print(text[:_SAMPLE_CHARACTERS] + (" [...]" if len(text) > _SAMPLE_CHARACTERS else ""), markup=False)
+    if not sources:
+        console.print("No source is public or synthetic, so no text is shown; --show-text shows it.")
+
+
+def _table(address: str, manifest: dict[str, Any], views: "list[SplitView]") -> Any:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    edges = [edge for edge in _LENGTHS if edge < manifest["seq_length"]]
+    caption = f"lengths: share of tokens in pieces of up to {', '.join(map(str, edges))} and {manifest['seq_length']}"
+    title = f"{address}: packs of {manifest['seq_length']:,} tokens"
+    table = Table(title=title, caption=caption, box=SIMPLE, padding=0, pad_edge=False)
+    table.add_column("source/split", no_wrap=True)
+    for name in ("documents", "pieces", "tokens", "packs", "full", "median", "longest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("lengths", no_wrap=True)
+    for view in views:
+        counts, lengths = view.counts, sorted(view.lengths.tolist())
+        sizes = (counts.documents, counts.pieces, counts.tokens, counts.packs)
+        table.add_row(
+            f"{view.source}/{view.split}",
+            *map(_short, sizes),
+            f"{counts.fullness:.2%}",
+            *map(_short, (lengths[len(lengths) // 2], lengths[-1])),
+            _histogram(lengths, edges),
+        )
+    return table
+
+
+def _short(number: int) -> str:
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if number >= max(unit, 100_000):
+            return f"{number / unit:.3g}{name}"
+    return f"{number:,}"
+
+
+def _histogram(lengths: list[int], edges: list[int]) -> str:
+    """A bar for each range of lengths, as high as its share of the tokens."""
+    totals = [0] * (len(edges) + 1)
+    for length in lengths:
+        totals[sum(length > edge for edge in edges)] += length
+    return "".join(_BAR[-(-total * (len(_BAR) - 1) // max(totals))] for total in totals)
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Option(help="Directory for discharge.csv and radiology.csv.")],
+    notes: Annotated[int, typer.Option(min=1, help="How many notes, of both kinds together.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Another seed, other notes.")] = 0,
+) -> None:
+    """Write made-up notes in MIMIC-IV-Note's columns, each marked as synthetic.
+
+    Example: cmbert data synthesize --out runs/demo/notes
+    """
+    from ..streaming_data.corpora.synthetic_notes import write
+
+    for path in write(out, notes, seed):
+        typer.echo(f"wrote {path}")
