@@ -22,6 +22,15 @@ class Document:
     meta: Mapping[str, str] = field(default_factory=dict)
 
 
+def is_held_out(document: Document, split_by: str, share: float, seed: int) -> bool:
+    """Whether training must not see the document.
+
+    It depends on the fact `split_by` of its meta (the patient, the article) and the seed alone, so that all the text
+    of a patient is on one side, in all sources.
+    """
+    return uniform_hash("held_out", str(seed), split_by, document.meta[split_by]) < share
+
+
 def uniform_hash(*parts: str) -> float:
     """A number in [0, 1) that depends on the parts alone: the same on every machine and in every run."""
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()

@@ -59,12 +59,12 @@ def _cuts(text: str, encoded: EncodedText, longest: int) -> list[int]:
     choices = [
         (_word_starts_after(_SECTION_ENDS, text, starts, encoded.word_starts), longest * 3 // 4),
         (_word_starts_after(_SENTENCE_ENDS, text, starts, encoded.word_starts), longest // 2),
-        (words, 1),
+        (words, 0),
     ]
     cuts = [0]
     while n - cuts[-1] > longest:
         start = cuts[-1]
-        found = (_last(places, start + least, start + longest) for places, least in choices)
+        found = (_last(places, start + max(least, 1), start + longest) for places, least in choices)
         cuts.append(next((place for place in found if place is not None), start + longest))
     return [*cuts[1:], n]
 

@@ -72,20 +72,20 @@ def _building(output: Path) -> Iterator[Path]:
     output.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
     try:
-        with lock:
-            if output.exists():
-                raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
-            try:
-                yield building
-            except Exception:
-                shutil.rmtree(building, ignore_errors=True)
-                raise
-            else:
-                shutil.rmtree(building)
-            finally:
-                Path(lock.lock_file).unlink(missing_ok=True)
+        lock.acquire()
     except Timeout as error:
         raise UserError(f"{output}: another process is preparing this data set; wait for it, or end it") from error
+    try:
+        if output.exists():
+            raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
+        yield building
+        shutil.rmtree(building)
+    except Exception:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _tasks(config: PrepareConfig, directory: Path) -> list[Task]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from . import tokenizer as tokenizers
 from .corpora import InputFile, read_file
-from .documents import Document, uniform_hash
+from .documents import Document, is_held_out
 from .parallel import Count
 from .pieces import Piece, split
 from .prepare_config import AnySource
@@ -94,7 +94,9 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
                 file,
             )
             digests += [_digest(document.text) for document in documents]
-            held_out += [_is_held_out(document, task) for document in documents]
+            held_out += [
+                is_held_out(document, task.source.split_by, task.held_out, task.seed) for document in documents
+            ]
             empty += len(batch) - len(documents)
             count(len(batch))
     partial = task.stem.with_suffix(".partial.npz")
@@ -140,12 +142,6 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _is_held_out(document: Document, task: Task) -> bool:
-    """By the unit of the split alone: a patient of two sources is on one side in both."""
-    key = task.source.split_by
-    return uniform_hash("held_out", str(task.seed), key, document.meta[key]) < task.held_out
 
 
 def _sha256(path: Path) -> str:

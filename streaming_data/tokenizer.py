@@ -79,8 +79,8 @@ def load(directory: Path) -> LoadedTokenizer:
     for name in FILES:
         if not (directory / name).is_file():
             raise UserError(
-                f"{directory / name}: no such file; a tokenizer is a directory with {' and '.join(FILES)}, from Hugging "
-                "Face or from `cmbert tokenizer train`"
+                f"{directory / name}: no such file; a tokenizer is a directory with {' and '.join(FILES)}, from "
+                "Hugging Face or from `cmbert tokenizer train`"
             )
     content = (directory / FILES[0]).read_bytes()
     try:

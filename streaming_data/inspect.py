@@ -1,0 +1,72 @@
+"""A look into a data set: how much of what it holds, how long its pieces are, and what they read like."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import tokenizer as tokenizers
+from .dataset import read_manifest
+from .manifest import SPLITS, SplitCounts
+from .packs import Pack
+from .remote import download, is_remote
+from .shards import PackReader
+
+
+@dataclass(frozen=True)
+class SplitView:
+    """One split of one source.
+
+    Attributes:
+        counts: as the manifest says.
+        lengths: of the pieces in the packs that were looked at, int32 (pieces,).
+        packs_read: how many packs those were.
+    """
+
+    source: str
+    split: str
+    counts: SplitCounts
+    lengths: npt.NDArray[np.int32]
+    packs_read: int
+
+
+def inspect(address: str, packs: int) -> Iterator[SplitView]:
+    """Every split that holds anything, its lengths taken from at most `packs` packs spread over it."""
+    for source, entry in read_manifest(address)["sources"].items():
+        for split in SPLITS:
+            counts = SplitCounts(**entry["splits"][split])
+            if counts.packs:
+                some = list(_some_packs(f"{address}/{source}/{split}", packs))
+                yield SplitView(source, split, counts, np.concatenate([pack.lengths for pack in some]), len(some))
+
+
+def _some_packs(address: str, packs: int) -> Iterator[Pack]:
+    reader = PackReader(address)
+    for index in np.unique(np.linspace(0, len(reader) - 1, min(packs, len(reader)), dtype=np.int64)).tolist():
+        yield reader[index]
+
+
+def readable_sources(manifest: dict[str, Any], anything: bool) -> list[str]:
+    """The sources whose text may be shown: those that are public or synthetic, or all if `anything` is asked for."""
+    sources = manifest["sources"].items()
+    return [name for name, entry in sources if anything or entry["public"] or entry["synthetic"]]
+
+
+def sample_text(address: str, source: str) -> str:
+    """The first piece of the first pack of a source, decoded."""
+    pack = PackReader(f"{address}/{source}/train")[0]
+    with tempfile.TemporaryDirectory() as aside:
+        tokenizer = tokenizers.load(_local_tokenizer(address, Path(aside)))
+    return tokenizer.decode(pack.tokens[: pack.lengths[0]])
+
+
+def _local_tokenizer(address: str, aside: Path) -> Path:
+    if not is_remote(address):
+        return Path(address) / "tokenizer"
+    for name in tokenizers.FILES:
+        download(f"{address}/tokenizer/{name}", aside / name, check=lambda got: None)
+    return aside
