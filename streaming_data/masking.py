@@ -60,9 +60,11 @@ def mask(tokens: npt.NDArray[np.integer], rate: float, vocabulary: Vocabulary, *
     masked = tokens.astype(np.int64)
     maskable = np.flatnonzero(vocabulary.is_real[masked])
     count = round(rate * len(maskable))
+    if count == 0:
+        return Masked(masked, np.empty(0, np.int64), np.empty(0, np.int64))
     bits = random_bits(len(maskable) + 2 * count, "mask", *key)
     places, kinds, draws = np.split(bits, [len(maskable), len(maskable) + count])
-    positions = np.sort(maskable[np.argsort(places, kind="stable")[:count]])
+    positions = np.sort(maskable[np.argpartition(places, count - 1)[:count]])
     targets = masked[positions]
     kind = (kinds >> np.uint64(11)) * 2.0**-53
     drawn = vocabulary.real_ids[draws % np.uint64(len(vocabulary.real_ids))]

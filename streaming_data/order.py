@@ -3,26 +3,34 @@
 Think of every source as a train of packs passing at a constant rate, its weight: the j-th pack of source i passes at
 time (j + u) / weight_i, with u drawn from [0, 1) for each (i, j). The order of training is the order of passing. So
 
-- over any stretch of n packs source i holds weight_i * n of them, within one pack or two: the mix is right from the
-  first step on, not on average;
+- the first n packs hold weight_i * n of source i, give or take less than 1 + weight_i * (sources - 2): the mix is
+  right from the first step on, not on average;
 - with weights proportional to the number of packs, all sources end their epochs at the same time: one epoch of the
   mix is every pack once;
 - nothing is kept but the number of packs consumed. A resume at another world size continues with the next one.
+
+Times are compared as whole numbers, so that this holds exactly and at any n.
 
 Within a source, packs are shuffled anew each epoch inside windows of shards, so that a node needs only a few shards
 at a time.
 """
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .counter_rng import permutation, uniform
+from .counter_rng import permutation, random_bits
 
 _BLOCK = 1024
+_TICK_BITS = 32
+_TICKS = 1 << _TICK_BITS
 
 
 class PackAddress(NamedTuple):
@@ -38,76 +46,122 @@ class Order:
 
     Args:
         shard_sizes: for each source, the number of packs in each of its shards.
-        weights: for each source, its share of the packs; they sum to one.
+        weights: for each source, its share of the packs, in any unit.
         seed: of the shuffle and of the interleaving.
         window: how many shards of a source are shuffled together.
+    Attributes:
+        weights: the same as shares that sum to one.
     """
 
     def __init__(
         self, shard_sizes: Sequence[Sequence[int]], weights: Sequence[float], seed: int, window: int = 16
     ) -> None:
-        if len(weights) != len(shard_sizes) or abs(sum(weights) - 1) > 1e-9 or min(weights) <= 0:
-            raise ValueError(f"one positive weight a source, summing to one; got {list(weights)}")
+        if len(weights) != len(shard_sizes) or not all(0 < weight < math.inf for weight in weights):
+            raise ValueError(f"expected one positive weight for each of {len(shard_sizes)} sources; got {[*weights]}")
         if any(sum(sizes) == 0 for sizes in shard_sizes):
             raise ValueError("every source needs at least one pack")
         self.shard_sizes = [list(sizes) for sizes in shard_sizes]
-        self.weights = list(weights)
         self.seed = seed
         self.window = window
-        # One block and one epoch a source are in use at a time; the second entry serves the crossing.
+        self._shares = _whole_numbers(weights)
+        self._total = sum(self._shares)
+        self._common = math.lcm(*self._shares)
+        self.weights = [share / self._total for share in self._shares]
+        self._first_packs = [[0, *accumulate(sizes)] for sizes in self.shard_sizes]
+        # A block, an epoch and a window of a source are in use at a time; the second entry serves the crossing.
+        sources = len(self._shares)
         self._block = lru_cache(maxsize=2)(self._compute_block)
-        self._phases = lru_cache(maxsize=4 * len(self.weights))(self._compute_phases)
-        self._shuffle = lru_cache(maxsize=2 * len(self.weights))(self._compute_shuffle)
+        self._phases = lru_cache(maxsize=4 * sources)(self._compute_phases)
+        self._epoch = lru_cache(maxsize=2 * sources)(self._compute_epoch)
+        self._shuffled = lru_cache(maxsize=2 * sources)(self._compute_shuffled)
 
-    def between(self, start: int, stop: int) -> list[PackAddress]:
-        """The packs number start, ..., stop - 1 of training."""
-        block = max(0, (start - len(self.weights)) // _BLOCK)
+    def between(self, start: int, stop: int, stride: int = 1) -> list[PackAddress]:
+        """The packs of training whose numbers are in `range(start, stop, stride)`."""
+        block = start // _BLOCK
+        while self._before(block) > start:
+            block -= 1
         while self._before(block + 1) <= start:
             block += 1
         first = self._before(block)
-        addresses: list[PackAddress] = []
-        while first + len(addresses) < stop:
-            addresses.extend(self._block(block))
+        passing: list[tuple[int, int]] = []
+        while first + len(passing) < stop:
+            passing.extend(self._block(block))
             block += 1
-        return addresses[start - first : stop - first]
+        return [self._address(*pack) for pack in passing[start - first : stop - first : stride]]
+
+    def shards_ahead(self, start: int) -> list[tuple[int, int]]:
+        """(source, shard) of those that pack number `start` and the next ones lie in: of each source the window that
+        it has reached, and the one after that."""
+        ahead: list[tuple[int, int]] = []
+        for source in range(len(self._shares)):
+            epoch, window, _ = self._place(source, self._passed(source, start // _BLOCK))
+            shards = [*self._epoch(source, epoch).shards, *self._epoch(source, epoch + 1).shards]
+            ahead.extend((source, shard) for shard in shards[window * self.window :][: 2 * self.window])
+        return list(dict.fromkeys(ahead))
 
     def _before(self, block: int) -> int:
         """How many packs pass before the block begins."""
-        return sum(self._passed(source, block * _BLOCK) for source in range(len(self.weights)))
+        return sum(self._passed(source, block) for source in range(len(self._shares)))
 
-    def _passed(self, source: int, time: float) -> int:
-        """How many packs of the source pass before `time`: all whose whole interval lies before it, and perhaps
-        the one whose interval it cuts."""
-        intervals = self.weights[source] * time
-        whole = int(intervals)
-        return whole + bool(self._phase(source, whole) < intervals - whole)
+    def _passed(self, source: int, block: int) -> int:
+        """How many packs of the source pass before the block begins: all whose whole interval lies before it, and
+        perhaps the one whose interval it cuts."""
+        ticks = -(-block * _BLOCK * _TICKS * self._shares[source] // self._total)
+        whole, rest = divmod(ticks, _TICKS)
+        return whole + (self._phase(source, whole) < rest)
 
-    def _phase(self, source: int, position: int) -> float:
-        return float(self._phases(source, position // _BLOCK)[position % _BLOCK])
+    def _phase(self, source: int, position: int) -> int:
+        """u of the source's pack at `position`, in ticks."""
+        return self._phases(source, position // _BLOCK)[position % _BLOCK]
 
-    def _compute_phases(self, source: int, chunk: int) -> npt.NDArray[np.float64]:
-        return uniform(_BLOCK, self.seed, "phase", source, chunk)
+    def _compute_phases(self, source: int, chunk: int) -> list[int]:
+        bits = random_bits(_BLOCK, self.seed, "phase", source, chunk)
+        return (bits >> np.uint64(64 - _TICK_BITS)).tolist()
 
-    def _compute_block(self, block: int) -> list[PackAddress]:
-        """The packs that pass during the block, in order."""
-        passing: list[tuple[float, int, int]] = []
-        for source, weight in enumerate(self.weights):
-            positions = range(self._passed(source, block * _BLOCK), self._passed(source, (block + 1) * _BLOCK))
-            passing.extend(((j + self._phase(source, j)) / weight, source, j) for j in positions)
-        return [self._address(source, position) for _, source, position in sorted(passing)]
+    def _compute_block(self, block: int) -> list[tuple[int, int]]:
+        """(source, position) of the packs that pass during the block, in order."""
+        passing: list[tuple[int, int, int]] = []
+        for source, share in enumerate(self._shares):
+            slowness = self._common // share
+            positions = range(self._passed(source, block), self._passed(source, block + 1))
+            passing.extend(((j * _TICKS + self._phase(source, j)) * slowness, source, j) for j in positions)
+        return [(source, position) for _, source, position in sorted(passing)]
 
     def _address(self, source: int, position: int) -> PackAddress:
-        epoch, position = divmod(position, sum(self.shard_sizes[source]))
-        return PackAddress(source, epoch, int(self._shuffle(source, epoch)[position]))
+        epoch, window, at = self._place(source, position)
+        return PackAddress(source, epoch, int(self._shuffled(source, epoch, window)[at]))
 
-    def _compute_shuffle(self, source: int, epoch: int) -> npt.NDArray[np.int64]:
-        """The source's packs in the order of one epoch: shards shuffled, then packs within windows of shards."""
-        sizes = np.asarray(self.shard_sizes[source])
-        starts = np.cumsum(sizes) - sizes
-        shards = permutation(len(sizes), self.seed, "shards", source, epoch)
-        windows = []
-        for number, at in enumerate(range(0, len(shards), self.window)):
-            chosen = shards[at : at + self.window]
-            packs = np.concatenate([np.arange(starts[s], starts[s] + sizes[s]) for s in chosen])
-            windows.append(packs[permutation(len(packs), self.seed, "packs", source, epoch, number)])
-        return np.concatenate(windows)
+    def _place(self, source: int, position: int) -> tuple[int, int, int]:
+        """(epoch, window, place in the window) of the source's pack at `position`."""
+        epoch, position = divmod(position, self._first_packs[source][-1])
+        ends = self._epoch(source, epoch).ends
+        window = bisect_right(ends, position)
+        return epoch, window, position - (ends[window - 1] if window else 0)
+
+    def _compute_epoch(self, source: int, epoch: int) -> "_Epoch":
+        sizes = self.shard_sizes[source]
+        shards = permutation(len(sizes), self.seed, "shards", source, epoch).tolist()
+        windows = [shards[at : at + self.window] for at in range(0, len(shards), self.window)]
+        return _Epoch(shards, list(accumulate(sum(sizes[shard] for shard in window) for window in windows)))
+
+    def _compute_shuffled(self, source: int, epoch: int, window: int) -> npt.NDArray[np.int64]:
+        """The packs of one window in the order of one epoch."""
+        first = self._first_packs[source]
+        chosen = self._epoch(source, epoch).shards[window * self.window :][: self.window]
+        packs = np.concatenate([np.arange(first[shard], first[shard + 1]) for shard in chosen])
+        return packs[permutation(len(packs), self.seed, "packs", source, epoch, window)]
+
+
+class _Epoch(NamedTuple):
+    """The shards of a source as one epoch takes them, and how many packs there are up to the end of each window."""
+
+    shards: list[int]
+    ends: list[int]
+
+
+def _whole_numbers(weights: Sequence[float]) -> list[int]:
+    """The weights as whole numbers in exactly the same proportion."""
+    exact = [Fraction(weight) for weight in weights]
+    unit = math.lcm(*(weight.denominator for weight in exact))
+    whole = [int(weight * unit) for weight in exact]
+    return [number // math.gcd(*whole) for number in whole]
