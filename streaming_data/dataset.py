@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from ..configs.errors import UserError
 from .config import DataConfig
 from .masking import Vocabulary, vocabulary
 from .order import Order, PackAddress
 from .packs import Pack
-from .remote import download, is_remote
+from .remote import read
 from .shards import PackReader
 from .tokenizer import FILES as TOKENIZER_FILES
 
@@ -45,6 +46,11 @@ class PackDataset:
     def read(self, address: PackAddress) -> Pack:
         return self.readers[address.source][address.pack]
 
+    def fetch_ahead(self, start: int) -> None:
+        """Bring and check the shards that pack number `start` of the order and the next ones lie in."""
+        for source, shard in self.order.shards_ahead(start):
+            self.readers[source].fetch_ahead(shard)
+
     def identity(self) -> dict[str, Any]:
         """All that decides which tokens come in which order with which masks: what a resume may not change."""
         return {
@@ -69,20 +75,17 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
             f"{address} was prepared with seq_length {manifest['seq_length']:,}, but data.seq_length is "
             f"{config.seq_length:,}: set data.seq_length={manifest['seq_length']} or prepare the data again"
         )
-    available = [name for name, source in manifest["sources"].items() if source["splits"][split]["packs"]]
-    sources = _chosen(config, available, address)
-    readers = tuple(PackReader(f"{address}/{name}/{split}", config.cache) for name in sources)
-    shares = [
-        config.weights[name] if config.weights else len(reader) for name, reader in zip(sources, readers, strict=True)
-    ]
+    splits = {name: source["splits"].get(split) for name, source in manifest["sources"].items()}
+    sources = _chosen(config, [name for name, counts in splits.items() if counts and counts["packs"]], address)
+    readers = tuple(_open_source(address, name, split, splits[name]["packs"], config) for name in sources)
     tokenizer = manifest["tokenizer"]
     return PackDataset(
         address=address,
         sources=tuple(sources),
         readers=readers,
         order=Order(
-            [reader.shard_sizes() for reader in readers],
-            [share / sum(shares) for share in shares],
+            [[shard.packs for shard in reader.shards] for reader in readers],
+            [config.weights[name] for name in sources] if config.weights else [len(reader) for reader in readers],
             seed,
             config.shuffle_window,
         ),
@@ -100,13 +103,7 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
 
 def read_manifest(address: str) -> dict[str, Any]:
     """The manifest of the data set at `address`."""
-    where = f"{address}/manifest.json"
-    try:
-        manifest = json.loads(_read(where))
-    except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error}); restore the file or prepare the data again") from error
-    if manifest.get("version") != 1:
-        raise UserError(f"{where}: manifest version {manifest.get('version')!r}, expected 1: prepare the data again")
+    manifest: dict[str, Any] = json.loads(read(f"{address}/manifest.json", _manifest_problem))
     return manifest
 
 
@@ -114,18 +111,7 @@ def copy_tokenizer(address: str, directory: Path) -> None:
     """Bring the data set's tokenizer to `directory`, so that a run can be exported without its data."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
-        (directory / name).write_bytes(_read(f"{address}/tokenizer/{name}"))
-
-
-def _read(where: str) -> bytes:
-    if is_remote(where):
-        with tempfile.TemporaryDirectory() as aside:
-            path = Path(aside) / "file"
-            download(where, path, check=lambda got: None)
-            return path.read_bytes()
-    if not Path(where).is_file():
-        raise UserError(f"{where}: no such file; data.path must name a data set written by `cmbert data prepare`")
-    return Path(where).read_bytes()
+        (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _json_problem))
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -142,3 +128,53 @@ def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UserError(f"data.weights names {name!r}, but {address} has {', '.join(available)}{hint}")
     return [name for name in available if config.weights is None or name in config.weights]
+
+
+def _open_source(address: str, name: str, split: str, packs: int, config: DataConfig) -> PackReader:
+    reader = PackReader(f"{address}/{name}/{split}", config.cache)
+    if len(reader) != packs:
+        raise UserError(
+            f"{reader.address}: its index holds {len(reader):,} packs, but {address}/manifest.json says {packs:,}; the "
+            "two do not belong together: restore both from their source, or prepare the data again"
+        )
+    return reader
+
+
+class _Tokenizer(BaseModel):
+    vocab_size: PositiveInt
+    special_ids: dict[str, NonNegativeInt]
+    unmaskable_ids: list[NonNegativeInt]
+
+
+class _Split(BaseModel):
+    packs: NonNegativeInt
+
+
+class _Source(BaseModel):
+    splits: dict[str, _Split]
+
+
+class _Manifest(BaseModel):
+    """What reading relies on; a manifest says more."""
+
+    version: Literal[1]
+    seq_length: PositiveInt
+    tokenizer: _Tokenizer
+    sources: dict[str, _Source]
+
+
+def _manifest_problem(path: Path) -> str | None:
+    try:
+        _Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"not a manifest of version 1: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": :", ":")
+    return None
+
+
+def _json_problem(path: Path) -> str | None:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        return f"not JSON ({error})"
+    return None

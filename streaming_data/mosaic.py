@@ -22,9 +22,9 @@ if "streaming" not in sys.modules:
     for _name in _ASIDE:
         delattr(_streaming, _name)
 
-from streaming.base import MDSWriter  # noqa: E402
-from streaming.base.format import Reader, get_index_basename, reader_from_json  # noqa: E402
+from streaming.base.format import FileInfo, MDSWriter, get_index_basename  # noqa: E402
+from streaming.base.format.mds import MDSReader  # noqa: E402
 from streaming.base.hashing import get_hash  # noqa: E402
 from streaming.base.storage.download import CloudDownloader  # noqa: E402
 
-__all__ = ["CloudDownloader", "MDSWriter", "Reader", "get_hash", "get_index_basename", "reader_from_json"]
+__all__ = ["CloudDownloader", "FileInfo", "MDSReader", "MDSWriter", "get_hash", "get_index_basename"]

@@ -1,17 +1,24 @@
 """Files of an object store, fetched whole or not at all."""
 
+import errno
 import os
 import random
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from ..configs.errors import UserError
-from .mosaic import CloudDownloader
+from . import s3
 
-GIVE_UP_SECONDS = float(os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300"))
-PERMANENT_TRIES = 3
-_PERMANENT = ("403", "404", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "NoSuchKey", "SignatureDoesNotMatch")
+REFUSALS = 3
+_DISK = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
+
+Check = Callable[[Path], str | None]
+"""What is wrong with a file, or None."""
 
 
 def is_remote(address: str) -> bool:
@@ -19,39 +26,79 @@ def is_remote(address: str) -> bool:
     return "://" in address
 
 
-def download(url: str, path: Path, check: Callable[[Path], str | None]) -> None:
+def read(address: str, check: Check) -> bytes:
+    """The content of a small file in a directory or an object store, in which `check` found nothing wrong."""
+    if is_remote(address):
+        with TemporaryDirectory() as aside:
+            path = Path(aside) / "file"
+            download(address, path, check)
+            return path.read_bytes()
+    path = Path(address)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a data set written by `cmbert data prepare`")
+    if problem := check(path):
+        raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
+    return path.read_bytes()
+
+
+def download(url: str, path: Path, check: Check, retry: bool = True) -> None:
     """Bring one object to `path`, which appears only when it is complete and `check` finds nothing wrong with it.
 
-    Refusals (403, 404) and damaged content are tried three times, everything else for five minutes
-    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses.
+    Refusals (403, 404, no credentials) and damaged content are tried three times, everything else for five minutes
+    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. One process at a time may bring one path.
 
     Raises:
         UserError: it could not be had; the message says what the store answered.
     """
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    start, tries, refusals = time.monotonic(), 0, 0
-    while True:
-        tries += 1
+    aside = path.with_name(f"{path.name}.part")
+    start, patience, refusals = time.monotonic(), _patience(), 0
+    for tries in count(1):
         try:
-            aside.unlink(missing_ok=True)
-            # A client of its own for each file: boto3's cannot be shared by processes that fork.
-            CloudDownloader.direct_download(url, str(aside))
-            problem = check(aside)
-            if problem is None:
+            _fetch(url, aside, start + patience)
+            if (problem := check(aside)) is None:
                 aside.replace(path)
                 return
             refusals += 1
+            fix = "the store holds something else than what was written: upload the data again"
         except Exception as error:  # the stores' clients share no base class
             problem = f"{type(error).__name__}: {error}"
-            refusals += _is_permanent(error)
+            refusals += _is_refusal(error)
+            fix = "check the address, the endpoint, the credentials and the store"
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise UserError(f"{path.parent}: cannot keep {url} ({error}); free space or set data.cache") from error
         finally:
             aside.unlink(missing_ok=True)
-        elapsed = time.monotonic() - start
-        if refusals >= PERMANENT_TRIES or elapsed > GIVE_UP_SECONDS:
-            raise UserError(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}")
-        time.sleep(min(30.0, 0.25 * 2**tries) * random.uniform(0.5, 1.5))
+        elapsed, pause = time.monotonic() - start, min(30.0, 0.25 * 2**tries) * random.uniform(0.5, 1.5)
+        if not retry or refusals >= REFUSALS or elapsed + pause > patience:
+            raise UserError(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}; {fix}")
+        time.sleep(pause)
 
 
-def _is_permanent(error: Exception) -> bool:
-    code = getattr(error, "response", {}).get("Error", {}).get("Code") if hasattr(error, "response") else None
-    return code in _PERMANENT or isinstance(error, ValueError | ImportError)
+def _patience() -> float:
+    given = os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300")
+    try:
+        return float(given)
+    except ValueError:
+        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {given!r}; expected a number of seconds") from None
+
+
+def _fetch(url: str, path: Path, deadline: float) -> None:
+    if url.startswith("s3://"):
+        s3.get(url, path, deadline)
+    else:
+        from .mosaic import CloudDownloader
+
+        # A downloader of its own for each file: their clients cannot be shared by processes that fork.
+        CloudDownloader.direct_download(url, str(path))
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether asking again will not help."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        status = getattr(error, "status_code", getattr(error, "code", None))
+    if isinstance(status, int):
+        return 400 <= status < 500 and status not in (408, 429)
+    return isinstance(error, ValueError | ImportError | NoCredentialsError | PartialCredentialsError | ProfileNotFound)

@@ -8,21 +8,23 @@ first use, whether it was downloaded now or lay in the cache, and a failure is a
 import hashlib
 import json
 import os
-import tempfile
 from bisect import bisect_right
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
+from typing import Any, NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ..configs.errors import UserError
-from .mosaic import MDSWriter, Reader, get_hash, get_index_basename, reader_from_json
+from .mosaic import FileInfo, MDSReader, MDSWriter, get_hash, get_index_basename
 from .packs import MDS_COLUMNS, Pack, from_mds, to_mds
-from .remote import download, is_remote
+from .remote import download, is_remote, read
 
 HASH = "xxh3_64"
 SHARD_BYTES = 1 << 26
+_COLUMNS = sorted(MDS_COLUMNS)  # as MDS lays them out
 
 
 class PackWriter:
@@ -44,6 +46,15 @@ class PackWriter:
             self._writer.cancel_future_jobs()
 
 
+class Shard(NamedTuple):
+    """What the index says of one shard."""
+
+    name: str
+    bytes: int
+    hash: str
+    packs: int
+
+
 class PackReader:
     """The packs of one source and split: `len(reader)` of them, `reader[i]` the i-th.
 
@@ -53,22 +64,17 @@ class PackReader:
             an entry is named by the content of the data set's index. Unused for a plain directory.
     Attributes:
         fingerprint: a hash of the index, which holds the hash of every shard: it names the data's content.
+        shards: in the order of their packs.
     """
 
     def __init__(self, address: str, cache: Path | None = None) -> None:
         self.address = address.rstrip("/")
-        index = _read_index(self.address)
+        index = read(f"{self.address}/{get_index_basename()}", _index_problem)
         self.fingerprint = hashlib.sha256(index).hexdigest()
+        self.shards = _parse_index(index)
         self._remote = is_remote(address)
-        if self._remote:
-            self._directory = (cache or _default_cache()) / self.fingerprint[:16]
-            self._directory.mkdir(parents=True, exist_ok=True)
-        else:
-            self._directory = Path(self.address)
-        self._shards: list[Reader] = [
-            reader_from_json(str(self._directory), "", shard) for shard in json.loads(index)["shards"]
-        ]
-        self._ends = list(accumulate(shard.samples for shard in self._shards))
+        self._directory = (cache or _default_cache()) / self.fingerprint[:16] if self._remote else Path(self.address)
+        self._ends = list(accumulate(shard.packs for shard in self.shards))
         self._ready: set[int] = set()
 
     def __len__(self) -> int:
@@ -78,63 +84,82 @@ class PackReader:
         if not 0 <= index < len(self):
             raise IndexError(f"pack {index} of {len(self)} in {self.address}")
         number = bisect_right(self._ends, index)
-        shard = self._shards[number]
+        shard = self.shards[number]
+        if number not in self._ready or not (self._directory / shard.name).exists():
+            self._make_ready(number)
+        return from_mds(_mds_reader(self._directory, shard)[index - (self._ends[number] - shard.packs)])
+
+    def fetch_ahead(self, number: int) -> None:
+        """Make a shard ready that will soon be needed, unless another process is at it. What goes wrong is left to
+        the reading of its packs, which tries harder and raises."""
         if number not in self._ready:
-            self._make_ready(shard)
-            self._ready.add(number)
-        return from_mds(shard[index - (self._ends[number] - shard.samples)])
+            with suppress(UserError, OSError, Timeout):
+                self._make_ready(number, hurry=True)
 
-    def shard_sizes(self) -> list[int]:
-        """Packs in each shard; packs of one shard lie next to each other in the index."""
-        return [shard.samples for shard in self._shards]
-
-    def _make_ready(self, shard: Reader) -> None:
-        path = self._directory / shard.raw_data.basename
-        if not self._remote:
-            if problem := _damage(path, shard):
+    def _make_ready(self, number: int, hurry: bool = False) -> None:
+        """Bring the shard here if it is not, and check it."""
+        shard = self.shards[number]
+        path = self._directory / shard.name
+        if problem := _damage(path, shard):
+            if not self._remote:
                 raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
-            return
-        with FileLock(f"{path}.lock"):
-            if _damage(path, shard) is None:
-                return
-            path.unlink(missing_ok=True)
-            download(f"{self.address}/{path.name}", path, check=lambda got: _damage(got, shard))
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock", timeout=0 if hurry else -1):
+                if _damage(path, shard):
+                    download(f"{self.address}/{shard.name}", path, lambda got: _damage(got, shard), retry=not hurry)
+        self._ready.add(number)
 
 
-def _damage(path: Path, shard: Reader) -> str | None:
+def _mds_reader(directory: Path, shard: Shard) -> MDSReader:
+    return MDSReader(
+        dirname=str(directory),
+        split=None,
+        column_encodings=[MDS_COLUMNS[name] for name in _COLUMNS],
+        column_names=_COLUMNS,
+        column_sizes=[None] * len(MDS_COLUMNS),
+        compression=None,
+        hashes=[HASH],
+        raw_data=FileInfo(shard.name, shard.bytes, {HASH: shard.hash}),
+        samples=shard.packs,
+        size_limit=None,
+        zip_data=None,
+    )
+
+
+def _damage(path: Path, shard: Shard) -> str | None:
     """What is wrong with a shard's file, or None if it is the very file that was written."""
     if not path.is_file():
         return "this shard is missing"
     size = path.stat().st_size
-    if size != shard.raw_data.bytes:
-        return f"this shard has {size:,} bytes where its index says {shard.raw_data.bytes:,}"
-    expected = shard.raw_data.hashes.get(HASH)
-    if expected is None:
-        return f"its index holds no {HASH} hash: it was not written by `cmbert data prepare`"
-    if get_hash(HASH, path.read_bytes()) != expected:
+    if size != shard.bytes:
+        return f"this shard has {size:,} bytes where its index says {shard.bytes:,}"
+    content = path.read_bytes()
+    if get_hash(HASH, content) != shard.hash:
         return f"this shard's {HASH} differs from its index: the file is damaged"
+    if (packs := int.from_bytes(content[:4], "little")) != shard.packs:
+        return f"this shard has {packs:,} packs where its index says {shard.packs:,}: the index is damaged"
     return None
 
 
-def _read_index(address: str) -> bytes:
-    name = get_index_basename()
-    if is_remote(address):
-        with tempfile.TemporaryDirectory() as aside:
-            path = Path(aside) / name
-            download(f"{address}/{name}", path, check=lambda got: None)
-            return _checked_index(path.read_bytes(), f"{address}/{name}")
-    path = Path(address) / name
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a directory of MDS shards written by `cmbert data prepare`")
-    return _checked_index(path.read_bytes(), str(path))
-
-
-def _checked_index(index: bytes, name: str) -> bytes:
+def _index_problem(path: Path) -> str | None:
     try:
-        json.loads(index)["shards"]
+        _parse_index(path.read_bytes())
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{name}: not an MDS index ({error}); restore the file or prepare the data again") from error
-    return index
+        return f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
+    return None
+
+
+def _parse_index(index: bytes) -> list[Shard]:
+    return [_parse_shard(shard) for shard in json.loads(index)["shards"]]
+
+
+def _parse_shard(entry: dict[str, Any]) -> Shard:
+    if entry["column_names"] != _COLUMNS or entry["zip_data"] is not None:
+        raise ValueError(f"uncompressed columns {_COLUMNS} expected, found {entry['column_names']}")
+    data = entry["raw_data"]
+    if Path(data["basename"]).name != data["basename"]:
+        raise ValueError(f"a shard beside its index expected, found {data['basename']}")
+    return Shard(data["basename"], int(data["bytes"]), data["hashes"][HASH], int(entry["samples"]))
 
 
 def _default_cache() -> Path:
