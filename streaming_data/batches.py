@@ -5,14 +5,16 @@ r-th on. So a step sees the same packs at any world size, and all that a resume 
 been consumed.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from .background import Background
 from .dataset import PackDataset
 from .masking import mask
 from .order import PackAddress
@@ -96,7 +98,7 @@ def rank_micro_batches(
     dataset: PackDataset, step: StepData, micro_packs: int, rank: int, world_size: int
 ) -> list[MicroBatch]:
     """The micro-batches of one rank in one step, all of `micro_packs` packs."""
-    mine = dataset.order.between(step.start, step.start + step.packs)[rank::world_size]
+    mine = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
     return [
         micro_batch(dataset, mine[at : at + micro_packs], step.max_seqlen, step.mlm_probability)
         for at in range(0, len(mine), micro_packs)
@@ -105,7 +107,7 @@ def rank_micro_batches(
 
 def load(
     dataset: PackDataset,
-    steps: Iterator[StepData],
+    steps: Iterable[StepData],
     micro_packs: int,
     rank: int = 0,
     world_size: int = 1,
@@ -113,17 +115,21 @@ def load(
 ) -> Iterator[list[MicroBatch]]:
     """The rank's micro-batches of each step in turn, prepared in a thread `ahead` steps before they are asked for.
 
-    An error while reading is raised at the step that it belongs to.
+    Another thread brings and checks the shards of the windows of shards to come. An error while reading is raised at
+    the step that it belongs to.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="packs") as executor:
-        waiting: list[Future[list[MicroBatch]]] = []
-        try:
-            for step in steps:
-                waiting.append(executor.submit(rank_micro_batches, dataset, step, micro_packs, rank, world_size))
-                if len(waiting) > ahead:
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    batches, shards = Background("batches"), Background("shards")
+    waiting: deque[Future[list[MicroBatch]]] = deque()
+    try:
+        for step in steps:
+            waiting.append(batches.submit(rank_micro_batches, dataset, step, micro_packs, rank, world_size))
+            shards.submit(dataset.fetch_ahead, step.start)
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        batches.close()
+        shards.close()

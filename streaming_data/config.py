@@ -1,8 +1,11 @@
 """Which prepared data a run reads, and in what mix."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DataConfig(BaseModel):
@@ -12,8 +15,8 @@ class DataConfig(BaseModel):
 
     path: str = Field(description="data set written by `cmbert data prepare`: a directory or an object-store URL")
     seq_length: PositiveInt = Field(8192, description="tokens of a pack; must equal what the data was prepared with")
-    weights: dict[str, PositiveFloat] | None = Field(
-        None, description="share of tokens of each source, in any unit; null: every pack once an epoch"
+    weights: dict[str, Weight] | None = Field(
+        None, min_length=1, description="share of the packs of each source, in any unit; null: every pack once an epoch"
     )
     shuffle_window: PositiveInt = Field(16, description="shards of a source that are shuffled together")
     cache: Path | None = Field(None, description="where shards of an object store are kept on this machine")
