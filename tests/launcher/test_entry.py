@@ -1,0 +1,74 @@
+"""The same entry under DeepSpeed's launcher, torchrun and by hand."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_data import write_small_data
+from small_run import RECIPE, SmallRun
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def new_run(tmp_path: Path, data: Path) -> Callable[[str], SmallRun]:
+    def make(name: str) -> SmallRun:
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(RECIPE)
+        return SmallRun(recipe, data, tmp_path / name)
+
+    return make
+
+
+def start(run: SmallRun, launcher: list[str], entry: Path) -> subprocess.CompletedProcess:
+    settings = [
+        f"run_dir={run.run_dir}",
+        f"data.path={run.data}",
+        "schedule.total_tokens=6144",
+        "schedule.decay_tokens=0",
+    ]
+    arguments = ["--config", str(run.recipe), *(part for setting in settings for part in ("--set", setting))]
+    environment = {
+        **os.environ,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        [*launcher, str(entry), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=entry.parent.parent,
+    )
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param([str(BIN / "deepspeed"), "--num_accelerators", "2", "--master_port", "29731"], id="deepspeed"),
+        pytest.param([str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", "29732"], id="torchrun"),
+        pytest.param([sys.executable], id="by-hand"),
+    ],
+)
+def test_all_launchers_run_the_same_training(
+    new_run: Callable[[str], SmallRun], repository: Path, launcher: list[str]
+) -> None:
+    run = new_run("launched")
+    done = start(run, launcher, repository / "launcher/train.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = 1 if launcher == [sys.executable] else 2
+    assert f"{ranks} ranks x" in done.stdout
+    reference = new_run("reference")
+    reference.train("schedule.total_tokens=6144", "schedule.decay_tokens=0", ranks=ranks)
+    assert run.column("loss") == reference.column("loss")

@@ -1,0 +1,79 @@
+"""Small training runs of real ranks, started as a user starts them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from small_data import CLS, PAD, SEP, SEQ_LENGTH, VOCAB
+
+from clinical_modernbert.training.metrics import read_metrics
+
+CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
+
+# Strict ZeRO-3: with DeepSpeed's defaults a model this small is never partitioned, and bugs in it stay hidden.
+RECIPE = f"""
+run_dir: unset
+model: {{vocab_size: {VOCAB}, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 3, num_attention_heads: 2,
+        local_attention: 32, pad_token_id: {PAD}, cls_token_id: {CLS}, sep_token_id: {SEP}}}
+data: {{path: unset, seq_length: {SEQ_LENGTH}}}
+batch: {{packs: 4}}
+schedule:
+  total_tokens: {12 * 4 * SEQ_LENGTH}
+  warmup_tokens: {4 * SEQ_LENGTH * 2}
+  decay_tokens: {4 * SEQ_LENGTH * 4}
+  seq_length: [{{max_seqlen: 64, until_tokens: {4 * SEQ_LENGTH * 3}}}, {{max_seqlen: {SEQ_LENGTH}}}]
+  mlm_probability: {{start: 0.3, end: 0.15}}
+optimizer: {{lr: 3e-3, weight_decay: 1e-3}}
+engine:
+  precision: fp32
+  zero_optimization: {{stage3_param_persistence_threshold: 0, stage3_max_live_parameters: 1,
+                      stage3_max_reuse_distance: 0, stage3_prefetch_bucket_size: 0}}
+checkpoint: {{every_steps: 4}}
+metrics: {{tensorboard: false}}
+"""
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A recipe in a directory of its own, and ways to run it."""
+
+    recipe: Path
+    data: Path
+    run_dir: Path
+
+    def command(self, *overrides: str, ranks: int = 1) -> list[str]:
+        settings = [f"run_dir={self.run_dir}", f"data.path={self.data}", *overrides]
+        return [*CMBERT, "train", str(self.recipe), "--ranks", str(ranks), *(p for s in settings for p in ("--set", s))]
+
+    def train(self, *overrides: str, ranks: int = 1, code: int = 0) -> str:
+        """Run to the end, expect the exit code, return all output."""
+        done = subprocess.run(self.command(*overrides, ranks=ranks), capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def signal_after(self, step: int, number: signal.Signals, *overrides: str, ranks: int = 1) -> int:
+        """Start, send the launcher a signal once `step` steps are made, return its exit code."""
+        process = subprocess.Popen(
+            self.command(*overrides, ranks=ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 200
+        while self.steps_made() < step:
+            assert process.poll() is None, "training ended before the signal"
+            assert time.monotonic() < deadline, "training made too few steps"
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        return process.wait(timeout=100)
+
+    def steps_made(self) -> int:
+        metrics = self.run_dir / "metrics.csv"
+        return metrics.read_bytes().count(b"\n") - 1 if metrics.is_file() else 0
+
+    def rows(self) -> list[dict]:
+        return read_metrics(self.run_dir)
+
+    def column(self, name: str) -> list:
+        return [row[name] for row in self.rows()]

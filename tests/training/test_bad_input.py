@@ -1,0 +1,90 @@
+"""Mistakes end with one clear error and exit code 2, and leave a run as it was."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from small_run import SmallRun
+
+
+def errors(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("error: ")]
+
+
+def test_a_world_size_that_does_not_divide_the_batch(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    (error,) = errors(run.train(ranks=3, code=2))
+    assert "batch.packs (4) must be divisible by batch.micro_packs x ranks (1 x 3)" in error
+    assert "use 1, 2 or 4 ranks, or set batch.packs=6" in error
+    assert not run.run_dir.exists()
+
+
+def test_a_typing_error(new_run: Callable[[], SmallRun]) -> None:
+    (error,) = errors(new_run().train("data.seq_lenght=1", code=2))
+    assert "--set data.seq_lenght: unknown key; did you mean seq_length?" in error
+
+
+def test_no_data_there(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+    (error,) = errors(new_run().train(f"data.path={tmp_path}", code=2))
+    assert f"{tmp_path}/manifest.json: no such file" in error
+
+
+def test_data_of_another_pack_length(new_run: Callable[[], SmallRun]) -> None:
+    (error,) = errors(new_run().train("data.seq_length=512", code=2))
+    assert "set data.seq_length=256" in error
+
+
+def test_a_model_for_another_tokenizer(new_run: Callable[[], SmallRun]) -> None:
+    output = new_run().train("model.vocab_size=100", "model.cls_token_id=9", code=2)
+    assert "cls_token_id is 9, not 1; vocab_size is 100, below 128" in output
+
+
+def test_a_missing_tokenizer(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+    run = new_run()
+    data = shutil.copytree(run.data, tmp_path / "data")
+    (data / "tokenizer/tokenizer.json").unlink()
+    assert f"{data}/tokenizer/tokenizer.json: no such file" in run.train(f"data.path={data}", code=2)
+
+
+def test_a_flipped_byte_in_a_shard_stops_both_ranks(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+    run = new_run()
+    data = shutil.copytree(run.data, tmp_path / "data")
+    for shard in (data / "notes/train").glob("*.mds"):
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    output = run.train(f"data.path={data}", ranks=2, code=2)
+    assert f"error: {data}/notes/train/shard." in output
+    assert "the file is damaged; restore this file from its source, or prepare the data again" in output
+    assert "Traceback" not in output
+
+
+def test_changed_data_is_not_continued(finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    shutil.rmtree(run.run_dir / "checkpoints/step00000012")
+    before = sorted(run.run_dir.rglob("*"))
+    output = run.train("seed=18", "data.weights={notes: 1, codes: 1}", ranks=2, code=2)
+    assert "the data changed since this checkpoint" in output
+    assert "weights was {'notes': 0.8, 'codes': 0.2}, is {'notes': 0.5, 'codes': 0.5}" in output
+    assert "seed was 17, is 18" in output
+    assert sorted(run.run_dir.rglob("*")) == before
+
+
+def test_a_changed_model_is_not_continued(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    output = run.train("model.intermediate_size=64", ranks=2, code=2)
+    assert "the model section changed" in output
+
+
+def test_a_damaged_manifest(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+    run = new_run()
+    data = shutil.copytree(run.data, tmp_path / "data")
+    manifest = data / "manifest.json"
+    manifest.write_text(manifest.read_text()[:-20])
+    (error,) = errors(run.train(f"data.path={data}", code=2))
+    assert f"{manifest}: not JSON" in error
+    manifest.write_text(json.dumps({"version": 99}))
+    assert "manifest version 99, expected 1" in run.train(f"data.path={data}", code=2)

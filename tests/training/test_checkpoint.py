@@ -1,0 +1,110 @@
+"""Checkpoints are whole or refused, and their content does not depend on who wrote them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import SmallRun
+
+from clinical_modernbert.training import checkpoint
+
+
+@pytest.fixture
+def copy(finished: SmallRun, new_run: Callable[[], SmallRun]) -> SmallRun:
+    """The finished run's directory, to be damaged."""
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    return run
+
+
+def newest(run: SmallRun) -> Path:
+    return checkpoint.candidates(run.run_dir / "checkpoints")[0]
+
+
+def test_a_whole_checkpoint_has_no_damage(finished: SmallRun) -> None:
+    paths = checkpoint.candidates(finished.run_dir / "checkpoints")
+    assert [path.name for path in paths] == ["step00000012", "step00000008", "step00000004"]
+    assert [checkpoint.damage(path) for path in paths] == [None, None, None]
+
+
+@pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.999])
+def test_one_flipped_bit_is_found(copy: SmallRun, place: float) -> None:
+    for file in newest(copy).glob("*.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[int(place * len(content))] ^= 1
+        file.write_bytes(content)
+        assert str(file) in str(checkpoint.damage(newest(copy)))
+
+
+def test_a_missing_or_short_file_is_found(copy: SmallRun) -> None:
+    first, second = sorted(newest(copy).glob("*.safetensors"))
+    second.write_bytes(second.read_bytes()[:-1])
+    assert str(second) in str(checkpoint.damage(newest(copy)))
+    first.unlink()
+    assert f"{first}: this file of the checkpoint is missing" in str(checkpoint.damage(newest(copy)))
+
+
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(copy: SmallRun, finished: SmallRun) -> None:
+    next(newest(copy).glob("rank00001*")).unlink()
+    output = copy.train(ranks=2)
+    assert "warning: skipping a damaged checkpoint" in output
+    assert "rank00001-of-00002.safetensors" in output
+    assert "step00000008: step 8, 32 packs consumed" in output
+    assert copy.column("loss") == finished.column("loss")
+    assert checkpoint.damage(newest(copy)) is None
+
+
+def test_a_run_never_starts_anew_over_damaged_checkpoints(copy: SmallRun) -> None:
+    for path in checkpoint.candidates(copy.run_dir / "checkpoints"):
+        next(path.glob("rank00001*")).unlink()
+    output = copy.train(ranks=2, code=2)
+    assert "no checkpoint in it is whole" in output
+    assert "rank00001-of-00002.safetensors: this file of the checkpoint is missing" in output
+
+
+def test_one_and_two_ranks_save_the_same_weights_and_state(new_run: Callable[[], SmallRun]) -> None:
+    """After one step, with tensors put together from the slices of either."""
+    states = []
+    for ranks in (1, 2):
+        run = new_run()
+        run.train("schedule.total_tokens=4096", "schedule.decay_tokens=0", ranks=ranks)
+        states.append(whole_tensors(newest(run)))
+    assert states[0].keys() == states[1].keys()
+    assert {key.rsplit("/")[-1] for key in states[0]} == {"fp32", "exp_avg", "exp_avg_sq"}
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=1e-3, atol=1e-6, msg=key)
+
+
+def whole_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Every saved tensor, put together by a reader of its own."""
+    from safetensors import safe_open
+
+    whole: dict[str, torch.Tensor] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, "pt") as saved:
+            layout = json.loads(saved.metadata()["layout"])
+            for key in saved.keys():  # noqa: SIM118
+                start, numel, shape = layout[key.rsplit("/", 1)[0]]
+                whole.setdefault(key, torch.full((torch.Size(shape).numel(),), torch.nan))[start : start + numel] = (
+                    saved.get_tensor(key)
+                )
+    return whole
+
+
+def test_consolidated_weights_are_those_saved(finished: SmallRun) -> None:
+    path = newest(finished)
+    saved = whole_tensors(path)
+    weights = checkpoint.consolidate(path)
+    assert "decoder.weight" not in weights
+    for name, value in weights.items():
+        assert torch.equal(value.flatten(), saved[f"{name}/fp32"])
+
+
+def test_nothing_is_left_of_interrupted_writers(copy: SmallRun) -> None:
+    directory = copy.run_dir / "checkpoints"
+    (directory / ".step00000099.abc").mkdir()
+    checkpoint.prune(directory, keep_last=1)
+    assert [path.name for path in directory.iterdir()] == ["step00000012"]

@@ -1,0 +1,68 @@
+"""An exported run is a Hugging Face model with the same logits, or nothing at all."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import SmallRun
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.training import export
+from clinical_modernbert.training.checkpoint import candidates, consolidate
+
+
+@pytest.fixture(scope="module")
+def exported(finished: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "model"
+    export.export_checkpoint(finished.run_dir, out)
+    return out
+
+
+def test_transformers_loads_it(exported: Path, finished: SmallRun) -> None:
+    model = AutoModelForMaskedLM.from_pretrained(exported)
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    assert tokenizer.mask_token_id == 3
+    weights = consolidate(candidates(finished.run_dir / "checkpoints")[0])
+    for name, value in weights.items():
+        assert torch.equal(model.get_parameter(name), value), name
+
+
+def test_the_card_tells_where_it_comes_from(exported: Path, finished: SmallRun) -> None:
+    card = (exported / "README.md").read_text()
+    assert f"| tokens seen | {finished.column('tokens')[-1]:,} |" in card
+    assert "| notes | 80.0% | made by the tests | yes |" in card
+
+
+def test_other_logits_write_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers is given weights that differ from the checkpoint's in one tensor."""
+    write = export.write_pretrained
+
+    def write_another(weights: dict[str, torch.Tensor], *rest: object) -> None:
+        write({**weights, "head.norm.weight": weights["head.norm.weight"] * 1.01}, *rest)
+
+    monkeypatch.setattr(export, "write_pretrained", write_another)
+    with pytest.raises(UserError, match="transformers computes other logits"):
+        export.export_checkpoint(finished.run_dir, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_named_and_the_older_one_suggested(
+    finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
+) -> None:
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    newest, older = candidates(run.run_dir / "checkpoints")[:2]
+    next(newest.glob("rank00000*")).unlink()
+    with pytest.raises(UserError, match=rf"rank00000-of-00002.safetensors: .* missing: .*{older}"):
+        export.export_checkpoint(run.run_dir, tmp_path / "model")
+    export.export_checkpoint(older, tmp_path / "model")
+    with pytest.raises(UserError, match="exists"):
+        export.export_checkpoint(older, tmp_path / "model")
+
+
+def test_a_directory_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint in"):
+        export.export_checkpoint(tmp_path, tmp_path / "model")

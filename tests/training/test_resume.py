@@ -1,0 +1,58 @@
+"""Killed anywhere, a run continues as if nothing had happened."""
+
+import shutil
+import signal
+from collections.abc import Callable
+
+import pytest
+from small_run import SmallRun
+
+DATA_COLUMNS = ("step", "tokens", "masked", "max_seqlen", "mlm_probability", "lr", "data_digest")
+
+
+@pytest.mark.parametrize("step", [2, 6, 9])
+def test_after_kill_9_the_loss_curve_is_bit_equal(
+    finished: SmallRun, new_run: Callable[[], SmallRun], step: int
+) -> None:
+    run = new_run()
+    assert run.signal_after(step, signal.SIGKILL, ranks=2) == -signal.SIGKILL
+    output = run.train(ranks=2)
+    newest_saved = (step // 4) * 4
+    assert (f"step{newest_saved:08d}: step {newest_saved}" in output) or run.steps_made() == 12
+    for name in (*DATA_COLUMNS, "loss", "accuracy", "grad_norm"):
+        assert run.column(name) == finished.column(name), name
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_another_world_size_continues_with_the_same_packs_and_masks(
+    finished: SmallRun, new_run: Callable[[], SmallRun], ranks: int
+) -> None:
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    shutil.rmtree(run.run_dir / "checkpoints/step00000012")
+    assert "step 8, 32 packs consumed" in run.train(ranks=ranks)
+    for name in DATA_COLUMNS:
+        assert run.column(name) == finished.column(name), name
+    assert run.column("loss") == pytest.approx(finished.column("loss"), rel=1e-6)
+
+
+def test_asked_to_stop_it_saves_and_says_so(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    assert run.signal_after(5, signal.SIGTERM, ranks=2) == 85
+    stopped = run.steps_made()
+    assert (run.run_dir / f"checkpoints/step{stopped:08d}/manifest.json").is_file()
+    run.train(ranks=2)
+    assert run.column("loss") == finished.column("loss")
+
+
+def test_a_finished_run_started_again_does_nothing(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    run.train(ranks=2)
+    assert run.rows() == finished.rows()
+
+
+def test_only_the_newest_checkpoints_are_kept(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    run.train("checkpoint.every_steps=2", "checkpoint.keep_last=2")
+    assert sorted(path.name for path in (run.run_dir / "checkpoints").iterdir()) == ["step00000010", "step00000012"]
