@@ -28,6 +28,7 @@ from .write_split import SplitJob, write_split
 
 FilesOfSources: TypeAlias = "Mapping[str, Sequence[TokenisedFile]]"
 Masks: TypeAlias = "Mapping[Path, npt.NDArray[np.bool_]]"
+_DOCUMENTS_PER_WRITER = 200_000  # a process that writes first spends seconds on importing torch
 
 
 class Stages(Protocol):
@@ -58,7 +59,8 @@ def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
         jobs = _split_jobs(config, files, kept, data)
-        counts = dict(zip(jobs, in_parallel(write_split, list(jobs.values()), workers, stages("packing")), strict=True))
+        writers = min(workers, 1 + sum(len(file.digests) for file in done) // _DOCUMENTS_PER_WRITER)
+        counts = dict(zip(jobs, in_parallel(write_split, list(jobs.values()), writers, stages("packing")), strict=True))
         _refuse_empty(counts, config)
         manifest = _describe(config, tokenizer, files, kept, counts, data)
         data.rename(config.output)
@@ -79,7 +81,7 @@ def _building(output: Path) -> Iterator[Path]:
         if output.exists():
             raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
         yield building
-        shutil.rmtree(building)
+        shutil.rmtree(building, ignore_errors=True)
     except Exception:
         shutil.rmtree(building, ignore_errors=True)
         raise
