@@ -1,5 +1,6 @@
 """`cmbert data`: from corpora to a data set, and a look into one."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ _SAMPLE_CHARACTERS = 800
 
 @app.command()
 def prepare(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
-    """Read the sources of a recipe and write a data set: tokenised, split, packed, in shards.
+    """Read the sources of a recipe and write a data set: tokenised, split, packed, in shards only you may read.
 
     Example: cmbert data prepare data/demo --set output=runs/mine/data
     """
@@ -32,6 +33,7 @@ def prepare(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - 
     from ..streaming_data.prepare_config import PrepareConfig
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
+    os.umask(0o077)
     with _progress() as stages:
         manifest = prepare_data(config, stages)
     for name, source in manifest["sources"].items():

@@ -57,8 +57,9 @@ def readable_sources(manifest: dict[str, Any], anything: bool) -> list[str]:
 
 
 def sample_text(address: str, source: str) -> str:
-    """The first piece of the first pack of a source, decoded."""
-    pack = PackReader(f"{address}/{source}/train")[0]
+    """The first piece of the last pack of a source, decoded: packs are filled longest first, so it is a short one."""
+    reader = PackReader(f"{address}/{source}/train")
+    pack = reader[len(reader) - 1]
     with tempfile.TemporaryDirectory() as aside:
         tokenizer = tokenizers.load(_local_tokenizer(address, Path(aside)))
     return tokenizer.decode(pack.tokens[: pack.lengths[0]])

@@ -1,0 +1,119 @@
+"""The commands, from made-up notes to a look at the data set: what they print, and above all what they do not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.configs.recipes import find_recipe
+from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.streaming_data.corpora.synthetic_notes import MARK
+from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
+
+SECRET = "Mr. Undisclosed"
+
+
+def cmbert(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), terminal_width=120)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of notes that may be shown and letters that may not, carried as far as a data set."""
+    root: Path = tmp_path_factory.mktemp("road")
+    letters = [{"mrn": str(number), "text": f"{SECRET} was seen {number} times."} for number in range(50)]
+    (root / "letters.jsonl").write_text("".join(json.dumps(letter) + "\n" for letter in letters))
+    recipe = {
+        "output": str(root / "data"),
+        "tokenizer": str(root / "tokenizer"),
+        "seq_length": 1024,
+        "held_out": 0.1,
+        "workers": 1,
+        "sources": [
+            {
+                "name": "letters",
+                "format": "table",
+                "paths": [str(root / "letters.jsonl")],
+                "split_by": "mrn",
+                "licence": "the hospital's own",
+            },
+            {
+                "name": "notes",
+                "format": "mimic_notes",
+                "paths": [str(root / "notes" / "*.csv")],
+                "licence": "Apache-2.0",
+                "synthetic": True,
+            },
+        ],
+    }
+    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for arguments in (
+        ["data", "synthesize", "--out", str(root / "notes"), "--notes", "80"],
+        ["tokenizer", "train", str(root / "recipe.yaml"), "--vocab-size", "600"],
+        ["data", "prepare", str(root / "recipe.yaml")],
+    ):
+        result = cmbert(*arguments)
+        assert result.exit_code == 0, result.output
+    return root
+
+
+def test_only_the_owner_may_read_the_data(folder: Path) -> None:
+    paths = [folder / "data", *(folder / "data").rglob("*")]
+    assert len(paths) > 5
+    assert {path.stat().st_mode & 0o077 for path in paths} == {0}
+
+
+def test_inspect_shows_every_split_and_a_text_that_may_be_shown(folder: Path) -> None:
+    result = cmbert("data", "inspect", str(folder / "data"))
+    assert result.exit_code == 0
+    for name in ("letters/train", "letters/held_out", "notes/train", "notes/held_out"):
+        assert name in result.output
+    assert MARK in result.output
+    assert SECRET not in result.output
+
+
+def test_other_text_is_shown_when_asked_for(folder: Path) -> None:
+    assert SECRET in cmbert("data", "inspect", str(folder / "data"), "--show-text").output
+
+
+def test_preparing_prints_counts_and_no_text(folder: Path) -> None:
+    result = cmbert("data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={folder / 'again'}")
+    assert "letters: 4" in result.output
+    assert "duplicates dropped" in result.output
+    assert SECRET not in result.output
+
+
+def test_a_mistake_ends_with_code_2_and_one_message(folder: Path) -> None:
+    command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(folder / "recipe.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {folder / 'data'}: exists already, and a data set is never overwritten")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "recipe.yaml", "--set", "sources.0.splitby=x"], "did you mean split_by?"),
+        (["prepare", "recipe.yaml", "--set", "sources.0.format=tabel"], "did you mean table?"),
+        (["inspect", "none"], "none/manifest.json: no such file"),
+    ],
+)
+def test_mistakes_name_their_place(folder: Path, arguments: list[str], message: str) -> None:
+    command, path, *others = arguments
+    result = cmbert("data", command, str(folder / path), *others)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+
+
+def test_the_demos_recipe_is_valid_and_names_what_is_public() -> None:
+    config = load(PrepareConfig, find_recipe("data/demo"))
+    assert [source.name for source in config.sources] == ["pubmed", "icd10cm", "notes"]
+    assert all(source.public for source in config.sources)
+    assert config.seq_length == 8192
