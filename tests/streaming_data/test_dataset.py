@@ -102,7 +102,7 @@ def test_a_split_without_packs_is_one_error(written: Path) -> None:
         (lambda manifest: manifest["tokenizer"].update(unmaskable_ids=None), r"tokenizer\.unmaskable_ids"),
         (
             lambda manifest: manifest["tokenizer"]["special_ids"].pop("mask"),
-            r"tokenizer\.special_ids\.mask: Field required",
+            r"special_ids\.mask: Field required",
         ),
     ],
 )

@@ -18,7 +18,7 @@ def answered(status: int, code: str) -> ClientError:
     return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")
 
 
-class Refused(Exception):
+class StatusError(Exception):
     """What other stores' clients raise: a status in an attribute of its own."""
 
     def __init__(self, status: int) -> None:
@@ -81,12 +81,12 @@ def test_a_passing_fault_is_survived(store: Callable, tmp_path: Path, fault: byt
         (b"damaged", True, "this file is damaged; the store holds something else than what was written"),
         (answered(403, "AccessDenied"), True, "AccessDenied"),
         (answered(404, "NoSuchKey"), True, "NoSuchKey"),
-        (Refused(401), True, "Refused"),
+        (StatusError(401), True, "StatusError"),
         (NoCredentialsError(), True, "Unable to locate credentials"),
         (ValueError("Unsupported remote path"), True, "Unsupported remote path"),
         (answered(503, "SlowDown"), False, "SlowDown"),
         (answered(429, "TooManyRequests"), False, "TooManyRequests"),
-        (Refused(500), False, "Refused"),
+        (StatusError(500), False, "StatusError"),
         (TimeoutError("read timed out"), False, "read timed out"),
     ],
 )
