@@ -97,7 +97,13 @@ def micro_batch(
 def rank_micro_batches(
     dataset: PackDataset, step: StepData, micro_packs: int, rank: int, world_size: int
 ) -> list[MicroBatch]:
-    """The micro-batches of one rank in one step, all of `micro_packs` packs."""
+    """The micro-batches of one rank in one step, all of `micro_packs` packs.
+
+    Raises:
+        ValueError: the ranks cannot share the step's packs evenly.
+    """
+    if step.packs % (world_size * micro_packs):
+        raise ValueError(f"{step.packs} packs a step are not a multiple of {world_size} ranks x {micro_packs} packs")
     mine = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
     return [
         micro_batch(dataset, mine[at : at + micro_packs], step.max_seqlen, step.mlm_probability)

@@ -140,9 +140,16 @@ def _open_source(address: str, name: str, split: str, packs: int, config: DataCo
     return reader
 
 
+class _SpecialIds(BaseModel):
+    pad: NonNegativeInt
+    cls: NonNegativeInt
+    sep: NonNegativeInt
+    mask: NonNegativeInt
+
+
 class _Tokenizer(BaseModel):
     vocab_size: PositiveInt
-    special_ids: dict[str, NonNegativeInt]
+    special_ids: _SpecialIds
     unmaskable_ids: list[NonNegativeInt]
 
 
@@ -168,7 +175,7 @@ def _manifest_problem(path: Path) -> str | None:
         _Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        return f"not a manifest of version 1: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": :", ":")
+        return f"not a manifest of version 1: {'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}"
     return None
 
 

@@ -17,6 +17,7 @@ at a time.
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -77,12 +78,7 @@ class Order:
 
     def between(self, start: int, stop: int, stride: int = 1) -> list[PackAddress]:
         """The packs of training whose numbers are in `range(start, stop, stride)`."""
-        block = start // _BLOCK
-        while self._before(block) > start:
-            block -= 1
-        while self._before(block + 1) <= start:
-            block += 1
-        first = self._before(block)
+        block, first = self._block_with(start)
         passing: list[tuple[int, int]] = []
         while first + len(passing) < stop:
             passing.extend(self._block(block))
@@ -93,11 +89,22 @@ class Order:
         """(source, shard) of those that pack number `start` and the next ones lie in: of each source the window that
         it has reached, and the one after that."""
         ahead: list[tuple[int, int]] = []
+        block, first = self._block_with(start)
+        passed = Counter(source for source, _ in self._block(block)[: start - first])
         for source in range(len(self._shares)):
-            epoch, window, _ = self._place(source, self._passed(source, start // _BLOCK))
+            epoch, window, _ = self._place(source, self._passed(source, block) + passed[source])
             shards = [*self._epoch(source, epoch).shards, *self._epoch(source, epoch + 1).shards]
             ahead.extend((source, shard) for shard in shards[window * self.window :][: 2 * self.window])
         return list(dict.fromkeys(ahead))
+
+    def _block_with(self, number: int) -> tuple[int, int]:
+        """The block in which pack `number` passes, and the number of its first pack."""
+        block = number // _BLOCK
+        while self._before(block) > number:
+            block -= 1
+        while self._before(block + 1) <= number:
+            block += 1
+        return block, self._before(block)
 
     def _before(self, block: int) -> int:
         """How many packs pass before the block begins."""
