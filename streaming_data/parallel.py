@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from multiprocessing.sharedctypes import Synchronized
@@ -33,6 +34,7 @@ def in_parallel(
     processes = min(workers, len(items))
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(processes, context, _start, (counter, max(1, workers // processes))) as pool:
         futures = [pool.submit(_call, function, item) for item in items]
         try:
@@ -44,7 +46,7 @@ def in_parallel(
                 report(len(items) - len(pending), len(items), counter.value)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             raise
     return [future.result() for future in futures]
@@ -70,6 +72,15 @@ def _start(counter: "Synchronized[int]", threads: int) -> None:
     _counter = counter
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _call(function: Callable[[Any, Count], Any], item: Any) -> Any:

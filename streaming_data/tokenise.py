@@ -5,6 +5,7 @@ are a pure function of the input file and the task, so a task that was interrupt
 """
 
 import hashlib
+import os
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
     digests: list[int] = []
     held_out: list[bool] = []
     empty = 0
-    with task.stem.with_suffix(".pieces").open("wb") as file:
+    partial = {suffix: task.stem.with_suffix(f".{os.getpid()}{suffix}") for suffix in (".pieces", ".npz")}
+    with partial[".pieces"].open("wb") as file:
         for batch in _batches(read_file(task.source, task.file)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
@@ -99,9 +101,8 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
             ]
             empty += len(batch) - len(documents)
             count(len(batch))
-    partial = task.stem.with_suffix(".partial.npz")
     np.savez(
-        partial,
+        partial[".npz"],
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
@@ -109,7 +110,8 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
         bytes=task.file.path.stat().st_size,
         sha256=_sha256(task.file.path),
     )
-    partial.rename(summary)
+    for suffix, path in partial.items():
+        path.rename(task.stem.with_suffix(suffix))
     return _load(task.stem)
 
 

@@ -61,7 +61,7 @@ def _scan(path: Path) -> tuple[Versions, Versions]:
     """The PMIDs and versions of a file's citations, and of those that it deletes."""
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
-    with open_binary(path) as file, reading(path, lambda: f"{len(records)} citations"):
+    with open_binary(path) as file, reading(path, lambda: f"{len(records):,} citations"):
         rest = b""
         while block := file.read(_SCAN_BLOCK):
             rest += block
