@@ -9,23 +9,28 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from .devices import use_triton
+
 IGNORED = -100
 """A target that counts for nothing."""
 
 
 def mlm_loss(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, *, backend: str = "auto"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of the cross-entropies of softmax(hidden @ weight.T + bias) against `targets`, and how many are right.
 
     hidden (M, d), weight (V, d), bias (V,), targets int64 (M,), where -100 counts for nothing; M may be 0.
     Returns (fp32 scalar, int64 scalar without gradient). Right means the largest logit, the lower id on a tie.
+    Backends: auto, triton, torch; the matmuls are PyTorch's in each.
     """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)} must be (M, d) and (V, d)")
     if bias.shape != weight.shape[:1] or targets.shape != hidden.shape[:1]:
         raise ValueError(f"bias {tuple(bias.shape)} must be (V,) and targets {tuple(targets.shape)} (M,)")
-    loss, correct = _MLMLoss.apply(hidden, weight, bias, targets)
+    if len({hidden.dtype, weight.dtype, bias.dtype}) > 1:
+        raise ValueError(f"hidden, weight and bias differ in type: {hidden.dtype}, {weight.dtype}, {bias.dtype}")
+    loss, correct = _MLMLoss.apply(hidden, weight, bias, targets, use_triton(backend, hidden.device))
     return loss, correct
 
 
@@ -38,11 +43,11 @@ def chunk_rows(rows: int) -> int:
 class _MLMLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, triton: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
-        need_hidden, need_weight, need_bias, _ = ctx.needs_input_grad
+        need_hidden, need_weight, need_bias, *_ = ctx.needs_input_grad
         grad_hidden = torch.zeros_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None
@@ -50,7 +55,7 @@ class _MLMLoss(torch.autograd.Function):
         for start in range(0, hidden.shape[0], rows):
             chunk = slice(start, start + rows)
             logits = torch.addmm(bias, hidden[chunk], weight.t())
-            chunk_loss, chunk_correct, grad_logits = cross_entropy_(logits, targets[chunk])
+            chunk_loss, chunk_correct, grad_logits = _cross_entropy_(logits, targets[chunk], triton)
             loss += chunk_loss
             correct += chunk_correct
             if grad_hidden is not None:
@@ -67,11 +72,18 @@ class _MLMLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         saved = ctx.saved_tensors
-        return *(None if grad is None else grad * grad_loss.to(grad.dtype) for grad in saved), None
+        return *(None if grad is None else grad * grad_loss.to(grad.dtype) for grad in saved), None, None
 
 
-def cross_entropy_(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(sum of losses, number right, gradient of the sum by the logits) of a chunk; may overwrite the logits."""
+def _cross_entropy_(
+    logits: torch.Tensor, targets: torch.Tensor, triton: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(sum of losses, number right, gradient of the sum by the logits) of a chunk; the logits are overwritten."""
+    if triton:
+        from .mlm_loss_triton import triton_cross_entropy_
+
+        losses, right = triton_cross_entropy_(logits, targets)
+        return losses.sum(), right.sum(), logits
     counted = targets != IGNORED
     index = targets.where(counted, 0)[:, None]
     right = (logits.argmax(dim=1) == targets).sum()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from .devices import use_triton
 from .packed import PackedBatch
 
 
@@ -30,12 +31,22 @@ def _tables(theta: float, rows: int, dim: int, device: torch.device) -> tuple[to
         return angles.cos(), angles.sin()
 
 
-def rotate_qk(qkv: torch.Tensor, batch: PackedBatch, theta: float) -> torch.Tensor:
-    """The rotated q and k of `qkv` (T, 3, H, D), as a new tensor (T, 2, H, D) of the same type; differentiable."""
-    cos, sin = rope_tables(theta, batch.max_seqlen, qkv.shape[-1], qkv.device)
-    positions = batch.positions.long()
-    rotated: torch.Tensor = _RotateQK.apply(qkv, cos[positions], sin[positions])
-    return rotated
+def rotate_qk(qkv: torch.Tensor, batch: PackedBatch, theta: float, *, backend: str = "auto") -> torch.Tensor:
+    """q and k of `qkv` (T, 3, H, D), turned by their positions, as a new tensor (T, 2, H, D). Differentiable.
+
+    Backends: auto, triton, torch.
+    """
+    turned: torch.Tensor = _Rotate.apply(qkv, batch, theta, use_triton(backend, qkv.device))
+    return turned
+
+
+def rotate_qk_(qkv: torch.Tensor, batch: PackedBatch, theta: float, *, backend: str = "auto") -> torch.Tensor:
+    """Turn q and k of `qkv` (T, 3, H, D) in place, v untouched, and return `qkv`. Differentiable, but not for a leaf.
+
+    Backends: auto, triton, torch.
+    """
+    turned: torch.Tensor = _RotateInPlace.apply(qkv, batch, theta, use_triton(backend, qkv.device))
+    return turned
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -45,18 +56,53 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
-class _RotateQK(torch.autograd.Function):
-    """Backward is the opposite turn, so nothing of size (T, ...) is kept but the angles."""
+class _Rotate(torch.autograd.Function):
+    """Backward is the opposite turn, so nothing of the activations is kept."""
 
     @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(cos, sin)
-        return rotate(qkv[:, :2], cos, sin)
+    def forward(ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool) -> torch.Tensor:
+        ctx.batch, ctx.theta, ctx.triton = batch, theta, triton
+        return _turned(qkv[:, :2], batch, theta, triton)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         grad_qkv = grad.new_zeros(grad.shape[0], 3, *grad.shape[2:])
-        grad_qkv[:, :2] = rotate(grad, cos, -sin)
-        return grad_qkv, None, None
+        grad_qkv[:, :2] = _turned(grad, ctx.batch, ctx.theta, ctx.triton, inverse=True)
+        return grad_qkv, None, None, None
+
+
+class _RotateInPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool) -> torch.Tensor:
+        ctx.batch, ctx.theta, ctx.triton = batch, theta, triton
+        ctx.mark_dirty(qkv)
+        _turn_(qkv[:, :2], batch, theta, triton)
+        return qkv
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        grad = grad.clone(memory_format=torch.contiguous_format)  # the engine may have given it to others too
+        _turn_(grad[:, :2], ctx.batch, ctx.theta, ctx.triton, inverse=True)
+        return grad, None, None, None
+
+
+def _turned(qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *, inverse: bool = False) -> torch.Tensor:
+    """A turned copy of q and k (T, 2, H, D)."""
+    if triton:
+        from .rope_triton import triton_rotate
+
+        return triton_rotate(qk, batch.positions, batch.max_seqlen, theta, inverse)
+    cos, sin = rope_tables(theta, batch.max_seqlen, qk.shape[-1], qk.device)
+    positions = batch.positions.long()
+    return rotate(qk, cos[positions], -sin[positions] if inverse else sin[positions])
+
+
+def _turn_(qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *, inverse: bool = False) -> None:
+    if triton:
+        from .rope_triton import triton_rotate_
+
+        triton_rotate_(qk, batch.positions, batch.max_seqlen, theta, inverse)
+    else:
+        qk.copy_(_turned(qk, batch, theta, False, inverse=inverse))

@@ -1,0 +1,71 @@
+"""Compile the Triton kernels for GPUs that this machine does not have, and read the machine code.
+
+Within `compiled_for("sm90")` the public functions, called on tensors of a CPU, launch nothing: Triton's own launcher
+picks the types, alignments and options it would on that GPU, compiles, and the result is recorded. So what is
+checked is what runs. Needs no GPU (the assembler and disassembler come with Triton) but a process without
+TRITON_INTERPRET.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from triton.backends.compiler import GPUTarget
+from triton.backends.driver import DriverBase
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+TARGETS = {
+    "sm80": GPUTarget("cuda", 80, 32),
+    "sm90": GPUTarget("cuda", 90, 32),
+    "sm100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+
+
+class _AbsentDevice(DriverBase):
+    """What Triton asks of a driver before it launches."""
+
+    def __init__(self, architecture: str) -> None:
+        self.architecture = architecture
+
+    @classmethod
+    def is_active(cls) -> bool:
+        return False
+
+    def get_current_target(self) -> GPUTarget:
+        return TARGETS[self.architecture]
+
+    def get_current_device(self) -> str:
+        return self.architecture  # the key of Triton's cache of compiled kernels
+
+    def get_current_stream(self, _: str) -> int:
+        return 0
+
+    def map_python_to_cpp_type(self, ty: str) -> str:
+        return ty
+
+    def get_active_torch_device(self) -> None:
+        return None
+
+    def get_benchmarker(self) -> Any:
+        raise ValueError(f"there is no {self.architecture} to time on: kernels are only compiled here")
+
+
+@contextmanager
+def compiled_for(architecture: str) -> Iterator[list[Any]]:
+    """Yields the list that each launch appends its compiled kernel to. `architecture` is a key of TARGETS."""
+    kernels: list[Any] = []
+    run = JITFunction.run
+
+    def record(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+        kernels.append(run(self, *args, grid=grid, warmup=True, **kwargs))
+
+    previous = driver._active
+    driver.set_active(_AbsentDevice(architecture))
+    try:
+        with patch.object(JITFunction, "run", record):
+            yield kernels
+    finally:
+        driver._active = previous

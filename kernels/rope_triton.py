@@ -1,0 +1,81 @@
+"""RoPE as a Triton kernel: each of q and k is read once and written once, in place or into another tensor."""
+
+import torch
+import triton
+import triton.language as tl
+
+from .rope import rope_tables
+
+TOKENS = 2
+"""Tokens a program: 2 tokens of all heads of q and k are some thousand values, eight to sixteen a thread."""
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def rotate_rows(  # type: ignore[no-untyped-def]
+    SOURCE, TARGET, COS, SIN, POSITIONS, tokens,
+    source_token, source_plane, source_head, target_token, target_plane, target_head,
+    HEADS: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr, BLOCK: tl.constexpr, INVERSE: tl.constexpr,
+):  # fmt: skip
+    """Turn q (plane 0) and k (plane 1) of BLOCK tokens by their positions' angles, or back. ROWS >= 2 HEADS."""
+    token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.arange(0, ROWS)
+    column = tl.arange(0, HALF)
+    angle = tl.load(POSITIONS + token, mask=token < tokens, other=0)[:, None] * HALF + column[None, :]
+    cos = tl.load(COS + angle)[:, None, :]
+    sin = tl.load(SIN + angle)[:, None, :]
+    if INVERSE:
+        sin = -sin
+    plane = (row // HEADS)[None, :, None]
+    head = (row % HEADS)[None, :, None]
+    token = token[:, None, None].to(tl.int64)
+    inside = (token < tokens) & (row < 2 * HEADS)[None, :, None]
+    source = SOURCE + token * source_token + plane * source_plane + head * source_head + column[None, None, :]
+    first = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(source + HALF, mask=inside, other=0.0).to(tl.float32)
+    target = TARGET + token * target_token + plane * target_plane + head * target_head + column[None, None, :]
+    tl.store(target, (first * cos - second * sin).to(TARGET.dtype.element_ty), mask=inside)
+    tl.store(target + HALF, (second * cos + first * sin).to(TARGET.dtype.element_ty), mask=inside)
+
+
+@torch.library.custom_op("clinical_modernbert::rotate_", mutates_args=("qk",))
+def triton_rotate_(qk: torch.Tensor, positions: torch.Tensor, length: int, theta: float, inverse: bool) -> None:
+    """Turn q and k (T, 2, H, D) in place; `length` is more than any position."""
+    rotate_into(qk, qk, positions, length, theta, inverse=inverse)
+
+
+@torch.library.custom_op("clinical_modernbert::rotate", mutates_args=())
+def triton_rotate(qk: torch.Tensor, positions: torch.Tensor, length: int, theta: float, inverse: bool) -> torch.Tensor:
+    """A turned copy of q and k (T, 2, H, D)."""
+    turned = qk.new_empty(qk.shape)
+    rotate_into(turned, qk, positions, length, theta, inverse=inverse)
+    return turned
+
+
+@triton_rotate.register_fake
+def _(qk: torch.Tensor, positions: torch.Tensor, length: int, theta: float, inverse: bool) -> torch.Tensor:
+    return qk.new_empty(qk.shape)
+
+
+def rotate_into(
+    target: torch.Tensor,
+    source: torch.Tensor,
+    positions: torch.Tensor,
+    length: int,
+    theta: float,
+    *,
+    inverse: bool = False,
+) -> None:
+    """q and k of `source` (T, 2 or 3, H, D), turned, into those of `target`, which may be `source` itself."""
+    tokens, _, heads, dim = source.shape
+    if source.stride(-1) != 1 or target.stride(-1) != 1:
+        raise ValueError(f"the last dimension must be contiguous, strides are {source.stride()}, {target.stride()}")
+    if not tokens:
+        return
+    cos, sin = rope_tables(theta, length, dim, source.device)
+    with torch.cuda.device_of(source):
+        rotate_rows[(triton.cdiv(tokens, TOKENS),)](
+            source, target, cos, sin, positions, tokens,
+            source.stride(0), source.stride(1), source.stride(2),
+            target.stride(0), target.stride(1), target.stride(2),
+            HEADS=heads, ROWS=triton.next_power_of_2(2 * heads), HALF=dim // 2, BLOCK=TOKENS, INVERSE=inverse,
+        )  # fmt: skip
