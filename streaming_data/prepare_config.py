@@ -45,6 +45,17 @@ class PubMedSource(Source):
     require_abstract: bool = False
 
 
+class PmcSource(Source):
+    """PMC open-access full text in JATS XML: article files, or PMC's tar packages of them.
+
+    It splits by PMID, like PubMed, so that an article and its abstract are on one side.
+    """
+
+    format: Literal["pmc"]
+    public: bool = True
+    split_by: str = "pmid"
+
+
 class MimicNotesSource(Source):
     """MIMIC-IV-Note's discharge.csv or radiology.csv, or any CSV file with those columns."""
 
@@ -92,7 +103,9 @@ class TableSource(Source):
     id: str | None = None
 
 
-AnySource = Annotated[PubMedSource | MimicNotesSource | Icd10CmSource | TableSource, Field(discriminator="format")]
+AnySource = Annotated[
+    PubMedSource | PmcSource | MimicNotesSource | Icd10CmSource | TableSource, Field(discriminator="format")
+]
 
 
 class PrepareConfig(BaseModel):

@@ -9,6 +9,7 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from .documents import Document, is_held_out
 from .parallel import Count
 from .pieces import Piece, split
 from .prepare_config import AnySource
+from .tokenizer import LoadedTokenizer
 
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 20
@@ -79,7 +81,7 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
     if summary.is_file():
         return _load(task.stem)
     task.stem.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizers.load(task.tokenizer)
+    tokenizer = _tokenizer(task.tokenizer)
     digests: list[int] = []
     held_out: list[bool] = []
     empty = 0
@@ -113,6 +115,12 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
     for suffix, path in partial.items():
         path.rename(task.stem.with_suffix(suffix))
     return _load(task.stem)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(directory: Path) -> LoadedTokenizer:
+    """Read once for all the files of a process, which may be many and small."""
+    return tokenizers.load(directory)
 
 
 def _load(stem: Path) -> TokenisedFile:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..documents import Document, uniform_hash
-from ..prepare_config import AnySource, Icd10CmSource, MimicNotesSource, PubMedSource, TableSource
-from . import icd10cm, mimic_notes, pubmed, tables
+from ..prepare_config import AnySource, Icd10CmSource, MimicNotesSource, PmcSource, PubMedSource, TableSource
+from . import icd10cm, mimic_notes, pmc, pubmed, tables
 from .files import find
 
 
@@ -54,6 +54,8 @@ def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
         case PubMedSource():
             assert file.keep is not None
             return pubmed.read(file.path, source, file.keep)
+        case PmcSource():
+            return pmc.read(file.path, source)
         case MimicNotesSource():
             return mimic_notes.read(file.path, source)
         case Icd10CmSource():

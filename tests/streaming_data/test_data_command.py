@@ -114,6 +114,6 @@ def test_mistakes_name_their_place(folder: Path, arguments: list[str], message: 
 
 def test_the_demos_recipe_is_valid_and_names_what_is_public() -> None:
     config = load(PrepareConfig, find_recipe("data/demo"))
-    assert [source.name for source in config.sources] == ["pubmed", "icd10cm", "notes"]
+    assert [source.name for source in config.sources] == ["pubmed", "icd10cm", "notes", "pmc"]
     assert all(source.public for source in config.sources)
     assert config.seq_length == 8192

@@ -4,10 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,7 +190,7 @@ def store(copied: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         shutil.copy(copied / asked[-1], path)
 
     monkeypatch.setattr(remote, "_fetch", fetch)
-    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
     return asked
 
 

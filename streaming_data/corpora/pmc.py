@@ -1,0 +1,163 @@
+"""PMC open-access full text (JATS): the article as it reads, from files of their own or from PMC's tar packages.
+
+Title, abstract and sections with their headings, a blank line before each heading; captions of tables and figures
+where they stand. References and the numbers that point to them are left out; an author and year stay. Formulas are
+their MathML's characters, or else their TeX.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from ...configs.errors import UserError
+from ..documents import Document
+from ..prepare_config import PmcSource
+from .files import open_binary, reading
+
+_MATHML = "{http://www.w3.org/1998/Math/MathML}"
+_TEX = re.compile(r"\\begin\{document\}\s*(.*?)\s*\\end\{document\}", re.DOTALL)
+_FORMULAS = {"inline-formula", "disp-formula", "alternatives", f"{_MATHML}math"}
+_LISTS = ("list", "def-list")
+_FLOATS = ("fig", "table-wrap")
+_GROUPS = ("sec", "app", "boxed-text", "disp-quote", "fig-group", "table-wrap-group")
+_SILENT = {*_LISTS, *_FLOATS, *_GROUPS, "supplementary-material", "fn", "graphic", "inline-graphic", "media"}
+_GONE = "\ue000"  # private use: where a reference's number was
+_NUMBERS = rf"{_GONE}(?:[\s,;–-]*{_GONE})*"
+_EMPTIED = re.compile(rf"\s*[\[(][\s,;–-]*{_NUMBERS}[\s,;–-]*[\])]|\s*{_NUMBERS}")
+
+
+def read(path: Path, source: PmcSource) -> Iterator[Document]:
+    """One document an article; meta holds its PMCID, and its PMID if it has one (else the PMCID in its place)."""
+    for name, content in _articles(path):
+        parser = etree.XMLParser(no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
+        try:
+            root = etree.fromstring(content, parser)
+        except etree.XMLSyntaxError as error:
+            raise UserError(f"{name}: malformed XML at line {error.lineno} ({error.msg})") from error
+        if root.tag != "article":
+            raise UserError(f"{name}: its root is <{root.tag}>; expected a JATS <article>")
+        yield _document(root, name, source)
+
+
+def _articles(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names for messages, and bytes, of the articles in a file."""
+    if not path.name.removesuffix(".gz").endswith((".tar", ".tgz")):
+        with open_binary(path) as file, reading(path, lambda: "its first bytes"):
+            yield str(path), file.read()
+        return
+    last = "its first bytes"
+    with open_binary(path) as file, reading(path, lambda: last):
+        try:
+            with tarfile.open(fileobj=file, mode="r|") as package:
+                for member in package:
+                    content = package.extractfile(member) if member.name.endswith((".xml", ".nxml")) else None
+                    if content is not None:
+                        yield f"{path}: {member.name}", content.read()
+                        last = member.name
+        except tarfile.TarError as error:
+            raise UserError(f"{path}: cut short or damaged after {last} ({error}); download the file again") from error
+
+
+def _document(article: Any, name: str, source: PmcSource) -> Document:
+    front = article.find("front/article-meta")
+    ids = {} if front is None else {part.get("pub-id-type"): _inline(part) for part in front.iterfind("article-id")}
+    pmcid = ids.get("pmcid") or ids.get("pmc")
+    if front is None or not pmcid:
+        raise UserError(f"{name}: no PMC id in its front matter; expected an article of PMC")
+    pmcid = f"PMC{pmcid.removeprefix('PMC')}"
+    lines = [_inline(front.find("title-group/article-title"))]
+    abstracts = [part for part in front.iterfind("abstract") if part.get("abstract-type") is None]
+    for abstract in abstracts:
+        lines += ["", "Abstract", *_blocks(abstract)]
+    for place in ("body", "back/app-group/app", "floats-group"):
+        for part in article.iterfind(place):
+            lines += _blocks(part)
+    meta = {"pmcid": pmcid, "pmid": ids.get("pmid") or pmcid, "type": article.get("article-type", "")}
+    return Document(pmcid, source.name, "\n".join(lines).strip(), meta)
+
+
+def _blocks(parent: Any) -> list[str]:
+    """The lines below a section: its heading, paragraphs, lists and captions, and the sections inside it."""
+    lines: list[str] = []
+    for child in parent:
+        if child.tag == "title":
+            lines += ["", heading] if (heading := _inline(child)) else []
+        elif child.tag == "p":
+            lines += _paragraph(child)
+        elif child.tag in _LISTS:
+            lines += _list(child)
+        elif child.tag in _FORMULAS:
+            lines += [formula] if (formula := _formula(child)) else []
+        elif child.tag in _FLOATS:
+            lines += _caption(child)
+        elif child.tag in _GROUPS:
+            lines += _blocks(child)
+    return lines
+
+
+def _paragraph(paragraph: Any) -> list[str]:
+    """Its text, then the lists, captions and boxes that JATS allows inside it."""
+    text = _inline(paragraph)
+    lines = [text] if text else []
+    for part in paragraph:
+        if part.tag in _LISTS:
+            lines += _list(part)
+        elif part.tag in _FLOATS:
+            lines += _caption(part)
+        elif part.tag in _GROUPS:
+            lines += _blocks(part)
+    return lines
+
+
+def _list(element: Any) -> list[str]:
+    if element.tag == "def-list":
+        items = [": ".join(_inline(part) for part in item) for item in element.iterfind("def-item")]
+    else:
+        items = [" ".join(_blocks(item)) for item in element.iterfind("list-item")]
+    return [f"- {item.strip()}" for item in items if item.strip()]
+
+
+def _caption(element: Any) -> list[str]:
+    """`Table 1. What it shows.`; the table's cells are numbers without their sentence, and are left out."""
+    parts = [_inline(element.find("label")).rstrip("."), *map(_inline, element.iterfind("caption/*"))]
+    text = ". ".join(part for part in (parts[0], " ".join(parts[1:])) if part)
+    return [text] if text else []
+
+
+def _inline(element: Any) -> str:
+    """The text inside, in order, on one line."""
+    parts: list[str] = []
+    if element is not None:
+        _collect(element, parts)
+    return " ".join(_EMPTIED.sub("", "".join(parts)).split())
+
+
+def _collect(element: Any, parts: list[str]) -> None:
+    parts.append(element.text or "")
+    for child in element:
+        if child.tag in _FORMULAS:
+            parts.append(f" {_formula(child)} ")
+        elif child.tag == "xref" and child.get("ref-type") == "bibr" and not re.search(r"[^\W\d_]", _inline(child)):
+            parts.append(_GONE)
+        elif child.tag == "break":
+            parts.append(" ")
+        elif child.tag not in _SILENT:
+            _collect(child, parts)
+        parts.append(child.tail or "")
+
+
+def _formula(element: Any) -> str:
+    math = element if element.tag == f"{_MATHML}math" else element.find(f".//{_MATHML}math")
+    if math is not None:
+        for note in math.iter(f"{_MATHML}annotation", f"{_MATHML}annotation-xml"):
+            note.text = ""
+        return "".join("".join(math.itertext()).split())
+    tex = element.find(".//tex-math")
+    if tex is not None:
+        text = "".join(tex.itertext())
+        return (match[1] if (match := _TEX.search(text)) else text).strip(" $\n")
+    return " ".join("".join(element.itertext()).split())

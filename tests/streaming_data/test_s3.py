@@ -1,0 +1,264 @@
+"""Reading from a real S3 server that refuses, hangs, damages, slows down and dies: every pack, or one clear error."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from s3_server import BUCKET, Fault, FaultProxy, S3Server
+from small_data import SEQ_LENGTH, write_small_data
+from small_run import RECIPE, SmallRun
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data import remote
+from clinical_modernbert.streaming_data import s3 as s3_module
+from clinical_modernbert.streaming_data.batches import StepData, load, rank_micro_batches
+from clinical_modernbert.streaming_data.config import DataConfig
+from clinical_modernbert.streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
+from clinical_modernbert.training.objective import digest
+
+URL = f"s3://{BUCKET}/small"
+EPOCH = 75
+SHARD = "notes/train/shard.00002.mds"
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Path:
+    """The small data set, here and at URL."""
+    path = write_small_data(tmp_path_factory.mktemp("data"))
+    client = s3_server.client()
+    for file in path.rglob("*"):
+        if file.is_file():
+            client.upload_file(str(file), BUCKET, f"small/{file.relative_to(path).as_posix()}")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries a tenth of the pause; a server is given one second to answer."""
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(seconds / 10))
+    monkeypatch.setattr(remote, "time", clock)
+    monkeypatch.setattr(s3_module, "READ_SECONDS", 1)
+
+
+def opened(path: object, cache: Path | None = None) -> PackDataset:
+    return open_dataset(DataConfig(path=str(path), seq_length=SEQ_LENGTH, cache=cache, shuffle_window=2), 3)
+
+
+def epoch(start: int = 0) -> list[StepData]:
+    return [StepData(number, 5, SEQ_LENGTH, 0.3) for number in range(start, EPOCH, 5)]
+
+
+def digests(dataset: PackDataset) -> list[int]:
+    return [digest(batches) for batches in load(dataset, epoch(), 5)]
+
+
+def shards_of(path: Path) -> list[str]:
+    return sorted(f"/{BUCKET}/small/{file.relative_to(path).as_posix()}" for file in path.rglob("*.mds"))
+
+
+def test_an_epoch_from_the_store_is_the_epoch_from_the_disk(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+    dataset = opened(URL + "/", tmp_path)
+    assert dataset.identity() == opened(local).identity()
+    expected = digests(opened(local))
+    assert digests(dataset) == expected
+    assert sorted(s3.asked("GET", ".mds")) == shards_of(local)
+    assert digests(opened(URL, tmp_path)) == expected
+    assert sorted(s3.asked("GET", ".mds")) == shards_of(local)  # the second time from the cache
+    copy_tokenizer(URL, tmp_path / "tokenizer")
+    assert (tmp_path / "tokenizer/tokenizer.json").read_bytes() == (local / "tokenizer/tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["403", "404", "503", "hang", "reset", "truncate", "corrupt"])
+@pytest.mark.parametrize("match", [SHARD, "manifest.json"])
+def test_a_fault_that_passes_is_survived(local: Path, s3: FaultProxy, tmp_path: Path, kind: str, match: str) -> None:
+    if (kind, match) == ("corrupt", "manifest.json"):
+        pytest.skip("one bit of a manifest may change and leave a manifest: nothing above it holds its hash")
+    s3.fault = Fault(kind, match, times=2)
+    dataset = opened(URL, tmp_path)
+    assert digests(dataset) == digests(opened(local))
+    assert s3.fault.times == 0
+
+
+@pytest.mark.parametrize("kind", ["403", "404", "503", "hang", "reset", "truncate", "corrupt", "slow"])
+def test_a_fault_that_lasts_is_one_error_at_its_step(local: Path, s3: FaultProxy, tmp_path: Path, kind: str) -> None:
+    dataset = opened(URL, tmp_path)
+    s3.fault = Fault(kind, SHARD)
+    first, last = next(
+        (number, address)
+        for number, address in enumerate(dataset.order.between(0, EPOCH))
+        if dataset.sources[address.source] == "notes" and shard_of(dataset, address.pack) == 2
+    )
+    delivered = 0
+    start = time.monotonic()
+    with pytest.raises(UserError, match=f"^{URL}/{SHARD}: gave up after \\d+ tries") as caught:
+        for _ in load(dataset, epoch(), 5):
+            delivered += 1
+    assert delivered == first // 5, last
+    assert time.monotonic() - start < 4 + 30
+    assert not list(tmp_path.rglob("shard.00002.mds")) and not list(tmp_path.rglob("*.part")), caught.value
+
+
+def shard_of(dataset: PackDataset, pack: int) -> int:
+    for number, shard in enumerate(dataset.readers[0].shards):
+        if pack < shard.packs:
+            return number
+        pack -= shard.packs
+    raise AssertionError(pack)
+
+
+def test_an_attempt_cannot_outlast_its_patience_by_half_a_minute() -> None:
+    assert s3_module.CONNECT_SECONDS < 30 and vars(s3_module)["READ_SECONDS"] < 30
+    source = Path(s3_module.__file__).read_text()
+    assert "READ_SECONDS = 20" in source
+    config = s3_module.client().meta.config
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"),
+        ({"AWS_ACCESS_KEY_ID": "NOBODY"}, "InvalidAccessKeyId"),
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "Unable to locate credentials"),
+        ({"S3_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect to the endpoint"),
+        ({"S3_ENDPOINT_URL": "nonsense"}, "Invalid endpoint"),
+    ],
+)
+def test_wrong_credentials_and_endpoints_are_said(
+    s3: FaultProxy, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], message: str
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    with pytest.raises(UserError, match=message) as caught:
+        opened(URL)
+    assert str(caught.value).startswith(f"{URL}/manifest.json: gave up after ")
+    assert "SECRET" not in str(caught.value)
+
+
+def test_an_address_with_nothing_there_is_one_error(s3: FaultProxy) -> None:
+    for url in (f"s3://{BUCKET}/nothing", "s3://no-such-bucket/small"):
+        with pytest.raises(UserError, match=rf"^{url}/manifest\.json: gave up after 3 tries .*NoSuch(Key|Bucket)"):
+            opened(url)
+
+
+def test_the_usual_endpoint_variable_serves_too(
+    local: Path, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("S3_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+    opened(URL, tmp_path)
+    assert s3.asked("GET", "manifest.json")
+
+
+READ_AS_A_RANK = """
+import json, sys
+from clinical_modernbert.streaming_data.batches import StepData, load
+from clinical_modernbert.streaming_data.config import DataConfig
+from clinical_modernbert.streaming_data.dataset import open_dataset
+url, cache, seq_length, rank = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+dataset = open_dataset(DataConfig(path=url, cache=cache, seq_length=seq_length), 3)
+print("ready", flush=True)
+sys.stdin.readline()
+steps = [StepData(start, 2, seq_length, 0.3) for start in range(0, 74, 2)]
+for (batch,) in load(dataset, steps, 1, rank, 2):
+    print(json.dumps([batch.addresses[0], batch.input_ids.tolist()]))
+"""
+
+
+def test_processes_share_a_cache(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+    """Both start at the same moment, so that they want the same shards at once."""
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", READ_AS_A_RANK, URL, str(tmp_path), str(SEQ_LENGTH), str(rank)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    # Each output is read in a thread of its own, or the second could block on a full pipe.
+    outputs: dict[int, bytes] = {}
+    readers = [
+        threading.Thread(target=lambda number, process: outputs.update({number: process.communicate(b"\n")[0]}), args=args)
+        for args in enumerate(ranks)
+    ]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(120)
+    assert [process.returncode for process in ranks] == [0, 0]
+    read = [[json.loads(line) for line in outputs[rank].splitlines()] for rank in range(2)]
+    merged = [pack for step in zip(*read, strict=True) for pack in step]
+    whole = open_dataset(DataConfig(path=str(local), seq_length=SEQ_LENGTH), 3)
+    expected = [
+        [list(batch.addresses[0]), batch.input_ids.tolist()]
+        for batch in rank_micro_batches(whole, StepData(0, 74, SEQ_LENGTH, 0.3), 1, 0, 1)
+    ]
+    assert merged == expected
+    assert sorted(s3.asked("GET", ".mds")) == shards_of(local)  # each once, for both
+
+
+@pytest.mark.slow
+def test_a_server_killed_and_started_again_costs_only_time(
+    local: Path, s3_server: S3Server, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "60")
+    expected = digests(opened(local))
+    batches = load(opened(URL, tmp_path), epoch(), 5, ahead=0)
+    found = [digest(next(batches))]
+    s3_server.kill()
+    restart = threading.Timer(2, s3_server.start)
+    restart.start()
+    try:
+        found += [digest(step) for step in batches]
+    finally:
+        restart.join()
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_a_server_killed_for_good_is_one_error(
+    local: Path, s3_server: S3Server, s3: FaultProxy, tmp_path: Path
+) -> None:
+    batches = load(opened(URL, tmp_path), epoch(), 5, ahead=0)
+    next(batches)
+    s3_server.kill()
+    start = time.monotonic()
+    try:
+        with pytest.raises(UserError, match=rf"^{URL}/.*\.mds: gave up after \d+ tries"):
+            list(batches)
+        assert time.monotonic() - start < 4 + 30
+    finally:
+        s3_server.start()
+
+
+@pytest.mark.slow
+def test_training_reads_a_bucket_as_it_reads_a_disk(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+    """Two real ranks, one cache, a store that fails now and then."""
+    s3.fault = Fault("503", ".mds", times=3)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    run = SmallRun(recipe, local, tmp_path / "run")
+    run.train(f"data.path={URL}", f"data.cache={tmp_path / 'cache'}", "schedule.total_tokens=4096", ranks=2)
+    dataset = open_dataset(DataConfig(path=str(local), seq_length=SEQ_LENGTH), int(seed_of(run)))
+    rows = run.rows()
+    assert len(rows) == 4
+    for number, row in enumerate(rows):
+        step = StepData(number * 4, 4, int(row["max_seqlen"]), float(row["mlm_probability"]))
+        assert row["data_digest"] == f"{digest(rank_micro_batches(dataset, step, 1, 0, 1)):x}"
+    assert sorted({*s3.asked("GET", ".mds")}) == sorted(s3.asked("GET", ".mds")[3:]) or s3.fault.times == 0
+    assert hashlib.sha256((tmp_path / "run/tokenizer/tokenizer.json").read_bytes()).digest()
+
+
+def seed_of(run: SmallRun) -> str:
+    config = (run.run_dir / "config.yaml").read_text()
+    return next(line.split(":")[1].strip() for line in config.splitlines() if line.startswith("seed:"))
