@@ -47,7 +47,7 @@ def demo(
     heading("3. Documents become packs of 8,192 tokens in MDS shards")
     run(["data", "prepare", *corpora], unless=out / "data/manifest.json")
     run(["data", "inspect", str(out / "data")])
-    heading(f"4. ZeRO-3 on {ranks} ranks, sequences of up to 512, 2,048, 8,192 tokens: killed at step {KILL_AFTER_STEP}")
+    heading(f"4. ZeRO-3 on {ranks} ranks, sequences of 512, 2,048, 8,192 tokens: killed at step {KILL_AFTER_STEP}")
     run_and_kill(training, out / "run")
     heading("5. Started again: it continues with the next unseen pack")
     run(training, unless=out / "model")

@@ -7,13 +7,17 @@ Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MAS
 
 import argparse
 import os
+import signal
 import sys
+import time
 import traceback
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
+
+RANK_0_SPEAKS_FIRST_SECONDS = 3.0
 
 
 def main() -> None:
@@ -26,6 +30,7 @@ def main() -> None:
 
         code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides))
     except UserError as error:
+        await_rank_0()
         print(f"error: {error}", file=sys.stderr, flush=True)
         code = 2
     except Exception:
@@ -35,6 +40,13 @@ def main() -> None:
     sys.stderr.flush()
     # A rank that waits in a collective for one that failed would keep the interpreter from ending.
     os._exit(code)
+
+
+def await_rank_0() -> None:
+    """A mistake that all ranks find is told by rank 0 alone: the launcher ends the others while they wait here."""
+    if os.environ.get("RANK", "0") != "0":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(RANK_0_SPEAKS_FIRST_SECONDS)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -23,18 +23,10 @@ def train(
 
     The same loop runs under other launchers: deepspeed launcher/train.py --config tiny
     """
-    require_startable(find_recipe(recipe), overrides, ranks)
-    entry = Path(__file__).with_name("train.py")
-    settings = [part for override in overrides for part in ("--set", override)]
-    raise typer.Exit(run_ranks([sys.executable, str(entry), "--config", recipe, *settings], ranks))
-
-
-def require_startable(recipe: Path, overrides: list[str], ranks: int) -> None:
-    """Find mistakes here, once, rather than in every rank."""
-    from ..streaming_data.dataset import open_dataset
     from ..training.config import RunConfig
     from ..training.schedule import make_plan
 
-    config = load(RunConfig, recipe, overrides)
-    make_plan(config, ranks)
-    open_dataset(config.data, config.seed)
+    make_plan(load(RunConfig, find_recipe(recipe), overrides), ranks)
+    entry = Path(__file__).with_name("train.py")
+    settings = [part for override in overrides for part in ("--set", override)]
+    raise typer.Exit(run_ranks([sys.executable, str(entry), "--config", recipe, *settings], ranks))

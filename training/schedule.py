@@ -123,10 +123,11 @@ def lr_factor(schedule: ScheduleConfig, tokens: int) -> float:
     """Share of the peak learning rate after `tokens`: warm-up, stable, decay (ModernBERT, arXiv 2412.13663)."""
     if tokens < schedule.warmup_tokens:
         return tokens / schedule.warmup_tokens
-    left = schedule.total_tokens - tokens
+    # The last step may end beyond the total.
+    left = max(0, schedule.total_tokens - tokens)
     if left >= schedule.decay_tokens:
         return 1.0
-    done = min(1.0, 1 - left / schedule.decay_tokens)
+    done = 1 - left / schedule.decay_tokens
     falling = {
         "one_minus_sqrt": 1 - math.sqrt(done),
         "linear": 1 - done,

@@ -24,6 +24,7 @@ def test_warm_up_stable_decay() -> None:
     assert lr_factor(schedule, 700) == pytest.approx(0.001 + 0.999 * (1 - math.sqrt(0.25)))
     assert lr_factor(schedule, 1000) == pytest.approx(0.001)
     assert lr_factor(schedule, 1100) == pytest.approx(0.001)
+    assert lr_factor(ScheduleConfig(total_tokens=1000), 1100) == 1.0
 
 
 @pytest.mark.parametrize("decay", ["one_minus_sqrt", "linear", "cosine"])
@@ -75,7 +76,7 @@ def test_stages_are_those_of_the_steps() -> None:
 def test_the_printed_plan_names_every_stage() -> None:
     lines = "\n".join(describe(make_plan(recipe(), 8), {"notes": 1.0}))
     assert "8 ranks x 18 micro-batches x 4 packs" in lines
-    assert "from step 16,955 sequences up to 8,192 tokens" in lines.replace("  ", " ")
+    assert "from step 16,956 sequences up to 8,192 tokens" in lines.replace("  ", " ")
 
 
 def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> None:

@@ -110,6 +110,6 @@ def test_bf16_follows_fp32(finished: SmallRun, new_run: Callable[[], SmallRun]) 
 def test_it_learns(new_run: Callable[[], SmallRun]) -> None:
     """A walk round the vocabulary: each neighbour tells the masked token."""
     run = new_run()
-    run.train("schedule.total_tokens=204800", "batch.micro_packs=4", "checkpoint.every_steps=1000")
+    run.train("schedule.total_tokens=122880", "batch.micro_packs=4", "checkpoint.every_steps=1000")
     losses = run.column("loss")
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
