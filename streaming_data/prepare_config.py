@@ -82,11 +82,51 @@ class Icd10CmSource(Source):
 
     @model_validator(mode="after")
     def _template_is_complete(self) -> "Icd10CmSource":
-        try:
-            self.template.format(code="", description="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"template {self.template!r} may hold {{code}} and {{description}} only") from error
+        _check_template(self.template, "code", "description")
         return self
+
+
+CodeSystem = Literal[
+    "icd9_diagnoses",
+    "icd9_procedures",
+    "icd10pcs",
+    "hcpcs",
+    "mesh",
+    "hpo",
+    "mimic_diagnoses",
+    "mimic_procedures",
+    "mimic_hcpcs",
+    "mimic_lab_items",
+]
+
+
+class CodesSource(Source):
+    """Other code systems, each from its publisher's file, and MIMIC's dictionaries (`d_*.csv`).
+
+    Attributes:
+        template: the first line of each code's text, from {system}, {code} and {description}.
+        details: whether lines follow it where the file has more to say (MeSH and HPO do).
+    """
+
+    format: Literal["codes"]
+    system: CodeSystem
+    public: bool = True
+    split_by: str = "category"
+    template: str = "{system} code for {code}: {description}"
+    details: bool = True
+
+    @model_validator(mode="after")
+    def _template_is_complete(self) -> "CodesSource":
+        _check_template(self.template, "system", "code", "description")
+        return self
+
+
+def _check_template(template: str, *fields: str) -> None:
+    try:
+        template.format(**dict.fromkeys(fields, ""))
+    except (KeyError, IndexError, ValueError) as error:
+        names = ", ".join(f"{{{field}}}" for field in fields)
+        raise ValueError(f"template {template!r} may hold {names} only") from error
 
 
 class TableSource(Source):
@@ -104,7 +144,8 @@ class TableSource(Source):
 
 
 AnySource = Annotated[
-    PubMedSource | PmcSource | MimicNotesSource | Icd10CmSource | TableSource, Field(discriminator="format")
+    PubMedSource | PmcSource | MimicNotesSource | Icd10CmSource | CodesSource | TableSource,
+    Field(discriminator="format"),
 ]
 
 

@@ -11,8 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ..documents import Document, uniform_hash
-from ..prepare_config import AnySource, Icd10CmSource, MimicNotesSource, PmcSource, PubMedSource, TableSource
-from . import icd10cm, mimic_notes, pmc, pubmed, tables
+from ..prepare_config import (
+    AnySource,
+    CodesSource,
+    Icd10CmSource,
+    MimicNotesSource,
+    PmcSource,
+    PubMedSource,
+    TableSource,
+)
+from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
 from .files import find
 
 
@@ -60,5 +68,7 @@ def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
             return mimic_notes.read(file.path, source)
         case Icd10CmSource():
             return icd10cm.read(file.path, source)
+        case CodesSource():
+            return codes.read(file.path, source)
         case TableSource():
             return tables.read(file.path, source)

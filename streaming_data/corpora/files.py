@@ -51,9 +51,9 @@ def open_binary(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
 
 
-def open_text(path: Path) -> TextIO:
-    """The file's UTF-8 text, line ends untouched."""
-    return io.TextIOWrapper(open_binary(path), encoding="utf-8", newline="")
+def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
+    """The file's text, line ends untouched."""
+    return io.TextIOWrapper(open_binary(path), encoding=encoding, newline="")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ _NOTES: dict[CodeDetail, dict[str, str]] = {
 
 
 def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
-    """One document a code; meta holds the code and its category (its first three characters)."""
+    """One document a code; meta holds the code and its category, the first three characters."""
     is_xml = path.name.removesuffix(".gz").endswith(".xml")
     yield from _read_tabular(path, source) if is_xml else _read_list(path, source)
 
@@ -89,7 +89,7 @@ def _details(diagnosis: Any, ancestors: list[str], source: Icd10CmSource) -> lis
 def _document(code: str, description: str, details: list[str], source: Icd10CmSource) -> Document:
     code = code if len(code) <= 3 or "." in code else f"{code[:3]}.{code[3:]}"
     first = source.template.format(code=code, description=description)
-    return Document(code, source.name, "\n".join([first, *details]), {"code": code, "category": code[:3]})
+    return Document(code, source.name, "\n".join([first, *details]), {"code": code, "category": f"ICD 10 {code[:3]}"})
 
 
 def _text(element: Any) -> str:

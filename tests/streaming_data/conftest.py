@@ -9,6 +9,7 @@ from s3_server import CREDENTIALS, FaultProxy, S3Server, faulty, find_weed
 
 from clinical_modernbert.streaming_data import tokenizer as tokenizers
 from clinical_modernbert.streaming_data.corpora.synthetic_notes import generate
+from clinical_modernbert.streaming_data.s3 import _client as client_of_this_process
 from clinical_modernbert.streaming_data.tokenizer import LoadedTokenizer
 
 
@@ -43,3 +44,4 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultPr
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "4")
         yield proxy
+    client_of_this_process.cache_clear()

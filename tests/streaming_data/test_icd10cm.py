@@ -38,7 +38,7 @@ def test_the_tabular_list_verbalised(tmp_path: Path) -> None:
     path.write_text(TABULAR)
     got = codes(path)
     assert [document.id for document in got] == ["E11", "E11.2", "E11.21", "E11.9"]
-    assert {document.meta["category"] for document in got} == {"E11"}
+    assert {document.meta["category"] for document in got} == {"ICD 10 E11"}
     assert got[2].text == (
         "ICD 10 code for E11.21: Type 2 diabetes with nephropathy\n"
         "Hierarchy: Endocrine diseases (E00-E89) > Diabetes mellitus (E08-E13) > Type 2 diabetes mellitus (E11)"
@@ -56,7 +56,7 @@ def test_the_papers_template_alone(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(TABULAR.encode()))
     assert codes(path, details=[])[3].text == "ICD 10 code for E11.9: Type 2 diabetes mellitus without complications"
     assert codes(path, details=[], template="{code} is {description}")[3].text.startswith("E11.9 is Type 2")
-    with pytest.raises(ValueError, match=r"\{description\} only"):
+    with pytest.raises(ValueError, match=r"\{code\}, \{description\} only"):
         codes(path, template="{name}")
 
 

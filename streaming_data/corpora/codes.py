@@ -1,0 +1,153 @@
+"""Code systems other than ICD-10-CM, and MIMIC's dictionaries: one document a code, in one template.
+
+The same code from two files (ICD-9 from CMS and from MIMIC) gives the same text, of which the first is kept.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from ...configs.errors import UserError
+from ..documents import Document
+from ..prepare_config import CodesSource, CodeSystem
+from .csv_records import read_csv
+from .files import open_text, reading
+from .ontologies import read_hpo, read_mesh
+
+_LINE = re.compile(r"([A-Z0-9]{2,7})\s+(\S.*)")
+_HCPCS_MEMBER = re.compile(r".*ANWEB.*\.txt", re.IGNORECASE)
+_HCPCS_RECORD = re.compile(r"(.{5})\d{5}([3478])(.{80})")
+_FIRST_LINE_OF = {"3": "HCPCS", "7": "HCPCS modifier"}
+
+
+class Code(NamedTuple):
+    """A code as its file gives it; `category` is what its nearest relatives share with it."""
+
+    system: str
+    code: str
+    description: str
+    category: str
+    details: tuple[str, ...] = ()
+
+
+def read(path: Path, source: CodesSource) -> Iterator[Document]:
+    """One document a code; meta holds the code and its category."""
+    found = False
+    for system, code, description, category, details in _READERS[source.system](path):
+        found = True
+        lines = [source.template.format(system=system, code=code, description=description)]
+        text = "\n".join([*lines, *details] if source.details else lines)
+        yield Document(f"{system} {code}", source.name, text, {"code": code, "category": f"{system} {category}"})
+    if not found:
+        raise UserError(f"{path}: holds no codes; expected a file of {source.system}")
+
+
+def _read_lines(path: Path, encoding: str, make: Callable[[str, str], Code]) -> Iterator[Code]:
+    """`CODE  Description` on each line, as CMS publishes ICD-9-CM (in Latin-1) and ICD-10-PCS."""
+    number = 0
+    with open_text(path, encoding) as file, reading(path, lambda: f"line {number}"):
+        for number, line in enumerate(file, start=1):
+            if match := _LINE.fullmatch(line.strip()):
+                yield make(match[1], match[2])
+            elif line.strip():
+                raise UserError(f"{path}: line {number} is not a code and its description, such as `0010  Cholera`")
+
+
+def icd9_diagnosis(code: str, description: str) -> Code:
+    """Dotted: 25000 -> 250.00, E8497 -> E849.7."""
+    whole = 4 if code.startswith("E") else 3
+    return Code("ICD 9", _dotted(code, whole), description, code[:whole])
+
+
+def icd9_procedure(code: str, description: str) -> Code:
+    """Dotted: 3961 -> 39.61."""
+    return Code("ICD 9 procedure", _dotted(code, 2), description, code[:2])
+
+
+def icd10_procedure(code: str, description: str) -> Code:
+    """ICD-10-PCS codes have no dot; the first three characters are section, body system and operation."""
+    return Code("ICD 10 procedure", code, description, code[:3])
+
+
+def _dotted(code: str, whole: int) -> str:
+    return code if len(code) <= whole or "." in code else f"{code[:whole]}.{code[whole:]}"
+
+
+def _read_hcpcs(path: Path) -> Iterator[Code]:
+    """CMS's alpha-numeric file (fixed width, in its zip or by itself): codes and modifiers, long descriptions."""
+    current: Code | None = None
+    number = 0
+    with _open_hcpcs(path) as file, reading(path, lambda: f"line {number}"):
+        for number, line in enumerate(file, start=1):
+            match = _HCPCS_RECORD.match(line)
+            if match is None:
+                continue  # disclaimers stand before the records
+            code, kind, text = match[1].strip(), match[2], match[3].strip()
+            if kind in _FIRST_LINE_OF:
+                if current:
+                    yield current
+                current = Code(_FIRST_LINE_OF[kind], code, text, code[:3])
+            elif current and current.code == code:
+                current = current._replace(description=f"{current.description} {text}")
+            else:
+                raise UserError(f"{path}: line {number} continues {code}, whose first line is missing")
+    if current:
+        yield current
+
+
+def _open_hcpcs(path: Path) -> TextIO:
+    if path.suffix != ".zip":
+        return open_text(path, "latin-1")
+    try:
+        package = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path}: cut short or damaged ({error}); download the file again") from error
+    names = [name for name in package.namelist() if _HCPCS_MEMBER.fullmatch(name)]
+    if len(names) != 1:
+        raise UserError(f"{path}: expected one file named like HCPC2024_ANWEB.txt in it, found {len(names)}")
+    return io.TextIOWrapper(package.open(names[0]), encoding="latin-1")
+
+
+def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callable[[str, str], Code]) -> Iterator[Code]:
+    """d_icd_diagnoses.csv or d_icd_procedures.csv of MIMIC-IV, or of MIMIC-III, which has ICD-9 alone."""
+    for number, row in read_csv(path, ["long_title"]):
+        code, version = row.get("icd_code", row.get("icd9_code", "")).strip(), row.get("icd_version", "9").strip()
+        if not code or version not in ("9", "10"):
+            raise UserError(f"{path}: record {number}: expected an icd_code, and an icd_version of 9 or 10")
+        yield (ninth if version == "9" else tenth)(code, row["long_title"].strip())
+
+
+def icd10_diagnosis(code: str, description: str) -> Code:
+    """Dotted after the category: E119 -> E11.9."""
+    return Code("ICD 10", _dotted(code, 3), description, code[:3])
+
+
+def _read_mimic_hcpcs(path: Path) -> Iterator[Code]:
+    for _, row in read_csv(path, ["code", "short_description"]):
+        description = (row.get("long_description") or row["short_description"]).strip()
+        if description:
+            yield Code("HCPCS", row["code"].strip(), description, row["code"].strip()[:3])
+
+
+def _read_mimic_lab_items(path: Path) -> Iterator[Code]:
+    for _, row in read_csv(path, ["itemid", "label", "fluid", "category"]):
+        if row["label"].strip():
+            description = f"{row['label'].strip()} ({row['fluid'].strip()}, {row['category'].strip()})"
+            yield Code("MIMIC lab item", row["itemid"].strip(), description, row["itemid"].strip())
+
+
+_READERS: dict[CodeSystem, Callable[[Path], Iterator[Code]]] = {
+    "icd9_diagnoses": lambda path: _read_lines(path, "latin-1", icd9_diagnosis),
+    "icd9_procedures": lambda path: _read_lines(path, "latin-1", icd9_procedure),
+    "icd10pcs": lambda path: _read_lines(path, "utf-8", icd10_procedure),
+    "hcpcs": _read_hcpcs,
+    "mesh": lambda path: (Code("MeSH", *entry) for entry in read_mesh(path)),
+    "hpo": lambda path: (Code("HPO", *entry) for entry in read_hpo(path)),
+    "mimic_diagnoses": lambda path: _read_mimic_icd(path, icd9_diagnosis, icd10_diagnosis),
+    "mimic_procedures": lambda path: _read_mimic_icd(path, icd9_procedure, icd10_procedure),
+    "mimic_hcpcs": _read_mimic_hcpcs,
+    "mimic_lab_items": _read_mimic_lab_items,
+}

@@ -1,0 +1,67 @@
+"""Terms with a place in a hierarchy: MeSH's tree and the Human Phenotype Ontology."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ...configs.errors import UserError
+from .files import open_text, reading
+
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+class Entry(NamedTuple):
+    """A term; `category` is what its nearest relatives share with it."""
+
+    code: str
+    name: str
+    category: str
+    details: tuple[str, ...]
+
+
+def read_mesh(path: Path) -> Iterator[Entry]:
+    """`tree number<TAB>heading` on each line; details: the headings above it."""
+    names: dict[str, str] = {}
+    number = 0
+    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+        for number, line in enumerate(file, start=1):
+            code, tab, name = line.strip().partition("\t")
+            if not tab:
+                raise UserError(f"{path}: line {number} is not a tree number, a tab and a heading")
+            names[code] = name
+    for code, name in names.items():
+        parts = code.split(".")
+        above = [code[0], *(".".join(parts[:depth]) for depth in range(1, len(parts)))]
+        hierarchy = " > ".join(names[parent] for parent in above if parent in names and parent != code)
+        yield Entry(code, name, ".".join(parts[:2]), (f"Hierarchy: {hierarchy}",) if hierarchy else ())
+
+
+def read_hpo(path: Path) -> Iterator[Entry]:
+    """An OBO file's terms that are not obsolete; details: definition, synonyms, and what each is a kind of."""
+    with open_text(path) as file, reading(path, lambda: "its first terms"):
+        terms = file.read().replace("\r\n", "\n").split("\n[")
+    for term in terms:
+        if not term.startswith("Term]"):
+            continue
+        fields: dict[str, list[str]] = {}
+        for line in term.split("\n")[1:]:
+            key, colon, value = line.partition(": ")
+            if colon:
+                fields.setdefault(key, []).append(value)
+        if "id" not in fields or "name" not in fields:
+            raise UserError(f"{path}: a [Term] has no id or no name; expected a whole OBO file")
+        if fields.get("is_obsolete") == ["true"]:
+            continue
+        parents = [parent.partition(" ! ")[2] for parent in fields.get("is_a", ())]
+        details = [
+            *(f"Definition: {text}" for text in map(_unquoted, fields.get("def", ()))),
+            *([f"Synonyms: {'; '.join(map(_unquoted, fields['synonym']))}"] if "synonym" in fields else []),
+            *([f"Is a: {'; '.join(parents)}"] if any(parents) else []),
+        ]
+        yield Entry(fields["id"][0], fields["name"][0], fields["id"][0], tuple(details))
+
+
+def _unquoted(value: str) -> str:
+    match = _QUOTED.match(value)
+    return re.sub(r"\\(.)", r"\1", match[1]) if match else value
