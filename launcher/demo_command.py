@@ -13,7 +13,7 @@ import typer
 
 from ..configs.errors import UserError
 
-KILL_AFTER_STEP = 25
+KILL_AFTER_STEP = 70
 _CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 
 

@@ -29,7 +29,7 @@ A ModernBERT masked language model, {started}, of {config.num_parameters:,} para
 | --- | --- | --- | --- |
 {_source_rows(manifest)}
 
-A model may reproduce what it was trained on. Where a source is credentialed, its terms bind all who are given the model.
+A model may reproduce what it was trained on: the terms of a credentialed source bind all who are given the model.
 
 ## Recipe
 
