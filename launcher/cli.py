@@ -17,7 +17,15 @@ import typer
 
 from .. import __version__
 from ..configs.errors import UserError
-from . import config_command, data_command, demo_command, export_command, tokenizer_command, train_command
+from . import (
+    checkpoint_command,
+    config_command,
+    data_command,
+    demo_command,
+    export_command,
+    tokenizer_command,
+    train_command,
+)
 
 USER_ERROR = 2
 
@@ -32,6 +40,7 @@ app.command()(demo_command.demo)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(train_command.train)
+app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.add_typer(config_command.app, name="config")
 

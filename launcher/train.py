@@ -16,6 +16,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
+from clinical_modernbert.training.signals import StopRequest
 
 RANK_0_SPEAKS_FIRST_SECONDS = 3.0
 
@@ -23,12 +24,13 @@ RANK_0_SPEAKS_FIRST_SECONDS = 3.0
 def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
+    # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
+    stop = StopRequest()
     try:
-        # Imported here so that a signal or a typing error does not wait for torch.
         from clinical_modernbert.training.config import RunConfig
         from clinical_modernbert.training.trainer import train
 
-        code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides))
+        code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
     except UserError as error:
         await_rank_0()
         print(f"error: {error}", file=sys.stderr, flush=True)

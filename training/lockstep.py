@@ -4,10 +4,13 @@ Ranks that drift apart do not always hang: a rank that runs one micro-batch more
 collectives with the wrong ones, in silence. So before each step every rank tells the others where it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+
+from ..streaming_data.batches import MicroBatch
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,15 @@ class Agreement:
     stop: bool
 
 
-def agree(step: int, micro_batches: int, masked: int, tokens: int, stop: bool, device: torch.device) -> Agreement:
+def agree(step: int, micro_batches: Sequence[MicroBatch], stop: bool, device: torch.device) -> Agreement:
     """Exchange the counts of one step; every rank calls it.
 
     Raises:
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
     """
-    mine = torch.tensor([step, micro_batches, masked, tokens, int(stop)], dtype=torch.int64, device=device)
+    masked = sum(len(batch.targets) for batch in micro_batches)
+    tokens = sum(batch.tokens for batch in micro_batches)
+    mine = torch.tensor([step, len(micro_batches), masked, tokens, int(stop)], dtype=torch.int64, device=device)
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(everyone, mine)
     reports = torch.stack(everyone).tolist()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,15 +15,14 @@ from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
 from ..streaming_data.batches import StepData, load
-from ..streaming_data.dataset import PackDataset, copy_tokenizer, manifest_hash, open_dataset
-from . import checkpoint
+from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
 from .attempts import note_attempt
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
-from .lockstep import agree
+from .lockstep import Agreement, agree
 from .metrics import MetricsWriter, StepMetrics
 from .objective import accumulate, digest
-from .provenance import provenance
+from .progress import Progress, resume, save
 from .schedule import Plan, StepSettings, describe, make_plan
 from .signals import StopRequest
 
@@ -31,22 +30,7 @@ STOPPED = 85
 """Exit code of a run that was asked to stop, has saved a checkpoint, and wants to be started again."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a resume needs to know besides the weights.
-
-    Attributes:
-        step: optimizer steps made.
-        packs: consumed, over all ranks.
-        tokens: real tokens seen, counted.
-    """
-
-    step: int = 0
-    packs: int = 0
-    tokens: int = 0
-
-
-def train(config: RunConfig) -> int:
+def train(config: RunConfig, stop: StopRequest) -> int:
     """Train, or continue where the newest checkpoint in `run_dir` stands. Every rank calls it.
 
     Returns:
@@ -54,7 +38,6 @@ def train(config: RunConfig) -> int:
     Raises:
         UserError: the configuration, the data or the checkpoints do not allow it.
     """
-    stop = StopRequest()
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
     dataset = open_dataset(config.data, config.seed)
@@ -63,23 +46,14 @@ def train(config: RunConfig) -> int:
     progress = resume(engine, config, dataset)
     metrics = open_metrics(config, plan, dataset, progress) if rank == 0 else None
 
-    steps = plan.from_step(progress.step)
-    batches = load(
-        dataset,
-        (StepData(s.start, s.packs, s.max_seqlen, s.mlm_probability) for s in plan.from_step(progress.step)),
-        config.batch.micro_packs,
-        rank,
-        world_size,
-    )
-    started = time.perf_counter()
-    for settings in steps:
+    batches = load(dataset, step_data(plan, progress.step), config.batch.micro_packs, rank, world_size)
+    for settings in plan.from_step(progress.step):
+        timer = Timer()
         micro_batches = next(batches)
-        waited = time.perf_counter() - started
-        masked = sum(len(batch.targets) for batch in micro_batches)
-        tokens = sum(batch.tokens for batch in micro_batches)
-        agreed = agree(settings.step, len(micro_batches), masked, tokens, stop.requested, device)
+        timer.data_is_here()
+        agreed = agree(settings.step, micro_batches, stop.requested, device)
         if agreed.stop:
-            save(engine, config, dataset, progress, metrics)
+            save(engine, config, dataset, progress)
             return STOPPED
 
         totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
@@ -88,32 +62,63 @@ def train(config: RunConfig) -> int:
         require_finite(engine, dataset, settings)
         progress = Progress(settings.step + 1, settings.start + settings.packs, progress.tokens + agreed.tokens)
 
-        if progress.step % config.metrics.every_steps == 0 or progress.step == plan.steps:
-            loss_sum, correct, digests = summed(totals, digest(micro_batches))
-            seconds = time.perf_counter() - started
+        last = progress.step == plan.steps
+        if last or progress.step % config.metrics.every_steps == 0:
+            row = step_metrics(engine, settings, progress, agreed, summed(totals, digest(micro_batches)), timer)
             if metrics is not None:
-                metrics.write(
-                    StepMetrics(
-                        step=progress.step,
-                        tokens=progress.tokens,
-                        loss=loss_sum / agreed.masked,
-                        accuracy=correct / agreed.masked,
-                        grad_norm=float(engine.get_global_grad_norm()),
-                        lr=settings.lr,
-                        mlm_probability=settings.mlm_probability,
-                        max_seqlen=settings.max_seqlen,
-                        masked=agreed.masked,
-                        tokens_per_second=agreed.tokens / seconds,
-                        data_wait=waited,
-                        data_digest=f"{digests:x}",
-                    )
-                )
-        if progress.step % config.checkpoint.every_steps == 0 or progress.step == plan.steps:
-            save(engine, config, dataset, progress, metrics)
-        started = time.perf_counter()
+                metrics.write(row)
+        if last or progress.step % config.checkpoint.every_steps == 0:
+            path = save(engine, config, dataset, progress)
+            if metrics is not None:
+                metrics.say(f"checkpoint {path}")
     if metrics is not None:
         metrics.close()
     return 0
+
+
+class Timer:
+    """Seconds of one step, and how many of them were spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.data_wait = 0.0
+
+    def data_is_here(self) -> None:
+        self.data_wait = self.seconds()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+
+def step_data(plan: Plan, step: int) -> Iterator[StepData]:
+    """What the loader must know of each step from `step` on."""
+    return (StepData(s.start, s.packs, s.max_seqlen, s.mlm_probability) for s in plan.from_step(step))
+
+
+def step_metrics(
+    engine: Any,
+    settings: StepSettings,
+    progress: Progress,
+    agreed: Agreement,
+    sums: tuple[float, int, int],
+    timer: Timer,
+) -> StepMetrics:
+    """The row of one step, from sums over all ranks."""
+    loss_sum, correct, digests = sums
+    return StepMetrics(
+        step=progress.step,
+        tokens=progress.tokens,
+        loss=loss_sum / agreed.masked,
+        accuracy=correct / agreed.masked,
+        grad_norm=float(engine.get_global_grad_norm()),
+        lr=settings.lr,
+        mlm_probability=settings.mlm_probability,
+        max_seqlen=settings.max_seqlen,
+        masked=agreed.masked,
+        tokens_per_second=agreed.tokens / timer.seconds(),
+        data_wait=timer.data_wait,
+        data_digest=f"{digests:x}",
+    )
 
 
 def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
@@ -146,58 +151,6 @@ def require_fitting_tokenizer(model: ModelConfig, dataset: PackDataset) -> None:
             f"the model does not fit the tokenizer of {dataset.address}: {'; '.join(wrong)}. From scratch, set these "
             "keys of the model section; to continue a model, prepare the data with that model's own tokenizer"
         )
-
-
-def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
-    """Continue from the newest whole checkpoint of the run, if there is one."""
-    path, damaged = checkpoint.newest_complete(config.run_dir / "checkpoints")
-    for problem in damaged if dist.get_rank() == 0 else ():
-        print(f"warning: skipping a damaged checkpoint: {problem}", flush=True)
-    if path is None:
-        return Progress()
-    manifest = checkpoint.read_manifest(path)
-    then, now = manifest["data"], dataset.identity()
-    if changed := [key for key in now if now[key] != then.get(key)]:
-        raise UserError(
-            f"{path}: the data changed since this checkpoint, so its order cannot be continued: "
-            + "; ".join(f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in changed)
-            + ". Restore what changed, or start in another run_dir"
-        )
-    progress = Progress(**manifest["progress"])
-    if progress.packs != progress.step * config.batch.packs:
-        raise UserError(
-            f"{path}: batch.packs was {progress.packs // progress.step} when it was written and is "
-            f"{config.batch.packs} now: set batch.packs back, or start in another run_dir"
-        )
-    checkpoint.load(engine, path)
-    if dist.get_rank() == 0:
-        print(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed", flush=True)
-    return progress
-
-
-def save(
-    engine: Any, config: RunConfig, dataset: PackDataset, progress: Progress, metrics: MetricsWriter | None
-) -> None:
-    """Write a checkpoint of the run as it stands, then drop the oldest ones. Every rank calls it."""
-    directory = config.run_dir / "checkpoints"
-    contents = {
-        "progress": asdict(progress),
-        "model": engine.module.config.model_dump(mode="json"),
-        "data": dataset.identity(),
-        "data_manifest": manifest_hash(dataset.manifest),
-        "data_address": dataset.address,
-        "sources": {
-            name: {key: dataset.manifest["sources"][name][key] for key in ("licence", "synthetic")}
-            for name in dataset.sources
-        },
-        "config": config.model_dump(mode="json"),
-        **provenance(),
-    }
-    path = checkpoint.save(engine, directory, progress.step, contents)
-    if metrics is not None:
-        metrics.say(f"checkpoint {path}")
-        checkpoint.prune(directory, config.checkpoint.keep_last)
-    dist.barrier()
 
 
 def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: Progress) -> MetricsWriter:

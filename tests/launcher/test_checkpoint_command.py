@@ -1,0 +1,49 @@
+"""`cmbert checkpoint` on a run of real ranks."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from small_data import write_small_data
+from small_run import CMBERT, RECIPE, SmallRun
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    home = tmp_path_factory.mktemp("run")
+    (home / "recipe.yaml").write_text(RECIPE)
+    run = SmallRun(home / "recipe.yaml", write_small_data(home / "data"), home / "run")
+    run.train("schedule.total_tokens=6144", "schedule.decay_tokens=0", "checkpoint.every_steps=2")
+    return run
+
+
+def cmbert(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*CMBERT, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_list_verify_prune(run: SmallRun) -> None:
+    listed = cmbert("checkpoint", "list", str(run.run_dir))
+    assert [name in listed.stdout for name in ("step00000002", "step00000004", "step00000006")] == [True] * 3
+
+    damaged = run.run_dir / "checkpoints/step00000006/rank00000-of-00001.safetensors"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1])
+    verified = cmbert("checkpoint", "verify", str(run.run_dir))
+    assert verified.returncode == 2
+    assert "step00000004: whole" in verified.stdout
+    assert "damaged: step00000006" in verified.stderr
+    pruned = cmbert("checkpoint", "prune", str(run.run_dir))
+    assert pruned.returncode == 2
+    assert "nothing was removed" in pruned.stderr
+    assert len(list((run.run_dir / "checkpoints").iterdir())) == 3
+
+    damaged.write_bytes(whole)
+    assert cmbert("checkpoint", "prune", str(run.run_dir), "--keep-last", "2").returncode == 0
+    left = sorted(path.name for path in (run.run_dir / "checkpoints").iterdir())
+    assert left == ["step00000004", "step00000006"]
+
+
+def test_no_run_there(tmp_path: Path) -> None:
+    done = cmbert("checkpoint", "list", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path}: no checkpoint in" in done.stderr

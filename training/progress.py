@@ -1,0 +1,78 @@
+"""Where a run stands, and the checkpoints that remember it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ..configs.errors import UserError
+from ..streaming_data.dataset import PackDataset, manifest_hash
+from . import checkpoint
+from .config import RunConfig
+from .provenance import provenance
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a resume needs to know besides the weights.
+
+    Attributes:
+        step: optimizer steps made.
+        packs: consumed, over all ranks.
+        tokens: real tokens seen, counted.
+    """
+
+    step: int = 0
+    packs: int = 0
+    tokens: int = 0
+
+
+def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
+    """Continue from the newest whole checkpoint of the run, if there is one."""
+    path, damaged = checkpoint.newest_complete(config.run_dir / "checkpoints")
+    for problem in damaged if dist.get_rank() == 0 else ():
+        print(f"warning: skipping a damaged checkpoint: {problem}", flush=True)
+    if path is None:
+        return Progress()
+    manifest = checkpoint.read_manifest(path)
+    then, now = manifest["data"], dataset.identity()
+    if changed := [key for key in now if now[key] != then.get(key)]:
+        raise UserError(
+            f"{path}: the data changed since this checkpoint, so its order cannot be continued: "
+            + "; ".join(f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in changed)
+            + ". Restore what changed, or start in another run_dir"
+        )
+    progress = Progress(**manifest["progress"])
+    if progress.packs != progress.step * config.batch.packs:
+        raise UserError(
+            f"{path}: batch.packs was {progress.packs // progress.step} when it was written and is "
+            f"{config.batch.packs} now: set batch.packs back, or start in another run_dir"
+        )
+    checkpoint.load(engine, path)
+    if dist.get_rank() == 0:
+        print(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed", flush=True)
+    return progress
+
+
+def save(engine: Any, config: RunConfig, dataset: PackDataset, progress: Progress) -> Path:
+    """Write a checkpoint of the run as it stands, then drop the oldest ones. Every rank calls it."""
+    directory = config.run_dir / "checkpoints"
+    contents = {
+        "progress": asdict(progress),
+        "model": engine.module.config.model_dump(mode="json"),
+        "data": dataset.identity(),
+        "data_manifest": manifest_hash(dataset.manifest),
+        "data_address": dataset.address,
+        "sources": {
+            name: {key: dataset.manifest["sources"][name][key] for key in ("licence", "synthetic")}
+            for name in dataset.sources
+        },
+        "config": config.model_dump(mode="json"),
+        **provenance(),
+    }
+    path = checkpoint.save(engine, directory, progress.step, contents)
+    if dist.get_rank() == 0:
+        checkpoint.prune(directory, config.checkpoint.keep_last)
+    dist.barrier()
+    return path
