@@ -1,15 +1,21 @@
-"""`cmbert tokenizer`: a vocabulary of one's own."""
+"""`cmbert tokenizer`: a vocabulary of one's own, new or grown from another."""
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..configs.errors import UserError
 from ..configs.loader import load
 from ..configs.recipes import find_recipe
 from .options import Overrides, Recipe
 
-app = typer.Typer(help="Train tokenizers.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from ..streaming_data.prepare_config import AnySource, PrepareConfig
+
+app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
 
 
 @app.command()
@@ -23,18 +29,67 @@ def train(
 
     Example: cmbert tokenizer train data/demo --vocab-size 8192
     """
-    from ..streaming_data.corpora import read
-    from ..streaming_data.documents import is_held_out
     from ..streaming_data.prepare_config import PrepareConfig
     from ..streaming_data.tokenizer import train as train_tokenizer
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
     directory = out or config.tokenizer
-    texts = (
-        document.text
-        for source in config.sources
-        for document in read(source)
-        if not is_held_out(document, source.split_by, config.held_out, config.seed)
-    )
+    texts = (text for source in config.sources for text in _training_texts(config, source))
     train_tokenizer(texts, vocab_size, directory, config.seq_length)
     typer.echo(f"tokenizer: {directory}")
+
+
+@app.command()
+def extend(
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option(help="A new directory for the tokenizer, and the model if one is given.")],
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 4096,
+    model: Annotated[
+        Path | None, typer.Option(help="A Hugging Face ModernBERT whose embedding grows with the tokenizer.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Add tokens for the words of your text to the recipe's tokenizer, and to a model that uses it.
+
+    A new token starts from the mean of the embeddings of the pieces it replaces. Ids of old tokens stay.
+
+    Example: cmbert tokenizer extend data/clinical --tokens 4096 --model models/modernbert-base --out models/extended
+    """
+    from ..model.publish import publish_directory
+    from ..streaming_data import extend as extending
+    from ..streaming_data import tokenizer as tokenizers
+    from ..streaming_data.prepare_config import PrepareConfig
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    if out.exists():
+        raise UserError(f"{out}: exists already; choose a new directory")
+    tokenizer = tokenizers.load(config.tokenizer)
+    counts = {
+        source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
+    }
+    extension = extending.learn(sum(counts.values(), Counter()), tokens, tokenizer.vocab_size)
+    with publish_directory(out) as directory:
+        size = extending.write(tokenizer, extension, directory)
+        if model is not None:
+            _extend_model(model, extension.first_id, extension.pieces(), size, directory)
+    typer.echo(f"{len(extension.merges):,} tokens added, {size:,} in all: {out}")
+    for name, words in counts.items():
+        before, after = extending.fertility(words), extending.fertility(words, extension.words)
+        typer.echo(f"{name}: {before:.3f} pieces a word before, {after:.3f} after, in {words.total():,} words")
+
+
+def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], size: int, directory: Path) -> None:
+    from ..model.hugging_face import read_config, read_weights, write_pretrained
+    from ..model.vocabulary import extend_vocabulary
+
+    config = read_config(source)
+    write_pretrained(*extend_vocabulary(read_weights(source, config), config, first_id, pieces, size), directory)
+
+
+def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[str]:
+    from ..streaming_data.corpora import read
+    from ..streaming_data.documents import is_held_out
+
+    for document in read(source):
+        if not is_held_out(document, source.split_by, config.held_out, config.seed):
+            yield document.text

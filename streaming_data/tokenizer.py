@@ -28,7 +28,7 @@ FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLES = ("unk", "cls", "sep", "pad", "mask")
 LARGEST_VOCABULARY = 1 << 16
 SMALLEST_VOCABULARY = 512
-_MULTIPLE = 64
+MULTIPLE = 64
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -163,16 +163,12 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
             show_progress=False,
         ),
     )
-    missing = -backend.get_vocab_size() % _MULTIPLE
+    missing = -backend.get_vocab_size() % MULTIPLE
     backend.add_tokens([AddedToken(f"[unused{number}]", normalized=True, special=False) for number in range(missing)])
     ends = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
     )
-    _save(backend, directory, max_length)
-
-
-def _save(backend: Tokenizer, directory: Path, max_length: int) -> None:
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
@@ -182,6 +178,11 @@ def _save(backend: Tokenizer, directory: Path, max_length: int) -> None:
     }
     aside = directory.with_name(f"{directory.name}.partial")
     aside.mkdir(parents=True, exist_ok=True)
-    backend.save(str(aside / FILES[0]))
-    (aside / FILES[1]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_files(aside, backend.to_str(pretty=True), config)
     aside.rename(directory)
+
+
+def write_files(directory: Path, content: str, config: dict[str, Any]) -> None:
+    """Writes the two files of a tokenizer into a directory that exists."""
+    (directory / FILES[0]).write_text(content, encoding="utf-8")
+    (directory / FILES[1]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

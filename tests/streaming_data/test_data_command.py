@@ -1,18 +1,25 @@
 """The commands, from made-up notes to a look at the data set: what they print, and above all what they do not."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 from typer.testing import CliRunner, Result
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.model.hugging_face import save_pretrained
+from clinical_modernbert.model.initialize import initialize
+from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data.corpora.synthetic_notes import MARK
 from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
 
@@ -87,6 +94,37 @@ def test_preparing_prints_counts_and_no_text(folder: Path) -> None:
     assert "letters: 4" in result.output
     assert "duplicates dropped" in result.output
     assert SECRET not in result.output
+
+
+def test_a_tokenizer_and_its_model_grow_together(folder: Path) -> None:
+    config = ModelConfig(
+        vocab_size=640,
+        hidden_size=32,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        pad_token_id=3,
+        cls_token_id=1,
+        sep_token_id=2,
+    )
+    model = MaskedLM(config)
+    initialize(model, seed=0)
+    save_pretrained(model.state_dict(), config, folder / "model")
+    out = folder / "extended"
+    arguments = ["tokenizer", "extend", str(folder / "recipe.yaml"), "--tokens", "100", "--out", str(out)]
+    result = cmbert(*arguments, "--model", str(folder / "model"))
+    assert result.exit_code == 0, result.output
+    assert "100 tokens added, 768 in all" in result.output
+    before, after = re.search(r"notes: ([\d.]+) pieces a word before, ([\d.]+) after", result.output).groups()
+    assert float(after) < float(before)
+    assert SECRET not in result.output
+    tokenizer, grown = AutoTokenizer.from_pretrained(out), AutoModelForMaskedLM.from_pretrained(out)
+    assert grown.config.vocab_size == len(tokenizer) == 768
+    with torch.no_grad():
+        logits = grown(**tokenizer("The patient was [MASK].", return_tensors="pt")).logits
+    assert torch.isfinite(logits).all()
+    result = cmbert(*arguments)
+    assert "exists already" in str(result.exception)
 
 
 def test_a_mistake_ends_with_code_2_and_one_message(folder: Path) -> None:
