@@ -173,7 +173,7 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
         "model_input_names": ["input_ids", "attention_mask"],
-        "clean_up_tokenization_spaces": True,
+        "clean_up_tokenization_spaces": False,
         **{f"{role}_token": f"[{role.upper()}]" for role in ROLES},
     }
     aside = directory.with_name(f"{directory.name}.partial")

@@ -1,6 +1,8 @@
 """The loss curve of a run as a picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from .attempts import read_attempts
 from .metrics import read_metrics
@@ -16,7 +18,9 @@ def plot_loss(run_dir: Path, out: Path) -> None:
     rows = read_metrics(run_dir)
     steps = [row["step"] for row in rows]
     figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
-    axes.plot(steps, [row["loss"] for row in rows], color="tab:blue", linewidth=1.5, label="loss")
+    losses = [row["loss"] for row in rows]
+    axes.plot(steps, losses, color="tab:blue", linewidth=0.7, alpha=0.4)
+    axes.plot(steps, smoothed(losses), color="tab:blue", linewidth=1.8)
     for first in stage_starts(rows):
         length = rows[first]["max_seqlen"]
         axes.axvline(steps[first], color="0.8", zorder=0)
@@ -42,7 +46,7 @@ def plot_loss(run_dir: Path, out: Path) -> None:
         )
     axes.set(xlabel="step", ylabel="loss a masked token (nats)", title=str(run_dir))
     right = axes.twinx()
-    right.plot(steps, [row["accuracy"] for row in rows], color="tab:orange", linewidth=1)
+    right.plot(steps, smoothed([row["accuracy"] for row in rows]), color="tab:orange", linewidth=1.2)
     right.set_ylabel("masked tokens predicted", color="tab:orange")
     figure.savefig(out, dpi=120)
     pyplot.close(figure)
@@ -52,3 +56,8 @@ def stage_starts(rows: list[dict]) -> list[int]:
     """Index of the first row of each sequence-length stage."""
     lengths = [row["max_seqlen"] for row in rows]
     return [at for at, length in enumerate(lengths) if at == 0 or length != lengths[at - 1]]
+
+
+def smoothed(values: Sequence[float], window: int = 10) -> list[float]:
+    """The mean of each value and those before it, up to `window` of them."""
+    return [fmean(values[max(0, at + 1 - window) : at + 1]) for at in range(len(values))]
