@@ -5,9 +5,9 @@ import os
 import random
 import time
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
@@ -15,10 +15,16 @@ from ..configs.errors import UserError
 from . import s3
 
 REFUSALS = 3
+_HOPELESS = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 _DISK = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
+T = TypeVar("T")
 Check = Callable[[Path], str | None]
 """What is wrong with a file, or None."""
+
+
+class DamagedError(ValueError):
+    """What came is not what was written."""
 
 
 def is_remote(address: str) -> bool:
@@ -44,33 +50,55 @@ def read(address: str, check: Check) -> bytes:
 def download(url: str, path: Path, check: Check, retry: bool = True) -> None:
     """Bring one object to `path`, which appears only when it is complete and `check` finds nothing wrong with it.
 
-    Refusals (403, 404, no credentials) and damaged content are tried three times, everything else for five minutes
-    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. One process at a time may bring one path.
+    One process at a time may bring one path.
 
     Raises:
-        UserError: it could not be had; the message says what the store answered.
+        UserError: it could not be had, or not be kept.
     """
     aside = path.with_name(f"{path.name}.part")
-    start, patience, refusals = time.monotonic(), _patience(), 0
-    for tries in count(1):
+
+    def fetch(deadline: float) -> None:
         try:
-            _fetch(url, aside, start + patience)
-            if (problem := check(aside)) is None:
-                aside.replace(path)
-                return
-            refusals += 1
-            fix = "the store holds something else than what was written: upload the data again"
-        except Exception as error:  # the stores' clients share no base class
-            problem = f"{type(error).__name__}: {error}"
-            refusals += _is_refusal(error)
-            fix = "check the address, the endpoint, the credentials and the store"
-            if isinstance(error, OSError) and error.errno in _DISK:
-                raise UserError(f"{path.parent}: cannot keep {url} ({error}); free space or set data.cache") from error
+            _fetch(url, aside, deadline)
+            if problem := check(aside):
+                raise DamagedError(problem)
+            aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+    try:
+        persist(url, fetch, retry)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot keep {url} ({error}); free space or set data.cache") from error
+
+
+def persist(url: str, attempt: Callable[[float], T], retry: bool = True) -> T:
+    """What `attempt` returns, as soon as it does not fail.
+
+    Refusals (403, 404, no credentials) and damaged content are tried three times, everything else for five minutes
+    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. `attempt` is given the time, as of `time.monotonic`,
+    by which it should be done.
+
+    Raises:
+        UserError: it was of no use; the message says what the store answered.
+        OSError: this machine's disk refused.
+    """
+    start, patience = time.monotonic(), _patience()
+    tries = refusals = 0
+    while True:
+        tries += 1
+        try:
+            return attempt(start + patience)
+        except Exception as error:  # the stores' clients share no base class
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise
+            refusals += _is_refusal(error)
+            problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
+            if isinstance(error, DamagedError):
+                problem = f"{error}; the store holds something else than what was written: upload the data again"
         elapsed, pause = time.monotonic() - start, min(30.0, 0.25 * 2**tries) * random.uniform(0.5, 1.5)
         if not retry or refusals >= REFUSALS or elapsed + pause > patience:
-            raise UserError(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}; {fix}")
+            raise UserError(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}")
         time.sleep(pause)
 
 
@@ -101,4 +129,4 @@ def _is_refusal(error: Exception) -> bool:
         status = getattr(error, "status_code", getattr(error, "code", None))
     if isinstance(status, int):
         return 400 <= status < 500 and status not in (408, 429)
-    return isinstance(error, ValueError | ImportError | NoCredentialsError | PartialCredentialsError | ProfileNotFound)
+    return isinstance(error, _HOPELESS)

