@@ -1,0 +1,137 @@
+"""A prepared data set to an object store, in an order in which a part of it can never be read.
+
+A reader begins at manifest.json and goes on to each source's index.json; these go last, so that until the last moment
+there is no data set at the address. Every object carries its SHA-256, by which a second call knows what is already
+there: an interrupted upload goes on, a finished one is confirmed, and whatever else the address holds is never touched.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from ..configs.errors import UserError
+from . import s3
+from .dataset import read_manifest
+from .mosaic import get_index_basename
+from .remote import persist
+from .shards import PackReader
+
+_CHUNK = 1 << 20
+_CONNECTIONS = 8
+
+
+class LocalFile(NamedTuple):
+    """A file to be stored under `name`, relative to the data set."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+    md5: bytes
+
+
+def upload(directory: Path, url: str, private: bool = False, say: Callable[[str], None] = print) -> None:
+    """Store the data set of `directory` at `url` (s3://bucket/path), or go on where an upload of it was interrupted.
+
+    Args:
+        private: the caller vouches that the bucket is private and encrypted. Without it only sources that the
+            manifest calls public or synthetic are stored.
+        say: is told what is done.
+    Raises:
+        UserError: the data set is damaged, the address holds something else, or the store does not take it.
+    """
+    url = url.rstrip("/")
+    if not url.startswith("s3://") or not all(s3.bucket_and_key(url)):
+        raise UserError(
+            f"{url}: expected s3://bucket/path. Other stores are written through their S3 protocol (set "
+            "S3_ENDPOINT_URL) or with their own copying command, manifest.json last"
+        )
+    _require_publishable(directory, private)
+    files = _checked_files(directory)
+    missing = _missing(files, url)
+    to_go = sum(file.size for file in missing)
+    say(f"{len(files) - len(missing)} of {len(files)} files are there, {to_go:,} bytes to go")
+    for stage in (_is_shard, _is_index, _is_manifest):
+        _put_all([file for file in missing if stage(file)], url)
+    if left := _missing(files, url):
+        raise UserError(
+            f"{url}/{left[0].name}: is not what was stored; did somebody else write there? Use a new address"
+        )
+    say(f"{url}: {len(files)} files, {sum(file.size for file in files):,} bytes, all confirmed by the store")
+
+
+def _require_publishable(directory: Path, private: bool) -> None:
+    sources = read_manifest(str(directory))["sources"]
+    closed = [name for name, source in sources.items() if not source.get("public") and not source.get("synthetic")]
+    if closed and not private:
+        raise UserError(
+            f"{directory}: {', '.join(closed)} may hold text of patients (neither public nor synthetic). Say that "
+            "the bucket is private and encrypted to have it uploaded"
+        )
+
+
+def _checked_files(directory: Path) -> list[LocalFile]:
+    """Every file of the data set, its shards checked against their indexes."""
+    for index in sorted(directory.rglob(get_index_basename())):
+        PackReader(str(index.parent)).verify()
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    with ThreadPoolExecutor() as executor:
+        return list(executor.map(lambda path: _local_file(directory, path), paths))
+
+
+def _local_file(directory: Path, path: Path) -> LocalFile:
+    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            sha256.update(chunk)
+            md5.update(chunk)
+            size += len(chunk)
+    return LocalFile(path.relative_to(directory).as_posix(), path, size, sha256.hexdigest(), md5.digest())
+
+
+def _missing(files: Iterable[LocalFile], url: str) -> list[LocalFile]:
+    """The files that the store does not hold yet. It is an error if it holds anything else."""
+    names = persist(url, lambda deadline: s3.names(url))
+    with ThreadPoolExecutor(_CONNECTIONS) as executor:
+        stored = dict(zip(names, executor.map(lambda name: _stored(f"{url}/{name}"), names), strict=True))
+    ours = {file.name: (file.size, file.sha256) for file in files}
+    if foreign := [name for name, content in stored.items() if ours.get(name) != content]:
+        raise UserError(
+            f"{url}: already holds {foreign[0]} ({len(foreign)} such files), which is not of this data set. Nothing "
+            "there is ever overwritten: choose a new address for each data set"
+        )
+    return [file for file in files if file.name not in stored]
+
+
+def _stored(url: str) -> tuple[int, str | None]:
+    return persist(url, lambda deadline: s3.size_and_sha256(url))
+
+
+def _put_all(files: Iterable[LocalFile], url: str) -> None:
+    with ThreadPoolExecutor(_CONNECTIONS) as executor:
+        futures = [executor.submit(_put, file, f"{url}/{file.name}") for file in files]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+
+
+def _put(file: LocalFile, url: str) -> None:
+    persist(url, lambda deadline: s3.put(file.path, url, file.sha256, file.md5))
+
+
+def _is_manifest(file: LocalFile) -> bool:
+    return file.name == "manifest.json"
+
+
+def _is_index(file: LocalFile) -> bool:
+    return file.path.name == get_index_basename()
+
+
+def _is_shard(file: LocalFile) -> bool:
+    """A shard, or anything else that is of no use without an index and the manifest."""
+    return not _is_manifest(file) and not _is_index(file)
