@@ -113,8 +113,7 @@ class Order:
     def _passed(self, source: int, block: int) -> int:
         """How many packs of the source pass before the block begins: all whose whole interval lies before it, and
         perhaps the one whose interval it cuts."""
-        ticks = -(-block * _BLOCK * _TICKS * self._shares[source] // self._total)
-        whole, rest = divmod(ticks, _TICKS)
+        whole, rest = divmod(block * _BLOCK * _TICKS * self._shares[source] // self._total, _TICKS)
         return whole + (self._phase(source, whole) < rest)
 
     def _phase(self, source: int, position: int) -> int:

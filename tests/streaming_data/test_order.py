@@ -93,12 +93,27 @@ def test_a_source_of_one_pack_and_a_tiny_share() -> None:
 
 
 def test_shuffles_differ_by_epoch_and_seed() -> None:
-    sizes = [[50] * 20]
-    orders = [[pack.pack for pack in in_proportion(sizes, seed).between(e * 1000, e * 1000 + 1000)]
-              for seed in (0, 1) for e in (0, 1)]  # fmt: skip
-    for i, first in enumerate(orders):
-        for second in [*orders[:i], list(range(1000))]:
-            assert sum(a == b for a, b in zip(first, second, strict=True)) < 20
+    def order_of(seed: int, epoch: int, window: int) -> list[int]:
+        return [
+            pack.pack for pack in in_proportion([[50] * 20], seed, window).between(epoch * 1000, epoch * 1000 + 1000)
+        ]
+
+    keys = ((0, 0), (0, 1), (1, 0), (1, 1))
+    packs = [list(range(1000)), *(order_of(*key, window=16) for key in keys)]
+    shards = [list(range(20)), *([pack // 50 for pack in order_of(*key, window=1)[::50]] for key in keys)]
+    for orders, few in ((packs, 20), (shards, 8)):
+        for i, first in enumerate(orders):
+            for second in orders[:i]:
+                assert sum(a == b for a, b in zip(first, second, strict=True)) < few
+
+
+def test_any_pack_can_be_asked_for_alone() -> None:
+    """At the edges of blocks of 1,024, where it is least clear in which of two a pack passes."""
+    order = in_proportion([[300], [280], [260], [240], [220], [200]])
+    whole = order.between(0, 20 * 1024)
+    for edge in range(1024, 20 * 1024, 1024):
+        for n in range(edge - 8, edge + 8):
+            assert order.between(n, n + 1) == [whole[n]]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), SEEDS, st.integers(1, 7))
