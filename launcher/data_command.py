@@ -43,6 +43,11 @@ def prepare(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - 
             f"{train['fullness']:.2%} full; {source['splits']['held_out']['documents']:,} documents held out, "
             f"{source['duplicates']:,} duplicates dropped"
         )
+        if source["audit"] and source["audit"]["flagged"]:
+            typer.echo(
+                f"{name}: {source['audit']['flagged']:,} documents may hold what identifies a patient; see "
+                "`cmbert data audit`"
+            )
     typer.echo(f"data set: {config.output}")
 
 
@@ -148,3 +153,29 @@ def synthesize(
 
     for path in write(out, notes, seed):
         typer.echo(f"wrote {path}")
+
+
+@app.command()
+def audit(
+    recipe: Recipe,
+    positions: Annotated[Path | None, typer.Option(help="A CSV file to write: where each finding stands.")] = None,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Count what has the form of a patient's identifier in a recipe's sources: dates, names, numbers, addresses.
+
+    Example: cmbert data audit mine.yaml --positions findings.csv
+
+    Kinds, counts and places are reported, never the text. A clean report is no proof of de-identification.
+    """
+    from ..streaming_data.audit_files import audit_sources
+    from ..streaming_data.prepare_config import PrepareConfig
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    os.umask(0o077)
+    with _progress() as stages:
+        audits = audit_sources(config, positions, stages("auditing"))
+    for name, found in audits.items():
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.kinds.items())) or "nothing found"
+        typer.echo(f"{name}: {found.flagged:,} of {found.documents:,} documents: {kinds}")
+    if positions:
+        typer.echo(f"wrote {positions}")

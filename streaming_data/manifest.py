@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .audit import sum_audits
 from .prepare_config import AnySource, PrepareConfig
 from .tokenise import TokenisedFile
 from .tokenizer import LoadedTokenizer
@@ -39,6 +40,7 @@ def describe_source(
         "inputs": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in files],
         "duplicates": duplicates,
         "empty": sum(file.empty for file in files),
+        "audit": None if source.public else sum_audits(file.audit for file in files if file.audit).describe(),
         "splits": {name: asdict(counts) for name, counts in splits.items()},
     }
 

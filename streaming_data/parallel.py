@@ -21,6 +21,11 @@ class Report(Protocol):
     def __call__(self, done: int, total: int, counted: int) -> None: ...
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def in_parallel(
     function: Callable[[Item, Count], Result], items: Sequence[Item], workers: int, report: Report
 ) -> list[Result]:

@@ -5,7 +5,6 @@ tokenised there is used by the next run of the same config; what a failed run le
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from ..configs.errors import UserError
 from . import tokenizer as tokenizers
 from .corpora import input_files
 from .manifest import SPLITS, SplitCounts, describe_source, package_versions, write
-from .parallel import Report, in_parallel
+from .parallel import Report, cores, in_parallel
 from .prepare_config import PrepareConfig
 from .tokenise import Task, TokenisedFile, tokenise
 from .tokenizer import LoadedTokenizer
@@ -45,7 +44,7 @@ def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
     Raises:
         UserError: the output exists, or an input or the tokenizer is missing or damaged; nothing is left behind.
     """
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or cores()
     with _building(config.output) as building:
         tokenizer = tokenizers.load(config.tokenizer)
         tasks = _tasks(config, building / "tokenised")

@@ -1,6 +1,6 @@
 """One input file to the pieces of its documents, in a file of its own: the part of preparing that runs in parallel.
 
-A task writes `<stem>.pieces`, batch after batch, and at its end `<stem>.npz`, which says that the task is done. Both
+A task writes `<stem>.pieces`, batch after batch, and at its end `<stem>.done`, which says what came of it. Both
 are a pure function of the input file and the task, so a task that was interrupted is simply done again.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import tokenizer as tokenizers
+from .audit import Audit
 from .corpora import InputFile, read_file
 from .documents import Document, is_held_out
 from .parallel import Count
@@ -54,6 +55,7 @@ class TokenisedFile:
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
         empty: documents left out as they had no text.
+        audit: of text that is not public, what may identify a patient.
     """
 
     stem: Path
@@ -63,6 +65,7 @@ class TokenisedFile:
     digests: npt.NDArray[np.uint64]
     held_out: npt.NDArray[np.bool_]
     empty: int
+    audit: Audit | None
 
 
 def read_pieces(stem: Path, chosen: npt.NDArray[np.bool_]) -> Iterator[list[Piece]]:
@@ -77,63 +80,59 @@ def read_pieces(stem: Path, chosen: npt.NDArray[np.bool_]) -> Iterator[list[Piec
 
 def tokenise(task: Task, count: Count) -> TokenisedFile:
     """Does a task, or finds it done; counts the documents it has read."""
-    summary = task.stem.with_suffix(".npz")
+    summary = task.stem.with_suffix(".done")
     if summary.is_file():
-        return _load(task.stem)
+        done: TokenisedFile = pickle.loads(summary.read_bytes())
+        return done
     task.stem.parent.mkdir(parents=True, exist_ok=True)
+    partial = {suffix: task.stem.with_suffix(f".{os.getpid()}{suffix}") for suffix in (".pieces", ".done")}
+    done = _tokenise(task, partial[".pieces"], count)
+    partial[".done"].write_bytes(pickle.dumps(done))
+    for suffix, path in partial.items():
+        path.rename(task.stem.with_suffix(suffix))
+    return done
+
+
+def _tokenise(task: Task, path: Path, count: Count) -> TokenisedFile:
+    """Writes the pieces to `path`, a list of documents' lists of pieces for each batch."""
     tokenizer = _tokenizer(task.tokenizer)
+    source = task.source
+    audit = None if source.public else Audit()
     digests: list[int] = []
     held_out: list[bool] = []
     empty = 0
-    partial = {suffix: task.stem.with_suffix(f".{os.getpid()}{suffix}") for suffix in (".pieces", ".npz")}
-    with partial[".pieces"].open("wb") as file:
-        for batch in _batches(read_file(task.source, task.file)):
+    with path.open("wb") as file:
+        for batch in _batches(read_file(source, task.file)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
-            pickle.dump(
-                [
-                    split(document.id, document.text, encoding, tokenizer, task.seq_length)
-                    for document, encoding in zip(documents, encodings, strict=True)
-                ],
-                file,
-            )
-            digests += [_digest(document.text) for document in documents]
-            held_out += [
-                is_held_out(document, task.source.split_by, task.held_out, task.seed) for document in documents
+            pieces = [
+                split(document.id, document.text, encoding, tokenizer, task.seq_length)
+                for document, encoding in zip(documents, encodings, strict=True)
             ]
+            pickle.dump(pieces, file)
+            for document in documents:
+                digests.append(_digest(document.text))
+                held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
+                if audit:
+                    audit.add(document.text)
             empty += len(batch) - len(documents)
             count(len(batch))
-    np.savez(
-        partial[".npz"],
-        digests=np.array(digests, np.uint64),
-        held_out=np.array(held_out, np.bool_),
-        empty=empty,
+    return TokenisedFile(
+        stem=task.stem,
         name=task.file.path.name,
         bytes=task.file.path.stat().st_size,
         sha256=_sha256(task.file.path),
+        digests=np.array(digests, np.uint64),
+        held_out=np.array(held_out, np.bool_),
+        empty=empty,
+        audit=audit,
     )
-    for suffix, path in partial.items():
-        path.rename(task.stem.with_suffix(suffix))
-    return _load(task.stem)
 
 
 @lru_cache(maxsize=1)
 def _tokenizer(directory: Path) -> LoadedTokenizer:
     """Read once for all the files of a process, which may be many and small."""
     return tokenizers.load(directory)
-
-
-def _load(stem: Path) -> TokenisedFile:
-    with np.load(stem.with_suffix(".npz")) as saved:
-        return TokenisedFile(
-            stem=stem,
-            name=str(saved["name"]),
-            bytes=int(saved["bytes"]),
-            sha256=str(saved["sha256"]),
-            digests=saved["digests"],
-            held_out=saved["held_out"],
-            empty=int(saved["empty"]),
-        )
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

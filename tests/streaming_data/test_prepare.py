@@ -296,7 +296,7 @@ def stages(stage):
 prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), stages)
 """
     process = subprocess.Popen([sys.executable, "-c", script])
-    first = tmp_path / "data.building" / "tokenised" / "notes" / "00000.npz"
+    first = tmp_path / "data.building" / "tokenised" / "notes" / "00000.done"
     deadline = time.monotonic() + 60
     while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -323,7 +323,7 @@ def test_work_of_another_config_is_not_taken_up(prepared: PrepareConfig, tmp_pat
     other = prepared.model_copy(update={"output": tmp_path / "data", "seq_length": 256})
     building = tmp_path / "data.building" / "tokenised" / "own"
     building.mkdir(parents=True)
-    (building / "00000.npz").write_bytes(b"stale")
+    (building / "00000.done").write_bytes(b"stale")
     prepare(other, silent)
     assert all(len(pack.tokens) <= 256 for pack in packs(other.output, "own", "train"))
 
