@@ -30,6 +30,9 @@ def mlm_loss(
         raise ValueError(f"bias {tuple(bias.shape)} must be (V,) and targets {tuple(targets.shape)} (M,)")
     if len({hidden.dtype, weight.dtype, bias.dtype}) > 1:
         raise ValueError(f"hidden, weight and bias differ in type: {hidden.dtype}, {weight.dtype}, {bias.dtype}")
+    if not torch.is_grad_enabled():
+        # Inside apply, needs_input_grad would still say that gradients are wanted, and they would be computed.
+        hidden, weight, bias = hidden.detach(), weight.detach(), bias.detach()
     loss, correct = _MLMLoss.apply(hidden, weight, bias, targets, use_triton(backend, hidden.device))
     return loss, correct
 

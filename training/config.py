@@ -109,6 +109,13 @@ class MetricsConfig(_Section):
     tensorboard: bool = True
 
 
+class HeldOutConfig(_Section):
+    """Loss on packs that training never sees, at 15 % masking, a source at a time."""
+
+    every_steps: NonNegativeInt = Field(0, description="0: never")
+    packs: PositiveInt = Field(16, description="of each source, the same ones every time")
+
+
 class RunConfig(_Section):
     """One training run."""
 
@@ -125,6 +132,7 @@ class RunConfig(_Section):
     engine: EngineConfig = EngineConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     metrics: MetricsConfig = MetricsConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

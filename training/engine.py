@@ -36,8 +36,10 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     # Otherwise DeepSpeed compiles an operator on CPU machines that training never uses.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(timeout=timedelta(minutes=timeout_minutes), verbose=False)
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
     return dist.get_rank(), dist.get_world_size(), device
 
 

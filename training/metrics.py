@@ -1,13 +1,13 @@
 """The numbers of a run: metrics.csv, TensorBoard and a progress line, written by rank 0."""
 
-import csv
-import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .row_log import RowLog, read_rows
 
 _NOT_SCALARS = {"step", "data_digest"}
 
@@ -45,20 +45,23 @@ class StepMetrics:
     data_digest: str
 
 
+@dataclass(frozen=True)
+class HeldOutMetrics:
+    """One row of held_out.csv: a source's held-out packs, after `step` steps."""
+
+    step: int
+    source: str
+    loss: float
+    accuracy: float
+    masked: int
+
+
 class MetricsWriter:
-    """Appends to a run's metrics from step `start` on; rows of later steps, written before a crash, are dropped."""
+    """Appends to a run's metrics from step `start` on."""
 
     def __init__(self, run_dir: Path, start: int, total: int, tensorboard: bool) -> None:
-        path = run_dir / "metrics.csv"
-        kept = [row for row in read_metrics(run_dir) if row["step"] <= start] if path.is_file() else []
-        aside = path.with_suffix(".csv.part")
-        with aside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(StepMetrics)])
-            writer.writeheader()
-            writer.writerows(kept)
-        aside.replace(path)
-        self._file = path.open("a", newline="")
-        self._writer = csv.DictWriter(self._file, [field.name for field in fields(StepMetrics)])
+        self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
+        self._held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, start)
         self._tensorboard = _tensorboard(run_dir, start) if tensorboard else None
         self._console = Console()
         self._progress = Progress(
@@ -75,9 +78,8 @@ class MetricsWriter:
         self._progress.start()
 
     def write(self, metrics: StepMetrics) -> None:
+        self._steps.write(metrics)
         row = asdict(metrics)
-        self._writer.writerow(row)
-        self._file.flush()
         if self._tensorboard is not None:
             for name in row.keys() - _NOT_SCALARS:
                 self._tensorboard.add_scalar(f"train/{name}", row[name], metrics.step)
@@ -89,6 +91,13 @@ class MetricsWriter:
         if not self._console.is_terminal:
             print(f"step {metrics.step}/{self._total}  {line}", flush=True)
 
+    def write_held_out(self, metrics: HeldOutMetrics) -> None:
+        self._held_out.write(metrics)
+        if self._tensorboard is not None:
+            self._tensorboard.add_scalar(f"held_out/{metrics.source}/loss", metrics.loss, metrics.step)
+            self._tensorboard.add_scalar(f"held_out/{metrics.source}/accuracy", metrics.accuracy, metrics.step)
+        self.say(f"held out  {metrics.source}: loss {metrics.loss:.4f}  accuracy {metrics.accuracy:.3f}")
+
     def say(self, message: str) -> None:
         """A line for the person watching."""
         self._console.print(message, soft_wrap=True, markup=False, highlight=False)
@@ -96,19 +105,15 @@ class MetricsWriter:
     def close(self) -> None:
         """Everything on disk, the progress line gone."""
         self._progress.stop()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._steps.close()
+        self._held_out.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv with their types; a last line that was cut short is left out."""
-    types: dict[str, Any] = {field.name: field.type for field in fields(StepMetrics)}
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
-    return [{name: types[name](value) for name, value in row.items()} for row in rows]
+    """The rows of a run's metrics.csv with their types."""
+    return read_rows(run_dir / "metrics.csv", StepMetrics)
 
 
 def _tensorboard(run_dir: Path, start: int) -> Any:

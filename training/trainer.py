@@ -19,6 +19,7 @@ from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
 from .attempts import note_attempt
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
+from .held_out import evaluate
 from .lockstep import Agreement, agree
 from .metrics import MetricsWriter, StepMetrics
 from .objective import accumulate, digest
@@ -41,6 +42,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
     dataset = open_dataset(config.data, config.seed)
+    held_out = open_held_out(config) if config.held_out.every_steps else None
     model = build_model(config, dataset)
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
     progress = resume(engine, config, dataset)
@@ -67,6 +69,10 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             row = step_metrics(engine, settings, progress, agreed, summed(totals, digest(micro_batches)), timer)
             if metrics is not None:
                 metrics.write(row)
+        if held_out is not None and (last or progress.step % config.held_out.every_steps == 0):
+            for result in evaluate(engine, held_out, config.held_out.packs, progress.step):
+                if metrics is not None:
+                    metrics.write_held_out(result)
         if last or progress.step % config.checkpoint.every_steps == 0:
             path = save(engine, config, dataset, progress)
             if metrics is not None:
@@ -74,6 +80,11 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     if metrics is not None:
         metrics.close()
     return 0
+
+
+def open_held_out(config: RunConfig) -> PackDataset:
+    """The held-out packs of every source, whatever its share in training."""
+    return open_dataset(config.data.model_copy(update={"weights": None}), config.seed, "held_out")
 
 
 class Timer:

@@ -21,13 +21,12 @@ def write_small_data(root: Path, packs: int = 60, seq_length: int = SEQ_LENGTH, 
     rng = np.random.default_rng(5)
     sources = {}
     for name, count in (("notes", packs), ("codes", max(2, packs // 4))):
-        with PackWriter(root / name / "train", shard_bytes=8 * seq_length * 4) as writer:
-            tokens = sum(_write(writer, rng, f"{name}{number}", seq_length, vocab) for number in range(count))
-        sources[name] = {
-            "licence": "made by the tests",
-            "synthetic": True,
-            "splits": {"train": {"packs": count, "tokens": tokens}, "held_out": {"packs": 0}},
-        }
+        splits = {}
+        for split, number in (("train", count), ("held_out", 3)):
+            with PackWriter(root / name / split, shard_bytes=8 * seq_length * 4) as writer:
+                tokens = sum(_write(writer, rng, f"{name}/{split}{i}", seq_length, vocab) for i in range(number))
+            splits[split] = {"packs": number, "tokens": tokens}
+        sources[name] = {"licence": "made by the tests", "synthetic": True, "splits": splits}
     manifest = {
         "version": 1,
         "seq_length": seq_length,
