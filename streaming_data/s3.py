@@ -23,7 +23,7 @@ from botocore.config import Config
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
-_CHUNK = 1 << 12
+_CHUNK = 1 << 16
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def bucket_and_key(url: str) -> tuple[str, str]:
 
 
 def get(url: str, path: Path, deadline: float) -> None:
-    """Write the object to `path`, and stop at the first 4 KB that come after the deadline (of `time.monotonic`)."""
+    """Write the object to `path`, and stop at the first 64 KB that come after the deadline (of `time.monotonic`)."""
     bucket, key = bucket_and_key(url)
     with (
         connected() as client,

@@ -87,10 +87,13 @@ def test_weights_that_are_no_weights_are_refused(written: Path, weights: dict[st
         config(written, weights=weights)
 
 
-def test_a_split_without_packs_is_one_error(written: Path) -> None:
+def test_a_split_without_packs_is_one_error(copied: Path) -> None:
+    edit_manifest(
+        copied, lambda manifest: [s["splits"]["held_out"].update(packs=0) for s in manifest["sources"].values()]
+    )
     for split in ("held_out", "test"):
         with pytest.raises(UserError, match="no source in it has a pack of this split"):
-            open_dataset(config(written), 0, split=split)
+            open_dataset(config(copied), 0, split=split)
 
 
 @pytest.mark.parametrize(
