@@ -41,7 +41,7 @@ def prepare(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - 
         typer.echo(
             f"{name}: {train['documents']:,} documents, {train['tokens']:,} tokens in {train['packs']:,} packs, "
             f"{train['fullness']:.2%} full; {source['splits']['held_out']['documents']:,} documents held out, "
-            f"{source['duplicates']:,} duplicates dropped"
+            f"{source['duplicates'] + source['near_duplicates']:,} duplicates dropped"
         )
         if source["audit"] and source["audit"]["flagged"]:
             typer.echo(

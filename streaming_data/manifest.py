@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .audit import sum_audits
+from .duplicates import Duplicates
 from .prepare_config import AnySource, PrepareConfig
 from .tokenise import TokenisedFile
 from .tokenizer import LoadedTokenizer
@@ -29,7 +30,7 @@ class SplitCounts:
 
 
 def describe_source(
-    source: AnySource, files: Sequence[TokenisedFile], duplicates: int, splits: Mapping[str, SplitCounts]
+    source: AnySource, files: Sequence[TokenisedFile], duplicates: Duplicates, splits: Mapping[str, SplitCounts]
 ) -> dict[str, Any]:
     """The manifest's entry of a source."""
     return {
@@ -38,7 +39,8 @@ def describe_source(
         "public": source.public,
         "synthetic": source.synthetic,
         "inputs": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in files],
-        "duplicates": duplicates,
+        "duplicates": sum(int(duplicates.exact[file.stem].sum()) for file in files),
+        "near_duplicates": sum(int(duplicates.near[file.stem].sum()) for file in files),
         "empty": sum(file.empty for file in files),
         "audit": None if source.public else sum_audits(file.audit for file in files if file.audit).describe(),
         "splits": {name: asdict(counts) for name, counts in splits.items()},

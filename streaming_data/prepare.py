@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from ..configs.errors import UserError
 from . import tokenizer as tokenizers
 from .corpora import input_files
+from .duplicates import Duplicates, find_duplicates
 from .manifest import SPLITS, SplitCounts, describe_source, package_versions, write
+from .near_duplicates import bands_for
 from .parallel import Report, cores, in_parallel
 from .prepare_config import PrepareConfig
 from .tokenise import Task, TokenisedFile, tokenise
@@ -26,7 +26,6 @@ from .tokenizer import LoadedTokenizer
 from .write_split import SplitJob, write_split
 
 FilesOfSources: TypeAlias = "Mapping[str, Sequence[TokenisedFile]]"
-Masks: TypeAlias = "Mapping[Path, npt.NDArray[np.bool_]]"
 _DOCUMENTS_PER_WRITER = 200_000  # a process that writes first spends seconds on importing torch
 
 
@@ -54,14 +53,14 @@ def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
             source.name: [file for task, file in zip(tasks, done, strict=True) if task.source.name == source.name]
             for source in config.sources
         }
-        kept = first_occurrences(done)
+        duplicates = find_duplicates(done)
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
-        jobs = _split_jobs(config, files, kept, data)
+        jobs = _split_jobs(config, files, duplicates, data)
         writers = min(workers, 1 + sum(len(file.digests) for file in done) // _DOCUMENTS_PER_WRITER)
         counts = dict(zip(jobs, in_parallel(write_split, list(jobs.values()), writers, stages("packing")), strict=True))
         _refuse_empty(counts, config)
-        manifest = _describe(config, tokenizer, files, kept, counts, data)
+        manifest = _describe(config, tokenizer, files, duplicates, counts, data)
         data.rename(config.output)
     return manifest
 
@@ -90,6 +89,7 @@ def _building(output: Path) -> Iterator[Path]:
 
 
 def _tasks(config: PrepareConfig, directory: Path) -> list[Task]:
+    compared = config.near_duplicates
     return [
         Task(
             source=source,
@@ -98,6 +98,7 @@ def _tasks(config: PrepareConfig, directory: Path) -> list[Task]:
             seq_length=config.seq_length,
             held_out=config.held_out,
             seed=config.seed,
+            bands=bands_for(compared.similarity) if compared and source.name in compared.sources else None,
             stem=directory / source.name / f"{number:05d}",
         )
         for source in config.sources
@@ -126,22 +127,13 @@ def _drop_other_work(building: Path, config: PrepareConfig, tokenizer: LoadedTok
     note.write_text(work, encoding="utf-8")
 
 
-def first_occurrences(files: Sequence[TokenisedFile]) -> dict[Path, npt.NDArray[np.bool_]]:
-    """Which documents have a text that no document before them has: bool (documents,) for each file, by its stem."""
-    digests = np.concatenate([file.digests for file in files])
-    kept = np.zeros(len(digests), np.bool_)
-    kept[np.unique(digests, return_index=True)[1]] = True
-    ends = np.cumsum([len(file.digests) for file in files])
-    return {file.stem: part for file, part in zip(files, np.split(kept, ends[:-1]), strict=True)}
-
-
 def _split_jobs(
-    config: PrepareConfig, files: FilesOfSources, kept: Masks, data: Path
+    config: PrepareConfig, files: FilesOfSources, duplicates: Duplicates, data: Path
 ) -> dict[tuple[str, str], SplitJob]:
     return {
         (source, split): SplitJob(
             stems=[file.stem for file in files_of_source],
-            chosen=[kept[file.stem] & (file.held_out == (split == "held_out")) for file in files_of_source],
+            chosen=[duplicates.kept(file) & (file.held_out == (split == "held_out")) for file in files_of_source],
             seq_length=config.seq_length,
             window=config.window,
             directory=data / source / split,
@@ -164,7 +156,7 @@ def _describe(
     config: PrepareConfig,
     tokenizer: LoadedTokenizer,
     files: FilesOfSources,
-    kept: Masks,
+    duplicates: Duplicates,
     counts: Mapping[tuple[str, str], SplitCounts],
     data: Path,
 ) -> dict[str, Any]:
@@ -176,7 +168,7 @@ def _describe(
         source.name: describe_source(
             source,
             files[source.name],
-            duplicates=sum(int((~kept[file.stem]).sum()) for file in files[source.name]),
+            duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
         )
         for source in config.sources

@@ -19,6 +19,7 @@ from . import tokenizer as tokenizers
 from .audit import Audit
 from .corpora import InputFile, read_file
 from .documents import Document, is_held_out
+from .near_duplicates import Bands, band_hashes
 from .parallel import Count
 from .pieces import Piece, split
 from .prepare_config import AnySource
@@ -36,6 +37,7 @@ class Task:
     Attributes:
         stem: where the results go, without suffix.
         seed: of the held-out split.
+        bands: how texts are compared with others; None if they are not.
     """
 
     source: AnySource
@@ -44,6 +46,7 @@ class Task:
     seq_length: int
     held_out: float
     seed: int
+    bands: Bands | None
     stem: Path
 
 
@@ -56,6 +59,7 @@ class TokenisedFile:
         held_out: bool (documents,).
         empty: documents left out as they had no text.
         audit: of text that is not public, what may identify a patient.
+        bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
     """
 
     stem: Path
@@ -66,6 +70,11 @@ class TokenisedFile:
     held_out: npt.NDArray[np.bool_]
     empty: int
     audit: Audit | None
+    bands: int
+
+    @property
+    def bands_path(self) -> Path:
+        return self.stem.with_suffix(".npy")
 
 
 def read_pieces(stem: Path, chosen: npt.NDArray[np.bool_]) -> Iterator[list[Piece]]:
@@ -85,23 +94,24 @@ def tokenise(task: Task, count: Count) -> TokenisedFile:
         done: TokenisedFile = pickle.loads(summary.read_bytes())
         return done
     task.stem.parent.mkdir(parents=True, exist_ok=True)
-    partial = {suffix: task.stem.with_suffix(f".{os.getpid()}{suffix}") for suffix in (".pieces", ".done")}
-    done = _tokenise(task, partial[".pieces"], count)
-    partial[".done"].write_bytes(pickle.dumps(done))
-    for suffix, path in partial.items():
-        path.rename(task.stem.with_suffix(suffix))
+    aside = task.stem.with_name(f"{task.stem.name}-{os.getpid()}")
+    done = _tokenise(task, aside, count)
+    aside.with_suffix(".done").write_bytes(pickle.dumps(done))
+    for suffix in (".pieces", *([".npy"] if done.bands else []), ".done"):
+        aside.with_suffix(suffix).rename(task.stem.with_suffix(suffix))
     return done
 
 
-def _tokenise(task: Task, path: Path, count: Count) -> TokenisedFile:
-    """Writes the pieces to `path`, a list of documents' lists of pieces for each batch."""
+def _tokenise(task: Task, aside: Path, count: Count) -> TokenisedFile:
+    """Writes `aside`.pieces, a list of documents' lists of pieces for each batch, and `aside`.npy."""
     tokenizer = _tokenizer(task.tokenizer)
     source = task.source
     audit = None if source.public else Audit()
     digests: list[int] = []
     held_out: list[bool] = []
+    bands: list[npt.NDArray[np.uint64]] = []
     empty = 0
-    with path.open("wb") as file:
+    with aside.with_suffix(".pieces").open("wb") as file:
         for batch in _batches(read_file(source, task.file)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
@@ -115,8 +125,12 @@ def _tokenise(task: Task, path: Path, count: Count) -> TokenisedFile:
                 held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
                 if audit:
                     audit.add(document.text)
+                if task.bands:
+                    bands.append(band_hashes(document.text, task.bands))
             empty += len(batch) - len(documents)
             count(len(batch))
+    if task.bands:
+        np.save(aside.with_suffix(".npy"), np.array(bands, np.uint64).reshape(-1, task.bands.number))
     return TokenisedFile(
         stem=task.stem,
         name=task.file.path.name,
@@ -126,6 +140,7 @@ def _tokenise(task: Task, path: Path, count: Count) -> TokenisedFile:
         held_out=np.array(held_out, np.bool_),
         empty=empty,
         audit=audit,
+        bands=task.bands.number if task.bands else 0,
     )
 
 
