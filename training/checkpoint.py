@@ -20,16 +20,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import xxhash
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..configs.errors import UserError
 from .engine import optimizer_state
 from .fragments import Fragment, fragments, publish_weights
+from .slices import WEIGHTS, Slices
 
 VERSION = 1
 MANIFEST = "manifest.json"
-WEIGHTS = "fp32"
 
 
 def name_of(step: int) -> str:
@@ -89,7 +88,7 @@ def load(engine: Any, path: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(path)
     state = engine.optimizer.optimizer.state
-    with _Slices(path, manifest) as saved:
+    with Slices(path, manifest) as saved:
         for fragment in fragments(engine):
             fragment.of(fragment.flat).copy_(saved.read(fragment, WEIGHTS))
             for key in saved.keys(fragment.name) - {WEIGHTS}:
@@ -105,7 +104,7 @@ def load(engine: Any, path: Path) -> dict[str, Any]:
 def consolidate(path: Path) -> dict[str, torch.Tensor]:
     """The whole fp32 weights of a checkpoint by parameter name, read without any rank or engine."""
     manifest = read_manifest(path)
-    with _Slices(path, manifest) as saved:
+    with Slices(path, manifest) as saved:
         return {
             name: saved.read(
                 Fragment(name, shape, 0, torch.Size(shape).numel(), flat=torch.empty(0), offset=0), WEIGHTS
@@ -187,61 +186,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{file}: cannot be read ({error}): not a whole checkpoint; name another") from error
     if manifest.get("version") != VERSION:
         raise UserError(f"{file}: checkpoint version {manifest.get('version')!r}, expected {VERSION}")
+    if manifest.pop("manifest_hash", None) != _manifest_hash(manifest):
+        raise UserError(f"{file}: its content differs from what was written: name another checkpoint")
     return manifest
-
-
-class _Slices:
-    """The saved slices of every file of a checkpoint, read by parameter and range."""
-
-    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
-        self._path = path
-        self._files: list[Any] = []
-        self._places: dict[str, list[tuple[int, int, Any]]] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        for name in sorted(manifest["files"]):
-            try:
-                file = safe_open(path / name, framework="pt")
-            except (OSError, SafetensorError) as error:
-                raise UserError(f"{path / name}: cannot be read ({error}): name another checkpoint") from error
-            self._files.append(file)
-            for parameter, (start, numel, shape) in json.loads(file.metadata()["layout"]).items():
-                self._places.setdefault(parameter, []).append((start, start + numel, file))
-                self.shapes[parameter] = tuple(shape)
-
-    def keys(self, parameter: str) -> set[str]:
-        """What is saved of a parameter: `fp32` and the names of its optimizer state."""
-        prefix = f"{parameter}/"
-        _, _, file = self._find(parameter)[0]
-        return {key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
-
-    def read(self, fragment: Fragment, key: str) -> torch.Tensor:
-        """The values of one fragment, put together from the slices that overlap it; fp32 (numel,)."""
-        if (shape := self.shapes.get(fragment.name, fragment.shape)) != fragment.shape:
-            raise UserError(
-                f"{self._path}: {fragment.name} has shape {shape} in this checkpoint and {fragment.shape} in the "
-                "model: the model section changed; go back to the one in its manifest, or start in another run_dir"
-            )
-        parts, at, stop = [], fragment.start, fragment.start + fragment.numel
-        for first, last, file in sorted(self._find(fragment.name), key=lambda place: place[0]):
-            if first <= at < min(last, stop):
-                until = min(last, stop)
-                parts.append(file.get_slice(f"{fragment.name}/{key}")[at - first : until - first])
-                at = until
-        if at < stop:
-            raise UserError(f"{self._path}: {fragment.name} is incomplete in it: name another checkpoint")
-        return torch.cat(parts)
-
-    def _find(self, parameter: str) -> list[tuple[int, int, Any]]:
-        if parameter not in self._places:
-            raise UserError(f"{self._path}: no {parameter} in this checkpoint: it is of another model")
-        return self._places[parameter]
-
-    def __enter__(self) -> "_Slices":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.__exit__(None, None, None)
 
 
 def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
@@ -265,7 +212,8 @@ def _optimizer_step(engine: Any) -> int:
 
 
 def _publish(aside: Path, final: Path, manifest: Mapping[str, Any]) -> None:
-    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))
+    signed = {**manifest, "manifest_hash": _manifest_hash(manifest)}
+    (aside / MANIFEST).write_text(json.dumps(signed, indent=1))
     _sync(aside / MANIFEST)
     _sync(aside)
     if final.exists():
@@ -288,6 +236,10 @@ def _hash(file: Path) -> str:
         while block := stream.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _manifest_hash(manifest: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _shared_token() -> str:

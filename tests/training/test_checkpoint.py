@@ -41,6 +41,12 @@ def test_one_flipped_bit_is_found(copy: SmallRun, place: float) -> None:
         file.write_bytes(whole)
 
 
+def test_a_changed_manifest_is_found(copy: SmallRun) -> None:
+    manifest = newest(copy) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"packs": 48', '"packs": 49'))
+    assert f"{manifest}: its content differs" in str(checkpoint.damage(newest(copy)))
+
+
 def test_a_missing_or_short_file_is_found(copy: SmallRun) -> None:
     first, second = sorted(newest(copy).glob("*.safetensors"))
     second.write_bytes(second.read_bytes()[:-1])
