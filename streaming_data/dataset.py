@@ -14,7 +14,7 @@ from .config import DataConfig
 from .masking import Vocabulary, vocabulary
 from .order import Order, PackAddress
 from .packs import Pack
-from .remote import read
+from .remote import DamagedError, read
 from .shards import PackReader
 from .tokenizer import FILES as TOKENIZER_FILES
 
@@ -103,15 +103,14 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
 
 def read_manifest(address: str) -> dict[str, Any]:
     """The manifest of the data set at `address`."""
-    manifest: dict[str, Any] = json.loads(read(f"{address}/manifest.json", _manifest_problem))
-    return manifest
+    return read(f"{address}/manifest.json", _parse_manifest)
 
 
 def copy_tokenizer(address: str, directory: Path) -> None:
     """Bring the data set's tokenizer to `directory`, so that a run can be exported without its data."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
-        (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _json_problem))
+        (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _checked_json))
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -170,18 +169,20 @@ class _Manifest(BaseModel):
     sources: dict[str, _Source]
 
 
-def _manifest_problem(path: Path) -> str | None:
+def _parse_manifest(content: bytes) -> dict[str, Any]:
     try:
-        _Manifest.model_validate_json(path.read_bytes())
+        _Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        return f"not a manifest of version 1: {'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}"
-    return None
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        raise DamagedError(f"not a manifest of version 1: {where}: {first['msg']}") from error
+    manifest: dict[str, Any] = json.loads(content)
+    return manifest
 
 
-def _json_problem(path: Path) -> str | None:
+def _checked_json(content: bytes) -> bytes:
     try:
-        json.loads(path.read_bytes())
+        json.loads(content)
     except ValueError as error:
-        return f"not JSON ({error})"
-    return None
+        raise DamagedError(f"not JSON ({error})") from error
+    return content

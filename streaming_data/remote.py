@@ -32,19 +32,24 @@ def is_remote(address: str) -> bool:
     return "://" in address
 
 
-def read(address: str, check: Check) -> bytes:
-    """The content of a small file in a directory or an object store, in which `check` found nothing wrong."""
+def read(address: str, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of a small file in a directory or an object store; it raises DamagedError if it cannot."""
     if is_remote(address):
-        with TemporaryDirectory() as aside:
-            path = Path(aside) / "file"
-            download(address, path, check)
-            return path.read_bytes()
+        return persist(address, lambda deadline: parse(_fetched(address, deadline)))
     path = Path(address)
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a data set written by `cmbert data prepare`")
-    if problem := check(path):
-        raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
-    return path.read_bytes()
+    try:
+        return parse(path.read_bytes())
+    except DamagedError as error:
+        raise UserError(f"{path}: {error}; restore this file from its source, or prepare the data again") from error
+
+
+def _fetched(url: str, deadline: float) -> bytes:
+    with TemporaryDirectory() as aside:
+        path = Path(aside) / "file"
+        _fetch(url, path, deadline)
+        return path.read_bytes()
 
 
 def download(url: str, path: Path, check: Check, retry: bool = True) -> None:

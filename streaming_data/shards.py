@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from ..configs.errors import UserError
 from .mosaic import FileInfo, MDSReader, MDSWriter, get_hash, get_index_basename
 from .packs import MDS_COLUMNS, Pack, from_mds, to_mds
-from .remote import download, is_remote, read
+from .remote import DamagedError, download, is_remote, read
 
 HASH = "xxh3_64"
 SHARD_BYTES = 1 << 26
@@ -69,9 +69,7 @@ class PackReader:
 
     def __init__(self, address: str, cache: Path | None = None) -> None:
         self.address = address.rstrip("/")
-        index = read(f"{self.address}/{get_index_basename()}", _index_problem)
-        self.fingerprint = hashlib.sha256(index).hexdigest()
-        self.shards = _parse_index(index)
+        self.fingerprint, self.shards = read(f"{self.address}/{get_index_basename()}", _parse_index)
         self._remote = is_remote(address)
         self._directory = (cache or _default_cache()) / self.fingerprint[:16] if self._remote else Path(self.address)
         self._ends = list(accumulate(shard.packs for shard in self.shards))
@@ -150,16 +148,14 @@ def _damage(path: Path, shard: Shard) -> str | None:
     return None
 
 
-def _index_problem(path: Path) -> str | None:
+def _parse_index(index: bytes) -> tuple[str, list[Shard]]:
+    """(hash of the index, its shards)."""
     try:
-        _parse_index(path.read_bytes())
+        shards = [_parse_shard(shard) for shard in json.loads(index)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
-        return f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
-    return None
-
-
-def _parse_index(index: bytes) -> list[Shard]:
-    return [_parse_shard(shard) for shard in json.loads(index)["shards"]]
+        problem = f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
+        raise DamagedError(problem) from error
+    return hashlib.sha256(index).hexdigest(), shards
 
 
 def _parse_shard(entry: dict[str, Any]) -> Shard:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data import remote
-from clinical_modernbert.streaming_data.remote import download, is_remote, read
+from clinical_modernbert.streaming_data.remote import DamagedError, download, is_remote, read
 
 URL = "s3://bucket/notes/shard.00000.mds"
 
@@ -146,20 +146,27 @@ def test_what_a_killed_process_left_is_overwritten(store: Callable, tmp_path: Pa
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
 
 
+def parse(content: bytes) -> str:
+    if content != b"whole":
+        raise DamagedError("this file is damaged")
+    return "parsed"
+
+
 def test_small_files_are_read_from_either_place(store: Callable, tmp_path: Path) -> None:
-    store(b"damaged", b"whole")
-    assert read("s3://bucket/manifest.json", check) == b"whole"
+    asked = store(b"damaged", b"whole")
+    assert read("s3://bucket/manifest.json", parse) == "parsed"
+    assert len(asked) == 2
     path = tmp_path / "manifest.json"
     path.write_bytes(b"whole")
-    assert read(str(path), check) == b"whole"
+    assert read(str(path), parse) == "parsed"
     path.write_bytes(b"hole")
     with pytest.raises(UserError, match=r"manifest\.json: this file is damaged; restore this file"):
-        read(str(path), check)
+        read(str(path), parse)
     path.unlink()
     with pytest.raises(UserError, match=r"manifest\.json: no such file"):
-        read(str(path), check)
+        read(str(path), parse)
 
 
 def test_an_address_that_no_store_answers_to_is_one_error(clock: list[float]) -> None:
     with pytest.raises(UserError, match=r"^nowhere://x/index\.json: gave up after 3 tries .*Unsupported remote path"):
-        read("nowhere://x/index.json", check)
+        read("nowhere://x/index.json", parse)
