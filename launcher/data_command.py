@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..configs.errors import UserError
 from ..configs.loader import load
 from ..configs.recipes import find_recipe
 from .options import Overrides, Recipe
@@ -179,3 +180,37 @@ def audit(
         typer.echo(f"{name}: {found.flagged:,} of {found.documents:,} documents: {kinds}")
     if positions:
         typer.echo(f"wrote {positions}")
+
+
+@app.command()
+def fetch(
+    corpus: Annotated[str, typer.Argument(help="pubmed, pmc, icd10cm or hcpcs.")],
+    out: Annotated[Path, typer.Option(help="Directory for the files.")],
+    index: Annotated[
+        list[str], typer.Option(metavar="URL", help="Another page that lists the files, such as a mirror's.")
+    ] = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Download a public corpus: listed, verified by its checksums, and resumed where it stopped.
+
+    Example: cmbert data fetch pubmed --out corpora/pubmed
+
+    PubMed comes from NLM, whose terms apply; MIMIC-IV-Note needs a credentialed account at PhysioNet.
+    """
+    from dataclasses import replace
+
+    from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from ..streaming_data.fetch import COLLECTIONS
+    from ..streaming_data.fetch import fetch as fetch_files
+
+    if corpus not in COLLECTIONS:
+        raise UserError(f"{corpus}: no such corpus; expected {', '.join(COLLECTIONS)}")
+    collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
+    with Progress(TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()) as bar:
+        task = bar.add_task("listing", total=None)
+
+        def report(done: int, total: int, counted: int) -> None:
+            bar.update(task, description=f"{done:,} of {total:,} files", completed=counted)
+
+        paths = fetch_files(collection, out, report)
+    typer.echo(f"{len(paths):,} files in {out}")

@@ -5,7 +5,6 @@ The same code from two files (ICD-9 from CMS and from MIMIC) gives the same text
 
 import io
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -14,11 +13,11 @@ from ...configs.errors import UserError
 from ..documents import Document
 from ..prepare_config import CodesSource, CodeSystem
 from .csv_records import read_csv
-from .files import open_text, reading
+from .files import open_member, open_text, reading
 from .ontologies import read_hpo, read_mesh
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+(\S.*)")
-_HCPCS_MEMBER = re.compile(r".*ANWEB.*\.txt", re.IGNORECASE)
+_HCPCS_MEMBER = r"(?i:.*ANWEB.*\.txt)"
 _HCPCS_RECORD = re.compile(r"(.{5})\d{5}([3478])(.{80})")
 _FIRST_LINE_OF = {"3": "HCPCS", "7": "HCPCS modifier"}
 
@@ -99,16 +98,9 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
 
 
 def _open_hcpcs(path: Path) -> TextIO:
-    if path.suffix != ".zip":
-        return open_text(path, "latin-1")
-    try:
-        package = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: cut short or damaged ({error}); download the file again") from error
-    names = [name for name in package.namelist() if _HCPCS_MEMBER.fullmatch(name)]
-    if len(names) != 1:
-        raise UserError(f"{path}: expected one file named like HCPC2024_ANWEB.txt in it, found {len(names)}")
-    return io.TextIOWrapper(package.open(names[0]), encoding="latin-1")
+    if path.suffix == ".zip":
+        return io.TextIOWrapper(open_member(path, _HCPCS_MEMBER), encoding="latin-1")
+    return open_text(path, "latin-1")
 
 
 def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callable[[str, str], Code]) -> Iterator[Code]:

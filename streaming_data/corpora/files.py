@@ -4,6 +4,8 @@ import fnmatch
 import glob
 import gzip
 import io
+import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +53,18 @@ def open_binary(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
 
 
+def open_member(path: Path, pattern: str) -> BinaryIO:
+    """The bytes of the one file in a zip whose name (without directories) matches the pattern in full."""
+    try:
+        package = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path}: cut short or damaged ({error}); download the file again") from error
+    names = [name for name in package.namelist() if re.fullmatch(pattern, name.rsplit("/", 1)[-1])]
+    if len(names) != 1:
+        raise UserError(f"{path}: expected one file in it named like {pattern}, found {len(names)}")
+    return cast(BinaryIO, package.open(names[0]))
+
+
 def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
     """The file's text, line ends untouched."""
     return io.TextIOWrapper(open_binary(path), encoding=encoding, newline="")
@@ -61,7 +75,7 @@ def reading(path: Path, position: Callable[[], str]) -> Iterator[None]:
     """Turns damage met while reading into a UserError naming the file and `position()`, the last good place."""
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path}: cut short or damaged after {position()} ({error}); download the file again"
         ) from error

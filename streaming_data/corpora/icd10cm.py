@@ -1,4 +1,4 @@
-"""ICD-10-CM codes as text: from the tabular list (XML), or from an order file or code list of CMS (text).
+"""ICD-10-CM codes as text: from the tabular list (XML, or its zip), or an order file or code list of CMS (text).
 
 The tabular list knows where a code stands and what else it is called; the text files know the code and its name.
 """
@@ -13,11 +13,12 @@ from lxml import etree
 from ...configs.errors import UserError
 from ..documents import Document
 from ..prepare_config import CodeDetail, Icd10CmSource
-from .files import open_binary, open_text, reading
+from .files import open_binary, open_member, open_text, reading
 
 _CODE = r"([A-Z]\d[A-Z0-9]{1,5})"
 _ORDER_LINE = re.compile(r"\d{5} " + _CODE + r" +([01]) (.{60}) (.+)")
 _LIST_LINE = re.compile(_CODE + r"\s+(\S.*)")
+_TABULAR = r"(?i:.*tabular.*\.xml)"
 _NOTES: dict[CodeDetail, dict[str, str]] = {
     "inclusion_terms": {"inclusionTerm": "Inclusion terms"},
     "includes": {"includes": "Includes"},
@@ -27,7 +28,7 @@ _NOTES: dict[CodeDetail, dict[str, str]] = {
 
 def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
     """One document a code; meta holds the code and its category, the first three characters."""
-    is_xml = path.name.removesuffix(".gz").endswith(".xml")
+    is_xml = path.name.removesuffix(".gz").endswith((".xml", ".zip"))
     yield from _read_tabular(path, source) if is_xml else _read_list(path, source)
 
 
@@ -49,7 +50,8 @@ def _read_list(path: Path, source: Icd10CmSource) -> Iterator[Document]:
 
 def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Document]:
     code, empty = "", True
-    with open_binary(path) as file, reading(path, lambda: f"code {code}" if code else "its first bytes"):
+    opened = open_member(path, _TABULAR) if path.suffix == ".zip" else open_binary(path)
+    with opened as file, reading(path, lambda: f"code {code}" if code else "its first bytes"):
         try:
             for _, chapter in etree.iterparse(file, tag="chapter", no_network=True, remove_comments=True):
                 for document in _below(chapter, [], source):

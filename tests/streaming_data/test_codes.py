@@ -159,7 +159,7 @@ def test_bad_packages(tmp_path: Path) -> None:
         codes(path, "hcpcs")
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("other.txt", "")
-    with pytest.raises(UserError, match="expected one file named like"):
+    with pytest.raises(UserError, match="expected one file in it named like"):
         codes(path, "hcpcs")
 
 

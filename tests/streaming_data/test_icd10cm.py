@@ -1,6 +1,7 @@
 """ICD-10-CM codes as text, from each kind of file that CMS publishes."""
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def test_the_tabular_list_verbalised(tmp_path: Path) -> None:
         "ICD 10 code for E11: Type 2 diabetes mellitus\n"
         "Includes: diabetes NOS\nExcludes1: type 1 diabetes (E10.-)\nExcludes2: other"
     )
+
+
+def test_the_tabular_list_in_the_zip_it_comes_in(tmp_path: Path) -> None:
+    path = tmp_path / "icd10cm-table-index-2026.zip"
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("tables/icd10cm-tabular-2026.xml", TABULAR)
+        package.writestr("tables/icd10cm-index-2026.xml", "<index/>")
+    assert len(codes(path)) == 4
 
 
 def test_the_papers_template_alone(tmp_path: Path) -> None:
