@@ -103,7 +103,7 @@ def _list(collection: Collection, directory: Path) -> list[tuple[str, Path]]:
     for index in collection.indexes:
         links = [urljoin(index, link) for link in _HREF.findall(_retried(index, partial(_read, index)))]
         named = {unquote(urlsplit(link).path.rsplit("/", 1)[-1]): link for link in reversed(links)}
-        names = [name for name in reversed(named) if re.fullmatch(collection.pattern, name)]
+        names = [name for name in reversed(named) if re.fullmatch(collection.pattern, name) and "/" not in name]
         if not names:
             raise UserError(
                 f"{index}: no file named like {collection.pattern} is listed there; has the publisher moved it? "
