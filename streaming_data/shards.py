@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ..configs.errors import UserError
 from .mosaic import FileInfo, MDSReader, MDSWriter, get_hash, get_index_basename
@@ -91,7 +91,7 @@ class PackReader:
         """Make a shard ready that will soon be needed, unless another process is at it. What goes wrong is left to
         the reading of its packs, which tries harder and raises."""
         if number not in self._ready:
-            with suppress(UserError, OSError, Timeout):
+            with suppress(UserError):
                 self._make_ready(number, hurry=True)
 
     def verify(self) -> None:
@@ -110,11 +110,18 @@ class PackReader:
         if problem := _damage(path, shard):
             if not self._remote:
                 raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock", timeout=0 if hurry else -1):
-                if _damage(path, shard):
-                    download(f"{self.address}/{shard.name}", path, lambda got: _damage(got, shard), retry=not hurry)
+            try:
+                self._bring(shard, path, hurry)
+            except OSError as error:  # among them: no locks there, no right to write there
+                raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
         self._ready.add(number)
+
+    def _bring(self, shard: Shard, path: Path, hurry: bool) -> None:
+        """Download the shard, unless another process just did."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=0 if hurry else -1):
+            if _damage(path, shard):
+                download(f"{self.address}/{shard.name}", path, lambda got: _damage(got, shard), retry=not hurry)
 
 
 def _mds_reader(directory: Path, shard: Shard) -> MDSReader:

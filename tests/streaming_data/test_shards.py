@@ -244,6 +244,14 @@ def test_an_index_that_arrives_damaged_is_asked_for_again(store: list[str], copi
     assert store == ["index.json"] * 3
 
 
+def test_a_cache_that_cannot_be_written_is_one_error(store: list[str], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, not a directory")
+    reader = PackReader("s3://bucket/notes", tmp_path / "cache")
+    reader.fetch_ahead(0)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/cache/.*: cannot keep shards there .*; set data\.cache"):
+        reader[0]
+
+
 def test_readers_in_threads_share_a_cache(store: list[str], tmp_path: Path) -> None:
     readers = [PackReader("s3://bucket/notes", tmp_path / "cache") for _ in range(4)]
     with ThreadPoolExecutor(4) as executor:

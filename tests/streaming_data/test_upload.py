@@ -1,5 +1,6 @@
 """Uploading to a real S3 server: a part of a data set can never be read, and nothing is ever overwritten."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 from s3_server import BUCKET, Fault, FaultProxy, S3Server
 from small_data import SEQ_LENGTH, write_small_data
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data import remote
+from clinical_modernbert.streaming_data import s3 as s3_module
 from clinical_modernbert.streaming_data.config import DataConfig
 from clinical_modernbert.streaming_data.dataset import PackDataset, open_dataset
 from clinical_modernbert.streaming_data.upload import upload
@@ -142,6 +145,12 @@ def test_damage_on_the_way_is_refused_by_the_store(local: Path, url: str, s3: Fa
     with pytest.raises(UserError, match=r"shard\.00000\.mds: gave up after 3 tries .*(BadDigest|Mismatch)"):
         upload(local, url, say=lambda line: None)
     assert not any("shard.00000" in name for name in stored(s3_server, url))
+
+
+def test_a_file_that_changes_while_it_is_sent_is_refused(url: str, s3: FaultProxy, tmp_path: Path) -> None:
+    (tmp_path / "shard").write_bytes(b"changed after it was hashed")
+    with pytest.raises(ClientError, match="BadDigest"):
+        s3_module.put(tmp_path / "shard", f"{url}/shard", "sha256", hashlib.md5(b"as it was").digest())
 
 
 def test_a_damaged_data_set_is_not_uploaded(local: Path, url: str, s3: FaultProxy) -> None:
