@@ -26,15 +26,15 @@ def publish_directory(directory: Path) -> Iterator[Path]:
     try:
         yield staging
         for path in [*staging.rglob("*"), staging]:
-            _flush(path)
+            flush(path)
         staging.rename(directory)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _flush(directory.parent)
+    flush(directory.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Wait until `path` has reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

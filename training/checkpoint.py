@@ -10,7 +10,6 @@ and renames the directory. A checkpoint under its final name is complete, whenev
 """
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ import xxhash
 from safetensors.torch import save_file
 
 from ..configs.errors import UserError
+from ..model.publish import flush
 from .engine import optimizer_state
 from .fragments import Fragment, fragments, publish_weights
 from .slices import WEIGHTS, Slices
@@ -198,7 +198,7 @@ def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
         for key, value in _values(engine, fragment):
             tensors[f"{fragment.name}/{key}"] = value.detach().cpu().contiguous()
     save_file(tensors, file, metadata={"layout": json.dumps(layout)})
-    _sync(file)
+    flush(file)
     return {file.name: {"bytes": file.stat().st_size, "xxh3_128": _hash(file)}}
 
 
@@ -214,20 +214,12 @@ def _optimizer_step(engine: Any) -> int:
 def _publish(aside: Path, final: Path, manifest: Mapping[str, Any]) -> None:
     signed = {**manifest, "manifest_hash": _manifest_hash(manifest)}
     (aside / MANIFEST).write_text(json.dumps(signed, indent=1))
-    _sync(aside / MANIFEST)
-    _sync(aside)
+    flush(aside / MANIFEST)
+    flush(aside)
     if final.exists():
         shutil.rmtree(final)
     aside.rename(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(final.parent)
 
 
 def _hash(file: Path) -> str:
