@@ -191,6 +191,7 @@ for (batch,) in load(dataset, steps, 1, rank, 2):
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
     """Both start at the same moment, so that they want the same shards at once."""
     ranks = [
