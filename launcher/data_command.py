@@ -141,6 +141,23 @@ def _histogram(lengths: list[int], edges: list[int]) -> str:
 
 
 @app.command()
+def upload(
+    data: Annotated[Path, typer.Argument(help="A prepared data set.")],
+    url: Annotated[str, typer.Argument(help="A new address, s3://bucket/path; S3_ENDPOINT_URL names other servers.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="I know that this bucket is private and encrypted: notes may go there.")
+    ] = False,
+) -> None:
+    """Store a data set in a bucket, every object confirmed, or go on where an upload was interrupted.
+
+    Example: cmbert data upload runs/demo/data s3://bucket/demo-1
+    """
+    from ..streaming_data.upload import upload as store
+
+    store(data, url, private, say=typer.echo)
+
+
+@app.command()
 def synthesize(
     out: Annotated[Path, typer.Option(help="Directory for discharge.csv and radiology.csv.")],
     notes: Annotated[int, typer.Option(min=1, help="How many notes, of both kinds together.")] = 1500,

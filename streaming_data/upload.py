@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..configs.errors import UserError
 from . import s3
+from .audit import refuse_identified
 from .dataset import read_manifest
 from .mosaic import get_index_basename
 from .remote import persist
@@ -63,12 +64,14 @@ def upload(directory: Path, url: str, private: bool = False, say: Callable[[str]
 
 
 def _require_publishable(directory: Path, private: bool) -> None:
-    sources = read_manifest(str(directory))["sources"]
+    manifest = read_manifest(str(directory))
+    refuse_identified(manifest)
+    sources = manifest["sources"]
     closed = [name for name, source in sources.items() if not source.get("public") and not source.get("synthetic")]
     if closed and not private:
         raise UserError(
-            f"{directory}: {', '.join(closed)} may hold text of patients (neither public nor synthetic). Say that "
-            "the bucket is private and encrypted to have it uploaded"
+            f"{directory}: {', '.join(closed)} may hold text of patients (neither public nor synthetic). If the "
+            "bucket is private and encrypted, say so with --private"
         )
 
 
