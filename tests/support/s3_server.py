@@ -20,6 +20,8 @@ from boto3.session import Session
 
 BUCKET = "packs"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "WRITER", "AWS_SECRET_ACCESS_KEY": "WRITERS-SECRET"}
+# Runs a command until the other end of standard input is closed, as it is too when the tests are killed.
+_WHILE_HELD = '"$@" < /dev/null & cat > /dev/null; kill -9 $!'
 _ROLES = ("master", "volume", "filer", "s3")
 
 
@@ -55,23 +57,24 @@ class S3Server:
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *("sh", "-c", _WHILE_HELD, "sh"),
                     *(weed, "-logtostderr=true", "server", f"-dir={self.home / 'data'}", "-filer", "-s3"),
                     *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self.home / 's3.json'}", *self._ports),
                     *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=20"),
                     "-master.telemetry=false",
                 ],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
         deadline = time.monotonic() + 60
         while not self._serves():
-            assert self._process.poll() is None, f"the server ended; see {self.home / 'log'}"
             assert time.monotonic() < deadline, f"the server does not serve; see {self.home / 'log'}"
             time.sleep(0.1)
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
             self._process.wait()
 
     def client(self) -> Any:
