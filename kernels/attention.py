@@ -69,13 +69,9 @@ def explain_backend(device: torch.device, dtype: torch.dtype, head_dim: int, bac
 
 
 @torch.compiler.assume_constant_result
+@lru_cache
 def choose_backend(device: torch.device, dtype: torch.dtype, head_dim: int, backend: str = "auto") -> Choice:
     """The backend to take, which is `backend` itself unless that leaves a choice. ValueError if it cannot be had."""
-    return _choose_backend(device, dtype, head_dim, backend)
-
-
-@lru_cache
-def _choose_backend(device: torch.device, dtype: torch.dtype, head_dim: int, backend: str) -> Choice:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     candidates = {"auto": AUTOMATIC, "flash": FLASH}.get(backend, (backend,))
