@@ -22,10 +22,10 @@ def list_(run: Run) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..training.checkpoint import read_manifest
+    from ..training.checkpoint import of_run, read_manifest
 
     table = Table("checkpoint", "tokens", "ranks", "size", "directory", box=SIMPLE)
-    for path in _found(run):
+    for path in of_run(run):
         manifest = read_manifest(path)
         size = sum(file["bytes"] for file in manifest["files"].values())
         table.add_row(
@@ -44,10 +44,10 @@ def verify(run: Run) -> None:
 
     Example: cmbert checkpoint verify runs/tiny
     """
-    from ..training.checkpoint import damage
+    from ..training.checkpoint import damage, of_run
 
     problems = []
-    for path in _found(run):
+    for path in of_run(run):
         problem = damage(path)
         typer.echo(f"{path.name}: {problem or 'whole'}")
         if problem:
@@ -62,20 +62,11 @@ def prune(run: Run, keep_last: Annotated[int, typer.Option(min=1, help="How many
 
     Example: cmbert checkpoint prune runs/tiny --keep-last 2
     """
-    from ..training.checkpoint import damage
+    from ..training.checkpoint import damage, of_run
     from ..training.checkpoint import prune as remove
 
-    found = _found(run)
+    found = of_run(run)
     if problem := next((problem for path in found[:keep_last] if (problem := damage(path))), None):
         raise UserError(f"{problem}: nothing was removed, since an older checkpoint may be needed")
     remove(run / "checkpoints", keep_last)
     typer.echo(f"kept {', '.join(path.name for path in found[:keep_last])}")
-
-
-def _found(run: Path) -> list[Path]:
-    from ..training.checkpoint import candidates
-
-    found = candidates(run / "checkpoints")
-    if not found:
-        raise UserError(f"{run}: no checkpoint in {run / 'checkpoints'}; expected the run_dir of a training run")
-    return found

@@ -8,15 +8,13 @@ Exit codes: 0 done, 2 a mistake of the user (one `error: ...`, no traceback unle
 1 a bug; a training run adds its own.
 """
 
-import os
 import sys
-import traceback
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..configs.errors import UserError
+from ..configs.errors import USER_ERROR, UserError, tell
 from . import (
     checkpoint_command,
     config_command,
@@ -26,8 +24,6 @@ from . import (
     tokenizer_command,
     train_command,
 )
-
-USER_ERROR = 2
 
 app = typer.Typer(
     name="cmbert",
@@ -50,9 +46,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        if os.environ.get("CMBERT_DEBUG") == "1":
-            traceback.print_exc()
-        print("error: " + str(error).replace("\n", "\n       "), file=sys.stderr)
+        tell(error)
         sys.exit(USER_ERROR)
 
 

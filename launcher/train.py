@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 
-from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.errors import USER_ERROR, UserError, tell
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
@@ -33,8 +33,8 @@ def main() -> None:
         code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
     except UserError as error:
         await_rank_0()
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        code = 2
+        tell(error)
+        code = USER_ERROR
     except Exception:
         traceback.print_exc()
         code = 1

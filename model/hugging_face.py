@@ -19,7 +19,15 @@ from .hugging_face_config import read_config, read_json, write_config
 from .masked_lm import MaskedLM
 from .publish import publish_directory
 
-__all__ = ["from_pretrained", "parameter_shapes", "read_config", "read_weights", "save_pretrained", "write_pretrained"]
+__all__ = [
+    "assemble",
+    "from_pretrained",
+    "parameter_shapes",
+    "read_config",
+    "read_weights",
+    "save_pretrained",
+    "write_pretrained",
+]
 
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
 DECODER = "decoder.weight"
@@ -32,9 +40,13 @@ def from_pretrained(directory: Path) -> MaskedLM:
     Raises UserError for a config that `read_config` refuses and for weights that `read_weights` refuses.
     """
     config = read_config(directory)
-    weights = read_weights(directory, config)
+    return assemble(config, read_weights(directory, config))
+
+
+def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> MaskedLM:
+    """The model with these weights, by parameter name, the tied embedding once."""
     model = MaskedLM(config)
-    model.load_state_dict(weights | {DECODER: weights[EMBEDDING]})
+    model.load_state_dict({**weights, DECODER: weights[EMBEDDING]})
     return model
 
 

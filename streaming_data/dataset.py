@@ -3,13 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from ..configs.errors import UserError
+from ..configs.spelling import nearest_name
 from .config import DataConfig
 from .masking import Vocabulary, vocabulary
 from .order import Order, PackAddress
@@ -123,8 +123,8 @@ def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]
         raise UserError(f"{address}: no source in it has a pack of this split: prepare more data")
     for name in config.weights or ():
         if name not in available:
-            close = get_close_matches(name, available, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            close = nearest_name(name, available)
+            hint = f"; did you mean {close}?" if close else ""
             raise UserError(f"data.weights names {name!r}, but {address} has {', '.join(available)}{hint}")
     return [name for name in available if config.weights is None or name in config.weights]
 

@@ -1,9 +1,12 @@
 """Fixtures shared by every room."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_data import write_small_data
+from small_run import RECIPE, SmallRun
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -21,3 +24,19 @@ def dev_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"development data not found at {root}: set CMBERT_TEST_DATA to use your own copy")
     return root
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def new_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Callable[[], SmallRun]:
+    def make() -> SmallRun:
+        home = tmp_path_factory.mktemp("run")
+        recipe = home / "recipe.yaml"
+        recipe.write_text(RECIPE)
+        return SmallRun(recipe, small_data, home / "run")
+
+    return make

@@ -80,13 +80,8 @@ def save(engine: Any, directory: Path, step: int, contents: Mapping[str, Any]) -
 
 
 @torch.no_grad()
-def load(engine: Any, path: Path) -> dict[str, Any]:
-    """Give every parameter and its optimizer state the values they had; every rank calls it.
-
-    Returns:
-        The manifest.
-    """
-    manifest = read_manifest(path)
+def load(engine: Any, path: Path, manifest: Mapping[str, Any]) -> None:
+    """Give every parameter and its optimizer state the values they had; every rank calls it."""
     state = engine.optimizer.optimizer.state
     with Slices(path, manifest) as saved:
         for fragment in fragments(engine):
@@ -98,7 +93,6 @@ def load(engine: Any, path: Path) -> dict[str, Any]:
                     moments[key] = torch.zeros_like(fragment.flat)
                 fragment.of(moments[key]).copy_(saved.read(fragment, key))
     publish_weights(engine)
-    return manifest
 
 
 def consolidate(path: Path) -> dict[str, torch.Tensor]:
@@ -119,6 +113,17 @@ def candidates(directory: Path) -> list[Path]:
         return []
     published = [path for path in directory.iterdir() if path.name.startswith("step") and path.is_dir()]
     return sorted(published, reverse=True)
+
+
+def of_run(run_dir: Path) -> list[Path]:
+    """The same, for a run that must have some.
+
+    Raises:
+        UserError: it has none.
+    """
+    if found := candidates(run_dir / "checkpoints"):
+        return found
+    raise UserError(f"{run_dir}: no checkpoint in {run_dir / 'checkpoints'}; expected the run_dir of a training run")
 
 
 def damage(path: Path, share: slice = slice(None)) -> str | None:

@@ -43,7 +43,7 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     return dist.get_rank(), dist.get_world_size(), device
 
 
-def deepspeed_settings(config: EngineConfig, micro_packs: int, on_gpu: bool) -> dict[str, Any]:
+def deepspeed_settings(config: EngineConfig, micro_packs: int) -> dict[str, Any]:
     """DeepSpeed's JSON. Whatever has an unsafe default there is always set."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
@@ -81,7 +81,7 @@ def start_engine(
     engine, *_ = deepspeed.initialize(
         model=model.to(device),
         optimizer=client,
-        config=deepspeed_settings(config, micro_packs, device.type == "cuda"),
+        config=deepspeed_settings(config, micro_packs),
     )
     if isinstance(client, StableAdamW):
         names = [name for name, _ in engine.module.named_parameters()]

@@ -11,10 +11,9 @@ import torch
 from ..configs.errors import UserError
 from ..kernels.packed import PackedBatch
 from ..model.config import ModelConfig
-from ..model.hugging_face import DECODER, EMBEDDING, write_pretrained
-from ..model.masked_lm import MaskedLM
+from ..model.hugging_face import assemble, write_pretrained
 from ..model.publish import publish_directory
-from .checkpoint import MANIFEST, candidates, consolidate, damage, read_manifest
+from .checkpoint import MANIFEST, consolidate, damage, of_run, read_manifest
 from .model_card import model_card
 
 LARGEST_DIFFERENCE = 1e-4
@@ -47,9 +46,7 @@ def find_checkpoint(run: Path) -> Path:
         if problem := damage(run):
             raise UserError(f"{problem}; name another checkpoint")
         return run
-    found = candidates(run / "checkpoints")
-    if not found:
-        raise UserError(f"{run}: no checkpoint in {run / 'checkpoints'}; expected the run_dir of a training run")
+    found = of_run(run)
     if problem := damage(found[0]):
         older = f": to export an older one, name it, such as {found[1]}" if len(found) > 1 else ""
         raise UserError(f"{problem}{older}")
@@ -63,8 +60,7 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
 
     logging.disable_progress_bar()
     theirs = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
-    ours = MaskedLM(config).eval()
-    ours.load_state_dict({**weights, DECODER: weights[EMBEDDING]})
+    ours = assemble(config, weights).eval()
     lengths = [min(length, config.max_position_embeddings) for length in _CHECKED_LENGTHS]
     draw = torch.Generator().manual_seed(0)
     tokens = torch.randint(config.vocab_size, (sum(lengths),), generator=draw)

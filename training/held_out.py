@@ -6,14 +6,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ..kernels.packed import PackedBatch
 from ..streaming_data.batches import micro_batch
 from ..streaming_data.dataset import PackDataset
 from ..streaming_data.order import PackAddress
 from .metrics import HeldOutMetrics
+from .objective import forward
 
 MLM_PROBABILITY = 0.15
-IGNORED = -100
 
 
 @torch.no_grad()
@@ -26,7 +25,9 @@ def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterat
     for source, reader in enumerate(dataset.readers):
         sums = torch.zeros(3, dtype=torch.float64, device=engine.device)
         for number in _share(min(packs, len(reader))):
-            sums += _pack_sums(engine, dataset, PackAddress(source, 0, number or 0), counts=number is not None)
+            pack_sums = _pack_sums(engine, dataset, PackAddress(source, 0, number or 0))
+            if number is not None:
+                sums += pack_sums
         dist.all_reduce(sums)
         loss_sum, correct, masked = sums.tolist()
         yield HeldOutMetrics(step, dataset.sources[source], loss_sum / masked, correct / masked, int(masked))
@@ -40,16 +41,8 @@ def _share(packs: int) -> Iterator[int | None]:
         yield first + rank if first + rank < packs else None
 
 
-def _pack_sums(engine: Any, dataset: PackDataset, address: PackAddress, counts: bool) -> torch.Tensor:
-    """[sum of losses, correct predictions, masked tokens] of one pack, or zeros if it does not count."""
+def _pack_sums(engine: Any, dataset: PackDataset, address: PackAddress) -> torch.Tensor:
+    """[sum of losses, correct predictions, masked tokens] of one pack, fp64 (3,), on the rank's device."""
     batch = micro_batch(dataset, [address], dataset.seq_length, MLM_PROBABILITY)
-    device = engine.device
-    targets = batch.targets if counts else torch.full_like(batch.targets, IGNORED)
-    loss, correct = engine(
-        batch.input_ids.to(device),
-        PackedBatch.from_lengths(batch.lengths, device),
-        batch.masked_positions.to(device),
-        targets.to(device),
-    )
-    masked = torch.tensor(len(targets) if counts else 0, device=device)
-    return torch.stack([loss.double(), correct.double(), masked.double()])
+    loss, correct = forward(engine, batch)
+    return torch.stack([loss.double(), correct.double(), loss.new_tensor(len(batch.targets)).double()])

@@ -24,21 +24,26 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
     Returns:
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
     """
-    device = engine.device
-    totals = torch.zeros(2, dtype=torch.float64, device=device)
+    totals = torch.zeros(2, dtype=torch.float64, device=engine.device)
     for batch in micro_batches:
         # Dropout follows from the packs, as the masks do: a resumed run draws what the other would have drawn.
         torch.manual_seed(hash((seed, *batch.addresses)))
-        loss, correct = engine(
-            batch.input_ids.to(device, non_blocking=True),
-            PackedBatch.from_lengths(batch.lengths, device),
-            batch.masked_positions.to(device, non_blocking=True),
-            batch.targets.to(device, non_blocking=True),
-        )
+        loss, correct = forward(engine, batch)
         # DeepSpeed averages gradients over ranks, so the sum over ranks is worth their number more.
         engine.backward(loss * (dist.get_world_size() / masked), scale_wrt_gas=False)
         totals += torch.stack([loss.detach().double(), correct.double()])
     return totals
+
+
+def forward(engine: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum of losses fp32, correct predictions int64) of a micro-batch, scalars on the rank's device."""
+    device = engine.device
+    return engine(
+        batch.input_ids.to(device, non_blocking=True),
+        PackedBatch.from_lengths(batch.lengths, device),
+        batch.masked_positions.to(device, non_blocking=True),
+        batch.targets.to(device, non_blocking=True),
+    )
 
 
 def digest(micro_batches: Sequence[MicroBatch]) -> int:

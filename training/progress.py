@@ -49,7 +49,7 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
             f"{path}: batch.packs was {progress.packs // progress.step} when it was written and is "
             f"{config.batch.packs} now: set batch.packs back, or start in another run_dir"
         )
-    checkpoint.load(engine, path)
+    checkpoint.load(engine, path, manifest)
     if dist.get_rank() == 0:
         print(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed", flush=True)
     return progress

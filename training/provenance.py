@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 _PACKAGES = ("clinical-modernbert", "torch", "deepspeed", "triton", "mosaicml-streaming", "tokenizers", "numpy")
 
 
+@cache
 def provenance() -> dict[str, Any]:
     """Versions of the packages that decide numerics, and the git revision of the code where it is a checkout."""
     return {"python": sys.version.split()[0], "packages": _versions(), "git_revision": _git_revision()}

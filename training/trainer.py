@@ -56,7 +56,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         agreed = agree(settings.step, micro_batches, stop.requested, device)
         if agreed.stop:
             save(engine, config, dataset, progress)
-            return STOPPED
+            break
 
         totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
         set_learning_rate(engine, settings.lr)
@@ -79,7 +79,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
                 metrics.say(f"checkpoint {path}")
     if metrics is not None:
         metrics.close()
-    return 0
+    return 0 if progress.step == plan.steps else STOPPED
 
 
 def open_held_out(config: RunConfig) -> PackDataset:

@@ -88,14 +88,10 @@ def _blocks(parent: Any) -> list[str]:
             lines += ["", heading] if (heading := _inline(child)) else []
         elif child.tag == "p":
             lines += _paragraph(child)
-        elif child.tag in _LISTS:
-            lines += _list(child)
         elif child.tag in _FORMULAS:
             lines += [formula] if (formula := _formula(child)) else []
-        elif child.tag in _FLOATS:
-            lines += _caption(child)
-        elif child.tag in _GROUPS:
-            lines += _blocks(child)
+        else:
+            lines += _embedded(child)
     return lines
 
 
@@ -104,13 +100,17 @@ def _paragraph(paragraph: Any) -> list[str]:
     text = _inline(paragraph)
     lines = [text] if text else []
     for part in paragraph:
-        if part.tag in _LISTS:
-            lines += _list(part)
-        elif part.tag in _FLOATS:
-            lines += _caption(part)
-        elif part.tag in _GROUPS:
-            lines += _blocks(part)
+        lines += _embedded(part)
     return lines
+
+
+def _embedded(element: Any) -> list[str]:
+    """The lines of what JATS allows between paragraphs and inside them: lists, captions and boxes."""
+    if element.tag in _LISTS:
+        return _list(element)
+    if element.tag in _FLOATS:
+        return _caption(element)
+    return _blocks(element) if element.tag in _GROUPS else []
 
 
 def _list(element: Any) -> list[str]:

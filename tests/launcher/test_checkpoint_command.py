@@ -1,18 +1,16 @@
 """`cmbert checkpoint` on a run of real ranks."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_data import write_small_data
-from small_run import CMBERT, RECIPE, SmallRun
+from small_run import CMBERT, SmallRun
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    home = tmp_path_factory.mktemp("run")
-    (home / "recipe.yaml").write_text(RECIPE)
-    run = SmallRun(home / "recipe.yaml", write_small_data(home / "data"), home / "run")
+def run(new_run: Callable[[], SmallRun]) -> SmallRun:
+    run = new_run()
     run.train("schedule.total_tokens=6144", "schedule.decay_tokens=0", "checkpoint.every_steps=2")
     return run
 

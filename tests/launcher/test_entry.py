@@ -7,25 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_data import write_small_data
-from small_run import RECIPE, SmallRun
+from small_run import SmallRun
 
 BIN = Path(sys.executable).parent
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def new_run(tmp_path: Path, data: Path) -> Callable[[str], SmallRun]:
-    def make(name: str) -> SmallRun:
-        recipe = tmp_path / f"{name}.yaml"
-        recipe.write_text(RECIPE)
-        return SmallRun(recipe, data, tmp_path / name)
-
-    return make
 
 
 def start(run: SmallRun, launcher: list[str], entry: Path) -> subprocess.CompletedProcess:
@@ -61,15 +45,15 @@ def start(run: SmallRun, launcher: list[str], entry: Path) -> subprocess.Complet
     ],
 )
 def test_all_launchers_run_the_same_training(
-    new_run: Callable[[str], SmallRun], repository: Path, launcher: list[str], monkeypatch: pytest.MonkeyPatch
+    new_run: Callable[[], SmallRun], repository: Path, launcher: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Sums over another number of threads round differently.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    run = new_run("launched")
+    run = new_run()
     done = start(run, launcher, repository / "launcher/train.py")
     assert done.returncode == 0, done.stdout + done.stderr
     ranks = 1 if launcher == [sys.executable] else 2
     assert f"{ranks} ranks x" in done.stdout
-    reference = new_run("reference")
+    reference = new_run()
     reference.train("schedule.total_tokens=6144", "schedule.decay_tokens=0", ranks=ranks)
     assert run.column("loss") == reference.column("loss")
