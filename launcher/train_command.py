@@ -15,6 +15,7 @@ from .options import Overrides, Recipe
 def train(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
+    plan: Annotated[bool, typer.Option("--plan", help="Print what the run would do, and stop.")] = False,
     ranks: Annotated[int, typer.Option(help="Processes on this machine: one a GPU, or one a core.", min=1)] = 1,
 ) -> None:
     """Train, or continue from the newest checkpoint of the recipe's run_dir.
@@ -26,7 +27,14 @@ def train(
     from ..training.config import RunConfig
     from ..training.schedule import make_plan
 
-    make_plan(load(RunConfig, find_recipe(recipe), overrides), ranks)
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    planned = make_plan(config, ranks)
+    if plan:
+        from ..streaming_data.dataset import open_dataset
+        from ..training.trainer import plan_lines
+
+        typer.echo("\n".join(plan_lines(planned, open_dataset(config.data, config.seed))))
+        return
     entry = Path(__file__).with_name("train.py")
     settings = [part for override in overrides for part in ("--set", override)]
     raise typer.Exit(run_ranks([sys.executable, str(entry), "--config", recipe, *settings], ranks))

@@ -29,16 +29,16 @@ class MicroBatch:
         lengths: of the sequences that attend to themselves, in order, summing to T. Padding is a sequence too.
         masked_positions: int64 (M,), ascending.
         targets: int64 (M,).
-        tokens: real tokens in it, padding not counted.
         addresses: its packs.
+        pack_tokens: real tokens of each, padding not counted.
     """
 
     input_ids: torch.Tensor
     lengths: tuple[int, ...]
     masked_positions: torch.Tensor
     targets: torch.Tensor
-    tokens: int
     addresses: tuple[PackAddress, ...]
+    pack_tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def micro_batch(
     """Read, mask, cut and lay end to end the packs at `addresses`."""
     size = dataset.seq_length
     input_ids = np.full(len(addresses) * size, dataset.vocabulary.pad_id, np.int64)
-    lengths, positions, targets, tokens = [], [], [], 0
+    lengths, positions, targets, tokens = [], [], [], []
     for row, address in enumerate(addresses):
         pack = dataset.read(address)
         masked = mask(pack.tokens, mlm_probability, dataset.vocabulary, dataset.seed, *address)
@@ -83,14 +83,14 @@ def micro_batch(
         lengths.append(cut(np.append(pack.lengths, size - n), max_seqlen))
         positions.append(masked.positions + row * size)
         targets.append(masked.targets)
-        tokens += n
+        tokens.append(n)
     return MicroBatch(
         input_ids=torch.from_numpy(input_ids),
         lengths=tuple(np.concatenate(lengths).tolist()),
         masked_positions=torch.from_numpy(np.concatenate(positions)),
         targets=torch.from_numpy(np.concatenate(targets)),
-        tokens=tokens,
         addresses=tuple(addresses),
+        pack_tokens=tuple(tokens),
     )
 
 

@@ -76,7 +76,7 @@ def _write(path: Path, packs: list[Pack]) -> None:
 def _dataset(path: Path) -> PackDataset:
     reader = PackReader(str(path))
     order = Order([[shard.packs for shard in reader.shards]], [1], seed=0)
-    return PackDataset(str(path), ("random",), (reader,), order, VOCABULARY, LENGTH, seed=0, manifest={})
+    return PackDataset(str(path), ("random",), (reader,), order, VOCABULARY, LENGTH, (LENGTH,), seed=0, manifest={})
 
 
 if __name__ == "__main__":

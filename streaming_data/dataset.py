@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ class PackDataset:
         order: which pack comes n-th.
         vocabulary: for masking.
         seq_length: tokens of a pack.
+        pack_tokens: of each source, the mean number of tokens in a pack.
         seed: of the order and the masks.
         manifest: as `cmbert data prepare` wrote it.
     """
@@ -40,6 +43,7 @@ class PackDataset:
     order: Order
     vocabulary: Vocabulary
     seq_length: int
+    pack_tokens: tuple[float, ...]
     seed: int
     manifest: dict[str, Any]
 
@@ -57,6 +61,8 @@ class PackDataset:
             "sources": {name: reader.fingerprint for name, reader in zip(self.sources, self.readers, strict=True)},
             "weights": dict(zip(self.sources, self.order.weights, strict=True)),
             "seq_length": self.seq_length,
+            "limits": {name: limit for name, limit in zip(self.sources, self.order.limits, strict=True) if limit}
+            or None,
             "shuffle_window": self.order.window,
             "seed": self.seed,
         }
@@ -78,6 +84,7 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
     splits = {name: source["splits"].get(split) for name, source in manifest["sources"].items()}
     sources = _chosen(config, [name for name, counts in splits.items() if counts and counts["packs"]], address)
     readers = tuple(_open_source(address, name, split, splits[name]["packs"], config) for name in sources)
+    pack_tokens = tuple(splits[name]["tokens"] / splits[name]["packs"] for name in sources)
     tokenizer = manifest["tokenizer"]
     return PackDataset(
         address=address,
@@ -85,9 +92,12 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
         readers=readers,
         order=Order(
             [[shard.packs for shard in reader.shards] for reader in readers],
-            [config.weights[name] for name in sources] if config.weights else [len(reader) for reader in readers],
+            [config.weights[name] / tokens for name, tokens in zip(sources, pack_tokens, strict=True)]
+            if config.weights
+            else [len(reader) for reader in readers],
             seed,
             config.shuffle_window,
+            [_limit(config, name, len(reader)) for name, reader in zip(sources, readers, strict=True)],
         ),
         vocabulary=vocabulary(
             tokenizer["vocab_size"],
@@ -96,6 +106,7 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
             tokenizer["unmaskable_ids"],
         ),
         seq_length=config.seq_length,
+        pack_tokens=pack_tokens,
         seed=seed,
         manifest=manifest,
     )
@@ -121,12 +132,26 @@ def manifest_hash(manifest: dict[str, Any]) -> str:
 def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]:
     if not available:
         raise UserError(f"{address}: no source in it has a pack of this split: prepare more data")
-    for name in config.weights or ():
-        if name not in available:
-            close = nearest_name(name, available)
-            hint = f"; did you mean {close}?" if close else ""
-            raise UserError(f"data.weights names {name!r}, but {address} has {', '.join(available)}{hint}")
+    for key, named in (("weights", config.weights), ("max_epochs", config.max_epochs)):
+        for name in named if isinstance(named, dict) else ():
+            if name not in available:
+                close = nearest_name(name, available)
+                hint = f"; did you mean {close}?" if close else ""
+                raise UserError(f"data.{key} names {name!r}, but {address} has {', '.join(available)}{hint}")
     return [name for name in available if config.weights is None or name in config.weights]
+
+
+def _limit(config: DataConfig, name: str, packs: int) -> int | None:
+    """How many of the source's packs may pass: as many whole ones as `max_epochs` allows."""
+    epochs = config.max_epochs.get(name) if isinstance(config.max_epochs, dict) else config.max_epochs
+    if epochs is None:
+        return None
+    if limit := math.floor(Fraction(epochs) * packs):
+        return limit
+    raise UserError(
+        f"data.max_epochs: {epochs:g} of the {packs:,} packs of {name} is less than one pack; raise it, or leave the "
+        "source out of data.weights"
+    )
 
 
 def _open_source(address: str, name: str, split: str, packs: int, config: DataConfig) -> PackReader:
@@ -154,6 +179,7 @@ class _Tokenizer(BaseModel):
 
 class _Split(BaseModel):
     packs: NonNegativeInt
+    tokens: NonNegativeInt
 
 
 class _Source(BaseModel):

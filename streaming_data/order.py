@@ -1,4 +1,4 @@
-"""Which pack comes n-th in training, as a pure function of (sources, weights, seed, n).
+"""Which pack comes n-th in training, as a pure function of (sources, weights, limits, seed, n).
 
 Think of every source as a train of packs passing at a constant rate, its weight: the j-th pack of source i passes at
 time (j + u) / weight_i, with u drawn from [0, 1) for each (i, j). The order of training is the order of passing. So
@@ -7,6 +7,8 @@ time (j + u) / weight_i, with u drawn from [0, 1) for each (i, j). The order of 
   right from the first step on, not on average;
 - with weights proportional to the number of packs, all sources end their epochs at the same time: one epoch of the
   mix is every pack once;
+- a source with a limit is a train that ends. Nothing else changes: the others pass on at their rates, so its share
+  goes to them in proportion to their weights;
 - nothing is kept but the number of packs consumed. A resume at another world size continues with the next one.
 
 Times are compared as whole numbers, so that this holds exactly and at any n.
@@ -43,24 +45,34 @@ class PackAddress(NamedTuple):
 
 
 class Order:
-    """The endless mixed order of packs.
+    """The mixed order of packs, endless unless every source has a limit.
 
     Args:
         shard_sizes: for each source, the number of packs in each of its shards.
         weights: for each source, its share of the packs, in any unit.
         seed: of the shuffle and of the interleaving.
         window: how many shards of a source are shuffled together.
+        limits: for each source, how many of its packs are ever drawn, repeats counted; None: no limit.
     Attributes:
         weights: the same as shares that sum to one.
+        limits: as given.
+        length: how many packs there are in all; infinite if a source has no limit.
     """
 
     def __init__(
-        self, shard_sizes: Sequence[Sequence[int]], weights: Sequence[float], seed: int, window: int = 16
+        self,
+        shard_sizes: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        seed: int,
+        window: int = 16,
+        limits: Sequence[int | None] | None = None,
     ) -> None:
         if len(weights) != len(shard_sizes) or not all(0 < weight < math.inf for weight in weights):
             raise ValueError(f"expected one positive weight for each of {len(shard_sizes)} sources; got {[*weights]}")
         if any(sum(sizes) == 0 for sizes in shard_sizes):
             raise ValueError("every source needs at least one pack")
+        if limits and (len(limits) != len(weights) or any(limit is not None and limit < 1 for limit in limits)):
+            raise ValueError(f"expected a limit of at least one pack, or none, for each source; got {[*limits]}")
         self.shard_sizes = [list(sizes) for sizes in shard_sizes]
         self.seed = seed
         self.window = window
@@ -68,6 +80,10 @@ class Order:
         self._total = sum(self._shares)
         self._common = math.lcm(*self._shares)
         self.weights = [share / self._total for share in self._shares]
+        self.limits = [*limits] if limits else [None] * len(weights)
+        self._limits = [math.inf if limit is None else limit for limit in self.limits]
+        self.length = sum(self._limits)
+        self._legs = _legs(self._shares, self._limits)
         self._first_packs = [[0, *accumulate(sizes)] for sizes in self.shard_sizes]
         # A block, an epoch and a window of a source are in use at a time; the second entry serves the crossing.
         sources = len(self._shares)
@@ -77,7 +93,12 @@ class Order:
         self._shuffled = lru_cache(maxsize=2 * sources)(self._compute_shuffled)
 
     def between(self, start: int, stop: int, stride: int = 1) -> list[PackAddress]:
-        """The packs of training whose numbers are in `range(start, stop, stride)`."""
+        """The packs of training whose numbers are in `range(start, stop, stride)`; `stop` is at most `length`."""
+        if stop > self.length:
+            raise ValueError(
+                f"pack {stop - 1:,} was asked for, but every source has a limit: the order ends with "
+                f"{self.length:,} packs"
+            )
         block, first = self._block_with(start)
         passing: list[tuple[int, int]] = []
         while first + len(passing) < stop:
@@ -85,24 +106,31 @@ class Order:
             block += 1
         return [self._address(*pack) for pack in passing[start - first : stop - first : stride]]
 
+    def drawn(self, number: int) -> list[int]:
+        """How many packs of each source are among the first `number` of training."""
+        block, first = self._block_with(number)
+        within = Counter(source for source, _ in self._block(block)[: number - first])
+        return [self._passed(source, block) + within[source] for source in range(len(self._shares))]
+
     def shards_ahead(self, start: int) -> list[tuple[int, int]]:
         """(source, shard) of those that pack number `start` and the next ones lie in: of each source the window that
         it has reached, and the one after that."""
         ahead: list[tuple[int, int]] = []
-        block, first = self._block_with(start)
-        passed = Counter(source for source, _ in self._block(block)[: start - first])
-        for source in range(len(self._shares)):
-            epoch, window, _ = self._place(source, self._passed(source, block) + passed[source])
-            shards = [*self._epoch(source, epoch).shards, *self._epoch(source, epoch + 1).shards]
-            ahead.extend((source, shard) for shard in shards[window * self.window :][: 2 * self.window])
+        for source, (position, limit) in enumerate(zip(self.drawn(start), self._limits, strict=True)):
+            if position < limit:
+                epoch, window, _ = self._place(source, position)
+                shards = [*self._epoch(source, epoch).shards, *self._epoch(source, epoch + 1).shards]
+                ahead.extend((source, shard) for shard in shards[window * self.window :][: 2 * self.window])
         return list(dict.fromkeys(ahead))
 
     def _block_with(self, number: int) -> tuple[int, int]:
-        """The block in which pack `number` passes, and the number of its first pack."""
-        block = number // _BLOCK
+        """The block in which pack `number` passes, and the number of its first pack; of the order's length, the block
+        after the last."""
+        leg = self._legs[bisect_right(self._legs, Fraction(number), key=lambda leg: leg.first) - 1]
+        block = math.floor((leg.begins + (number - leg.first) / leg.rate) / _BLOCK)
         while self._before(block) > number:
             block -= 1
-        while self._before(block + 1) <= number:
+        while self._before(block + 1) <= number < self.length:
             block += 1
         return block, self._before(block)
 
@@ -112,9 +140,10 @@ class Order:
 
     def _passed(self, source: int, block: int) -> int:
         """How many packs of the source pass before the block begins: all whose whole interval lies before it, and
-        perhaps the one whose interval it cuts."""
+        perhaps the one whose interval it cuts; never more than the limit."""
         whole, rest = divmod(block * _BLOCK * _TICKS * self._shares[source] // self._total, _TICKS)
-        return whole + (self._phase(source, whole) < rest)
+        limit = self._limits[source]
+        return int(limit) if whole >= limit else whole + (self._phase(source, whole) < rest)
 
     def _phase(self, source: int, position: int) -> int:
         """u of the source's pack at `position`, in ticks."""
@@ -163,6 +192,32 @@ class _Epoch(NamedTuple):
 
     shards: list[int]
     ends: list[int]
+
+
+class _Leg(NamedTuple):
+    """A stretch of the order in which the same sources pass, as it would be if each pack passed at the end of its
+    interval.
+
+    Attributes:
+        first: packs that have passed when it begins.
+        begins: the time, in packs of an order without limits.
+        rate: packs in a unit of time.
+    """
+
+    first: Fraction
+    begins: Fraction
+    rate: Fraction
+
+
+def _legs(shares: Sequence[int], limits: Sequence[float]) -> list[_Leg]:
+    rates = [Fraction(share, sum(shares)) for share in shares]
+    ends = {i: int(limit) / rates[i] for i, limit in enumerate(limits) if limit < math.inf}
+    legs = []
+    for begins in [Fraction(0), *sorted(set(ends.values()))]:
+        first = sum((min(begins, ends.get(i, begins)) * rate for i, rate in enumerate(rates)), Fraction(0))
+        rate = sum((rate for i, rate in enumerate(rates) if ends.get(i, begins + 1) > begins), Fraction(0))
+        legs.append(_Leg(first, begins, rate or Fraction(1)))
+    return legs
 
 
 def _whole_numbers(weights: Sequence[float]) -> list[int]:

@@ -19,24 +19,29 @@ class Agreement:
 
     Attributes:
         masked: masked tokens in it.
-        tokens: real tokens in it.
+        source_tokens: real tokens in it, of each source.
         stop: some rank was asked to stop.
     """
 
     masked: int
-    tokens: int
+    source_tokens: tuple[int, ...]
     stop: bool
 
 
-def agree(step: int, micro_batches: Sequence[MicroBatch], stop: bool, device: torch.device) -> Agreement:
+def agree(step: int, micro_batches: Sequence[MicroBatch], sources: int, stop: bool, device: torch.device) -> Agreement:
     """Exchange the counts of one step; every rank calls it.
 
+    Args:
+        sources: how many there are.
     Raises:
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
     """
     masked = sum(len(batch.targets) for batch in micro_batches)
-    tokens = sum(batch.tokens for batch in micro_batches)
-    mine = torch.tensor([step, len(micro_batches), masked, tokens, int(stop)], dtype=torch.int64, device=device)
+    tokens = [0] * sources
+    for batch in micro_batches:
+        for address, count in zip(batch.addresses, batch.pack_tokens, strict=True):
+            tokens[address.source] += count
+    mine = torch.tensor([step, len(micro_batches), masked, int(stop), *tokens], dtype=torch.int64, device=device)
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(everyone, mine)
     reports = torch.stack(everyone).tolist()
@@ -45,6 +50,6 @@ def agree(step: int, micro_batches: Sequence[MicroBatch], stop: bool, device: to
         raise RuntimeError(f"the ranks have drifted apart ({places}); the step was not taken")
     return Agreement(
         masked=sum(report[2] for report in reports),
-        tokens=sum(report[3] for report in reports),
-        stop=any(report[4] for report in reports),
+        source_tokens=tuple(map(sum, zip(*(report[4:] for report in reports), strict=True))),
+        stop=any(report[3] for report in reports),
     )

@@ -1,5 +1,6 @@
 """The numbers of a run: metrics.csv, TensorBoard and a progress line, written by rank 0."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,30 @@ class HeldOutMetrics:
     masked: int
 
 
+@dataclass(frozen=True)
+class MixMetrics:
+    """One row of mix.csv: a source's part in training so far, after `step` steps.
+
+    Attributes:
+        tokens: real tokens of it, counted since the start of the run.
+        share: of the tokens of all sources.
+        planned: the share that the plan says for this step.
+    """
+
+    step: int
+    source: str
+    tokens: int
+    share: float
+    planned: float
+
+
 class MetricsWriter:
     """Appends to a run's metrics from step `start` on."""
 
     def __init__(self, run_dir: Path, start: int, total: int, tensorboard: bool) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, start)
+        self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
         self._tensorboard = _tensorboard(run_dir, start) if tensorboard else None
         self._console = Console()
         self._progress = Progress(
@@ -98,6 +117,12 @@ class MetricsWriter:
             self._tensorboard.add_scalar(f"held_out/{metrics.source}/accuracy", metrics.accuracy, metrics.step)
         self.say(f"held out  {metrics.source}: loss {metrics.loss:.4f}  accuracy {metrics.accuracy:.3f}")
 
+    def write_mix(self, rows: Iterable[MixMetrics]) -> None:
+        for row in rows:
+            self._mix.write(row)
+            if self._tensorboard is not None:
+                self._tensorboard.add_scalar(f"mix/{row.source}", row.share, row.step)
+
     def say(self, message: str) -> None:
         """A line for the person watching."""
         self._console.print(message, soft_wrap=True, markup=False, highlight=False)
@@ -107,6 +132,7 @@ class MetricsWriter:
         self._progress.stop()
         self._steps.close()
         self._held_out.close()
+        self._mix.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
 

@@ -1,6 +1,7 @@
 """Where a run stands, and the checkpoints that remember it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,22 @@ class Progress:
         step: optimizer steps made.
         packs: consumed, over all ranks.
         tokens: real tokens seen, counted.
+        source_tokens: the same of each source, by name.
     """
 
     step: int = 0
     packs: int = 0
     tokens: int = 0
+    source_tokens: dict[str, int] = field(default_factory=dict)
+
+    def after(self, packs: int, tokens: Mapping[str, int]) -> "Progress":
+        """One step on: so many packs, and of each source so many real tokens."""
+        return Progress(
+            step=self.step + 1,
+            packs=self.packs + packs,
+            tokens=self.tokens + sum(tokens.values()),
+            source_tokens={name: self.source_tokens.get(name, 0) + count for name, count in tokens.items()},
+        )
 
 
 def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:

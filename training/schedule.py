@@ -5,7 +5,7 @@ step 1 is what runs.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..configs.errors import UserError
@@ -44,6 +44,7 @@ class Plan:
         tokens_per_step: places in the packs of a step.
         steps: optimizer steps in all.
         accumulation: micro-batches of a rank in a step.
+        packs: of the whole run.
     """
 
     config: RunConfig
@@ -51,6 +52,10 @@ class Plan:
     tokens_per_step: int
     steps: int
     accumulation: int
+
+    @property
+    def packs(self) -> int:
+        return self.steps * self.config.batch.packs
 
     def settings(self, step: int) -> StepSettings:
         """Of step `step`, counted from 0; the rate is that at the step's end, so that the first is not zero."""
@@ -101,10 +106,9 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
     )
 
 
-def describe(plan: Plan, shares: Mapping[str, float]) -> list[str]:
+def describe(plan: Plan) -> list[str]:
     """The plan as the lines that are printed before step 1."""
     config, schedule = plan.config, plan.config.schedule
-    mix = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     lines = [
         f"steps            {plan.steps:,}",
         f"tokens           {plan.steps * plan.tokens_per_step:,} ({plan.tokens_per_step:,} a step)",
@@ -113,7 +117,6 @@ def describe(plan: Plan, shares: Mapping[str, float]) -> list[str]:
         f"learning rate    {config.optimizer.lr:g} after {schedule.warmup_tokens:,} tokens, "
         f"{schedule.decay} over the last {schedule.decay_tokens:,}",
         f"masking          {schedule.mlm_probability.start:.0%} to {schedule.mlm_probability.end:.0%}",
-        f"mix              {mix}",
     ]
     lines += [f"from step {step + 1:<7,}sequences up to {at.max_seqlen:,} tokens" for step, at in plan.stages()]
     return lines

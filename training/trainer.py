@@ -16,12 +16,13 @@ from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
 from ..streaming_data.batches import StepData, load
 from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
+from ..streaming_data.mix import describe_mix, plan_mix
 from .attempts import note_attempt
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
 from .held_out import evaluate
 from .lockstep import Agreement, agree
-from .metrics import MetricsWriter, StepMetrics
+from .metrics import MetricsWriter, MixMetrics, StepMetrics
 from .objective import accumulate, digest
 from .progress import Progress, resume, save
 from .schedule import Plan, StepSettings, describe, make_plan
@@ -53,7 +54,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         timer = Timer()
         micro_batches = next(batches)
         timer.data_is_here()
-        agreed = agree(settings.step, micro_batches, stop.requested, device)
+        agreed = agree(settings.step, micro_batches, len(dataset.sources), stop.requested, device)
         if agreed.stop:
             save(engine, config, dataset, progress)
             break
@@ -62,13 +63,14 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         set_learning_rate(engine, settings.lr)
         engine.step()
         require_finite(engine, dataset, settings)
-        progress = Progress(settings.step + 1, settings.start + settings.packs, progress.tokens + agreed.tokens)
+        progress = progress.after(settings.packs, dict(zip(dataset.sources, agreed.source_tokens, strict=True)))
 
         last = progress.step == plan.steps
         if last or progress.step % config.metrics.every_steps == 0:
             row = step_metrics(engine, settings, progress, agreed, summed(totals, digest(micro_batches)), timer)
             if metrics is not None:
                 metrics.write(row)
+                metrics.write_mix(mix_metrics(dataset, progress))
         if held_out is not None and (last or progress.step % config.held_out.every_steps == 0):
             for result in evaluate(engine, held_out, config.held_out.packs, progress.step):
                 if metrics is not None:
@@ -84,7 +86,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
 
 def open_held_out(config: RunConfig) -> PackDataset:
     """The held-out packs of every source, whatever its share in training."""
-    return open_dataset(config.data.model_copy(update={"weights": None}), config.seed, "held_out")
+    return open_dataset(config.data.model_copy(update={"weights": None, "max_epochs": None}), config.seed, "held_out")
 
 
 class Timer:
@@ -126,10 +128,30 @@ def step_metrics(
         mlm_probability=settings.mlm_probability,
         max_seqlen=settings.max_seqlen,
         masked=agreed.masked,
-        tokens_per_second=agreed.tokens / timer.seconds(),
+        tokens_per_second=sum(agreed.source_tokens) / timer.seconds(),
         data_wait=timer.data_wait,
         data_digest=f"{digests:x}",
     )
+
+
+def mix_metrics(dataset: PackDataset, progress: Progress) -> list[MixMetrics]:
+    """The rows of one step: what was counted, beside what was planned."""
+    planned = plan_mix(dataset, progress.packs)
+    return [
+        MixMetrics(
+            step=progress.step,
+            source=part.source,
+            tokens=progress.source_tokens[part.source],
+            share=progress.source_tokens[part.source] / progress.tokens,
+            planned=part.share,
+        )
+        for part in planned
+    ]
+
+
+def plan_lines(plan: Plan, dataset: PackDataset) -> list[str]:
+    """All that a run will do, as the lines that are printed before step 1."""
+    return [*describe(plan), *describe_mix(plan_mix(dataset, plan.packs))]
 
 
 def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
@@ -170,7 +192,7 @@ def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: 
     (config.run_dir / "config.yaml").write_text(dump(config))
     copy_tokenizer(dataset.address, config.run_dir / "tokenizer")
     note_attempt(config.run_dir, progress.step, plan.world_size)
-    for line in describe(plan, dict(zip(dataset.sources, dataset.order.weights, strict=True))):
+    for line in plan_lines(plan, dataset):
         print(line, flush=True)
     return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics.tensorboard)
 

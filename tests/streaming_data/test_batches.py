@@ -113,7 +113,7 @@ def test_every_token_of_every_pack_comes_once_an_epoch(dataset: PackDataset) -> 
                 restored[batch.masked_positions] = batch.targets
                 np.testing.assert_array_equal(restored[: len(written)], written)
                 assert (restored[len(written) :] == PAD).all()
-                assert batch.tokens == len(written)
+                assert batch.pack_tokens == (len(written),)
     assert seen == {(0, pack): 1 for pack in range(60)} | {(1, pack): 1 for pack in range(15)}
 
 
@@ -135,7 +135,7 @@ def test_a_shorter_stage_only_adds_boundaries(dataset: PackDataset, longest: int
     for one, other in zip(whole, short, strict=True):
         for name in ("input_ids", "masked_positions", "targets"):
             assert torch.equal(getattr(one, name), getattr(other, name))
-        assert (one.tokens, one.addresses) == (other.tokens, other.addresses)
+        assert (one.pack_tokens, one.addresses) == (other.pack_tokens, other.addresses)
         assert sum(other.lengths) == sum(one.lengths)
         assert max(other.lengths) <= longest
         assert set(np.cumsum(one.lengths)) <= set(np.cumsum(other.lengths))

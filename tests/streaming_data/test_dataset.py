@@ -15,6 +15,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data import shards
 from clinical_modernbert.streaming_data.config import DataConfig
 from clinical_modernbert.streaming_data.dataset import copy_tokenizer, manifest_hash, open_dataset, read_manifest
+from clinical_modernbert.streaming_data.mix import describe_mix, plan_mix
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +52,37 @@ def test_a_data_set_opens_with_its_sources_and_vocabulary(written: Path) -> None
 
 def test_weights_choose_and_mix_the_sources(written: Path) -> None:
     dataset = open_dataset(config(written, weights={"codes": 3, "notes": 1}), seed=3)
-    assert dict(zip(dataset.sources, dataset.order.weights, strict=True)) == {"notes": 0.25, "codes": 0.75}
+    assert dataset.sources == ("notes", "codes")
+    assert dataset.order.weights == pytest.approx([0.25, 0.75], abs=0.01)
     alone = open_dataset(config(written, weights={"codes": 5}), seed=3)
     assert alone.sources == ("codes",)
     assert alone.order.weights == [1]
+
+
+def test_weights_are_shares_of_tokens_however_full_the_packs(copied: Path) -> None:
+    edit_manifest(copied, lambda manifest: manifest["sources"]["codes"]["splits"]["train"].update(tokens=15 * 32))
+    dataset = open_dataset(config(copied, weights={"notes": 3, "codes": 1}), seed=3)
+    mix = plan_mix(dataset, 100_000)
+    assert [part.share for part in mix] == pytest.approx([0.75, 0.25], abs=1e-4)
+    assert sum(part.packs for part in mix) == 100_000
+    assert mix[1].packs / mix[0].packs == pytest.approx(dataset.pack_tokens[0] / 32 / 3, rel=1e-3)
+
+
+def test_a_source_passes_no_more_often_than_it_may(written: Path) -> None:
+    equal = {"notes": 1, "codes": 1}
+    notes, codes = plan_mix(open_dataset(config(written, weights=equal, max_epochs={"codes": 4.5}), 3), 300)
+    assert (codes.packs, codes.epochs, codes.ended) == (67, pytest.approx(67 / 15), True)
+    assert (notes.packs, notes.ended) == (300 - 67, False)
+    assert describe_mix([codes]) == [
+        f"mix              codes: {codes.share:.2%} of the tokens, {codes.tokens:,.0f} in 67 packs, 4.47 epochs "
+        "(its limit)"
+    ]
+    every = open_dataset(config(written, weights=equal, max_epochs=2), 3)
+    assert [part.epochs for part in plan_mix(every, 150)] == [2, 2]
+    with pytest.raises(UserError, match=r"reads 151 packs, but data\.max_epochs lets only 150 pass"):
+        plan_mix(every, 151)
+    assert every.identity()["limits"] == {"notes": 120, "codes": 30}
+    assert open_dataset(config(written), 3).identity()["limits"] is None
 
 
 def test_identity_is_json_and_changes_with_all_that_decides_the_order(written: Path, tmp_path: Path) -> None:
@@ -73,6 +101,8 @@ def test_identity_is_json_and_changes_with_all_that_decides_the_order(written: P
     ("changes", "message"),
     [
         ({"seq_length": 512}, r"prepared with seq_length 256, .* set data\.seq_length=256"),
+        ({"max_epochs": {"note": 1}}, r"data\.max_epochs names 'note', .*; did you mean notes\?"),
+        ({"max_epochs": {"codes": 0.01}}, r"0\.01 of the 15 packs of codes is less than one pack"),
         ({"weights": {"note": 1}}, r"data\.weights names 'note', but .* has notes, codes; did you mean notes\?"),
     ],
 )

@@ -148,7 +148,63 @@ def test_the_shards_ahead_are_those_of_the_next_windows(start: int) -> None:
         assert (pack.source, shard) in ahead
 
 
+def without_the_late(packs: list[PackAddress], sizes: list[list[int]], limits: list[int | None]) -> list[PackAddress]:
+    """The same packs in the same order, but of each source no more than its limit."""
+    kept, drawn = [], Counter()
+    for pack in packs:
+        limit = limits[pack.source]
+        if limit is None or drawn[pack.source] < limit:
+            kept.append(pack)
+        drawn[pack.source] += 1
+    return kept
+
+
+@given(SIZES, st.lists(st.floats(1e-2, 1e2), min_size=6, max_size=6), SEEDS, st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_limit_ends_a_source_and_changes_nothing_else(
+    sizes: list[list[int]], weights: list[float], seed: int, data: st.DataObject
+) -> None:
+    limits = data.draw(st.tuples(*(st.none() | st.integers(1, 300) for _ in sizes)).map(list))
+    weights = weights[: len(sizes)]
+    endless, limited = Order(sizes, weights, seed), Order(sizes, weights, seed, limits=limits)
+    expected = without_the_late(endless.between(0, 2500), sizes, limits)
+    assert limited.between(0, len(expected)) == expected
+    for _ in range(3):
+        start = data.draw(st.integers(0, len(expected)))
+        stop = data.draw(st.integers(start, len(expected)))
+        assert Order(sizes, weights, seed, limits=limits).between(start, stop, 3) == expected[start:stop:3]
+        assert limited.drawn(start) == [sum(pack.source == i for pack in expected[:start]) for i in range(len(sizes))]
+
+
+def test_the_share_of_a_source_at_its_limit_goes_to_the_others_in_proportion() -> None:
+    order = Order([[100], [50], [80]], [4, 1, 3], 3, limits=[2000, None, None])
+    assert order.drawn(4000) == pytest.approx([2000, 500, 1500], abs=2)
+    assert order.drawn(10**9)[0] == 2000
+    later = np.subtract(order.drawn(10**9 + 4000), order.drawn(10**9))
+    assert later.tolist() == pytest.approx([0, 1000, 3000], abs=2)
+    assert not [source for source, _ in order.shards_ahead(10**9) if source == 0]
+
+
+def test_when_all_sources_have_limits_the_order_ends() -> None:
+    sizes, limits = [[30, 20], [7]], [50, 21]
+    order = Order(sizes, [1, 1], 3, limits=limits)
+    assert order.length == 71
+    packs = order.between(0, 71)
+    assert Counter(packs) == every_pack([sizes[0]], 0) + Counter(
+        PackAddress(1, epoch, pack) for epoch in range(3) for pack in range(7)
+    )
+    assert order.drawn(71) == limits
+    assert order.shards_ahead(71) == order.between(71, 71) == []
+    with pytest.raises(ValueError, match="the order ends with 71 packs"):
+        order.between(0, 72)
+    endless = Order([[5]], [1], 3)
+    assert endless.length == float("inf")
+
+
 def test_what_cannot_be_ordered_is_refused() -> None:
+    for limits in ([1], [0, 1]):
+        with pytest.raises(ValueError, match="a limit of at least one pack"):
+            Order([[1], [1]], [1, 1], 0, limits=limits)
     for weights in ([1.0], [0.0, 1.0], [-1.0, 2.0], [float("inf"), 1.0], [float("nan"), 1.0]):
         with pytest.raises(ValueError, match="one positive weight"):
             Order([[1], [1]], weights, 0)

@@ -74,7 +74,7 @@ def test_stages_are_those_of_the_steps() -> None:
 
 
 def test_the_printed_plan_names_every_stage() -> None:
-    lines = "\n".join(describe(make_plan(recipe(), 8), {"notes": 1.0}))
+    lines = "\n".join(describe(make_plan(recipe(), 8)))
     assert "8 ranks x 18 micro-batches x 4 packs" in lines
     assert "from step 16,956 sequences up to 8,192 tokens" in lines.replace("  ", " ")
 

@@ -1,0 +1,46 @@
+"""The mix of sources: planned before the first step, counted during the run, and the two the same."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+from small_data import SEQ_LENGTH
+from small_run import SmallRun
+
+from clinical_modernbert.training.metrics import MixMetrics
+from clinical_modernbert.training.row_log import read_rows
+
+MIX = ("data.weights={notes: 1, codes: 3}", "data.max_epochs={codes: 2}")
+
+
+def shares(run: SmallRun) -> dict[int, dict[str, dict]]:
+    by_step: dict[int, dict[str, dict]] = defaultdict(dict)
+    for row in read_rows(run.run_dir / "mix.csv", MixMetrics):
+        by_step[row["step"]][row["source"]] = row
+    return by_step
+
+
+def test_the_share_that_is_read_is_the_share_that_was_planned(finished: SmallRun) -> None:
+    rows = shares(finished)
+    assert sorted(rows) == list(range(1, 13))
+    assert sum(row["tokens"] for row in rows[12].values()) == finished.column("tokens")[-1]
+    for of_step in rows.values():
+        assert sum(row["share"] for row in of_step.values()) == pytest.approx(1)
+        for row in of_step.values():  # packs differ by up to 8 of 256 tokens
+            assert row["share"] == pytest.approx(row["planned"], abs=8 / SEQ_LENGTH)
+    assert rows[12]["notes"]["share"] == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.slow
+def test_a_limit_takes_hold_and_a_resume_counts_on(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    said = run.train(*MIX, "schedule.total_tokens=8192", "schedule.decay_tokens=1024", ranks=2)
+    assert "mix              codes: " in said
+    first = shares(run)
+    assert first[8]["codes"]["share"] == pytest.approx(0.75, abs=0.06)
+    run.train(*MIX, "schedule.total_tokens=14336", "schedule.decay_tokens=1024")
+    rows = shares(run)
+    assert rows[8] == first[8]
+    assert rows[14]["codes"]["tokens"] == pytest.approx(30 * SEQ_LENGTH, rel=8 / SEQ_LENGTH)  # two epochs of 15 packs
+    for row in rows[14].values():
+        assert row["share"] == pytest.approx(row["planned"], abs=8 / SEQ_LENGTH)
