@@ -72,6 +72,9 @@ class Icd10CmSource(Source):
     Attributes:
         template: the first line of each code's text, from {code} and {description}.
         details: lines that follow it where the file has them (only the tabular list does).
+        seventh_characters: from the tabular list, also the codes that it describes by their seventh character only
+            (initial encounter, left eye), more than half of all; the text files name them one by one.
+        crosswalks: files of CMS that lead from ICD-10-CM to ICD-9 (`2018_I10gem.txt`): a line with the codes there.
     """
 
     format: Literal["icd10cm"]
@@ -79,6 +82,8 @@ class Icd10CmSource(Source):
     split_by: str = "category"
     template: str = "ICD 10 code for {code}: {description}"
     details: list[CodeDetail] = ["hierarchy", "inclusion_terms"]
+    seventh_characters: bool = True
+    crosswalks: list[str] = []
 
     @model_validator(mode="after")
     def _template_is_complete(self) -> "Icd10CmSource":
@@ -99,6 +104,8 @@ CodeSystem = Literal[
     "mimic_lab_items",
 ]
 
+_WITH_CROSSWALK = ("icd9_diagnoses", "icd9_procedures", "icd10pcs")
+
 
 class CodesSource(Source):
     """Other code systems, each from its publisher's file, and MIMIC's dictionaries (`d_*.csv`).
@@ -106,6 +113,8 @@ class CodesSource(Source):
     Attributes:
         template: the first line of each code's text, from {system}, {code} and {description}.
         details: whether lines follow it where the file has more to say (MeSH and HPO do).
+        crosswalks: for ICD-9 and ICD-10-PCS, files of CMS that lead from these codes to the other edition's
+            (`2018_I9gem.txt`, `gem_i9pcs.txt`, `gem_pcsi9.txt`): a line with the codes there.
     """
 
     format: Literal["codes"]
@@ -114,10 +123,17 @@ class CodesSource(Source):
     split_by: str = "category"
     template: str = "{system} code for {code}: {description}"
     details: bool = True
+    crosswalks: list[str] = []
 
     @model_validator(mode="after")
     def _template_is_complete(self) -> "CodesSource":
         _check_template(self.template, "system", "code", "description")
+        return self
+
+    @model_validator(mode="after")
+    def _crosswalk_is_possible(self) -> "CodesSource":
+        if self.crosswalks and self.system not in _WITH_CROSSWALK:
+            raise ValueError(f"crosswalks: there are none for {self.system}; only for {', '.join(_WITH_CROSSWALK)}")
         return self
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple, TextIO
 from ...configs.errors import UserError
 from ..documents import Document
 from ..prepare_config import CodesSource, CodeSystem
+from . import dots
+from .crosswalks import read_crosswalk, stranger
 from .csv_records import read_csv
 from .files import open_member, open_text, reading
 from .ontologies import read_hpo, read_mesh
@@ -34,14 +36,22 @@ class Code(NamedTuple):
 
 def read(path: Path, source: CodesSource) -> Iterator[Document]:
     """One document a code; meta holds the code and its category."""
-    found = False
+    found = known = False
+    crosswalk = read_crosswalk(source.crosswalks, *_OTHER_SYSTEM[source.system]) if source.crosswalks else {}
     for system, code, description, category, details in _READERS[source.system](path):
         found = True
         lines = [source.template.format(system=system, code=code, description=description)]
-        text = "\n".join([*lines, *details] if source.details else lines)
-        yield Document(f"{system} {code}", source.name, text, {"code": code, "category": f"{system} {category}"})
+        lines += details if source.details else ()
+        if (plain := code.replace(".", "")) in crosswalk:
+            known = True
+            lines += filter(None, [crosswalk[plain]])
+        yield Document(
+            f"{system} {code}", source.name, "\n".join(lines), {"code": code, "category": f"{system} {category}"}
+        )
     if not found:
         raise UserError(f"{path}: holds no codes; expected a file of {source.system}")
+    if crosswalk and not known:
+        raise stranger(path)
 
 
 def _read_lines(path: Path, encoding: str, make: Callable[[str, str], Code]) -> Iterator[Code]:
@@ -56,23 +66,16 @@ def _read_lines(path: Path, encoding: str, make: Callable[[str, str], Code]) -> 
 
 
 def icd9_diagnosis(code: str, description: str) -> Code:
-    """Dotted: 25000 -> 250.00, E8497 -> E849.7."""
-    whole = 4 if code.startswith("E") else 3
-    return Code("ICD 9", _dotted(code, whole), description, code[:whole])
+    return Code("ICD 9", dots.icd9(code), description, code[: dots.icd9_category(code)])
 
 
 def icd9_procedure(code: str, description: str) -> Code:
-    """Dotted: 3961 -> 39.61."""
-    return Code("ICD 9 procedure", _dotted(code, 2), description, code[:2])
+    return Code("ICD 9 procedure", dots.icd9_procedure(code), description, code[:2])
 
 
 def icd10_procedure(code: str, description: str) -> Code:
     """ICD-10-PCS codes have no dot; the first three characters are section, body system and operation."""
     return Code("ICD 10 procedure", code, description, code[:3])
-
-
-def _dotted(code: str, whole: int) -> str:
-    return code if len(code) <= whole or "." in code else f"{code[:whole]}.{code[whole:]}"
 
 
 def _read_hcpcs(path: Path) -> Iterator[Code]:
@@ -113,8 +116,7 @@ def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callab
 
 
 def icd10_diagnosis(code: str, description: str) -> Code:
-    """Dotted after the category: E119 -> E11.9."""
-    return Code("ICD 10", _dotted(code, 3), description, code[:3])
+    return Code("ICD 10", dots.icd10(code), description, code[:3])
 
 
 def _read_mimic_hcpcs(path: Path) -> Iterator[Code]:
@@ -131,6 +133,11 @@ def _read_mimic_lab_items(path: Path) -> Iterator[Code]:
             yield Code("MIMIC lab item", row["itemid"].strip(), description, row["itemid"].strip())
 
 
+_OTHER_SYSTEM: dict[CodeSystem, tuple[str, Callable[[str], str]]] = {
+    "icd9_diagnoses": ("ICD 10", dots.icd10),
+    "icd9_procedures": ("ICD 10 procedure", str),
+    "icd10pcs": ("ICD 9 procedure", dots.icd9_procedure),
+}
 _READERS: dict[CodeSystem, Callable[[Path], Iterator[Code]]] = {
     "icd9_diagnoses": lambda path: _read_lines(path, "latin-1", icd9_diagnosis),
     "icd9_procedures": lambda path: _read_lines(path, "latin-1", icd9_procedure),

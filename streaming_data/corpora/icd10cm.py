@@ -6,19 +6,23 @@ The tabular list knows where a code stands and what else it is called; the text 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lxml import etree
 
 from ...configs.errors import UserError
 from ..documents import Document
 from ..prepare_config import CodeDetail, Icd10CmSource
+from . import dots
+from .crosswalks import read_crosswalk, stranger
 from .files import open_binary, open_member, open_text, reading
 
-_CODE = r"([A-Z]\d[A-Z0-9]{1,5})"
+_CODE = r"([A-Z][A-Z0-9]{2,6})"
 _ORDER_LINE = re.compile(r"\d{5} " + _CODE + r" +([01]) (.{60}) (.+)")
 _LIST_LINE = re.compile(_CODE + r"\s+(\S.*)")
 _TABULAR = r"(?i:.*tabular.*\.xml)"
+# A note of category S06 in prose, the only one of its kind: after death only the initial encounter is coded.
+_NOT_A_CODE = re.compile(r"S06\.\w\w[78][DS]")
 _NOTES: dict[CodeDetail, dict[str, str]] = {
     "inclusion_terms": {"inclusionTerm": "Inclusion terms"},
     "includes": {"includes": "Includes"},
@@ -26,21 +30,39 @@ _NOTES: dict[CodeDetail, dict[str, str]] = {
 }
 
 
+class Entry(NamedTuple):
+    """A code, with or without its dot; `details` are lines that follow its name."""
+
+    code: str
+    description: str
+    details: tuple[str, ...] = ()
+
+
 def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
     """One document a code; meta holds the code and its category, the first three characters."""
     is_xml = path.name.removesuffix(".gz").endswith((".xml", ".zip"))
-    yield from _read_tabular(path, source) if is_xml else _read_list(path, source)
+    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dots.icd9)
+    known = False
+    for entry in _read_tabular(path, source) if is_xml else _read_list(path):
+        code = dots.icd10(entry.code)
+        lines = [source.template.format(code=code, description=entry.description), *entry.details]
+        if (plain := code.replace(".", "")) in crosswalk:
+            known = True
+            lines += filter(None, [crosswalk[plain]])
+        yield Document(code, source.name, "\n".join(lines), {"code": code, "category": f"ICD 10 {code[:3]}"})
+    if crosswalk and not known:
+        raise stranger(path)
 
 
-def _read_list(path: Path, source: Icd10CmSource) -> Iterator[Document]:
+def _read_list(path: Path) -> Iterator[Entry]:
     number = 0
     with open_text(path) as file, reading(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             line = line.rstrip()
             if match := _ORDER_LINE.fullmatch(line):
-                yield _document(match[1], match[4].strip(), [], source)
+                yield Entry(match[1], match[4].strip())
             elif match := _LIST_LINE.fullmatch(line):
-                yield _document(match[1], match[2], [], source)
+                yield Entry(match[1], match[2])
             elif line:
                 raise UserError(
                     f"{path}: line {number} is neither an order file's ('00001 A00     0 ...') nor a code list's "
@@ -48,15 +70,15 @@ def _read_list(path: Path, source: Icd10CmSource) -> Iterator[Document]:
                 )
 
 
-def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Document]:
+def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
     code, empty = "", True
     opened = open_member(path, _TABULAR) if path.suffix == ".zip" else open_binary(path)
     with opened as file, reading(path, lambda: f"code {code}" if code else "its first bytes"):
         try:
             for _, chapter in etree.iterparse(file, tag="chapter", no_network=True, remove_comments=True):
-                for document in _below(chapter, [], source):
-                    code, empty = document.id, False
-                    yield document
+                for entry in _below(chapter, [], {}, source):
+                    code, empty = entry.code, False
+                    yield entry
                 chapter.clear()
         except etree.XMLSyntaxError as error:
             near = f"after code {code}" if code else "before any code"
@@ -65,33 +87,51 @@ def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Document]:
         raise UserError(f"{path}: holds no codes; expected the ICD-10-CM tabular list (ICD10CM.tabular) of CMS")
 
 
-def _below(parent: Any, ancestors: list[str], source: Icd10CmSource) -> Iterator[Document]:
-    """The codes under a chapter, section or code, depth first; `ancestors` are the names above `parent`."""
+def _below(parent: Any, ancestors: list[str], seventh: dict[str, str], source: Icd10CmSource) -> Iterator[Entry]:
+    """The codes under a chapter, section or code, depth first.
+
+    Args:
+        ancestors: the names above `parent`.
+        seventh: the seventh characters that the codes below take, and what each means.
+    """
     name = _text(parent.find("desc"))
+    children = list(parent.iterchildren("section", "diag"))
     if parent.tag == "diag":
         code = _text(parent.find("name"))
-        yield _document(code, name, _details(parent, ancestors, source), source)
-        name = f"{name} ({code})"
-    for child in parent.iterchildren("section", "diag"):
-        yield from _below(child, [*ancestors, name], source)
+        own = {extension.get("char", ""): _text(extension) for extension in parent.iterfind("sevenChrDef/extension")}
+        seventh = own or seventh
+        yield Entry(code, name, _details(parent, ancestors, source))
+        above = [*ancestors, f"{name} ({code})"]
+        if not children and source.seventh_characters:
+            hierarchy = _hierarchy(above) if "hierarchy" in source.details else ()
+            for character, meaning in seventh.items():
+                if not _NOT_A_CODE.fullmatch(whole := _padded(code) + character):
+                    yield Entry(whole, f"{name}, {meaning}", hierarchy)
+    else:
+        above = [*ancestors, name]
+    for child in children:
+        yield from _below(child, above, seventh, source)
 
 
-def _details(diagnosis: Any, ancestors: list[str], source: Icd10CmSource) -> list[str]:
-    lines = []
+def _padded(code: str) -> str:
+    """Six characters and the dot: a code that is shorter takes placeholders X before its seventh character."""
+    return (code if "." in code else f"{code}.").ljust(7, "X")
+
+
+def _hierarchy(ancestors: list[str]) -> tuple[str, ...]:
+    return (f"Hierarchy: {' > '.join(ancestors)}",)
+
+
+def _details(diagnosis: Any, ancestors: list[str], source: Icd10CmSource) -> tuple[str, ...]:
+    lines: list[str] = []
     for detail in source.details:
         if detail == "hierarchy":
-            lines.append(f"Hierarchy: {' > '.join(ancestors)}")
+            lines += _hierarchy(ancestors)
             continue
         for tag, title in _NOTES[detail].items():
             if notes := [_text(note) for note in diagnosis.iterfind(f"{tag}/note")]:
                 lines.append(f"{title}: {'; '.join(notes)}")
-    return lines
-
-
-def _document(code: str, description: str, details: list[str], source: Icd10CmSource) -> Document:
-    code = code if len(code) <= 3 or "." in code else f"{code[:3]}.{code[3:]}"
-    first = source.template.format(code=code, description=description)
-    return Document(code, source.name, "\n".join([first, *details]), {"code": code, "category": f"ICD 10 {code[:3]}"})
+    return tuple(lines)
 
 
 def _text(element: Any) -> str:

@@ -60,6 +60,36 @@ def test_the_tabular_list_in_the_zip_it_comes_in(tmp_path: Path) -> None:
     assert len(codes(path)) == 4
 
 
+SEVENTH = """<ICD10CM.tabular><chapter><desc>Injury (S00-T88)</desc><section><desc>Poisoning (T36-T50)</desc>
+<diag><name>T40</name><desc>Narcotics</desc>
+ <sevenChrDef><extension char="A">initial encounter</extension><extension char="S">sequela</extension></sevenChrDef>
+ <diag><name>T40.0</name><desc>Opium</desc>
+  <diag><name>T40.0X1</name><desc>Opium, accidental</desc></diag>
+  <diag><name>T40.0X5</name><desc>Adverse effect of opium</desc>
+   <sevenChrDef><extension char="1">right</extension></sevenChrDef></diag></diag>
+ <diag><name>T40.9</name><desc>Other</desc></diag></diag>
+<diag><name>Y38</name><desc>Terrorism</desc><sevenChrDef><extension char="D">later</extension></sevenChrDef></diag>
+<diag><name>Y39</name><desc>None</desc></diag>
+</section></chapter></ICD10CM.tabular>"""
+
+
+def test_seventh_characters_and_their_placeholders(tmp_path: Path) -> None:
+    path = tmp_path / "tabular.xml"
+    path.write_text(SEVENTH)
+    by_code = {document.id: document for document in codes(path)}
+    seventh = ["T40.0X1A", "T40.0X1S", "T40.0X51", "T40.9XXA", "T40.9XXS", "Y38.XXXD"]
+    assert [code for code in by_code if len(code) == 8] == seventh
+    assert by_code["T40.9XXA"].text == (
+        "ICD 10 code for T40.9XXA: Other, initial encounter\n"
+        "Hierarchy: Injury (S00-T88) > Poisoning (T36-T50) > Narcotics (T40) > Other (T40.9)"
+    )
+    assert by_code["T40.0X51"].meta["category"] == "ICD 10 T40"
+    assert codes(path, details=[])[3].text == "ICD 10 code for T40.0X1A: Opium, accidental, initial encounter"
+    assert [document.id for document in codes(path, seventh_characters=False)] == [
+        code for code in by_code if code not in seventh
+    ]
+
+
 def test_the_papers_template_alone(tmp_path: Path) -> None:
     path = tmp_path / "tabular.xml.gz"
     path.write_bytes(gzip.compress(TABULAR.encode()))
@@ -97,11 +127,24 @@ def test_bad_files(tmp_path: Path) -> None:
 
 
 def test_the_table_that_the_demo_reads() -> None:
-    pytest.importorskip("simple_icd_10_cm", reason="the extra `demo` is not installed")
+    """Its own package lists its codes too, made from the same table by another program."""
+    simple = pytest.importorskip("simple_icd_10_cm", reason="the extra `demo` is not installed")
     got = codes("package:simple-icd-10-cm/simple_icd_10_cm/data/*.xml")
-    assert len(got) == len({document.id for document in got}) > 40_000
+    assert len(got) == len({document.id for document in got})
+    is_a_code = (code for code in simple.get_all_codes(with_dots=True) if simple.is_category_or_subcategory(code))
+    assert {document.id for document in got} == set(is_a_code)
     by_code = {document.id: document.text for document in got}
     assert by_code["E11.9"].splitlines()[0] == "ICD 10 code for E11.9: Type 2 diabetes mellitus without complications"
+
+
+def test_seventh_characters_of_the_table_are_the_codes_of_the_list(dev_data: Path) -> None:
+    """51,060 of 51,126 names are the publisher's own, made of the same words; the others were revised since."""
+    table = codes(dev_data / "codes" / "simple_icd_10_cm" / "icd10c-tabular-April-1-2026.xml.gz", details=[])
+    listed = codes(dev_data / "codes" / "cms" / "icd10cm-codes-2024.txt.gz")
+    ours, theirs = ({each.id: each.text for each in found if len(each.id) == 8} for found in (table, listed))
+    both = ours.keys() & theirs.keys()
+    assert len(both) > 51_000
+    assert sum(ours[code] == theirs[code] for code in both) > 0.998 * len(both)
 
 
 def test_the_code_list_of_2024(dev_data: Path) -> None:
