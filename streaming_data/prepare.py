@@ -20,7 +20,7 @@ from .duplicates import Duplicates, find_duplicates
 from .manifest import SPLITS, SplitCounts, describe_source, package_versions, write
 from .near_duplicates import bands_for
 from .parallel import Report, cores, in_parallel
-from .prepare_config import PrepareConfig
+from .prepare_config import AnySource, PrepareConfig
 from .tokenise import Task, TokenisedFile, tokenise
 from .tokenizer import LoadedTokenizer
 from .write_split import SplitJob, write_split
@@ -171,6 +171,12 @@ def _describe(
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
         )
+        | {"cleaned": _sum_by_step(source, files[source.name])}
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
+
+
+def _sum_by_step(source: AnySource, files: Sequence[TokenisedFile]) -> dict[str, int]:
+    """How many documents each cleaning step changed."""
+    return {step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean}

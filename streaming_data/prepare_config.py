@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .clean import CleaningStep
+
 
 class Source(BaseModel):
     """What every source has, whatever its format.
@@ -16,6 +18,7 @@ class Source(BaseModel):
         licence: the terms under which the text may be used, copied into the manifest.
         public: whether the text may be shown. Of other sources nothing is ever printed unless asked for.
         synthetic: whether the text was made up by a program.
+        clean: what is done to each text before anything else looks at it, see `clean.py`.
         sample: the share of documents to take, chosen by hash of their ids.
         split_by: the document's fact that decides its side of the held-out split, so that all the text of one
             patient, article or code category is on one side.
@@ -28,6 +31,7 @@ class Source(BaseModel):
     licence: str
     public: bool = False
     synthetic: bool = False
+    clean: list[CleaningStep] = ["encoding", "control_characters"]
     sample: float = Field(default=1.0, gt=0, le=1)
     split_by: str
 
@@ -41,6 +45,7 @@ class PubMedSource(Source):
 
     format: Literal["pubmed"]
     public: bool = True
+    clean: list[CleaningStep] = ["encoding", "control_characters", "boilerplate"]
     split_by: str = "pmid"
     require_abstract: bool = False
 
@@ -53,6 +58,7 @@ class PmcSource(Source):
 
     format: Literal["pmc"]
     public: bool = True
+    clean: list[CleaningStep] = ["encoding", "control_characters", "boilerplate"]
     split_by: str = "pmid"
 
 

@@ -7,7 +7,8 @@ are a pure function of the input file and the task, so a task that was interrupt
 import hashlib
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,7 @@ class TokenisedFile:
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
         empty: documents left out as they had no text.
+        cleaned: for each cleaning step, the documents that it changed.
         audit: of text that is not public, what may identify a patient.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
     """
@@ -69,6 +71,7 @@ class TokenisedFile:
     digests: npt.NDArray[np.uint64]
     held_out: npt.NDArray[np.bool_]
     empty: int
+    cleaned: Mapping[str, int]
     audit: Audit | None
     bands: int
 
@@ -111,8 +114,9 @@ def _tokenise(task: Task, aside: Path, count: Count) -> TokenisedFile:
     held_out: list[bool] = []
     bands: list[npt.NDArray[np.uint64]] = []
     empty = 0
+    cleaned: Counter[str] = Counter()
     with aside.with_suffix(".pieces").open("wb") as file:
-        for batch in _batches(read_file(source, task.file)):
+        for batch in _batches(read_file(source, task.file, cleaned)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
             pieces = [
@@ -139,6 +143,7 @@ def _tokenise(task: Task, aside: Path, count: Count) -> TokenisedFile:
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
+        cleaned=cleaned,
         audit=audit,
         bands=task.bands.number if task.bands else 0,
     )

@@ -3,13 +3,15 @@
 A source's files are found first; each can then be read by itself, so that they can be read in parallel and again.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..clean import clean
 from ..documents import Document, uniform_hash
 from ..prepare_config import (
     AnySource,
@@ -44,11 +46,16 @@ def input_files(source: AnySource) -> list[InputFile]:
     return [InputFile(path) for path in paths]
 
 
-def read_file(source: AnySource, file: InputFile) -> Iterator[Document]:
-    """The documents of one file, in its order, in constant memory."""
+def read_file(source: AnySource, file: InputFile, changed: "Counter[str] | None" = None) -> Iterator[Document]:
+    """The documents of one file, cleaned, in its order, in constant memory.
+
+    `changed` counts the documents that each cleaning step changes.
+    """
+    changed = Counter() if changed is None else changed
     for document in _read_all(source, file):
         if source.sample == 1.0 or uniform_hash("sample", document.id) < source.sample:
-            yield document
+            text = clean(document.text, source.clean, changed)
+            yield document if text is document.text else replace(document, text=text)
 
 
 def read(source: AnySource) -> Iterator[Document]:

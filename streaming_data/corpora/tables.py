@@ -68,7 +68,9 @@ def _read_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise UserError(f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`") from error
+        raise UserError(
+            f"{path}: reading Parquet needs pyarrow; run `pip install clinical-modernbert[parquet]`"
+        ) from error
     try:
         table = parquet.ParquetFile(path)
         if missing := [name for name in needed if name not in table.schema_arrow.names]:
