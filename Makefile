@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo test lint types format lock clean
+.PHONY: install demo test lint types format kernels-report lock clean
 
 install: $(READY)
 
@@ -34,6 +34,10 @@ types: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Compiles every Triton kernel for every architecture, checks the machine code, writes its table into docs/kernels.md.
+kernels-report: install
+	$(BIN)/python -m clinical_modernbert.kernels.report
 
 # After changing what is installed in .venv by hand: write down the versions that work together.
 lock:

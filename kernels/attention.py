@@ -62,6 +62,11 @@ def packed_attention(
     return flash_attention(taken, qkv, batch, window, rope_theta)
 
 
+def available_backends(device: torch.device, dtype: torch.dtype, head_dim: int) -> list[str]:
+    """All that could compute such tensors, the one that `auto` takes first."""
+    return [backend for backend in AUTOMATIC if _obstacle(backend, device, dtype, head_dim) is None]
+
+
 def explain_backend(device: torch.device, dtype: torch.dtype, head_dim: int, backend: str = "auto") -> str:
     """One line for a log: the backend that `packed_attention` takes for such tensors, and why."""
     choice = choose_backend(device, dtype, head_dim, backend)
@@ -69,9 +74,13 @@ def explain_backend(device: torch.device, dtype: torch.dtype, head_dim: int, bac
 
 
 @torch.compiler.assume_constant_result
-@lru_cache
 def choose_backend(device: torch.device, dtype: torch.dtype, head_dim: int, backend: str = "auto") -> Choice:
     """The backend to take, which is `backend` itself unless that leaves a choice. ValueError if it cannot be had."""
+    return _choose_backend(device, dtype, head_dim, backend)
+
+
+@lru_cache
+def _choose_backend(device: torch.device, dtype: torch.dtype, head_dim: int, backend: str) -> Choice:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     candidates = {"auto": AUTOMATIC, "flash": FLASH}.get(backend, (backend,))

@@ -5,7 +5,7 @@ return. q and k are rotated by our RoPE kernel before.
 """
 
 import importlib
-import importlib.util
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -90,7 +90,8 @@ def flash_obstacle(library: str, device: torch.device, dtype: torch.dtype, head_
     if capability[0] < 8:
         return f"needs compute capability 8.0, this GPU has {capability[0]}.{capability[1]}"
     try:
-        _function(library)
+        parameters = inspect.signature(_function(library)).parameters
     except (ImportError, AttributeError) as error:
         return f"cannot be imported ({error}): {one.install}"
-    return None
+    missing = {"window_size", *one.names, *one.extra} - set(parameters)
+    return f"is of another version, without {', '.join(sorted(missing))}: {one.install}" if missing else None

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from .architecture import architecture
 from .attention_triton_backward import attention_backward_dkdv, attention_backward_dq
 from .attention_triton_forward import attention_forward
-from .attention_tuning import Tile, Tuning, architecture, tuning
+from .attention_tuning import Tile, Tuning, tuning
 from .packed import PackedBatch
 from .rope import rope_tables
 from .rope_triton import rotate_into
@@ -39,14 +40,14 @@ def _attention(
         return out, lse
     settings = _tuning(qkv, window)
     cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
-    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate_forward)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate)
     tile = settings.forward
     tiles = {32: tiles_32, 64: tiles_64, 128: tiles_128}[tile.queries]
     with torch.cuda.device_of(qkv):
         attention_forward[(len(tiles), heads)](
             q, k, v, out, lse, cos, sin, cu_seqlens, tiles,
             *strides, out.stride(0), tokens, _scale(dim) * math.log2(math.e), max(window, 0),
-            **_constants(qkv, tile, window, settings.rotate_forward),
+            **_constants(qkv, tile, window, settings.rotate),
         )  # fmt: skip
     return out, lse
 
@@ -74,7 +75,7 @@ def _attention_backward(
     grad_out = grad_out.contiguous()
     settings = _tuning(qkv, window)
     cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
-    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate_backward)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate)
     delta = torch.empty_like(lse)
     scale = _scale(dim)
     tables = {32: tiles_32, 64: tiles_64, 128: tiles_128}
@@ -83,12 +84,12 @@ def _attention_backward(
         tiles = tables[settings.dq.queries]
         attention_backward_dq[(len(tiles), heads)](
             q, k, v, out, grad_out, lse, delta, grad[:, 0], cos, sin, cu_seqlens, tiles, *tail,
-            **_constants(qkv, settings.dq, window, settings.rotate_backward),
+            PEEL=settings.dq.peel, **_constants(qkv, settings.dq, window, settings.rotate),
         )  # fmt: skip
         tiles = tables[settings.dkdv.keys]
         attention_backward_dkdv[(len(tiles), heads)](
             q, k, v, grad_out, lse, delta, grad[:, 1], grad[:, 2], cos, sin, cu_seqlens, tiles, *tail,
-            **_constants(qkv, settings.dkdv, window, settings.rotate_backward),
+            PEEL=settings.dkdv.peel, **_constants(qkv, settings.dkdv, window, settings.rotate),
         )  # fmt: skip
     return grad
 

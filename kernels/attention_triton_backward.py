@@ -15,7 +15,7 @@ def attention_backward_dq(  # type: ignore[no-untyped-def]
     Q, K, V, OUT, GRAD_OUT, LSE, DELTA, GRAD_Q, COS, SIN, CU_SEQLENS, TILES,
     stride_qk, stride_qk_head, stride_v, stride_v_head, stride_out, stride_grad, total, scale, scale_log2, window,
     HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    LOCAL: tl.constexpr, ROTATE: tl.constexpr, PRECISION: tl.constexpr,
+    LOCAL: tl.constexpr, ROTATE: tl.constexpr, PRECISION: tl.constexpr, PEEL: tl.constexpr,
 ):  # fmt: skip
     """GRAD_Q (T, H, D) with token stride stride_grad, and DELTA (H, T)."""
     start, length, row = locate(TILES, CU_SEQLENS, QUERIES)
@@ -36,12 +36,12 @@ def attention_backward_dq(  # type: ignore[no-untyped-def]
     dq1 = tl.zeros([QUERIES, HALF], tl.float32)
     dq2 = tl.zeros([QUERIES, HALF], tl.float32)
     begin, whole, end = reach(row, length, window, QUERIES, KEYS, LOCAL)
-    for step in tl.range(begin, whole, KEYS):
+    for step in tl.range(begin, whole if PEEL else end, KEYS):
         dq1, dq2 = _add_dq(
             dq1, dq2, q1, q2, grad_out, lse, delta, queries, K, V, COS, SIN, step, length, stride_qk, stride_v,
-            scale_log2, window, HALF, KEYS, LOCAL, ROTATE, PRECISION, False,
+            scale_log2, window, HALF, KEYS, LOCAL, ROTATE, PRECISION, not PEEL,
         )  # fmt: skip
-    if whole < end:
+    if PEEL and whole < end:
         dq1, dq2 = _add_dq(
             dq1, dq2, q1, q2, grad_out, lse, delta, queries, K, V, COS, SIN, whole, length, stride_qk, stride_v,
             scale_log2, window, HALF, KEYS, LOCAL, ROTATE, PRECISION, True,
@@ -78,7 +78,7 @@ def attention_backward_dkdv(  # type: ignore[no-untyped-def]
     Q, K, V, GRAD_OUT, LSE, DELTA, GRAD_K, GRAD_V, COS, SIN, CU_SEQLENS, TILES,
     stride_qk, stride_qk_head, stride_v, stride_v_head, stride_out, stride_grad, total, scale, scale_log2, window,
     HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    LOCAL: tl.constexpr, ROTATE: tl.constexpr, PRECISION: tl.constexpr,
+    LOCAL: tl.constexpr, ROTATE: tl.constexpr, PRECISION: tl.constexpr, PEEL: tl.constexpr,
 ):  # fmt: skip
     """GRAD_K and GRAD_V (T, H, D) with token stride stride_grad."""
     start, length, row = locate(TILES, CU_SEQLENS, KEYS)
@@ -95,20 +95,20 @@ def attention_backward_dkdv(  # type: ignore[no-untyped-def]
     dk2 = tl.zeros([KEYS, HALF], tl.float32)
     dv = tl.zeros([KEYS, 2 * HALF], tl.float32)
     begin, whole, end = reach(row, length, window, KEYS, QUERIES, LOCAL)
-    for step in tl.range(begin, whole, QUERIES):
+    for step in tl.range(begin, whole if PEEL else end, QUERIES):
         dk1, dk2, dv = _add_dkdv(
             dk1, dk2, dv, k1, k2, v, keys, Q, GRAD_OUT, LSE, DELTA, COS, SIN, step, length, stride_qk, stride_out,
-            scale_log2, window, HALF, QUERIES, LOCAL, ROTATE, PRECISION, False,
+            scale_log2, window, HALF, QUERIES, LOCAL, ROTATE, PRECISION, not PEEL,
         )  # fmt: skip
-    if whole < end:
+    if PEEL and whole < end:
         dk1, dk2, dv = _add_dkdv(
             dk1, dk2, dv, k1, k2, v, keys, Q, GRAD_OUT, LSE, DELTA, COS, SIN, whole, length, stride_qk, stride_out,
             scale_log2, window, HALF, QUERIES, LOCAL, ROTATE, PRECISION, True,
         )  # fmt: skip
     own = start * stride_grad + head * 2 * HALF
-    store_unrotated(GRAD_K + own, COS, SIN, dk1 * scale, dk2 * scale, keys, length, stride_grad, HALF)
     grad_v = GRAD_V + own + keys[:, None] * stride_grad + tl.arange(0, 2 * HALF)[None, :]
     tl.store(grad_v, dv.to(GRAD_V.dtype.element_ty), mask=keys[:, None] < length)
+    store_unrotated(GRAD_K + own, COS, SIN, dk1 * scale, dk2 * scale, keys, length, stride_grad, HALF)
 
 
 @triton.jit

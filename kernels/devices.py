@@ -15,9 +15,13 @@ def interpreted() -> bool:
 
 
 @torch.compiler.assume_constant_result
-@lru_cache
 def triton_obstacle(device: torch.device) -> str | None:
     """Why Triton's kernels cannot run on `device`, as the rest of a sentence about it; None if they can."""
+    return _triton_obstacle(device)
+
+
+@lru_cache
+def _triton_obstacle(device: torch.device) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "is not installed (pip install triton)"
     if device.type == "cpu":

@@ -24,7 +24,8 @@ AMD_REGISTERS, AMD_SHARED = 512, 64 * 1024
 class MachineCode:
     """registers: a thread's; spills: instructions that go through local memory (AMD: registers that do); shared: bytes
     of a block; blocks: that fit an SM (AMD: a compute unit) at once; tensor: tensor-core instructions; mma_flops: of a
-    block in one turn of its hottest loop; wide: loads of 128 bits; narrow: all other loads from global memory."""
+    block in one turn of its hottest loop; wide: loads of 128 bits; narrow: of 8, 16 or 64 bits, a stream's vectors
+    cut short (what has 32 is an entry of a table or a statistic)."""
 
     registers: int
     spills: int
@@ -59,7 +60,7 @@ def _nvidia(kernel: Any, architecture: str) -> MachineCode:
         tensor=sum(n for op, n in opcodes.items() if re.match(r"(HMMA|HGMMA|UTCHMMA)\b", op)),
         mma_flops=_hottest_loop(kernel.asm["ptx"], lambda ptx: _ptx_flops(ptx, kernel.asm["ptx"], warps)),
         wide=wide,
-        narrow=sum(loads.values()) - wide,
+        narrow=sum(n for op, n in loads.items() if re.search(r"\.(U8|S8|U16|S16|64)\b", op)),
     )
 
 
@@ -82,7 +83,7 @@ def _amd(kernel: Any) -> MachineCode:
         tensor=len(re.findall(r"^\s+v_mfma_", code, re.MULTILINE)),
         mma_flops=_hottest_loop(code, lambda loop: _mfma_flops(loop, warps)),
         wide=wide,
-        narrow=sum(loads.values()) - wide,
+        narrow=sum(n for op, n in loads.items() if not op.endswith(("dwordx4", "dword"))),
     )
 
 

@@ -74,8 +74,9 @@ class _MLMLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        return *(None if grad is None else grad * grad_loss.to(grad.dtype) for grad in saved), None, None
+        # in place: a copy of the weight's gradient would double the head's memory; a second backward is refused
+        scaled = (None if grad is None else grad.mul_(grad_loss.to(grad.dtype)) for grad in ctx.saved_tensors)
+        return *scaled, None, None
 
 
 def _cross_entropy_(

@@ -6,6 +6,8 @@ import torch
 import triton
 import triton.language as tl
 
+from .architecture import lanes
+
 ROWS = 32
 """Rows whose share of the weight's gradient one program sums; the shares are added in a fixed order."""
 
@@ -156,4 +158,4 @@ def _rows(x: torch.Tensor) -> torch.Tensor:
 def _shape(x: torch.Tensor) -> dict[str, int]:
     """Eight values a thread: one 128-bit load of bf16."""
     columns = triton.next_power_of_2(x.shape[1])
-    return {"COLUMNS": columns, "num_warps": min(max(columns // 256, 1), 16)}
+    return {"COLUMNS": columns, "num_warps": min(max(columns // (8 * lanes()), 1), 16)}

@@ -21,7 +21,12 @@ def attention(qkv: torch.Tensor, lengths: Sequence[int], window: int | None, rop
 
 def _one_sequence(qkv: torch.Tensor, window: int | None, rope_theta: float) -> torch.Tensor:
     q, k, v = qkv.unbind(1)
-    scores = torch.einsum("ihd,jhd->hij", rotate(q, rope_theta), rotate(k, rope_theta)) / math.sqrt(q.shape[-1])
+    return softmax_attention(rotate(q, rope_theta), rotate(k, rope_theta), v, window)
+
+
+def softmax_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None) -> torch.Tensor:
+    """One sequence, (L, H, D) each, without rotation."""
+    scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[-1])
     if window is not None:
         index = torch.arange(len(q), device=q.device)
         scores = scores.masked_fill((index[:, None] - index).abs() > window, -math.inf)

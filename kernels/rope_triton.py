@@ -6,8 +6,8 @@ import triton.language as tl
 
 from .rope import rope_tables
 
-TOKENS = 2
-"""Tokens a program: 2 tokens of all heads of q and k are some thousand values, eight to sixteen a thread."""
+PAIRS = 2048
+"""Pairs of values a program turns: sixteen for each of 128 threads, two 128-bit loads of bf16 on either side."""
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -72,10 +72,12 @@ def rotate_into(
     if not tokens:
         return
     cos, sin = rope_tables(theta, length, dim, source.device)
+    rows = triton.next_power_of_2(2 * heads)
+    block = max(1, PAIRS // (rows * dim // 2))
     with torch.cuda.device_of(source):
-        rotate_rows[(triton.cdiv(tokens, TOKENS),)](
+        rotate_rows[(triton.cdiv(tokens, block),)](
             source, target, cos, sin, positions, tokens,
             source.stride(0), source.stride(1), source.stride(2),
             target.stride(0), target.stride(1), target.stride(2),
-            HEADS=heads, ROWS=triton.next_power_of_2(2 * heads), HALF=dim // 2, BLOCK=TOKENS, INVERSE=inverse,
+            HEADS=heads, ROWS=rows, HALF=dim // 2, BLOCK=block, INVERSE=inverse,
         )  # fmt: skip

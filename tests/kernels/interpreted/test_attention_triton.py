@@ -1,0 +1,203 @@
+"""The adversarial cases of unpadded attention, on the kernels that a GPU would run."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_accuracy import check
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from clinical_modernbert.kernels import attention_triton, reference
+from clinical_modernbert.kernels.accuracy import DTYPES, direction
+from clinical_modernbert.kernels.attention import packed_attention
+from clinical_modernbert.kernels.packed import PackedBatch
+
+THETA = 10_000.0
+MARGIN = 4096
+LENGTHS = {
+    "mixed": [33, 0, 70, 1, 129],
+    "one token": [1],
+    "all ones": [1] * 8,
+    "tile borders": [31, 32, 33, 63, 64, 65],
+    "a tile of 128 and one more": [127, 128, 129],
+    "empty among others": [0, 0, 40, 0],
+}
+
+
+@pytest.fixture(params=["sm80", "sm90"])
+def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Rows of the tuning table: sm80 turns q and k beforehand, sm90's local layers as they load them."""
+    monkeypatch.setattr(attention_triton, "architecture", lambda: request.param)
+    return request.param
+
+
+def run(qkv: torch.Tensor, lengths: list[int], window: int | None, theta: float = THETA) -> torch.Tensor:
+    batch = PackedBatch.from_lengths(lengths, "cpu")
+    return packed_attention(qkv, batch, window=window, rope_theta=theta, backend="triton")
+
+
+def with_gradient(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    leaf = qkv.detach().requires_grad_()
+    out = run(leaf, lengths, window)
+    return out.detach(), torch.autograd.grad(out, leaf, direction(out))[0]
+
+
+def check_attention(qkv: torch.Tensor, lengths: list[int], window: int | None) -> None:
+    check(lambda x: run(x, lengths, window), lambda x: reference.attention(x, lengths, window, THETA), [qkv])
+
+
+def random_qkv(total: int, heads: int = 1, dim: int = 64, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(total, 3, heads, dim, generator=torch.Generator().manual_seed(total)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
+def test_accuracy(lengths: list[int], window: int | None, dtype: torch.dtype) -> None:
+    check_attention(random_qkv(sum(lengths), dtype=dtype), lengths, window)
+
+
+@pytest.mark.parametrize("window", [0, 1, 64, 1000])
+def test_windows(window: int, table: str) -> None:
+    check_attention(random_qkv(230, dtype=torch.bfloat16), [150, 0, 80], window)
+
+
+@pytest.mark.parametrize("dim", [32, 64, 128])
+@pytest.mark.parametrize("window", [None, 20])
+def test_head_sizes_and_tables(dim: int, window: int | None, table: str) -> None:
+    check_attention(random_qkv(150, heads=2, dim=dim, dtype=torch.bfloat16), [100, 50], window)
+
+
+@given(
+    lengths=st.lists(st.integers(0, 90), min_size=1, max_size=5),
+    window=st.none() | st.integers(0, 100),
+    dtype=st.sampled_from(list(DTYPES.values())),
+    heads=st.integers(1, 3),
+)
+def test_random_shapes(lengths: list[int], window: int | None, dtype: torch.dtype, heads: int) -> None:
+    check_attention(random_qkv(sum(lengths), heads=heads, dim=32, dtype=dtype), lengths, window)
+
+
+def test_one_long_and_300_tiny_documents() -> None:
+    lengths = [600, *(i % 9 for i in range(300))]
+    check_attention(random_qkv(sum(lengths), dim=32, dtype=torch.bfloat16), lengths, 16)
+
+
+def test_one_document_of_8192_reaches_its_last_position() -> None:
+    """Too long for the dense reference: the last tokens see only the window before them."""
+    qkv = random_qkv(8192, dim=32, dtype=torch.bfloat16)
+    out, gradient = with_gradient(qkv, [8192], 64)
+    tail = qkv[8192 - 200 :].double()
+    cos, sin = reference.rope_tables(THETA, 8192, 32, torch.device("cpu"))
+    cos, sin = (x[8192 - 200 :, None, None].double() for x in (cos, sin))
+    first, second = tail[:, :2].chunk(2, dim=-1)
+    q, k = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).unbind(1)
+    index = torch.arange(200)
+    scores = torch.einsum("ihd,jhd->hij", q, k) / 32**0.5
+    scores = scores.masked_fill((index[:, None] - index).abs() > 64, -torch.inf)
+    exact = torch.einsum("hij,jhd->ihd", scores.softmax(-1), tail[:, 2])
+    error = (out[-100:] - exact[-100:]).square().mean().sqrt() / exact[-100:].square().mean().sqrt()
+    assert error < 0.005
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_backward_repeats_bitwise(window: int | None, table: str) -> None:
+    qkv = random_qkv(170, heads=2, dtype=torch.bfloat16)
+    first, second = (with_gradient(qkv, [100, 70], window) for _ in range(2))
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -5.0])
+@pytest.mark.parametrize("window", [None, 16])
+def test_a_sequence_never_sees_another(window: int | None, poison: float, table: str) -> None:
+    lengths = [40, 65, 3, 50]
+    qkv = random_qkv(158)
+    spoiled = qkv.clone()
+    spoiled[40:105] = poison
+    for x, y in zip(with_gradient(qkv, lengths, window), with_gradient(spoiled, lengths, window), strict=True):
+        assert torch.equal(x[:40], y[:40])
+        assert torch.equal(x[105:], y[105:])
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_strided_input_in_a_poisoned_buffer(window: int | None, table: str) -> None:
+    """Reads beyond the tensor's own elements would bring NaN in; qkv must come back as it was."""
+    clean = random_qkv(158, heads=2, dtype=torch.bfloat16)
+    buffer = torch.full((158 + 260, 3, 2, 64 + 16), float("nan"), dtype=torch.bfloat16)
+    view = buffer[130 : 130 + 158, ..., :64]
+    view.copy_(clean)
+    for x, y in zip(with_gradient(view, [33, 0, 125], window), with_gradient(clean, [33, 0, 125], window), strict=True):
+        assert torch.equal(x, y)
+    assert torch.equal(view, clean)
+    assert buffer[:130].isnan().all()
+    assert buffer[130 + 158 :].isnan().all()
+    assert buffer[..., 64:].isnan().all()
+
+
+class Canaries(TorchDispatchMode):
+    """Puts a margin around every tensor that is allocated uninitialised, which is what the kernels write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffers: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        aten = torch.ops.aten
+        if function not in (aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default):
+            return out
+        self.buffers.append(torch.full((out.numel() + 2 * MARGIN,), 7, dtype=out.dtype))
+        return self.buffers[-1][MARGIN:-MARGIN].view(out.shape)
+
+    def alive(self) -> bool:
+        return all((x[:MARGIN] == 7).all() and (x[-MARGIN:] == 7).all() for x in self.buffers)
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_writes_stay_inside_their_tensors(window: int | None) -> None:
+    qkv = random_qkv(103, heads=2)
+    inputs = arguments(qkv, [33, 0, 70], window)
+    with Canaries() as canaries:
+        out, lse = attention_triton._attention._init_fn(*inputs)
+        grad = attention_triton._attention_backward._init_fn(direction(out), qkv, out, lse, *inputs[1:])
+    assert len(canaries.buffers) >= 4
+    assert canaries.alive()
+    expected = with_gradient(qkv, [33, 0, 70], window)
+    assert torch.equal(out, expected[0])
+    assert torch.equal(grad, expected[1])
+
+
+def arguments(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple:
+    batch = PackedBatch.from_lengths(lengths, "cpu")
+    tables = (batch.cu_seqlens, batch.positions, *batch.tiles.values())
+    return qkv.detach(), *tables, batch.max_seqlen, -1 if window is None else window, THETA
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 120.0), (torch.bfloat16, 30.0), (torch.float32, 30.0)])
+def test_huge_logits_stay_finite(dtype: torch.dtype, scale: float) -> None:
+    """q . k overflows fp16 (120 * 120 * 64 > 65,504): only fp32 scores survive."""
+    qkv = random_qkv(129).to(dtype)
+    qkv[:, :2] *= scale
+    out, gradient = with_gradient(qkv, [100, 29], None)
+    exact = reference.attention(qkv.double(), [100, 29], None, THETA)
+    assert out.isfinite().all()
+    assert gradient[:, 2].isfinite().all()
+    assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps
+
+
+def test_very_negative_logits_do_not_overflow_a_masked_key() -> None:
+    """Keys past the end score 0, hundreds above every real score of this sequence."""
+    qkv = random_qkv(70)
+    qkv[:, 0], qkv[:, 1] = 40.0, -40.0
+    batch_theta = 1e30  # nearly no rotation, so that every score stays negative
+    leaf = qkv.requires_grad_()
+    out = run(leaf, [70], None, batch_theta)
+    gradient = torch.autograd.grad(out, leaf, direction(out))[0]
+    assert gradient.isfinite().all()
+
+
+def test_no_tokens() -> None:
+    out, gradient = with_gradient(random_qkv(0), [0, 0], 16)
+    assert out.shape == (0, 1, 64)
+    assert gradient.shape == (0, 3, 1, 64)
