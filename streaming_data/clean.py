@@ -26,7 +26,7 @@ _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 # What publishers add to an abstract, at the end of a line only, each seen in PubMed many times.
-_HINT = re.compile("eserved|©|opyright|TRUNCATED")
+_HINTS = ("©", "opyright", "eserved", "TRUNCATED")
 _BOILERPLATE = re.compile(
     r"""[ \t]*(?:
       This\ article\ is\ protected\ by\ copyright\.?(?:\ All\ rights\ reserved\.?)?
@@ -60,7 +60,7 @@ def _drop_control_characters(text: str) -> str:
 
 
 def _drop_boilerplate(text: str) -> str:
-    return _BOILERPLATE.sub("", text) if _HINT.search(text) else text
+    return _BOILERPLATE.sub("", text) if any(hint in text for hint in _HINTS) else text
 
 
 _STEPS: dict[CleaningStep, Callable[[str], str]] = {
