@@ -2,13 +2,14 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from small_data import CLS, PAD, SEP, SEQ_LENGTH, VOCAB
+from warm_start import start
 
 from clinical_modernbert.training.metrics import read_metrics
 
@@ -45,28 +46,37 @@ class SmallRun:
     data: Path
     run_dir: Path
 
-    def command(self, *overrides: str, ranks: int = 1) -> list[str]:
+    def arguments(self, *overrides: str, ranks: int = 1) -> list[str]:
         settings = [f"run_dir={self.run_dir}", f"data.path={self.data}", *overrides]
-        return [*CMBERT, "train", str(self.recipe), "--ranks", str(ranks), *(p for s in settings for p in ("--set", s))]
+        return ["train", str(self.recipe), "--ranks", str(ranks), *(p for s in settings for p in ("--set", s))]
+
+    def start(self, *overrides: str, ranks: int = 1) -> ForkServerProcess:
+        """Of the process returned, `exitcode` is the launcher's; what it and its ranks say goes to `output`."""
+        return start(self.arguments(*overrides, ranks=ranks), self.output)
+
+    @property
+    def output(self) -> Path:
+        return self.recipe.with_name("output.txt")
 
     def train(self, *overrides: str, ranks: int = 1, code: int = 0) -> str:
         """Run to the end, expect the exit code, return all output."""
-        done = subprocess.run(self.command(*overrides, ranks=ranks), capture_output=True, text=True, timeout=300)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        process = self.start(*overrides, ranks=ranks)
+        process.join(timeout=300)
+        assert process.exitcode == code, f"{process.exitcode}: {self.output.read_text()}"
+        return self.output.read_text()
 
-    def signal_after(self, step: int, number: signal.Signals, *overrides: str, ranks: int = 1) -> int:
+    def signal_after(self, step: int, number: signal.Signals, *overrides: str, ranks: int = 1) -> int | None:
         """Start, send the launcher a signal once `step` steps are made, return its exit code."""
-        process = subprocess.Popen(
-            self.command(*overrides, ranks=ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = self.start(*overrides, ranks=ranks)
         deadline = time.monotonic() + 200
         while self.steps_made() < step:
-            assert process.poll() is None, "training ended before the signal"
+            assert process.is_alive(), f"training ended before the signal: {self.output.read_text()}"
             assert time.monotonic() < deadline, "training made too few steps"
-            time.sleep(0.02)
+            time.sleep(0.005)
+        assert process.pid is not None
         os.kill(process.pid, number)
-        return process.wait(timeout=100)
+        process.join(timeout=100)
+        return process.exitcode
 
     def steps_made(self) -> int:
         metrics = self.run_dir / "metrics.csv"

@@ -1,0 +1,107 @@
+"""`cmbert train` as a user starts it, but for the seconds that importing torch and DeepSpeed takes in every process.
+
+A server that has imported everything forks the launcher, and the launcher forks its ranks where it would start Python
+anew. All else is real: processes, signals, sockets, exit codes. tests/launcher starts whole processes.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
+
+from clinical_modernbert.launcher.local import FORWARDED
+
+IMPORTED = [
+    "deepspeed.runtime.zero.stage3",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "clinical_modernbert.training.trainer",
+    "clinical_modernbert.launcher.cli",
+]
+
+
+def start(arguments: Sequence[str], output: Path) -> ForkServerProcess:
+    """`cmbert ARGUMENTS`, in the environment as it is now, with stdout and stderr going to a file."""
+    process = _server().Process(target=_launch, args=(list(arguments), dict(os.environ), output))
+    process.start()
+    return process
+
+
+@cache
+def _server() -> ForkServerContext:
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # what DeepSpeed guesses if a rank has not said it before the import
+    context = get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    return context
+
+
+def _launch(arguments: list[str], environment: dict[str, str], output: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    from clinical_modernbert.launcher import cli, local
+
+    local.subprocess = SimpleNamespace(Popen=ForkedRank)  # type: ignore[assignment]
+    sys.argv = ["cmbert", *arguments]
+    cli.main()
+
+
+class ForkedRank:
+    """What the launcher needs of `subprocess.Popen`, for a rank."""
+
+    def __init__(
+        self, command: Sequence[str], env: dict[str, str], start_new_session: bool, preexec_fn: Callable[[], None]
+    ) -> None:
+        assert start_new_session
+        self._code: int | None = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            _become_rank(command, env, preexec_fn)
+
+    def poll(self) -> int | None:
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        return self._reap(0)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _reap(self, options: int) -> int | None:
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, options)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+
+def _become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
+    """Never returns into the launcher's code, whatever happens."""
+    try:
+        os.setsid()
+        bind_to_launcher()
+        for number in FORWARDED:
+            signal.signal(number, signal.SIG_DFL)
+        os.environ.clear()
+        os.environ.update(environment)
+        import torch
+
+        from clinical_modernbert.launcher import train
+
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+        sys.argv = list(command[1:])
+        train.main()
+    finally:
+        os._exit(70)
