@@ -143,9 +143,9 @@ def _histogram(lengths: list[int], edges: list[int]) -> str:
 @app.command()
 def upload(
     data: Annotated[Path, typer.Argument(help="A prepared data set.")],
-    url: Annotated[str, typer.Argument(help="A new address, s3://bucket/path; S3_ENDPOINT_URL names other servers.")],
-    private: Annotated[
-        bool, typer.Option("--private", help="I know that this bucket is private and encrypted: notes may go there.")
+    url: Annotated[str, typer.Argument(help="A new address: s3://bucket/path, gs://bucket/path, az://container/path.")],
+    unprotected: Annotated[
+        bool, typer.Option("--unprotected", help="Store patients' text where anybody may read it, or unencrypted.")
     ] = False,
 ) -> None:
     """Store a data set in a bucket, every object confirmed, or go on where an upload was interrupted.
@@ -154,7 +154,7 @@ def upload(
     """
     from ..streaming_data.upload import upload as store
 
-    store(data, url, private, say=typer.echo)
+    store(data, url, unprotected, say=typer.echo)
 
 
 @app.command()

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import TypeVar
 
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from ..configs.errors import UserError
-from . import s3
+from . import clouds, s3
 
 REFUSALS = 3
 _HOPELESS = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
@@ -116,13 +117,19 @@ def _patience() -> float:
 
 
 def _fetch(url: str, path: Path, deadline: float) -> None:
-    if url.startswith("s3://"):
-        s3.get(url, path, deadline)
+    if store := store_of(url):
+        store.get(url, path, deadline)
     else:
         from .mosaic import CloudDownloader
 
         # A downloader of its own for each file: their clients cannot be shared by processes that fork.
         CloudDownloader.direct_download(url, str(path))
+
+
+def store_of(url: str) -> ModuleType | None:
+    """The module that reads and writes where the URL leads, if there is one."""
+    scheme = url.partition("://")[0]
+    return s3 if scheme == "s3" else clouds if scheme in clouds.SCHEMES else None
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -19,7 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from boto3.session import Session
+from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
@@ -39,8 +41,15 @@ def connected() -> Iterator[Any]:
 @lru_cache(maxsize=1)
 def _client(process: int) -> Any:
     """One for each process, since those that fork cannot share one; threads can."""
-    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
-    return Session().client("s3", endpoint_url=os.environ.get("S3_ENDPOINT_URL") or None, config=config)
+    return Session().client("s3", endpoint_url=_endpoint(), config=_config())
+
+
+def _config() -> Config:
+    return Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("S3_ENDPOINT_URL") or None
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:
@@ -77,6 +86,27 @@ def size_and_sha256(url: str) -> tuple[int, str | None]:
     with connected() as client:
         head = client.head_object(Bucket=bucket, Key=key)
     return head["ContentLength"], head["Metadata"].get("sha256")
+
+
+def is_public(url: str) -> bool:
+    """Whether the object can be read without credentials."""
+    bucket, key = bucket_and_key(url)
+    config = Config(signature_version=UNSIGNED).merge(_config())
+    anybody = Session().client("s3", endpoint_url=_endpoint(), config=config)
+    try:
+        anybody.get_object(Bucket=bucket, Key=key)["Body"].close()
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403, 404):
+            return False
+        raise
+    return True
+
+
+def is_encrypted(url: str) -> bool:
+    """Whether the store says that it holds the object encrypted."""
+    bucket, key = bucket_and_key(url)
+    with connected() as client:
+        return "ServerSideEncryption" in client.head_object(Bucket=bucket, Key=key)
 
 
 def put(path: Path, url: str, sha256: str, md5: bytes) -> None:

@@ -3,22 +3,27 @@
 A reader begins at manifest.json and goes on to each source's index.json; these go last, so that until the last moment
 there is no data set at the address. Every object carries its SHA-256, by which a second call knows what is already
 there: an interrupted upload goes on, a finished one is confirmed, and whatever else the address holds is never touched.
+
+Text that may be of patients goes only where the store has shown, with a file of the tokenizer, that it refuses readers
+without credentials and that it encrypts.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from ..configs.errors import UserError
-from . import s3
 from .audit import refuse_identified
 from .dataset import read_manifest
 from .mosaic import get_index_basename
-from .remote import persist
+from .remote import persist, store_of
 from .shards import PackReader
 
+_PROBE = "tokenizer/tokenizer_config.json"
 _CHUNK = 1 << 20
 _CONNECTIONS = 8
 
@@ -33,27 +38,32 @@ class LocalFile(NamedTuple):
     md5: bytes
 
 
-def upload(directory: Path, url: str, private: bool = False, say: Callable[[str], None] = print) -> None:
-    """Store the data set of `directory` at `url` (s3://bucket/path), or go on where an upload of it was interrupted.
+def upload(directory: Path, url: str, unprotected: bool = False, say: Callable[[str], None] = print) -> None:
+    """Store the data set of `directory` at `url` (s3://bucket/path, gs://... or az://...), or go on where an upload of
+    it was interrupted.
 
     Args:
-        private: the caller vouches that the bucket is private and encrypted. Without it only sources that the
-            manifest calls public or synthetic are stored.
+        unprotected: store sources that are neither public nor synthetic even where anybody may read, or where the
+            store does not say that it encrypts.
         say: is told what is done.
     Raises:
         UserError: the data set is damaged, the address holds something else, or the store does not take it.
     """
     url = url.rstrip("/")
-    if not url.startswith("s3://") or not all(s3.bucket_and_key(url)):
+    if store_of(url) is None or not urlsplit(url).netloc or not urlsplit(url).path:
         raise UserError(
-            f"{url}: expected s3://bucket/path. Other stores are written through their S3 protocol (set "
-            "S3_ENDPOINT_URL) or with their own copying command, manifest.json last"
+            f"{url}: expected s3://bucket/path, gs://bucket/path or az://container/path. Other stores are written "
+            "through their S3 protocol (set S3_ENDPOINT_URL) or with their own copying command, manifest.json last"
         )
-    _require_publishable(directory, private)
+    manifest = read_manifest(str(directory))
+    refuse_identified(manifest)
     files = _checked_files(directory)
     missing = _missing(files, url)
     to_go = sum(file.size for file in missing)
     say(f"{len(files) - len(missing)} of {len(files)} files are there, {to_go:,} bytes to go")
+    if not unprotected and (closed := _closed_sources(manifest)):
+        _require_protection(files, missing, url, closed)
+        missing = [file for file in missing if file.name != _PROBE]
     for stage in (_is_shard, _is_index, _is_manifest):
         _put_all([file for file in missing if stage(file)], url)
     if left := _missing(files, url):
@@ -63,15 +73,26 @@ def upload(directory: Path, url: str, private: bool = False, say: Callable[[str]
     say(f"{url}: {len(files)} files, {sum(file.size for file in files):,} bytes, all confirmed by the store")
 
 
-def _require_publishable(directory: Path, private: bool) -> None:
-    manifest = read_manifest(str(directory))
-    refuse_identified(manifest)
-    sources = manifest["sources"]
-    closed = [name for name, source in sources.items() if not source.get("public") and not source.get("synthetic")]
-    if closed and not private:
+def _closed_sources(manifest: dict[str, Any]) -> list[str]:
+    sources = manifest["sources"].items()
+    return [name for name, source in sources if not source.get("public") and not source.get("synthetic")]
+
+
+def _require_protection(files: list[LocalFile], missing: list[LocalFile], url: str, closed: list[str]) -> None:
+    """Store one file that holds no text, and ask for it as a stranger would."""
+    probe = next(file for file in files if file.name == _PROBE)
+    if probe in missing:
+        _put(probe, f"{url}/{_PROBE}")
+    store = _store(url)
+    problem = ""
+    if persist(url, lambda deadline: store.is_public(f"{url}/{_PROBE}")):
+        problem = "anybody may read what lies there"
+    elif not persist(url, lambda deadline: store.is_encrypted(f"{url}/{_PROBE}")):
+        problem = "the store does not say that it encrypts what it holds"
+    if problem:
         raise UserError(
-            f"{directory}: {', '.join(closed)} may hold text of patients (neither public nor synthetic). If the "
-            "bucket is private and encrypted, say so with --private"
+            f"{url}: {problem}, and {', '.join(closed)} may hold text of patients (neither public nor synthetic). "
+            f"Nothing but {_PROBE} was stored. Protect the bucket, or take it upon you with --unprotected"
         )
 
 
@@ -96,7 +117,7 @@ def _local_file(directory: Path, path: Path) -> LocalFile:
 
 def _missing(files: Iterable[LocalFile], url: str) -> list[LocalFile]:
     """The files that the store does not hold yet. It is an error if it holds anything else."""
-    names = persist(url, lambda deadline: s3.names(url))
+    names = persist(url, lambda deadline: _store(url).names(url))
     with ThreadPoolExecutor(_CONNECTIONS) as executor:
         stored = dict(zip(names, executor.map(lambda name: _stored(f"{url}/{name}"), names), strict=True))
     ours = {file.name: (file.size, file.sha256) for file in files}
@@ -109,7 +130,7 @@ def _missing(files: Iterable[LocalFile], url: str) -> list[LocalFile]:
 
 
 def _stored(url: str) -> tuple[int, str | None]:
-    return persist(url, lambda deadline: s3.size_and_sha256(url))
+    return persist(url, lambda deadline: _store(url).size_and_sha256(url))
 
 
 def _put_all(files: Iterable[LocalFile], url: str) -> None:
@@ -124,7 +145,13 @@ def _put_all(files: Iterable[LocalFile], url: str) -> None:
 
 
 def _put(file: LocalFile, url: str) -> None:
-    persist(url, lambda deadline: s3.put(file.path, url, file.sha256, file.md5))
+    persist(url, lambda deadline: _store(url).put(file.path, url, file.sha256, file.md5))
+
+
+def _store(url: str) -> ModuleType:
+    store = store_of(url)
+    assert store is not None
+    return store
 
 
 def _is_manifest(file: LocalFile) -> bool:

@@ -164,19 +164,44 @@ def test_a_damaged_data_set_is_not_uploaded(local: Path, url: str, s3: FaultProx
     assert s3.requests == []
 
 
-def test_text_of_patients_needs_a_word_that_the_bucket_is_private(local: Path, url: str, s3: FaultProxy) -> None:
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest, s3_server: S3Server) -> str:
+    """A bucket that encrypts what it holds, or that anybody may read, or neither."""
+    client, name = s3_server.client(), f"{request.param}{next(NUMBERS)}"
+    client.create_bucket(Bucket=name)
+    if request.param == "encrypted":
+        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        client.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    if request.param == "public":
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"]}
+        policy = {"Version": "2012-10-17", "Statement": [{**allowed, "Resource": [f"arn:aws:s3:::{name}/*"]}]}
+        client.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+    return name
+
+
+@pytest.mark.parametrize(
+    ("bucket", "problem"),
+    [("encrypted", None), ("public", "anybody may read"), ("plain", "does not say that it encrypts")],
+    indirect=["bucket"],
+)
+def test_text_of_patients_goes_only_into_a_bucket_that_protects_it(
+    local: Path, url: str, s3: FaultProxy, bucket: str, problem: str | None
+) -> None:
     manifest = json.loads((local / "manifest.json").read_text())
     manifest["sources"]["notes"]["synthetic"] = False
     manifest["sources"]["codes"].update(synthetic=False, public=True)
     (local / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match=r"notes may hold text of patients .* private and encrypted") as caught:
-        upload(local, url)
-    assert "codes" not in str(caught.value)
-    assert s3.requests == []
-    upload(local, url, private=True, say=lambda line: None)
+    address = f"s3://{bucket}/data"
+    if problem:
+        with pytest.raises(UserError, match=rf"^{address}: .*{problem}.* notes may hold text of patients") as caught:
+            upload(local, address, say=lambda line: None)
+        assert "codes" not in str(caught.value)
+        assert s3.asked("PUT") == [f"/{bucket}/data/tokenizer/tokenizer_config.json"]
+    upload(local, address, unprotected=problem is not None, say=lambda line: None)
+    assert f"/{bucket}/data/manifest.json" in s3.asked("PUT")
 
 
-@pytest.mark.parametrize("address", ["s3://bucket", "s3:///key", "gs://bucket/key", "/data/out"])
+@pytest.mark.parametrize("address", ["s3://bucket", "s3:///key", "oci://bucket/key", "/data/out"])
 def test_an_address_that_is_no_place_for_a_data_set_is_refused(local: Path, address: str) -> None:
     with pytest.raises(UserError, match="expected s3://bucket/path"):
         upload(local, address)

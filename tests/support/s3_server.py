@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -60,9 +61,10 @@ class S3Server:
                     *("sh", "-c", _WHILE_HELD, "sh"),
                     *(weed, "-logtostderr=true", "server", f"-dir={self.home / 'data'}", "-filer", "-s3"),
                     *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self.home / 's3.json'}", *self._ports),
-                    *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=20"),
+                    *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=60"),
                     "-master.telemetry=false",
                 ],
+                env={**os.environ, "WEED_S3_SSE_KEY": "of the tests"},  # so that a bucket can be encrypted
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
