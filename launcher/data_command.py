@@ -25,16 +25,32 @@ _SAMPLE_CHARACTERS = 800
 
 
 @app.command()
-def prepare(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
+def prepare(
+    recipe: Recipe,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Only tokenise part I (from 0) of N of the files, for a later run without it."
+        ),
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
     """Read the sources of a recipe and write a data set: tokenised, split, packed, in shards only you may read.
 
     Example: cmbert data prepare data/demo --set output=runs/mine/data
     """
     from ..streaming_data.prepare import prepare as prepare_data
+    from ..streaming_data.prepare import prepare_share
     from ..streaming_data.prepare_config import PrepareConfig
+    from ..streaming_data.tasks import parse_share
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
     os.umask(0o077)
+    if share is not None:
+        with _progress() as stages:
+            files = prepare_share(config, parse_share(share), stages)
+        typer.echo(f"share {share}: {files:,} files are tokenised; `cmbert data prepare` without --share goes on")
+        return
     with _progress() as stages:
         manifest = prepare_data(config, stages)
     for name, source in manifest["sources"].items():

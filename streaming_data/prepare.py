@@ -1,10 +1,9 @@
 """Corpora to a data set: read and tokenise each file, drop what came before, pack, write shards, publish.
 
-Everything is written beside the output, in `<output>.building`, and one rename publishes it. What a killed run had
-tokenised there is used by the next run of the same config; what a failed run left is removed.
+Everything is written beside the output, in `<output>.building`, and one rename publishes it. The files that were
+tokenised there are used by the next run, and may have been tokenised by others that see the same directory.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,13 @@ from filelock import FileLock, Timeout
 
 from ..configs.errors import UserError
 from . import tokenizer as tokenizers
-from .corpora import input_files
 from .duplicates import Duplicates, find_duplicates
-from .manifest import SPLITS, SplitCounts, describe_source, package_versions, write
-from .near_duplicates import bands_for
+from .manifest import SPLITS, SplitCounts, describe_source, write
 from .parallel import Report, cores, in_parallel
 from .prepare_config import AnySource, PrepareConfig
-from .tokenise import Task, TokenisedFile, tokenise
+from .receipts import DONE
+from .tasks import Share, crosswalks, plan
+from .tokenise import Task, TokenisedFile, sha256_of, tokenise
 from .tokenizer import LoadedTokenizer
 from .write_split import SplitJob, write_split
 
@@ -38,17 +37,17 @@ class Stages(Protocol):
 def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
     """Writes the data set that `config` describes and returns its manifest.
 
-    The same inputs, config and package versions give the same shards to the byte, whatever the number of workers.
+    The same inputs, config and package versions give the same shards to the byte, whoever does how much of it.
 
     Raises:
-        UserError: the output exists, or an input or the tokenizer is missing or damaged; nothing is left behind.
+        UserError: the output exists, or an input or the tokenizer is missing or damaged. Only whole files' results
+            are left for the next run.
     """
     workers = config.workers or cores()
     with _building(config.output) as building:
         tokenizer = tokenizers.load(config.tokenizer)
-        tasks = _tasks(config, building / "tokenised")
-        _drop_other_work(building, config, tokenizer, tasks)
-        done = in_parallel(tokenise, tasks, workers, stages("tokenising"))
+        tasks = plan(config, tokenizer, building, workers, lambda: stages("scanning"))
+        done = _tokenise_all(tasks, workers, stages)
         files = {
             source.name: [file for task, file in zip(tasks, done, strict=True) if task.source.name == source.name]
             for source in config.sources
@@ -65,10 +64,52 @@ def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
     return manifest
 
 
+def prepare_share(config: PrepareConfig, share: Share, stages: Stages) -> int:
+    """Tokenises one share of the files, for a `prepare` that comes later or is at work; returns how many.
+
+    Any number of processes may do this at once, on any machines that see the output's directory. None waits for
+    another: what one does not do, because it was killed or never started, `prepare` does.
+    """
+    _refuse_existing(config.output)
+    workers = config.workers or cores()
+    building = _beside(config.output)
+    tokenizer = tokenizers.load(config.tokenizer)
+    try:
+        tasks = plan(config, tokenizer, building, workers, lambda: stages("scanning"), share)
+        chosen = _largest_first(tasks)[share.index :: share.count]
+        _tokenise_all(chosen, workers, stages)
+    except FileNotFoundError:
+        if not config.output.exists():  # else `prepare` has done it all meanwhile, and tidied up
+            raise
+    return len(chosen)
+
+
+def _tokenise_all(tasks: Sequence[Task], workers: int, stages: Stages) -> list[TokenisedFile]:
+    """The largest first, so that no process is left with a large one at the end."""
+    largest = _largest_first(tasks)
+    done = dict(
+        zip((task.stem for task in largest), in_parallel(tokenise, largest, workers, stages("tokenising")), strict=True)
+    )
+    return [done[task.stem] for task in tasks]
+
+
+def _largest_first(tasks: Sequence[Task]) -> list[Task]:
+    return sorted(tasks, key=lambda task: -task.file.path.stat().st_size)
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(f"{output.name}.building")
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
+
+
 @contextmanager
 def _building(output: Path) -> Iterator[Path]:
-    """The directory to work in, for this process alone; kept only if the work was interrupted or killed."""
-    building = output.with_name(f"{output.name}.building")
+    """The directory to work in, for this process and those that do shares; it stays if anything in it is finished."""
+    building = _beside(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
     try:
@@ -76,55 +117,17 @@ def _building(output: Path) -> Iterator[Path]:
     except Timeout as error:
         raise UserError(f"{output}: another process is preparing this data set; wait for it, or end it") from error
     try:
-        if output.exists():
-            raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
+        _refuse_existing(output)
         yield building
         shutil.rmtree(building, ignore_errors=True)
     except Exception:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(building / "data", ignore_errors=True)
+        if not any(building.rglob(f"*{DONE}")):
+            shutil.rmtree(building, ignore_errors=True)
         raise
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
-
-
-def _tasks(config: PrepareConfig, directory: Path) -> list[Task]:
-    compared = config.near_duplicates
-    return [
-        Task(
-            source=source,
-            file=file,
-            tokenizer=config.tokenizer,
-            seq_length=config.seq_length,
-            held_out=config.held_out,
-            seed=config.seed,
-            bands=bands_for(compared.similarity) if compared and source.name in compared.sources else None,
-            stem=directory / source.name / f"{number:05d}",
-        )
-        for source in config.sources
-        for number, file in enumerate(input_files(source))
-    ]
-
-
-def _drop_other_work(building: Path, config: PrepareConfig, tokenizer: LoadedTokenizer, tasks: Sequence[Task]) -> None:
-    """Removes what an earlier run left, unless that run had the same config, inputs and packages."""
-    stats = [task.file.path.stat() for task in tasks]
-    work = json.dumps(
-        {
-            "config": config.model_dump(mode="json", exclude={"workers", "window"}),
-            "tokenizer": tokenizer.sha256,
-            "inputs": [
-                [str(task.file.path), stat.st_size, stat.st_mtime_ns] for task, stat in zip(tasks, stats, strict=True)
-            ],
-            "packages": package_versions(),
-        }
-    )
-    note = building / "work.json"
-    if note.is_file() and note.read_text(encoding="utf-8") == work:
-        return
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    note.write_text(work, encoding="utf-8")
 
 
 def _split_jobs(
@@ -171,12 +174,16 @@ def _describe(
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
         )
-        | {"cleaned": _sum_by_step(source, files[source.name])}
+        | _describe_reading(source, files[source.name])
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
 
 
-def _sum_by_step(source: AnySource, files: Sequence[TokenisedFile]) -> dict[str, int]:
-    """How many documents each cleaning step changed."""
-    return {step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean}
+def _describe_reading(source: AnySource, files: Sequence[TokenisedFile]) -> dict[str, Any]:
+    """What else was read, and how many documents each cleaning step changed."""
+    beside = [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in crosswalks(source)
+    ]
+    cleaned = {step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean}
+    return {"cleaned": cleaned} | ({"crosswalks": beside} if beside else {})

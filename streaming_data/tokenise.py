@@ -1,11 +1,10 @@
 """One input file to the pieces of its documents, in a file of its own: the part of preparing that runs in parallel.
 
-A task writes `<stem>.pieces`, batch after batch, and at its end `<stem>.done`, which says what came of it. Both
-are a pure function of the input file and the task, so a task that was interrupted is simply done again.
+A task leaves `<stem>.pieces` and `<stem>.done`, which says what came of it. Both are a pure function of the input file
+and the task, so a task that was interrupted is simply done again, by whomever.
 """
 
 import hashlib
-import os
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ from .near_duplicates import Bands, band_hashes
 from .parallel import Count
 from .pieces import Piece, split
 from .prepare_config import AnySource
+from .receipts import DONE, aside, publish
 from .tokenizer import LoadedTokenizer
 
 _BATCH_DOCUMENTS = 256
@@ -92,21 +92,18 @@ def read_pieces(stem: Path, chosen: npt.NDArray[np.bool_]) -> Iterator[list[Piec
 
 def tokenise(task: Task, count: Count) -> TokenisedFile:
     """Does a task, or finds it done; counts the documents it has read."""
-    summary = task.stem.with_suffix(".done")
-    if summary.is_file():
-        done: TokenisedFile = pickle.loads(summary.read_bytes())
+    if (finished := task.stem.with_suffix(DONE)).is_file():
+        done: TokenisedFile = pickle.loads(finished.read_bytes())
         return done
-    task.stem.parent.mkdir(parents=True, exist_ok=True)
-    aside = task.stem.with_name(f"{task.stem.name}-{os.getpid()}")
-    done = _tokenise(task, aside, count)
-    aside.with_suffix(".done").write_bytes(pickle.dumps(done))
-    for suffix in (".pieces", *([".npy"] if done.bands else []), ".done"):
-        aside.with_suffix(suffix).rename(task.stem.with_suffix(suffix))
+    with aside(task.stem) as temporary:
+        done = _tokenise(task, temporary, count)
+        temporary.with_suffix(DONE).write_bytes(pickle.dumps(done))
+        publish(temporary, task.stem, [".pieces", *([".npy"] if done.bands else []), DONE])
     return done
 
 
-def _tokenise(task: Task, aside: Path, count: Count) -> TokenisedFile:
-    """Writes `aside`.pieces, a list of documents' lists of pieces for each batch, and `aside`.npy."""
+def _tokenise(task: Task, stem: Path, count: Count) -> TokenisedFile:
+    """Writes `stem`.pieces, a list of documents' lists of pieces for each batch, and `stem`.npy."""
     tokenizer = _tokenizer(task.tokenizer)
     source = task.source
     audit = None if source.public else Audit()
@@ -115,7 +112,7 @@ def _tokenise(task: Task, aside: Path, count: Count) -> TokenisedFile:
     bands: list[npt.NDArray[np.uint64]] = []
     empty = 0
     cleaned: Counter[str] = Counter()
-    with aside.with_suffix(".pieces").open("wb") as file:
+    with stem.with_suffix(".pieces").open("wb") as file:
         for batch in _batches(read_file(source, task.file, cleaned)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
@@ -134,12 +131,12 @@ def _tokenise(task: Task, aside: Path, count: Count) -> TokenisedFile:
             empty += len(batch) - len(documents)
             count(len(batch))
     if task.bands:
-        np.save(aside.with_suffix(".npy"), np.array(bands, np.uint64).reshape(-1, task.bands.number))
+        np.save(stem.with_suffix(".npy"), np.array(bands, np.uint64).reshape(-1, task.bands.number))
     return TokenisedFile(
         stem=task.stem,
         name=task.file.path.name,
         bytes=task.file.path.stat().st_size,
-        sha256=_sha256(task.file.path),
+        sha256=sha256_of(task.file.path),
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
@@ -173,7 +170,8 @@ def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of the file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_HASH_BLOCK):

@@ -4,7 +4,7 @@ A source's files are found first; each can then be read by itself, so that they 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,11 +38,14 @@ class InputFile:
     keep: npt.NDArray[np.bool_] | None = None
 
 
-def input_files(source: AnySource) -> list[InputFile]:
-    """The files of a source in reading order."""
+def input_files(
+    source: AnySource,
+    scan_all: Callable[[Sequence[Path]], Sequence[pubmed.Scan]] = pubmed.scan_all,
+) -> list[InputFile]:
+    """The files of a source in reading order; `scan_all` scans those of PubMed."""
     paths = find(source.paths)
     if isinstance(source, PubMedSource):
-        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest(paths), strict=True)]
+        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest(scan_all(paths)), strict=True)]
     return [InputFile(path) for path in paths]
 
 

@@ -1,8 +1,8 @@
 """PubMed baseline and update files: the title and abstract of the newest version of every citation.
 
-A first pass over all files (`newest`) reads only PMIDs and finds out which record is the newest of its citation and
-which citations were deleted; a second pass (`read`) parses one file by itself. So the files can be read in any order,
-in parallel and again, and the memory needed is some bytes a citation.
+A first pass (`scan`, `newest`) reads only PMIDs and finds out which record is the newest of its citation and which
+citations were deleted; a second pass (`read`) parses one file by itself. So the files can be read in any order, in
+parallel and again, and the memory needed is some bytes a citation.
 """
 
 import re
@@ -43,13 +43,19 @@ class Versions(NamedTuple):
     versions: npt.NDArray[np.int64]
 
 
-def newest(paths: Sequence[Path]) -> list[npt.NDArray[np.bool_]]:
-    """Which records of each file to keep: bool (records of the file,), one array a file.
+class Scan(NamedTuple):
+    """The citations of a file, and those that it deletes."""
+
+    records: Versions
+    deleted: Versions
+
+
+def newest(scans: Sequence[Scan]) -> list[npt.NDArray[np.bool_]]:
+    """Which records of each file to keep: bool (records of the file,), one array for each file's scan.
 
     Of the records of one PMID the highest version wins, and of that the last one in the order of the files. A
     DeleteCitation deletes what stood before it, and nothing that comes in a later file.
     """
-    scans = [_scan(path) for path in paths]
     highest = max((int(part.pmids.max()) for scan in scans for part in scan if len(part.pmids)), default=0)
     best = np.zeros(highest + 1, np.int64)
     ranks: list[npt.NDArray[np.int64]] = []
@@ -64,8 +70,8 @@ def newest(paths: Sequence[Path]) -> list[npt.NDArray[np.bool_]]:
     return [best[records.pmids] == rank for (records, _), rank in zip(scans, ranks, strict=True)]
 
 
-def _scan(path: Path) -> tuple[Versions, Versions]:
-    """The PMIDs and versions of a file's citations, and of those that it deletes."""
+def scan(path: Path) -> Scan:
+    """The PMIDs and versions in a file."""
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
     with open_binary(path) as file, reading(path, lambda: f"{len(records):,} citations"):
@@ -78,7 +84,23 @@ def _scan(path: Path) -> tuple[Versions, Versions]:
             _collect(rest[:cut], records, deleted)
             rest = rest[cut:]
         _collect(rest, records, deleted)
-    return _versions(records), _versions(deleted)
+    return Scan(_versions(records), _versions(deleted))
+
+
+def scan_all(paths: Sequence[Path]) -> list[Scan]:
+    """Of files, one after the other."""
+    return [scan(path) for path in paths]
+
+
+def save_scan(scan: Scan, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, *scan.records, *scan.deleted)
+
+
+def load_scan(path: Path) -> Scan:
+    with np.load(path) as arrays:
+        pmids, versions, deleted, of = (arrays[f"arr_{number}"] for number in range(4))
+    return Scan(Versions(pmids, versions), Versions(deleted, of))
 
 
 def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tuple[bytes, bytes]]) -> None:

@@ -26,6 +26,7 @@ from clinical_modernbert.streaming_data.packs import Pack
 from clinical_modernbert.streaming_data.prepare import prepare
 from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
 from clinical_modernbert.streaming_data.shards import PackReader
+from clinical_modernbert.streaming_data.tasks import plan
 from clinical_modernbert.streaming_data.tokenizer import LoadedTokenizer
 
 SEQ_LENGTH = 512
@@ -230,7 +231,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
     ("fault", "workers"),
     [("a truncated gzip", 1), ("a truncated gzip", 2), ("malformed XML", 1), ("no text column", 1), ("no file", 1)],
 )
-def test_bad_input_leaves_nothing_behind(
+def test_bad_input_leaves_only_what_is_finished(
     fault: str, workers: int, inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
 ) -> None:
     source, message = bad_inputs(tmp_path)[fault]
@@ -239,7 +240,10 @@ def test_bad_input_leaves_nothing_behind(
     with pytest.raises(UserError) as error:
         prepare(config(inputs, tokenizer, output, sources=[good, source], workers=workers), silent)
     assert message in str(error.value)
-    assert os.listdir(output.parent) == []
+    left = {path.suffix for path in output.parent.rglob("*") if path.is_file()}
+    assert left <= {".pieces", ".done"}
+    prepare(config(inputs, tokenizer, output, sources=[good]), silent)
+    assert os.listdir(output.parent) == ["data"]
 
 
 def test_a_missing_tokenizer_leaves_nothing_behind(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
@@ -296,13 +300,12 @@ def stages(stage):
 prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), stages)
 """
     process = subprocess.Popen([sys.executable, "-c", script])
-    first = tmp_path / "data.building" / "tokenised" / "notes" / "00000.done"
     deadline = time.monotonic() + 60
-    while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
+    while not (done := list(tmp_path.rglob("*.done"))) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert first.is_file()
+    (first,) = done
     written = first.stat().st_mtime_ns
     assert not output.exists()
 
@@ -320,12 +323,27 @@ prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), st
 
 
 def test_work_of_another_config_is_not_taken_up(prepared: PrepareConfig, tmp_path: Path) -> None:
-    other = prepared.model_copy(update={"output": tmp_path / "data", "seq_length": 256})
-    building = tmp_path / "data.building" / "tokenised" / "own"
-    building.mkdir(parents=True)
-    (building / "00000.done").write_bytes(b"stale")
-    prepare(other, silent)
-    assert all(len(pack.tokens) <= 256 for pack in packs(other.output, "own", "train"))
+    """But that of the same files is, though another source changed; a file that changed is read again."""
+    path = tmp_path / "own.jsonl"
+    shutil.copy(prepared.sources[1].paths[0], path)
+    own = prepared.sources[1].model_copy(update={"paths": [str(path)]})
+    first = prepared.model_copy(update={"output": tmp_path / "data", "sources": [prepared.sources[0], own]})
+
+    def stems(wanted: PrepareConfig) -> list[str]:
+        tasks = plan(wanted, tokenizers.load(wanted.tokenizer), tmp_path, 1, lambda: silent(""))
+        return [task.stem.name for task in tasks]
+
+    before = stems(first)
+    assert len(set(before)) == 3
+    assert stems(first.model_copy(update={"output": tmp_path / "other", "workers": 3, "window": 8})) == before
+    renamed = own.model_copy(update={"licence": "another", "split_by": "text"})
+    assert [
+        a == b
+        for a, b in zip(stems(first.model_copy(update={"sources": [first.sources[0], renamed]})), before, strict=True)
+    ] == [True, True, False]
+    assert not set(before) & set(stems(first.model_copy(update={"seq_length": 256})))
+    path.write_text(path.read_text() + '{"patient": "x", "text": "One more."}\n')
+    assert [a == b for a, b in zip(stems(first), before, strict=True)] == [True, True, False]
 
 
 def test_an_interrupt_keeps_the_work_and_the_output_away(
