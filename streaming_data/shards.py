@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from ..configs.errors import UserError
+from .cache import BoundedCache
 from .mosaic import FileInfo, MDSReader, MDSWriter, get_hash, get_index_basename
 from .packs import MDS_COLUMNS, Pack, from_mds, to_mds
 from .remote import DamagedError, download, is_remote, read
@@ -62,16 +63,20 @@ class PackReader:
         address: a directory, or the URL of one in an object store (s3://, gs://, azure://, ...).
         cache: where downloaded shards are kept. It may be shared by all ranks of a node and by several runs, since
             an entry is named by the content of the data set's index. Unused for a plain directory.
+        limit: of the cache, in bytes; None: it grows as far as is read.
+        keep: how many shards of a limited cache are held for reading at once.
     Attributes:
         fingerprint: a hash of the index, which holds the hash of every shard: it names the data's content.
         shards: in the order of their packs.
     """
 
-    def __init__(self, address: str, cache: Path | None = None) -> None:
+    def __init__(self, address: str, cache: Path | None = None, limit: int | None = None, keep: int = 16) -> None:
         self.address = address.rstrip("/")
         self.fingerprint, self.shards = read(f"{self.address}/{get_index_basename()}", _parse_index)
         self._remote = is_remote(address)
-        self._directory = (cache or _default_cache()) / self.fingerprint[:16] if self._remote else Path(self.address)
+        cache = cache or _default_cache()
+        self._directory = cache / self.fingerprint[:16] if self._remote else Path(self.address)
+        self._bounded = BoundedCache(cache, limit, keep) if self._remote and limit is not None else None
         self._ends = list(accumulate(shard.packs for shard in self.shards))
         self._ready: set[int] = set()
 
@@ -83,15 +88,20 @@ class PackReader:
             raise IndexError(f"pack {index} of {len(self)} in {self.address}")
         number = bisect_right(self._ends, index)
         shard = self.shards[number]
-        if number not in self._ready or not (self._directory / shard.name).exists():
-            self._make_ready(number)
-        return from_mds(_mds_reader(self._directory, shard)[index - (self._ends[number] - shard.packs)])
+        reader, at = _mds_reader(self._directory, shard), index - (self._ends[number] - shard.packs)
+        try:
+            if not self._is_ready(number):
+                self._make_ready(number)
+            return from_mds(reader[at])
+        except FileNotFoundError:  # somebody removed it: to make room, or by hand
+            self._ready.discard(number)
+        return self[index]
 
     def fetch_ahead(self, number: int) -> None:
         """Make a shard ready that will soon be needed, unless another process is at it. What goes wrong is left to
         the reading of its packs, which tries harder and raises."""
-        if number not in self._ready:
-            with suppress(UserError):
+        if not self._is_ready(number):
+            with suppress(UserError, FileNotFoundError):
                 self._make_ready(number, hurry=True)
 
     def verify(self) -> None:
@@ -102,6 +112,10 @@ class PackReader:
         """
         for number in range(len(self.shards)):
             self._make_ready(number)
+
+    def _is_ready(self, number: int) -> bool:
+        held = self._bounded is None or self._bounded.holds(self._directory / self.shards[number].name)
+        return held and number in self._ready
 
     def _make_ready(self, number: int, hurry: bool = False) -> None:
         """Bring the shard here if it is not, and check it."""
@@ -114,6 +128,8 @@ class PackReader:
                 self._bring(shard, path, hurry)
             except OSError as error:  # among them: no locks there, no right to write there
                 raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
+        if self._bounded is not None:
+            self._bounded.hold(path)
         self._ready.add(number)
 
     def _bring(self, shard: Shard, path: Path, hurry: bool) -> None:
@@ -121,6 +137,8 @@ class PackReader:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=0 if hurry else -1):
             if _damage(path, shard):
+                if self._bounded is not None:
+                    self._bounded.make_room(shard.bytes)
                 download(f"{self.address}/{shard.name}", path, lambda got: _damage(got, shard), retry=not hurry)
 
 
