@@ -16,6 +16,7 @@ import torch
 
 from .background import Background
 from .dataset import PackDataset
+from .mask_groups import mask_groups
 from .masking import mask
 from .order import PackAddress
 
@@ -77,7 +78,9 @@ def micro_batch(
     lengths, positions, targets, tokens = [], [], [], []
     for row, address in enumerate(addresses):
         pack = dataset.read(address)
-        masked = mask(pack.tokens, mlm_probability, dataset.vocabulary, dataset.seed, *address)
+        words, key = dataset.vocabulary, (dataset.seed, *address)
+        groups = mask_groups(dataset.masking, pack.tokens, pack.word_starts, words.is_real, words.codes, *key)
+        masked = mask(pack.tokens, mlm_probability, words, *key, groups=groups)
         n = len(pack.tokens)
         input_ids[row * size : row * size + n] = masked.tokens
         lengths.append(cut(np.append(pack.lengths, size - n), max_seqlen))

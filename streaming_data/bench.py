@@ -8,13 +8,15 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from .batches import StepData, rank_micro_batches
 from .dataset import PackDataset
-from .masking import mask, vocabulary
+from .mask_groups import Strategy, mask_groups
+from .masking import Masked, mask, vocabulary
 from .order import Order
 from .packs import Pack
 from .shards import PackReader, PackWriter
@@ -35,7 +37,9 @@ def main() -> None:
         scattered = np.random.default_rng(0).permutation(PACKS).tolist()
         _report("check every hash", reader.verify)
         _report("read", lambda: _consume(reader[number] for number in scattered))
-        _report("mask 30 %", lambda: _consume(mask(packs[n % 64].tokens, 0.3, VOCABULARY, n) for n in scattered))
+        for strategy in ("token", "whole_word", "span"):
+            masked = (_mask(packs[n % 64], strategy, n) for n in scattered)
+            _report(f"mask 30 %, {strategy}", partial(_consume, masked))
         steps = [StepData(10**9 + start, 64, 1024, 0.3) for start in range(0, PACKS, 64)]
         _report(
             "order, read, mask, cut, assemble", lambda: _consume(rank_micro_batches(dataset, s, 8, 0, 1) for s in steps)
@@ -65,6 +69,11 @@ def _random_pack(seed: int) -> Pack:
         word_starts=rng.random(LENGTH) < 0.6,
         doc_ids=[f"pubmed:{seed * 30 + piece + 30_000_000}" for piece in range(30)],
     )
+
+
+def _mask(pack: Pack, strategy: Strategy, key: int) -> Masked:
+    groups = mask_groups(strategy, pack.tokens, pack.word_starts, VOCABULARY.is_real, None, key)
+    return mask(pack.tokens, 0.3, VOCABULARY, key, groups=groups)
 
 
 def _write(path: Path, packs: list[Pack]) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from .mask_groups import Strategy
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -26,6 +28,7 @@ class DataConfig(BaseModel):
         "part; null: without end",
     )
     shuffle_window: PositiveInt = Field(16, description="shards of a source that are shuffled together")
+    masking: Strategy = Field("token", description="what is masked as a whole: token, whole_word, span or code_aware")
     cache: Path | None = Field(None, description="where shards of an object store are kept on this machine")
     cache_gigabytes: Positive | None = Field(
         None, description="the shards used longest ago make room for others; null: all that is read is kept"

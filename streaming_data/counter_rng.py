@@ -20,3 +20,8 @@ def random_bits(count: int, *key: int | str) -> npt.NDArray[np.uint64]:
 def permutation(count: int, *key: int | str) -> npt.NDArray[np.int64]:
     """A uniform permutation of `range(count)` that depends on the key alone."""
     return np.argsort(random_bits(count, *key), kind="stable")
+
+
+def unit_floats(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """Uniform numbers in [0, 1) from random bits."""
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

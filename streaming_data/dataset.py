@@ -13,6 +13,7 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from ..configs.errors import UserError
 from ..configs.spelling import nearest_name
 from .config import DataConfig
+from .mask_groups import CodeParts, Strategy, code_parts
 from .masking import Vocabulary, vocabulary
 from .order import Order, PackAddress
 from .packs import Pack
@@ -34,6 +35,7 @@ class PackDataset:
         seq_length: tokens of a pack.
         pack_tokens: of each source, the mean number of tokens in a pack.
         seed: of the order and the masks.
+        masking: what is masked as a whole.
         manifest: as `cmbert data prepare` wrote it.
     """
 
@@ -46,6 +48,7 @@ class PackDataset:
     pack_tokens: tuple[float, ...]
     seed: int
     manifest: dict[str, Any]
+    masking: Strategy = "token"
 
     def read(self, address: PackAddress) -> Pack:
         return self.readers[address.source][address.pack]
@@ -104,11 +107,13 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
             tokenizer["special_ids"]["pad"],
             tokenizer["special_ids"]["mask"],
             tokenizer["unmaskable_ids"],
+            _code_parts(address, tokenizer["vocab_size"]) if config.masking == "code_aware" else None,
         ),
         seq_length=config.seq_length,
         pack_tokens=pack_tokens,
         seed=seed,
         manifest=manifest,
+        masking=config.masking,
     )
 
 
@@ -127,6 +132,14 @@ def copy_tokenizer(address: str, directory: Path) -> None:
 def manifest_hash(manifest: dict[str, Any]) -> str:
     """A short name for the data a model was trained on."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _code_parts(address: str, size: int) -> CodeParts:
+    path = f"{address}/tokenizer/tokenizer.json"
+    try:
+        return code_parts(read(path, _checked_json), size)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: set data.masking=whole_word") from error
 
 
 def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from ..model.masked_lm import MaskedLM
 from ..streaming_data.batches import StepData, load
 from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
 from ..streaming_data.mix import describe_mix, plan_mix
-from .attempts import note_attempt
+from .attempts import Attempt, begin
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
 from .held_out import evaluate
@@ -27,6 +28,7 @@ from .objective import accumulate, digest
 from .progress import Progress, resume, save
 from .schedule import Plan, StepSettings, describe, make_plan
 from .signals import StopRequest
+from .watchdog import expect_progress_within
 
 STOPPED = 85
 """Exit code of a run that was asked to stop, has saved a checkpoint, and wants to be started again."""
@@ -40,6 +42,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     Raises:
         UserError: the configuration, the data or the checkpoints do not allow it.
     """
+    expect_progress_within(config.engine.step_timeout_minutes)
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
     dataset = open_dataset(config.data, config.seed)
@@ -47,16 +50,22 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     model = build_model(config, dataset)
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
     progress = resume(engine, config, dataset)
+    attempt = begin(config.run_dir, progress.step)
     metrics = open_metrics(config, plan, dataset, progress) if rank == 0 else None
 
     batches = load(dataset, step_data(plan, progress.step), config.batch.micro_packs, rank, world_size)
     for settings in plan.from_step(progress.step):
+        expect_progress_within(config.engine.step_timeout_minutes)
         timer = Timer()
         micro_batches = next(batches)
         timer.data_is_here()
-        agreed = agree(settings.step, micro_batches, len(dataset.sources), stop.requested, device)
+        agreed = agree(
+            settings.step, micro_batches, len(dataset.sources), device,
+            stop=stop.requested, superseded=attempt.superseded(),
+        )  # fmt: skip
+        require_ownership(agreed, attempt)
         if agreed.stop:
-            save(engine, config, dataset, progress)
+            save(engine, config, dataset, progress, attempt)
             break
 
         totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
@@ -71,22 +80,26 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             if metrics is not None:
                 metrics.write(row)
                 metrics.write_mix(mix_metrics(dataset, progress))
+        held_out_loss = None
         if held_out is not None and (last or progress.step % config.held_out.every_steps == 0):
-            for result in evaluate(engine, held_out, config.held_out.packs, progress.step):
-                if metrics is not None:
-                    metrics.write_held_out(result)
+            scores = list(evaluate(engine, held_out, config.held_out.packs, progress.step))
+            held_out_loss = fmean(score.loss for score in scores)
+            if metrics is not None:
+                metrics.write_held_out(scores)
         if last or progress.step % config.checkpoint.every_steps == 0:
-            path = save(engine, config, dataset, progress)
+            path = save(engine, config, dataset, progress, attempt, held_out_loss)
             if metrics is not None:
                 metrics.say(f"checkpoint {path}")
     if metrics is not None:
         metrics.close()
+    expect_progress_within(0)
     return 0 if progress.step == plan.steps else STOPPED
 
 
 def open_held_out(config: RunConfig) -> PackDataset:
-    """The held-out packs of every source, whatever its share in training."""
-    return open_dataset(config.data.model_copy(update={"weights": None, "max_epochs": None}), config.seed, "held_out")
+    """The held-out packs of every source, whatever its share in training and whatever is masked there."""
+    always = {"weights": None, "max_epochs": None, "masking": "token"}
+    return open_dataset(config.data.model_copy(update=always), config.seed, "held_out")
 
 
 class Timer:
@@ -188,13 +201,20 @@ def require_fitting_tokenizer(model: ModelConfig, dataset: PackDataset) -> None:
 
 def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: Progress) -> MetricsWriter:
     """Rank 0's side of the run directory; prints the plan."""
-    config.run_dir.mkdir(parents=True, exist_ok=True)
     (config.run_dir / "config.yaml").write_text(dump(config))
     copy_tokenizer(dataset.address, config.run_dir / "tokenizer")
-    note_attempt(config.run_dir, progress.step, plan.world_size)
     for line in plan_lines(plan, dataset):
         print(line, flush=True)
     return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics.tensorboard)
+
+
+def require_ownership(agreed: Agreement, attempt: Attempt) -> None:
+    """A run that was started again since belongs to the newer start."""
+    if agreed.superseded:
+        raise UserError(
+            f"{attempt.run_dir}: the run was started again while start {attempt.number} was still there: this one ends "
+            "here and has written nothing since"
+        )
 
 
 def require_finite(engine: Any, dataset: PackDataset, settings: StepSettings) -> None:
