@@ -14,13 +14,10 @@ from ..configs.recipes import find_recipe
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
-    from ..streaming_data.inspect import SplitView
     from ..streaming_data.prepare import Stages
 
 app = typer.Typer(help="Prepare data sets and look into them.", no_args_is_help=True)
 
-_LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
-_BAR = " ▁▂▃▄▅▆▇█"
 _SAMPLE_CHARACTERS = 800
 
 
@@ -93,20 +90,27 @@ def inspect(
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Print a sample of every source, patients' notes too.")
     ] = False,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write pictures of it there.")] = None,
 ) -> None:
     """Show what a data set holds, and a sample of its text where that is public or synthetic.
 
-    Example: cmbert data inspect runs/demo/data
+    Example: cmbert data inspect runs/demo/data --plots runs/demo/pictures
     """
     from rich.console import Console
 
     from ..streaming_data import inspect as look
     from ..streaming_data.dataset import read_manifest
+    from ..streaming_data.inspect_plots import plot
+    from .data_table import data_table, source_table
 
     address = address.rstrip("/")
     manifest = read_manifest(address)
     console = Console()
-    console.print(_table(address, manifest, list(look.inspect(address, packs))))
+    views = list(look.inspect(address, packs))
+    console.print(data_table(address, manifest["seq_length"], views), source_table(views))
+    if plots:
+        for path in plot(views, manifest["seq_length"], plots):
+            console.print(f"wrote {path}")
     sources = look.readable_sources(manifest, show_text)
     for source in sources if show_text else sources[:1]:
         console.rule(f"a piece of {source}")
@@ -114,46 +118,6 @@ def inspect(
         console.print(text[:_SAMPLE_CHARACTERS] + (" [...]" if len(text) > _SAMPLE_CHARACTERS else ""), markup=False)
     if not sources:
         console.print("No source is public or synthetic, so no text is shown; --show-text shows it.")
-
-
-def _table(address: str, manifest: dict[str, Any], views: "list[SplitView]") -> Any:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    edges = [edge for edge in _LENGTHS if edge < manifest["seq_length"]]
-    caption = f"lengths: share of tokens in pieces of up to {', '.join(map(str, edges))} and {manifest['seq_length']}"
-    title = f"{address}: packs of {manifest['seq_length']:,} tokens"
-    table = Table(title=title, caption=caption, box=SIMPLE, padding=0, pad_edge=False)
-    table.add_column("source/split", no_wrap=True)
-    for name in ("documents", "pieces", "tokens", "packs", "full", "median", "longest"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("lengths", no_wrap=True)
-    for view in views:
-        counts, lengths = view.counts, sorted(view.lengths.tolist())
-        sizes = (counts.documents, counts.pieces, counts.tokens, counts.packs)
-        table.add_row(
-            f"{view.source}/{view.split}",
-            *map(_short, sizes),
-            f"{counts.fullness:.2%}",
-            *map(_short, (lengths[len(lengths) // 2], lengths[-1])),
-            _histogram(lengths, edges),
-        )
-    return table
-
-
-def _short(number: int) -> str:
-    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if number >= max(unit, 100_000):
-            return f"{number / unit:.3g}{name}"
-    return f"{number:,}"
-
-
-def _histogram(lengths: list[int], edges: list[int]) -> str:
-    """A bar for each range of lengths, as high as its share of the tokens."""
-    totals = [0] * (len(edges) + 1)
-    for length in lengths:
-        totals[sum(length > edge for edge in edges)] += length
-    return "".join(_BAR[-(-total * (len(_BAR) - 1) // max(totals))] for total in totals)
 
 
 @app.command()

@@ -24,24 +24,42 @@ class SplitView:
     Attributes:
         counts: as the manifest says.
         lengths: of the pieces in the packs that were looked at, int32 (pieces,).
-        packs_read: how many packs those were.
+        pack_tokens: of each of those packs, int64 (packs,).
+        fertility: tokens a word in them; None if they hold no word.
+        dropped: share of the source's documents that were duplicates, exact or near, of one before.
     """
 
     source: str
     split: str
     counts: SplitCounts
     lengths: npt.NDArray[np.int32]
-    packs_read: int
+    pack_tokens: npt.NDArray[np.int64]
+    fertility: float | None
+    dropped: float
 
 
 def inspect(address: str, packs: int) -> Iterator[SplitView]:
     """Every split that holds anything, its lengths taken from at most `packs` packs spread over it."""
-    for source, entry in read_manifest(address)["sources"].items():
+    manifest = read_manifest(address)
+    special = list(manifest["tokenizer"]["special_ids"].values())
+    for source, entry in manifest["sources"].items():
+        dropped = entry["duplicates"] + entry["near_duplicates"]
+        read = dropped + sum(entry["splits"][split]["documents"] for split in SPLITS)
         for split in SPLITS:
             counts = SplitCounts(**entry["splits"][split])
             if counts.packs:
                 some = list(_some_packs(f"{address}/{source}/{split}", packs))
-                yield SplitView(source, split, counts, np.concatenate([pack.lengths for pack in some]), len(some))
+                words = sum(int(pack.word_starts.sum()) for pack in some)
+                tokens = sum(int((~np.isin(pack.tokens, special)).sum()) for pack in some)
+                yield SplitView(
+                    source=source,
+                    split=split,
+                    counts=counts,
+                    lengths=np.concatenate([pack.lengths for pack in some]),
+                    pack_tokens=np.array([len(pack.tokens) for pack in some]),
+                    fertility=tokens / words if words else None,
+                    dropped=dropped / read if read else 0.0,
+                )
 
 
 def _some_packs(address: str, packs: int) -> Iterator[Pack]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .audit import sum_audits
+from .dataset_card import write_card
 from .duplicates import Duplicates
 from .prepare_config import AnySource, PrepareConfig
 from .tokenise import TokenisedFile
@@ -50,7 +51,7 @@ def describe_source(
 def write(
     directory: Path, config: PrepareConfig, tokenizer: LoadedTokenizer, sources: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Writes manifest.json, which depends on nothing but its arguments and the packages' versions."""
+    """Writes manifest.json and the card, which depend on nothing but the arguments and the packages' versions."""
     manifest = {
         "version": VERSION,
         "seq_length": config.seq_length,
@@ -65,6 +66,7 @@ def write(
         "packages": package_versions(),
     }
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_card(directory, manifest)
     return manifest
 
 

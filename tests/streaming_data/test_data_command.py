@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import DatasetCard
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 from typer.testing import CliRunner, Result
 
@@ -20,7 +21,9 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.streaming_data import inspect
 from clinical_modernbert.streaming_data.corpora.synthetic_notes import MARK
+from clinical_modernbert.streaming_data.shards import PackReader
 from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
 
 SECRET = "Mr. Undisclosed"
@@ -83,6 +86,42 @@ def test_inspect_shows_every_split_and_a_text_that_may_be_shown(folder: Path) ->
         assert name in result.output
     assert MARK in result.output
     assert SECRET not in result.output
+
+
+def test_inspect_draws_what_it_shows(folder: Path) -> None:
+    result = cmbert("data", "inspect", str(folder / "data"), "--plots", str(folder / "pictures"))
+    assert result.exit_code == 0, result.output
+    pictures = sorted((folder / "pictures").iterdir())
+    assert [picture.name for picture in pictures] == ["lengths.png", "sources.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_tokens_a_word_and_duplicates_are_those_of_the_data(folder: Path) -> None:
+    manifest = json.loads((folder / "data/manifest.json").read_text())
+    special = set(manifest["tokenizer"]["special_ids"].values())
+    for view in inspect.inspect(str(folder / "data"), 10_000):
+        reader = PackReader(str(folder / "data" / view.source / view.split))
+        packs = [reader[number] for number in range(len(reader))]
+        words = sum(int(pack.word_starts.sum()) for pack in packs)
+        assert sum(view.pack_tokens) == view.counts.tokens
+        assert view.fertility == sum(token not in special for pack in packs for token in pack.tokens.tolist()) / words
+        assert view.fertility >= 1
+        entry = manifest["sources"][view.source]
+        read = entry["duplicates"] + sum(split["documents"] for split in entry["splits"].values())
+        assert view.dropped == entry["duplicates"] / read
+
+
+def test_the_card_is_one_of_hugging_faces_and_holds_no_text(folder: Path) -> None:
+    text = (folder / "data/README.md").read_text()
+    assert DatasetCard(text).data.to_dict()["task_categories"] == ["fill-mask"]
+    manifest = json.loads((folder / "data/manifest.json").read_text())
+    for name, source in manifest["sources"].items():
+        assert f"| {name} | {source['format']} | {source['licence']} |" in text
+        assert f"| train | {source['splits']['train']['documents']:,} |" in text
+    assert "letters may hold text of patients" in text
+    assert manifest["tokenizer"]["sha256"] in text
+    assert SECRET not in text
+    assert MARK not in text
 
 
 def test_other_text_is_shown_when_asked_for(folder: Path) -> None:
