@@ -56,9 +56,9 @@ def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
         jobs = _split_jobs(config, files, duplicates, data)
+        _refuse_empty(jobs, files, config)
         writers = min(workers, 1 + sum(len(file.digests) for file in done) // _DOCUMENTS_PER_WRITER)
         counts = dict(zip(jobs, in_parallel(write_split, list(jobs.values()), writers, stages("packing")), strict=True))
-        _refuse_empty(counts, config)
         manifest = _describe(config, tokenizer, files, duplicates, counts, data)
         data.rename(config.output)
     return manifest
@@ -146,13 +146,19 @@ def _split_jobs(
     }
 
 
-def _refuse_empty(counts: Mapping[tuple[str, str], SplitCounts], config: PrepareConfig) -> None:
+def _refuse_empty(jobs: Mapping[tuple[str, str], SplitJob], files: FilesOfSources, config: PrepareConfig) -> None:
     for source in config.sources:
-        if not counts[source.name, "train"].documents:
+        if any(chosen.any() for chosen in jobs[source.name, "train"].chosen):
+            continue
+        documents = sum(len(file.digests) for file in files[source.name])
+        if documents and not any(chosen.any() for chosen in jobs[source.name, "held_out"].chosen):
             raise UserError(
-                f"source {source.name}: no document left to train on; check its paths, or lower held_out "
-                f"({config.held_out}) or raise sample ({source.sample})"
+                f"source {source.name}: each of its {documents:,} texts came before, in a source above it; leave it out"
             )
+        raise UserError(
+            f"source {source.name}: no document left to train on; check its paths, or lower held_out "
+            f"({config.held_out}) or raise sample ({source.sample})"
+        )
 
 
 def _describe(

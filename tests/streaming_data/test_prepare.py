@@ -274,6 +274,13 @@ def test_nothing_left_to_train_on(inputs: Path, tokenizer: LoadedTokenizer, tmp_
         prepare(config(inputs, tokenizer, tmp_path / "data", sources=[source]), silent)
 
 
+def test_a_source_that_says_nothing_new(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    own = config(inputs, tokenizer, tmp_path / "data").sources[1].model_dump()
+    sources = [own, own | {"name": "copy"}]
+    with pytest.raises(UserError, match="source copy: each of its 202 texts came before, in a source above it"):
+        prepare(config(inputs, tokenizer, tmp_path / "data", sources=sources), silent)
+
+
 def test_two_at_once_on_one_output(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
     wanted = config(inputs, tokenizer, tmp_path / "data")
     with (
