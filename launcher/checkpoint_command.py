@@ -57,7 +57,12 @@ def verify(run: Run) -> None:
 
 
 @app.command()
-def prune(run: Run, keep_last: Annotated[int, typer.Option(min=1, help="How many stay.")] = 1) -> None:
+def prune(
+    run: Run,
+    keep_last: Annotated[int, typer.Option(min=1, help="How many of the newest stay.")] = 1,
+    keep_every_steps: Annotated[int, typer.Option(min=0, help="Those at its multiples stay too; 0: none.")] = 0,
+    keep_best: Annotated[int, typer.Option(min=0, help="So many of the lowest held-out loss stay too.")] = 0,
+) -> None:
     """Remove all but the newest checkpoints, if those that stay are whole.
 
     Example: cmbert checkpoint prune runs/tiny --keep-last 2
@@ -68,5 +73,30 @@ def prune(run: Run, keep_last: Annotated[int, typer.Option(min=1, help="How many
     found = of_run(run)
     if problem := next((problem for path in found[:keep_last] if (problem := damage(path))), None):
         raise UserError(f"{problem}: nothing was removed, since an older checkpoint may be needed")
-    remove(run / "checkpoints", keep_last)
-    typer.echo(f"kept {', '.join(path.name for path in found[:keep_last])}")
+    kept = remove(run / "checkpoints", keep_last, keep_every_steps, keep_best)
+    typer.echo(f"kept {', '.join(path.name for path in kept)}")
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A run's directory, for its newest, or one checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, such as whole.safetensors.")],
+    optimizer: Annotated[bool, typer.Option("--optimizer", help="With the optimizer's state.")] = False,
+) -> None:
+    """Put the slices of all ranks together: one safetensors file of whole fp32 tensors.
+
+    Example: cmbert checkpoint convert runs/tiny whole.safetensors
+    """
+    from safetensors.torch import save_file
+
+    from ..training.checkpoint import consolidate, consolidate_all
+    from ..training.export import find_checkpoint
+
+    if out.exists():
+        raise UserError(f"{out}: exists already: name a file to be made")
+    path = find_checkpoint(checkpoint)
+    tensors = consolidate_all(path) if optimizer else consolidate(path)
+    aside = out.with_name(f".{out.name}.part")
+    save_file(tensors, aside, metadata={"format": "pt"})
+    aside.rename(out)
+    typer.echo(f"{out}: {len(tensors)} tensors of {path.name}")

@@ -6,12 +6,12 @@ it depends on ZeRO's stage or partitioning, so it is read at any world size, by 
 nothing is unpickled.
 
 Writing: every rank writes into a directory aside and hashes what it wrote; when all have, rank 0 adds the manifest
-and renames the directory. A checkpoint under its final name is complete, whenever the machine stops.
+and renames the directory. A checkpoint under its final name is complete, whenever the machine stops, and is never
+written over: only the newest start of a run publishes, and a whole checkpoint of the same step stays.
 """
 
 import json
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import xxhash
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..configs.errors import UserError
 from ..model.publish import flush
+from .attempts import Attempt
 from .engine import optimizer_state
 from .fragments import Fragment, fragments, publish_weights
 from .slices import WEIGHTS, Slices
@@ -35,22 +37,27 @@ def name_of(step: int) -> str:
     return f"step{step:08d}"
 
 
-def save(engine: Any, directory: Path, step: int, contents: Mapping[str, Any]) -> Path:
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step"))
+
+
+def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Mapping[str, Any]) -> Path:
     """Write the checkpoint of `step` into `directory`; every rank calls it.
 
     Args:
         contents: of the manifest, besides what this function adds: the state of the run and where it came from.
     Raises:
-        UserError: a rank could not write. Nothing is published, older checkpoints are untouched.
+        UserError: a rank could not write, or the run was started again since. Nothing is published, older
+            checkpoints are untouched.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    aside = directory / f".{name_of(step)}.{_shared_token()}"
+    aside = _aside(directory, step, attempt)
     written: dict[str, Any] = {}
     problem = None
     try:
         aside.mkdir(parents=True, exist_ok=True)
         written = _write_rank(engine, aside / f"rank{rank:05d}-of-{world_size:05d}.safetensors")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         problem = f"rank {rank}: {error}"
     reports: list[Any] = [None] * world_size
     dist.all_gather_object(reports, (written, problem))
@@ -64,7 +71,7 @@ def save(engine: Any, directory: Path, step: int, contents: Mapping[str, Any]) -
             **contents,
         }
         try:
-            _publish(aside, directory / name_of(step), manifest)
+            _publish(aside, directory / name_of(step), manifest, attempt)
         except OSError as error:
             problems = [f"rank 0: {error}"]
     outcome = [problems]
@@ -97,14 +104,14 @@ def load(engine: Any, path: Path, manifest: Mapping[str, Any]) -> None:
 
 def consolidate(path: Path) -> dict[str, torch.Tensor]:
     """The whole fp32 weights of a checkpoint by parameter name, read without any rank or engine."""
-    manifest = read_manifest(path)
-    with Slices(path, manifest) as saved:
-        return {
-            name: saved.read(
-                Fragment(name, shape, 0, torch.Size(shape).numel(), flat=torch.empty(0), offset=0), WEIGHTS
-            ).view(shape)
-            for name, shape in saved.shapes.items()
-        }
+    with Slices(path, read_manifest(path)) as saved:
+        return {name: saved.whole(name, WEIGHTS) for name in saved.shapes}
+
+
+def consolidate_all(path: Path) -> dict[str, torch.Tensor]:
+    """The same with the optimizer's state: `<parameter>/fp32`, `<parameter>/exp_avg`, `<parameter>/exp_avg_sq`."""
+    with Slices(path, read_manifest(path)) as saved:
+        return {f"{name}/{key}": saved.whole(name, key) for name in saved.shapes for key in sorted(saved.keys(name))}
 
 
 def candidates(directory: Path) -> list[Path]:
@@ -172,14 +179,31 @@ def newest_complete(directory: Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
-def prune(directory: Path, keep_last: int) -> None:
-    """Remove all but the newest `keep_last` checkpoints, and what interrupted writers left behind; rank 0 calls it."""
-    for old in candidates(directory)[keep_last:]:
+def prune(directory: Path, keep_last: int, keep_every_steps: int = 0, keep_best: int = 0) -> list[Path]:
+    """Remove what is neither among the newest `keep_last` checkpoints, nor at a multiple of `keep_every_steps`, nor
+    among the `keep_best` of lowest held-out loss; and what interrupted writers left behind.
+
+    Returns:
+        What is kept, newest first.
+    """
+    found = candidates(directory)
+    kept = {*found[:keep_last], *_best(found, keep_best)}
+    for path in found:
+        if path in kept or (keep_every_steps and step_of(path) % keep_every_steps == 0):
+            continue
         # Under its own name a directory must be complete, so it loses the name first.
-        gone = old.with_name(f".{old.name}.pruned")
-        old.rename(gone)
+        path.rename(path.with_name(f".{path.name}.pruned"))
     for leftover in directory.glob(".step*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    return candidates(directory)
+
+
+def _best(found: list[Path], count: int) -> list[Path]:
+    """Of those that were written with a held-out loss, the `count` lowest."""
+    if not count:
+        return []
+    losses = {path: loss for path in found if (loss := read_manifest(path).get("held_out_loss")) is not None}
+    return sorted(losses, key=lambda path: losses[path])[:count]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -194,6 +218,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if manifest.pop("manifest_hash", None) != _manifest_hash(manifest):
         raise UserError(f"{file}: its content differs from what was written: name another checkpoint")
     return manifest
+
+
+def _aside(directory: Path, step: int, attempt: Attempt) -> Path:
+    """Where no other start of the run writes."""
+    return directory / f".{name_of(step)}.{attempt.number:05d}"
 
 
 def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
@@ -216,13 +245,18 @@ def _optimizer_step(engine: Any) -> int:
     return max((int(state["step"]) for state in engine.optimizer.optimizer.state.values()), default=0)
 
 
-def _publish(aside: Path, final: Path, manifest: Mapping[str, Any]) -> None:
+def _publish(aside: Path, final: Path, manifest: Mapping[str, Any], attempt: Attempt) -> None:
     signed = {**manifest, "manifest_hash": _manifest_hash(manifest)}
     (aside / MANIFEST).write_text(json.dumps(signed, indent=1))
     flush(aside / MANIFEST)
     flush(aside)
+    if attempt.superseded():
+        raise OSError("the run was started again since, and the newer start owns it")
     if final.exists():
-        shutil.rmtree(final)
+        if damage(final) is None:
+            shutil.rmtree(aside)
+            return
+        final.rename(final.with_name(f".{final.name}.damaged"))
     aside.rename(final)
     flush(final.parent)
 
@@ -237,10 +271,3 @@ def _hash(file: Path) -> str:
 
 def _manifest_hash(manifest: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
-
-
-def _shared_token() -> str:
-    """A name that no other attempt to write has, the same on all ranks."""
-    token = [uuid.uuid4().hex[:8]]
-    dist.broadcast_object_list(token, src=0)
-    return token[0]

@@ -90,16 +90,21 @@ class EngineConfig(_Section):
     gradient_clipping: NonNegativeFloat = Field(1.0, description="of the global norm; 0: none")
     activation_checkpointing: bool = False
     timeout_minutes: PositiveFloat = Field(10.0, description="of a collective, before a lost rank ends the run")
+    step_timeout_minutes: NonNegativeFloat = Field(
+        30.0, description="a rank that makes no step for so long says where it stands and ends; 0: never"
+    )
     zero_optimization: dict[str, Any] = Field(
         default_factory=dict, description="further keys of DeepSpeed's zero_optimization section, as they are there"
     )
 
 
 class CheckpointConfig(_Section):
-    """When checkpoints are written and how many are kept."""
+    """When checkpoints are written and which are kept."""
 
     every_steps: PositiveInt = 1000
     keep_last: PositiveInt = 3
+    keep_every_steps: NonNegativeInt = Field(0, description="keep those at its multiples for good; 0: none")
+    keep_best: NonNegativeInt = Field(0, description="keep so many of the lowest mean held-out loss")
 
 
 class MetricsConfig(_Section):

@@ -21,18 +21,29 @@ class Agreement:
         masked: masked tokens in it.
         source_tokens: real tokens in it, of each source.
         stop: some rank was asked to stop.
+        superseded: some rank saw that the run was started again.
     """
 
     masked: int
     source_tokens: tuple[int, ...]
     stop: bool
+    superseded: bool
 
 
-def agree(step: int, micro_batches: Sequence[MicroBatch], sources: int, stop: bool, device: torch.device) -> Agreement:
+def agree(
+    step: int,
+    micro_batches: Sequence[MicroBatch],
+    sources: int,
+    device: torch.device,
+    *,
+    stop: bool = False,
+    superseded: bool = False,
+) -> Agreement:
     """Exchange the counts of one step; every rank calls it.
 
     Args:
         sources: how many there are.
+        stop, superseded: of this rank; see `Agreement`.
     Raises:
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
     """
@@ -41,7 +52,7 @@ def agree(step: int, micro_batches: Sequence[MicroBatch], sources: int, stop: bo
     for batch in micro_batches:
         for address, count in zip(batch.addresses, batch.pack_tokens, strict=True):
             tokens[address.source] += count
-    mine = torch.tensor([step, len(micro_batches), masked, int(stop), *tokens], dtype=torch.int64, device=device)
+    mine = torch.tensor([step, len(micro_batches), masked, stop, superseded, *tokens], dtype=torch.int64, device=device)
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(everyone, mine)
     reports = torch.stack(everyone).tolist()
@@ -50,6 +61,7 @@ def agree(step: int, micro_batches: Sequence[MicroBatch], sources: int, stop: bo
         raise RuntimeError(f"the ranks have drifted apart ({places}); the step was not taken")
     return Agreement(
         masked=sum(report[2] for report in reports),
-        source_tokens=tuple(map(sum, zip(*(report[4:] for report in reports), strict=True))),
+        source_tokens=tuple(map(sum, zip(*(report[5:] for report in reports), strict=True))),
         stop=any(report[3] for report in reports),
+        superseded=any(report[4] for report in reports),
     )

@@ -110,12 +110,13 @@ class MetricsWriter:
         if not self._console.is_terminal:
             print(f"step {metrics.step}/{self._total}  {line}", flush=True)
 
-    def write_held_out(self, metrics: HeldOutMetrics) -> None:
-        self._held_out.write(metrics)
-        if self._tensorboard is not None:
-            self._tensorboard.add_scalar(f"held_out/{metrics.source}/loss", metrics.loss, metrics.step)
-            self._tensorboard.add_scalar(f"held_out/{metrics.source}/accuracy", metrics.accuracy, metrics.step)
-        self.say(f"held out  {metrics.source}: loss {metrics.loss:.4f}  accuracy {metrics.accuracy:.3f}")
+    def write_held_out(self, rows: Iterable[HeldOutMetrics]) -> None:
+        for row in rows:
+            self._held_out.write(row)
+            if self._tensorboard is not None:
+                self._tensorboard.add_scalar(f"held_out/{row.source}/loss", row.loss, row.step)
+                self._tensorboard.add_scalar(f"held_out/{row.source}/accuracy", row.accuracy, row.step)
+            self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {row.accuracy:.3f}")
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
         for row in rows:

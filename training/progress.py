@@ -10,6 +10,7 @@ import torch.distributed as dist
 from ..configs.errors import UserError
 from ..streaming_data.dataset import PackDataset, manifest_hash
 from . import checkpoint
+from .attempts import Attempt
 from .config import RunConfig
 from .provenance import provenance
 
@@ -67,11 +68,24 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
     return progress
 
 
-def save(engine: Any, config: RunConfig, dataset: PackDataset, progress: Progress) -> Path:
-    """Write a checkpoint of the run as it stands, then drop the oldest ones. Every rank calls it."""
+def save(
+    engine: Any,
+    config: RunConfig,
+    dataset: PackDataset,
+    progress: Progress,
+    attempt: Attempt,
+    held_out_loss: float | None = None,
+) -> Path:
+    """Write a checkpoint of the run as it stands, then drop those that are not to be kept. Every rank calls it.
+
+    Args:
+        held_out_loss: mean over sources, if it was measured at this step.
+    """
     directory = config.run_dir / "checkpoints"
     contents = {
         "progress": asdict(progress),
+        "attempt": attempt.number,
+        "held_out_loss": held_out_loss,
         "model": engine.module.config.model_dump(mode="json"),
         "data": dataset.identity(),
         "data_manifest": manifest_hash(dataset.manifest),
@@ -83,8 +97,9 @@ def save(engine: Any, config: RunConfig, dataset: PackDataset, progress: Progres
         "config": config.model_dump(mode="json"),
         **provenance(),
     }
-    path = checkpoint.save(engine, directory, progress.step, contents)
-    if dist.get_rank() == 0:
-        checkpoint.prune(directory, config.checkpoint.keep_last)
+    path = checkpoint.save(engine, directory, progress.step, attempt, contents)
+    if dist.get_rank() == 0 and not attempt.superseded():
+        keep = config.checkpoint
+        checkpoint.prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best)
     dist.barrier()
     return path

@@ -55,6 +55,12 @@ class Slices:
             raise UserError(f"{self._path}: {fragment.name} is incomplete in it: name another checkpoint")
         return torch.cat(parts)
 
+    def whole(self, parameter: str, key: str) -> torch.Tensor:
+        """The values of a whole parameter, fp32, in its shape."""
+        shape = self.shapes[parameter]
+        everything = Fragment(parameter, shape, 0, torch.Size(shape).numel(), flat=torch.empty(0), offset=0)
+        return self.read(everything, key).view(shape)
+
     def _find(self, parameter: str) -> list[tuple[int, int, Any]]:
         if parameter not in self._places:
             raise UserError(f"{self._path}: no {parameter} in this checkpoint: it is of another model")

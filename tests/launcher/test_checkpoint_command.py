@@ -19,6 +19,28 @@ def cmbert(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([*CMBERT, *arguments], capture_output=True, text=True, timeout=120)
 
 
+def test_convert(run: SmallRun, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from clinical_modernbert.training.checkpoint import consolidate
+
+    path = run.run_dir / "checkpoints/step00000004"
+    weights, all_ = tmp_path / "weights.safetensors", tmp_path / "all.safetensors"
+    assert cmbert("checkpoint", "convert", str(path), str(weights)).returncode == 0
+    assert cmbert("checkpoint", "convert", str(path), str(all_), "--optimizer").returncode == 0
+    expected = consolidate(path)
+    converted, everything = load_file(weights), load_file(all_)
+    assert converted.keys() == expected.keys()
+    assert "decoder.weight" not in converted  # the tied embedding, once
+    assert everything.keys() == {f"{name}/{key}" for name in expected for key in ("fp32", "exp_avg", "exp_avg_sq")}
+    for name, value in expected.items():
+        assert converted[name].equal(value)
+        assert everything[f"{name}/fp32"].equal(value)
+        assert everything[f"{name}/exp_avg"].shape == value.shape
+    again = cmbert("checkpoint", "convert", str(path), str(weights))
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+
+
 def test_list_verify_prune(run: SmallRun) -> None:
     listed = cmbert("checkpoint", "list", str(run.run_dir))
     assert [name in listed.stdout for name in ("step00000002", "step00000004", "step00000006")] == [True] * 3

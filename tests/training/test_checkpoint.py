@@ -4,12 +4,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
 from small_run import SmallRun
 
 from clinical_modernbert.training import checkpoint
+from clinical_modernbert.training.metrics import HeldOutMetrics
+from clinical_modernbert.training.row_log import read_rows
 
 
 @pytest.fixture
@@ -109,6 +112,24 @@ def test_consolidated_weights_are_those_saved(finished: SmallRun) -> None:
     assert "decoder.weight" not in weights
     for name, value in weights.items():
         assert torch.equal(value.flatten(), saved[f"{name}/fp32"])
+
+
+def test_the_best_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {2: 3.0, 4: 1.0, 6: None, 8: 2.0, 10: 4.0}
+    for step in losses:
+        (tmp_path / checkpoint.name_of(step)).mkdir()
+    monkeypatch.setattr(checkpoint, "read_manifest", lambda path: {"held_out_loss": losses[checkpoint.step_of(path)]})
+    kept = checkpoint.prune(tmp_path, keep_last=1, keep_best=2)
+    assert [checkpoint.step_of(path) for path in kept] == [10, 8, 4]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_the_manifest_says_how_good_it_is(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    assert checkpoint.read_manifest(newest(finished))["held_out_loss"] is None
+    run = new_run()
+    run.train("held_out.every_steps=12", "schedule.total_tokens=2048", "schedule.decay_tokens=0")
+    rows = read_rows(run.run_dir / "held_out.csv", HeldOutMetrics)
+    assert checkpoint.read_manifest(newest(run))["held_out_loss"] == pytest.approx(fmean(row["loss"] for row in rows))
 
 
 def test_nothing_is_left_of_interrupted_writers(copy: SmallRun) -> None:

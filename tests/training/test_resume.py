@@ -52,7 +52,8 @@ def test_a_finished_run_started_again_does_nothing(finished: SmallRun, new_run: 
     assert run.rows() == finished.rows()
 
 
-def test_only_the_newest_checkpoints_are_kept(new_run: Callable[[], SmallRun]) -> None:
+def test_the_newest_and_every_so_many_checkpoints_are_kept(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
-    run.train("checkpoint.every_steps=2", "checkpoint.keep_last=2")
-    assert sorted(path.name for path in (run.run_dir / "checkpoints").iterdir()) == ["step00000010", "step00000012"]
+    run.train("checkpoint.every_steps=2", "checkpoint.keep_last=2", "checkpoint.keep_every_steps=6")
+    kept = sorted(path.name for path in (run.run_dir / "checkpoints").iterdir())
+    assert kept == ["step00000006", "step00000010", "step00000012"]

@@ -1,0 +1,86 @@
+"""Starts that overlap, ranks that hang, disks that are full: the run on disk stays one run."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from small_run import SmallRun
+
+from clinical_modernbert.training import checkpoint
+from clinical_modernbert.training.attempts import Attempt, _register, read_attempts
+
+
+def processes(launcher: ForkServerProcess) -> list[int]:
+    """The launcher and its ranks."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return [int(launcher.pid or 0), *map(int, children)]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_start_that_was_given_up_for_lost_writes_no_more(
+    finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
+) -> None:
+    run = new_run()
+    lost = run.start(ranks=2)
+    wait_for(lambda: run.steps_made() >= 5)
+    said = run.output.rename(tmp_path / "said.txt")  # the next start has one of its own
+    for pid in processes(lost):
+        os.kill(pid, signal.SIGSTOP)
+    run.train(ranks=2)
+    before = {path: path.read_bytes() for path in run.run_dir.rglob("*") if path.is_file()}
+    for pid in processes(lost):
+        os.kill(pid, signal.SIGCONT)
+    lost.join(100)
+    assert lost.exitcode == 2
+    assert "the run was started again" in said.read_text()
+    assert {path: path.read_bytes() for path in run.run_dir.rglob("*") if path.is_file()} == before
+    assert run.column("loss") == finished.column("loss")
+    assert [attempt["step"] for attempt in read_attempts(run.run_dir)] == [0, 4]
+
+
+def test_two_starts_never_have_the_same_number(tmp_path: Path) -> None:
+    numbers = [_register(tmp_path, 0, 1) for _ in range(3)]
+    assert numbers == [1, 2, 3]
+    assert [Attempt(tmp_path, number).superseded() for number in numbers] == [True, True, False]
+
+
+def test_a_rank_that_hangs_tells_where_and_ends(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    process = run.start("engine.step_timeout_minutes=0.1", ranks=2)
+    wait_for(lambda: run.steps_made() >= 2)
+    hanging = processes(process)[2]
+    os.kill(hanging, signal.SIGSTOP)
+    wait_for(lambda: "Timeout (0:00:06)!" in run.output.read_text())
+    os.kill(hanging, signal.SIGCONT)
+    process.join(100)
+    assert process.exitcode == 1
+    output = run.output.read_text()
+    assert "in agree" in output or "in backward" in output or "in step" in output
+
+
+def test_out_of_disk_leaves_the_last_checkpoint_whole(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    """A limit on the size of files stands for the full disk: writing fails midway, in every rank."""
+    run = new_run()
+    process = run.start(ranks=2)
+    wait_for(lambda: run.steps_made() >= 5)
+    size = max(path.stat().st_size for path in (run.run_dir / "checkpoints").rglob("*.safetensors"))
+    for pid in processes(process)[1:]:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size // 2, size // 2))
+    process.join(100)
+    assert process.exitcode == 2
+    assert "step00000008: this checkpoint could not be written, older ones are whole" in run.output.read_text()
+    kept = checkpoint.candidates(run.run_dir / "checkpoints")
+    assert [checkpoint.step_of(path) for path in kept] == [4]
+    assert checkpoint.damage(kept[0]) is None
+    run.train(ranks=2)
+    assert run.column("loss") == finished.column("loss")
