@@ -4,16 +4,19 @@ The packs are as long and as cut up as those of abstracts and notes: 8,192 token
 page cache; times are of the processor, so that what else the machine does counts little.
 """
 
+import multiprocessing
+import resource
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from .batches import StepData, rank_micro_batches
+from .batches import StepData, load, rank_micro_batches
 from .dataset import PackDataset
 from .mask_groups import Strategy, mask_groups
 from .masking import Masked, mask, vocabulary
@@ -23,6 +26,7 @@ from .shards import PackReader, PackWriter
 
 LENGTH = 8192
 PACKS = 4096  # more than one shard
+NODE_TOKENS, NODE_CORES = 1_200_000, 96  # a second, and beside 8 GPUs: what a node is planned with, not measured
 VOCABULARY = vocabulary(50_368, pad_id=0, mask_id=4, unmaskable_ids=[0, 1, 2, 3, 4])
 
 
@@ -41,19 +45,41 @@ def main() -> None:
             masked = (_mask(packs[n % 64], strategy, n) for n in scattered)
             _report(f"mask 30 %, {strategy}", partial(_consume, masked))
         steps = [StepData(10**9 + start, 64, 1024, 0.3) for start in range(0, PACKS, 64)]
-        _report(
+        loader = _report(
             "order, read, mask, cut, assemble", lambda: _consume(rank_micro_batches(dataset, s, 8, 0, 1) for s in steps)
         )
     order = Order([[3700] * 500, [3700] * 200, [3700] * 100, [100], [37], [5]], [50, 20, 20, 5, 3, 2], seed=0)
     _report("order alone, 6 sources", lambda: order.between(10**9, 10**9 + PACKS))
     _report("order alone, a rank's share of 64", lambda: order.between(10**9, 10**9 + 64 * PACKS, 64))
+    print(
+        f"the loader is {loader / (NODE_TOKENS / NODE_CORES):,.0f} times a core's share of the node it is planned for"
+    )
+    for times in (1, 10):
+        print(f"memory of a loader of {times * PACKS:,} packs: {_loader_megabytes(times * PACKS, packs):,.0f} MB")
 
 
-def _report(name: str, work: Callable[[], object]) -> None:
+def _loader_megabytes(count: int, packs: list[Pack]) -> float:
+    """The most memory that a process of its own needs to load from so many packs."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "packs"
+        _write(path, packs, count)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_load_a_while, path).result()
+
+
+def _load_a_while(path: Path) -> float:
+    dataset = _dataset(path)
+    _consume(load(dataset, (StepData(start, 64, 1024, 0.3) for start in range(0, PACKS, 64)), 8))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _report(name: str, work: Callable[[], object]) -> float:
+    """Print what one kind of work costs; returns its tokens a second."""
     start = time.process_time()
     work()
     seconds = time.process_time() - start
     print(f"{name:36}{1e6 * seconds / PACKS:8.0f} us/pack{PACKS * LENGTH / seconds / 1e6:10.1f} M tokens/s", flush=True)
+    return PACKS * LENGTH / seconds
 
 
 def _consume(items: Iterable[object]) -> None:
@@ -76,9 +102,9 @@ def _mask(pack: Pack, strategy: Strategy, key: int) -> Masked:
     return mask(pack.tokens, 0.3, VOCABULARY, key, groups=groups)
 
 
-def _write(path: Path, packs: list[Pack]) -> None:
+def _write(path: Path, packs: list[Pack], count: int = PACKS) -> None:
     with PackWriter(path) as writer:
-        for number in range(PACKS):
+        for number in range(count):
             writer.write(packs[number % len(packs)])
 
 

@@ -53,7 +53,7 @@ def _plot_sources(views: Sequence[SplitView], path: Path) -> Path:
     names = [f"{view.source}/{view.split}" for view in views]
     for axes, (title, values) in zip(grid.flat, panels, strict=True):
         bars = axes.barh(names, values, color=["tab:blue" if view.split == "train" else "tab:orange" for view in views])
-        axes.bar_label(bars, fmt="{:,.4g}", padding=3, fontsize=8)
+        axes.bar_label(bars, fmt="{:,.0f}" if title == "tokens" else "{:,.2f}", padding=3, fontsize=8)
         axes.set(title=title, xlim=(0, 1.2 * max([*values, 1e-9])))
         axes.invert_yaxis()
     return _save(figure, path)

@@ -1,6 +1,7 @@
 """Batches against the packs they are made of: nothing lost, repeated or different at another world size."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -240,6 +241,37 @@ def test_calls_in_the_background_keep_their_order_and_their_errors() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         failed.result(10)
     assert cancelled.result(10) is None
+
+
+LOAD_FOR_EVER = """
+import itertools, sys
+from clinical_modernbert.streaming_data.batches import StepData, load
+from clinical_modernbert.streaming_data.config import DataConfig
+from clinical_modernbert.streaming_data.dataset import open_dataset
+dataset = open_dataset(DataConfig(path=sys.argv[1], seq_length=int(sys.argv[2])), 3)
+for _ in load(dataset, (StepData(2 * n, 2, 64, 0.3) for n in itertools.count()), 1, 1, 2):
+    print("step", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_rank_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
+    """Started as DeepSpeed's launcher does it, which says LOCAL_SIZE where others say LOCAL_WORLD_SIZE."""
+    path = write_small_data(tmp_path / "data")
+    before = {*Path("/dev/shm").iterdir()}
+    environment = {name: value for name, value in os.environ.items() if name != "LOCAL_WORLD_SIZE"}
+    environment |= {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_SIZE": "2"}
+    for _ in range(2):  # the second finds nothing in its way
+        rank = subprocess.Popen(
+            [sys.executable, "-c", LOAD_FOR_EVER, str(path), str(SEQ_LENGTH)], env=environment, stdout=subprocess.PIPE
+        )
+        assert rank.stdout is not None
+        assert [rank.stdout.readline() for _ in range(3)] == [b"step\n"] * 3
+        rank.kill()
+        rank.wait()
+        rank.stdout.close()
+    names = {file.name for file in {*Path("/dev/shm").iterdir()} - before}
+    assert not [name for name in names if name.startswith(("0000", "sem.", "psm_"))]
 
 
 def test_ctrl_c_ends_a_process_whose_data_hangs(tmp_path: Path) -> None:

@@ -137,6 +137,13 @@ def test_a_part_that_a_killed_process_left_is_removed_and_one_in_the_making_is_n
     assert making.exists()
 
 
+def test_a_plain_directory_is_not_a_cache(store: list[str], tmp_path: Path) -> None:
+    before = sorted((tmp_path / "notes").iterdir())
+    reader = PackReader(str(tmp_path / "notes"), tmp_path / "cache", limit=1, keep=1)
+    assert [reader[number].doc_ids for number in range(PACKS)] == [[f"d{number}"] for number in range(PACKS)]
+    assert sorted((tmp_path / "notes").iterdir()) == before
+
+
 def test_a_shard_damaged_in_a_bounded_cache_is_fetched_again(store: list[str], tmp_path: Path) -> None:
     opened(tmp_path / "cache", 2.5)[0]
     (shard,) = (tmp_path / "cache").rglob("*.mds")

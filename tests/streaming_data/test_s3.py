@@ -1,11 +1,13 @@
 """Reading from a real S3 server that refuses, hangs, damages, slows down and dies: every pack, or one clear error."""
 
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -178,6 +180,28 @@ def test_the_usual_endpoint_variable_serves_too(
     s3_module._client.cache_clear()
     opened(URL, tmp_path)
     assert s3.asked("GET", "manifest.json")
+
+
+def read_again(path: Path) -> bytes:
+    s3_module.get(f"{URL}/{SHARD}", path, time.monotonic() + 30)
+    return path.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_a_client_of_its_own(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+    """Forked while the parent holds an open connection, as the workers of a loader would be."""
+    expected = read_again(tmp_path / "parent")
+    client = id(s3_module._client(os.getpid()))
+    with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
+        for made, content in pool.map(of_a_child, [tmp_path / f"child{number}" for number in range(6)]):
+            assert content == expected
+            assert made != client  # which the child has inherited, and which still lives while it makes its own
+    assert id(s3_module._client(os.getpid())) == client
+
+
+def of_a_child(path: Path) -> tuple[int, bytes]:
+    content = read_again(path)
+    return id(s3_module._client(os.getpid())), content
 
 
 READ_AS_A_RANK = """

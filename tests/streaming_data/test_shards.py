@@ -219,6 +219,17 @@ def test_a_damaged_shard_of_the_cache_is_fetched_again(
     assert store.count(shard.name) == 2
 
 
+def test_a_data_set_that_was_replaced_is_never_read_from_the_cache(
+    store: list[str], copied: Path, tmp_path: Path
+) -> None:
+    PackReader("s3://bucket/notes", tmp_path / "cache")[0]
+    shutil.rmtree(copied)
+    with PackWriter(copied, shard_bytes=1500) as writer:
+        for number in range(PACKS):
+            writer.write(numbered(number + 1))
+    assert PackReader("s3://bucket/notes", tmp_path / "cache")[0].doc_ids == ["a1", "b1"]
+
+
 def test_a_cache_emptied_while_in_use_is_filled_again(store: list[str], tmp_path: Path) -> None:
     reader = PackReader("s3://bucket/notes", tmp_path / "cache")
     reader[0]
