@@ -1,0 +1,164 @@
+"""Kill a run again and again, at any moment, and compare what it did with a run that was left in peace.
+
+    PYTHONPATH=tests/support python tests/support/kill_harness.py --kills 300 [--s3] [--worlds 1 2 4]
+
+Every start is killed with -9 until it has been killed a few times, then left to finish: the launcher or a rank; after a
+random time, while a checkpoint is being written, or between its publication and the pruning of older ones. Then
+all packs, masks and rates must be those of the undisturbed run, in order, none lost and none repeated; the losses
+bit-equal where the number of ranks did not change.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from s3_server import BUCKET, CREDENTIALS, S3Server
+from small_data import SEQ_LENGTH, write_small_data
+from small_run import RECIPE, SmallRun
+
+from clinical_modernbert.training import checkpoint
+
+STEPS = 20
+SETTINGS = [
+    f"schedule.total_tokens={STEPS * 4 * SEQ_LENGTH}", "checkpoint.every_steps=2", "checkpoint.keep_last=2",
+]  # fmt: skip
+DATA_COLUMNS = ("step", "tokens", "masked", "max_seqlen", "mlm_probability", "lr", "data_digest")
+MOMENTS = ("any time", "writing", "published")
+KILLS_A_RUN = 8
+MIXED_LOSS = 1e-5
+"""Largest relative difference of a loss where the number of ranks changed on the way: sums round differently."""
+
+
+def harness(home: Path, data: str, kills: int, worlds: list[int], seed: int) -> Counter[str]:
+    """Kill so many times; returns what was killed when, and how many runs came through."""
+    draw = random.Random(seed)
+    references = {ranks: undisturbed(home / f"reference{ranks}", data, ranks) for ranks in worlds}
+    counts: Counter[str] = Counter()
+    while (done := sum(counts[moment] for moment in MOMENTS)) < kills:
+        run = new_run(home / f"run{counts['runs']}", data)
+        mixed = draw.random() < 0.5
+        ranks = draw.choice(worlds)
+        for _ in range(min(KILLS_A_RUN, kills - done)):
+            if (moment := start_and_kill(run, ranks, draw)) is None:
+                break
+            counts[moment] += 1
+            counts[f"{ranks} ranks"] += 1
+            require_whole(run)
+            ranks = draw.choice(worlds) if mixed else ranks
+        run.train(*SETTINGS, ranks=ranks)
+        compare(run, references[ranks], exact=not mixed)
+        counts["runs"] += 1
+        print(dict(counts), flush=True)
+    return counts
+
+
+def new_run(home: Path, data: str) -> SmallRun:
+    home.mkdir()
+    recipe = home / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    return SmallRun(recipe, data, home / "run")
+
+
+def undisturbed(home: Path, data: str, ranks: int) -> SmallRun:
+    run = new_run(home, data)
+    run.train(*SETTINGS, ranks=ranks)
+    return run
+
+
+def start_and_kill(run: SmallRun, ranks: int, draw: random.Random) -> str | None:
+    """The moment at which it was killed, or None if it was done before."""
+    moment = draw.choice(MOMENTS)
+    process = run.start(*SETTINGS, ranks=ranks)
+    published = {path.name for path in checkpoint.candidates(run.run_dir / "checkpoints")}
+    seconds = draw.uniform(0, 2.5)
+    began = time.monotonic()
+    reached: dict[str, Callable[[], bool]] = {
+        "any time": lambda: time.monotonic() - began > seconds,
+        "writing": lambda: any(name.startswith(".step") for name in listed(run)),
+        "published": lambda: any(name.startswith("step") and name not in published for name in listed(run)),
+    }
+    while process.is_alive() and not reached[moment]():
+        time.sleep(0.0005)
+    time.sleep(draw.uniform(0, 0.01))
+    victims = processes(process)
+    if not process.is_alive() or not victims:
+        process.join()
+        return None
+    with suppress(ProcessLookupError):
+        os.kill(draw.choice(victims), signal.SIGKILL)
+    process.join()
+    return moment if process.exitcode else None
+
+
+def listed(run: SmallRun) -> list[str]:
+    with suppress(FileNotFoundError):
+        return os.listdir(run.run_dir / "checkpoints")
+    return []
+
+
+def processes(launcher: ForkServerProcess) -> list[int]:
+    """The launcher and its ranks, as long as it lives."""
+    with suppress(FileNotFoundError):
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        return [launcher.pid or 0, *map(int, children)]
+    return []
+
+
+def require_whole(run: SmallRun) -> None:
+    """Whatever has the name of a checkpoint is one."""
+    for path in checkpoint.candidates(run.run_dir / "checkpoints"):
+        assert (problem := checkpoint.damage(path)) is None, problem
+
+
+def compare(run: SmallRun, reference: SmallRun, exact: bool) -> None:
+    for name in DATA_COLUMNS:
+        assert run.column(name) == reference.column(name), f"{run.run_dir}: {name} differs"
+    losses = zip(run.column("loss"), reference.column("loss"), strict=True)
+    worst = max(abs(a - b) / b for a, b in losses)
+    assert worst <= (0 if exact else MIXED_LOSS), f"{run.run_dir}: losses differ by {worst}"
+
+
+@contextmanager
+def object_store(home: Path) -> Iterator[str]:
+    """The small data set in a real S3 server."""
+    server = S3Server(home)
+    server.start()
+    endpoint = f"http://127.0.0.1:{server.port}"
+    os.environ.update({**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "S3_ENDPOINT_URL": endpoint})
+    try:
+        local = write_small_data(home / "local")
+        for file in local.rglob("*"):
+            if file.is_file():
+                server.client().upload_file(str(file), BUCKET, f"small/{file.relative_to(local).as_posix()}")
+        yield f"s3://{BUCKET}/small"
+    finally:
+        server.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--s3", action="store_true", help="stream the data from an S3 server")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        if not options.s3:
+            harness(home, str(write_small_data(home / "data")), options.kills, options.worlds, options.seed)
+            return
+        with object_store(home) as address:
+            harness(home, address, options.kills, options.worlds, options.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
