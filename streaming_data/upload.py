@@ -82,7 +82,7 @@ def _require_protection(files: list[LocalFile], missing: list[LocalFile], url: s
     """Store one file that holds no text, and ask for it as a stranger would."""
     probe = next(file for file in files if file.name == _PROBE)
     if probe in missing:
-        _put(probe, f"{url}/{_PROBE}")
+        put(probe, f"{url}/{_PROBE}")
     store = _store(url)
     problem = ""
     if persist(url, lambda deadline: store.is_public(f"{url}/{_PROBE}")):
@@ -102,10 +102,11 @@ def _checked_files(directory: Path) -> list[LocalFile]:
         PackReader(str(index.parent)).verify()
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     with ThreadPoolExecutor() as executor:
-        return list(executor.map(lambda path: _local_file(directory, path), paths))
+        return list(executor.map(lambda path: local_file(directory, path), paths))
 
 
-def _local_file(directory: Path, path: Path) -> LocalFile:
+def local_file(directory: Path, path: Path) -> LocalFile:
+    """A file below `directory`, read once for its hashes."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -135,7 +136,7 @@ def _stored(url: str) -> tuple[int, str | None]:
 
 def _put_all(files: Iterable[LocalFile], url: str) -> None:
     with ThreadPoolExecutor(_CONNECTIONS) as executor:
-        futures = [executor.submit(_put, file, f"{url}/{file.name}") for file in files]
+        futures = [executor.submit(put, file, f"{url}/{file.name}") for file in files]
         try:
             for future in futures:
                 future.result()
@@ -144,7 +145,8 @@ def _put_all(files: Iterable[LocalFile], url: str) -> None:
             raise
 
 
-def _put(file: LocalFile, url: str) -> None:
+def put(file: LocalFile, url: str) -> None:
+    """Store the file, trying again as `remote.persist` does."""
     persist(url, lambda deadline: _store(url).put(file.path, url, file.sha256, file.md5))
 
 

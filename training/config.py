@@ -105,6 +105,9 @@ class CheckpointConfig(_Section):
     keep_last: PositiveInt = 3
     keep_every_steps: NonNegativeInt = Field(0, description="keep those at its multiples for good; 0: none")
     keep_best: NonNegativeInt = Field(0, description="keep so many of the lowest mean held-out loss")
+    upload: str | None = Field(
+        None, description="s3://, gs:// or az:// address for a copy of each; a run on a new disk continues from there"
+    )
 
 
 class MetricsConfig(_Section):

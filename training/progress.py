@@ -12,6 +12,8 @@ from ..streaming_data.dataset import PackDataset, manifest_hash
 from . import checkpoint
 from .attempts import Attempt
 from .config import RunConfig
+from .finite import restore_scaling, scaling_state
+from .mirror import Mirror, bring_newest
 from .provenance import provenance
 
 
@@ -42,7 +44,9 @@ class Progress:
 
 
 def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
-    """Continue from the newest whole checkpoint of the run, if there is one."""
+    """Continue from the newest whole checkpoint of the run, if there is one here or in its object store."""
+    if config.checkpoint.upload and dist.get_rank() == 0:
+        bring_newest(config.checkpoint.upload, config.run_dir / "checkpoints")
     path, damaged = checkpoint.newest_complete(config.run_dir / "checkpoints")
     for problem in damaged if dist.get_rank() == 0 else ():
         print(f"warning: skipping a damaged checkpoint: {problem}", flush=True)
@@ -63,6 +67,7 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
             f"{config.batch.packs} now: set batch.packs back, or start in another run_dir"
         )
     checkpoint.load(engine, path, manifest)
+    restore_scaling(engine, manifest.get("scaling", {}))
     if dist.get_rank() == 0:
         print(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed", flush=True)
     return progress
@@ -74,11 +79,13 @@ def save(
     dataset: PackDataset,
     progress: Progress,
     attempt: Attempt,
+    mirror: Mirror | None = None,
     held_out_loss: float | None = None,
 ) -> Path:
     """Write a checkpoint of the run as it stands, then drop those that are not to be kept. Every rank calls it.
 
     Args:
+        mirror: takes a copy, if rank 0 has one.
         held_out_loss: mean over sources, if it was measured at this step.
     """
     directory = config.run_dir / "checkpoints"
@@ -86,6 +93,7 @@ def save(
         "progress": asdict(progress),
         "attempt": attempt.number,
         "held_out_loss": held_out_loss,
+        "scaling": scaling_state(engine),
         "model": engine.module.config.model_dump(mode="json"),
         "data": dataset.identity(),
         "data_manifest": manifest_hash(dataset.manifest),
@@ -98,6 +106,8 @@ def save(
         **provenance(),
     }
     path = checkpoint.save(engine, directory, progress.step, attempt, contents)
+    if mirror is not None:
+        mirror.add(path, attempt)
     if dist.get_rank() == 0 and not attempt.superseded():
         keep = config.checkpoint
         checkpoint.prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best)

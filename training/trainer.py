@@ -1,6 +1,5 @@
 """The training run, from its configuration to its last checkpoint."""
 
-import math
 import time
 from collections.abc import Iterator
 from statistics import fmean
@@ -21,9 +20,11 @@ from ..streaming_data.mix import describe_mix, plan_mix
 from .attempts import Attempt, begin
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
+from .finite import count_skipped, gradient_norm, loss_scale
 from .held_out import evaluate
 from .lockstep import Agreement, agree
 from .metrics import MetricsWriter, MixMetrics, StepMetrics
+from .mirror import Mirror
 from .objective import accumulate, digest
 from .progress import Progress, resume, save
 from .schedule import Plan, StepSettings, describe, make_plan
@@ -52,7 +53,9 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     progress = resume(engine, config, dataset)
     attempt = begin(config.run_dir, progress.step)
     metrics = open_metrics(config, plan, dataset, progress) if rank == 0 else None
+    mirror = open_mirror(config, metrics)
 
+    skipped = 0
     batches = load(dataset, step_data(plan, progress.step), config.batch.micro_packs, rank, world_size)
     for settings in plan.from_step(progress.step):
         expect_progress_within(config.engine.step_timeout_minutes)
@@ -65,13 +68,15 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         )  # fmt: skip
         require_ownership(agreed, attempt)
         if agreed.stop:
-            save(engine, config, dataset, progress, attempt)
+            save(engine, config, dataset, progress, attempt, mirror)
             break
 
         totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
         set_learning_rate(engine, settings.lr)
         engine.step()
-        require_finite(engine, dataset, settings)
+        skipped = count_skipped(engine, config.engine, skipped, describe_packs(dataset, settings))
+        if skipped and metrics is not None:
+            metrics.say(f"step {settings.step + 1} skipped: fp16 overflowed, the loss scale is {loss_scale(engine):,.0f}")
         progress = progress.after(settings.packs, dict(zip(dataset.sources, agreed.source_tokens, strict=True)))
 
         last = progress.step == plan.steps
@@ -87,12 +92,14 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             if metrics is not None:
                 metrics.write_held_out(scores)
         if last or progress.step % config.checkpoint.every_steps == 0:
-            path = save(engine, config, dataset, progress, attempt, held_out_loss)
+            path = save(engine, config, dataset, progress, attempt, mirror, held_out_loss)
             if metrics is not None:
                 metrics.say(f"checkpoint {path}")
+    expect_progress_within(0)
+    if mirror is not None:
+        mirror.close()
     if metrics is not None:
         metrics.close()
-    expect_progress_within(0)
     return 0 if progress.step == plan.steps else STOPPED
 
 
@@ -136,13 +143,15 @@ def step_metrics(
         tokens=progress.tokens,
         loss=loss_sum / agreed.masked,
         accuracy=correct / agreed.masked,
-        grad_norm=float(engine.get_global_grad_norm()),
+        grad_norm=gradient_norm(engine),
         lr=settings.lr,
         mlm_probability=settings.mlm_probability,
         max_seqlen=settings.max_seqlen,
         masked=agreed.masked,
         tokens_per_second=sum(agreed.source_tokens) / timer.seconds(),
         data_wait=timer.data_wait,
+        loss_scale=loss_scale(engine),
+        skipped_steps=engine.skipped_steps,
         data_digest=f"{digests:x}",
     )
 
@@ -208,6 +217,13 @@ def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: 
     return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics.tensorboard)
 
 
+def open_mirror(config: RunConfig, metrics: MetricsWriter | None) -> Mirror | None:
+    """Of the checkpoints, on the rank that speaks for the run."""
+    if config.checkpoint.upload is None or metrics is None:
+        return None
+    return Mirror(config.run_dir / "checkpoints", config.checkpoint.upload, metrics.say)
+
+
 def require_ownership(agreed: Agreement, attempt: Attempt) -> None:
     """A run that was started again since belongs to the newer start."""
     if agreed.superseded:
@@ -217,20 +233,11 @@ def require_ownership(agreed: Agreement, attempt: Attempt) -> None:
         )
 
 
-def require_finite(engine: Any, dataset: PackDataset, settings: StepSettings) -> None:
-    """DeepSpeed leaves out an update with non-finite gradients without a word; here the run ends with the step's packs.
-
-    The last checkpoint stands before them.
-    """
-    norm = engine.get_global_grad_norm()
-    if engine.was_step_applied() and math.isfinite(norm):
-        return
+def describe_packs(dataset: PackDataset, settings: StepSettings) -> str:
+    """The step and its packs, for errors."""
     packs = dataset.order.between(settings.start, settings.start + settings.packs)
     named = ", ".join(f"{dataset.sources[p.source]}:{p.epoch}:{p.pack}" for p in packs)
-    raise RuntimeError(
-        f"step {settings.step + 1}: gradients are not finite (norm {norm}); the run stopped before saving them. "
-        f"Packs of the step (source:epoch:pack): {named}"
-    )
+    return f"step {settings.step + 1} (source:epoch:pack {named})"
 
 
 def summed(totals: torch.Tensor, digest_of_rank: int) -> tuple[float, int, int]:
