@@ -26,7 +26,7 @@ from ..configs.errors import UserError
 from ..model.publish import flush
 from .attempts import Attempt
 from .engine import optimizer_state
-from .fragments import Fragment, fragments, publish_weights
+from .fragments import Fragment, fragments, fragments_to_save, publish_weights
 from .slices import WEIGHTS, Slices
 
 VERSION = 1
@@ -89,7 +89,7 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Ma
 @torch.no_grad()
 def load(engine: Any, path: Path, manifest: Mapping[str, Any]) -> None:
     """Give every parameter and its optimizer state the values they had; every rank calls it."""
-    state = engine.optimizer.optimizer.state
+    state = engine.basic_optimizer.state
     with Slices(path, manifest) as saved:
         for fragment in fragments(engine):
             fragment.of(fragment.flat).copy_(saved.read(fragment, WEIGHTS))
@@ -227,7 +227,7 @@ def _aside(directory: Path, step: int, attempt: Attempt) -> Path:
 
 def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
     tensors, layout = {}, {}
-    for fragment in fragments(engine):
+    for fragment in fragments_to_save(engine):
         layout[fragment.name] = (fragment.start, fragment.numel, fragment.shape)
         for key, value in _values(engine, fragment):
             tensors[f"{fragment.name}/{key}"] = value.detach().cpu().contiguous()
@@ -242,7 +242,7 @@ def _values(engine: Any, fragment: Fragment) -> Iterator[tuple[str, torch.Tensor
 
 
 def _optimizer_step(engine: Any) -> int:
-    return max((int(state["step"]) for state in engine.optimizer.optimizer.state.values()), default=0)
+    return max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
 
 
 def _publish(aside: Path, final: Path, manifest: Mapping[str, Any], attempt: Attempt) -> None:

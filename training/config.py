@@ -85,10 +85,23 @@ class OptimizerConfig(_Section):
 class EngineConfig(_Section):
     """What DeepSpeed is told; its JSON is made from this."""
 
-    zero_stage: Literal[1, 2, 3] = 3
-    precision: Literal["bf16", "fp32"] = "bf16"
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        3, description="shared by the ranks: 0 nothing, 1 optimizer state, 2 gradients too, 3 weights too"
+    )
+    precision: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="of computing; weights are kept in fp32")
+    max_skipped_steps: NonNegativeInt = Field(
+        10,
+        description="in a row: fp16 lowers its loss scale and skips a step that overflows; more end the run",
+    )
     gradient_clipping: NonNegativeFloat = Field(1.0, description="of the global norm; 0: none")
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = Field(False, description="compute each layer twice, and keep only its input")
+    torch_compile: bool = Field(False, description="compile the model, once for all shapes")
+    offload_optimizer: Literal["none", "cpu", "nvme"] = Field(
+        "none", description="cpu: keep fp32 weights and optimizer state in host memory, and update them there"
+    )
+    zero_hpz_partition_size: PositiveInt = Field(
+        1, description="ranks of one node that share a second copy of the weights, for backward; 1: no such copy"
+    )
     timeout_minutes: PositiveFloat = Field(10.0, description="of a collective, before a lost rank ends the run")
     step_timeout_minutes: NonNegativeFloat = Field(
         30.0, description="a rank that makes no step for so long says where it stands and ends; 0: never"
@@ -96,6 +109,45 @@ class EngineConfig(_Section):
     zero_optimization: dict[str, Any] = Field(
         default_factory=dict, description="further keys of DeepSpeed's zero_optimization section, as they are there"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "EngineConfig":
+        if reason := impossible(self):
+            raise ValueError(reason)
+        return self
+
+
+def impossible(engine: EngineConfig) -> str | None:
+    """Why these settings cannot work together and what to do, or None. (What a device cannot do is found at start.)"""
+    stage, offload, hpz = engine.zero_stage, engine.offload_optimizer, engine.zero_hpz_partition_size
+    if stage == 0 and engine.precision != "fp32":
+        return (
+            f"zero_stage 0 with precision {engine.precision} would add up gradients in {engine.precision}: "
+            "set zero_stage=1, which keeps weights whole too, or precision=fp32"
+        )
+    if offload == "nvme":
+        return (
+            "offload_optimizer=nvme would leave the optimizer's state in swap files, out of reach of checkpoints and "
+            "of StableAdamW: set offload_optimizer=cpu"
+        )
+    if offload == "cpu" and stage == 0:
+        return "offload_optimizer=cpu needs partitions to move, and zero_stage 0 has none: set zero_stage to 1, 2 or 3"
+    if hpz > 1 and stage < 3:
+        return (
+            f"zero_hpz_partition_size={hpz} is a second copy of divided weights, and zero_stage {stage} divides none: "
+            "set zero_stage=3 or zero_hpz_partition_size=1"
+        )
+    if own := sorted(set(engine.zero_optimization) & _OWN_ZERO_KEYS.keys()):
+        return f"zero_optimization.{own[0]} has a key of its own: set engine.{_OWN_ZERO_KEYS[own[0]]} instead"
+    return None
+
+
+_OWN_ZERO_KEYS = {
+    "stage": "zero_stage",
+    "offload_optimizer": "offload_optimizer",
+    "cpu_offload": "offload_optimizer",
+    "zero_hpz_partition_size": "zero_hpz_partition_size",
+}
 
 
 class CheckpointConfig(_Section):

@@ -29,6 +29,8 @@ class StepMetrics:
         masked: masked tokens in this step.
         tokens_per_second: real tokens, over all ranks.
         data_wait: seconds of this step that rank 0 waited for data.
+        loss_scale: of fp16; 1 in other precisions.
+        skipped_steps: left out since the start of the run, because fp16 overflowed.
         data_digest: of the step's packs, masked places and targets: equal digests, equal data.
     """
 
@@ -43,6 +45,8 @@ class StepMetrics:
     masked: int
     tokens_per_second: float
     data_wait: float
+    loss_scale: float
+    skipped_steps: int
     data_digest: str
 
 

@@ -47,6 +47,7 @@ class StableAdamW(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self._segments: dict[int, _Segments] = {}
         self._group: dist.ProcessGroup | None = None
+        self._device: torch.device | None = None
 
     def bind(
         self,
@@ -54,6 +55,7 @@ class StableAdamW(torch.optim.Optimizer):
         fragments: Sequence[Fragment],
         names: Sequence[str],
         group: dist.ProcessGroup | None = None,
+        device: torch.device | None = None,
     ) -> None:
         """Learn which parameter each part of the flat tensors belongs to.
 
@@ -62,8 +64,9 @@ class StableAdamW(torch.optim.Optimizer):
             fragments: of this rank.
             names: every parameter of the model, in the same order on every rank.
             group: the ranks that share the parameters.
+            device: of that group, if it is not where the flat tensors are (they may be offloaded).
         """
-        self._group = group
+        self._group, self._device = group, device
         index = {name: number for number, name in enumerate(names)}
         for flat in flats:
             here = sorted((f for f in fragments if f.flat is flat), key=lambda fragment: fragment.offset)
@@ -102,7 +105,9 @@ class StableAdamW(torch.optim.Optimizer):
             return squares.mean().sqrt().float()
         sums = squares.new_zeros(len(segments.numel) + 1)
         sums[segments.owners] = torch.segment_reduce(squares, "sum", lengths=segments.lengths)
-        dist.all_reduce(sums, group=self._group)
+        reduced = sums.to(self._device)
+        dist.all_reduce(reduced, group=self._group)
+        sums = reduced.to(squares.device)
         rms = torch.cat([(sums[:-1] / segments.numel).sqrt(), sums.new_zeros(1)]).float()
         return rms[segments.owners].repeat_interleave(segments.lengths, output_size=len(squares))
 

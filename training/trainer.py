@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -74,9 +75,9 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
         set_learning_rate(engine, settings.lr)
         engine.step()
-        skipped = count_skipped(engine, config.engine, skipped, describe_packs(dataset, settings))
+        skipped = count_skipped(engine, config.engine, skipped, partial(describe_packs, dataset, settings))
         if skipped and metrics is not None:
-            metrics.say(f"step {settings.step + 1} skipped: fp16 overflowed, the loss scale is {loss_scale(engine):,.0f}")
+            metrics.say(f"step {settings.step + 1} skipped: fp16 overflowed, loss scale {loss_scale(engine):,.0f}")
         progress = progress.after(settings.packs, dict(zip(dataset.sources, agreed.source_tokens, strict=True)))
 
         last = progress.step == plan.steps
