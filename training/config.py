@@ -1,7 +1,8 @@
 """A training run, whole: every section of its YAML file."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,11 +23,30 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _require_growth(what: str, values: list[int]) -> None:
+    if values != sorted(set(values)):
+        raise ValueError(f"{what} must grow, got {values}")
+
+
+class BatchStage(_Section):
+    """Steps take `packs` packs until `until_tokens` tokens have been consumed."""
+
+    packs: PositiveInt
+    until_tokens: PositiveInt
+
+
 class BatchConfig(_Section):
     """How many packs an optimizer step takes. Accumulation follows: packs / (micro_packs x ranks)."""
 
     packs: PositiveInt = Field(description="packs a step, over all ranks and micro-batches")
     micro_packs: PositiveInt = Field(1, description="packs a rank computes at once")
+    warmup: tuple[BatchStage, ...] = Field((), description="batch-size warm-up: fewer packs a step before `packs`")
+
+    @model_validator(mode="after")
+    def _check(self) -> "BatchConfig":
+        _require_growth("packs of the batch.warmup stages", [*(s.packs for s in self.warmup), self.packs])
+        _require_growth("until_tokens of the batch.warmup stages", [stage.until_tokens for stage in self.warmup])
+        return self
 
 
 class LengthStage(_Section):
@@ -34,13 +54,6 @@ class LengthStage(_Section):
 
     max_seqlen: PositiveInt
     until_tokens: PositiveInt | None = None
-
-
-class MaskingConfig(_Section):
-    """Share of the maskable tokens that is masked, falling linearly over the run."""
-
-    start: float = Field(0.30, gt=0, lt=1)
-    end: float = Field(0.30, gt=0, lt=1)
 
 
 class ScheduleConfig(_Section):
@@ -52,20 +65,29 @@ class ScheduleConfig(_Section):
     decay: Literal["one_minus_sqrt", "linear", "cosine"] = "one_minus_sqrt"
     final_lr_ratio: NonNegativeFloat = Field(0.001, description="of the peak rate, at the end of the decay")
     seq_length: tuple[LengthStage, ...] = Field((), description="sequence-length warm-up; none: packs' full length")
-    mlm_probability: MaskingConfig = MaskingConfig()
+    mlm_probability: tuple[tuple[NonNegativeInt, Annotated[float, Field(gt=0, lt=1)]], ...] = Field(
+        ((0, 0.30),),
+        min_length=1,
+        description="share of maskable tokens that is masked: points [tokens, share], straight lines between them",
+    )
+    restarts: tuple[PositiveInt, ...] = Field(
+        (), description="tokens at which the learning rate begins again: warm-up, stable, decay before the next"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleConfig":
-        if self.warmup_tokens + self.decay_tokens > self.total_tokens:
-            raise ValueError(
-                f"warmup_tokens ({self.warmup_tokens:,}) + decay_tokens ({self.decay_tokens:,}) "
-                f"exceed total_tokens ({self.total_tokens:,})"
-            )
+        _require_growth("restarts and total_tokens", [*self.restarts, self.total_tokens])
+        _require_growth("the tokens of mlm_probability", [tokens for tokens, _ in self.mlm_probability])
+        for begin, end in pairwise([0, *self.restarts, self.total_tokens]):
+            if self.warmup_tokens + self.decay_tokens > end - begin:
+                raise ValueError(
+                    f"warmup_tokens ({self.warmup_tokens:,}) + decay_tokens ({self.decay_tokens:,}) exceed "
+                    + (f"the tokens from {begin:,} to {end:,}" if self.restarts else f"total_tokens ({end:,})")
+                )
         ends = [stage.until_tokens for stage in self.seq_length]
         if ends and (ends[-1] is not None or None in ends[:-1]):
             raise ValueError("every stage of seq_length but the last needs until_tokens, and the last must have none")
-        if (known := [end for end in ends if end is not None]) != sorted(set(known)):
-            raise ValueError(f"until_tokens of the seq_length stages must grow, got {known}")
+        _require_growth("until_tokens of the seq_length stages", [end for end in ends if end is not None])
         return self
 
 

@@ -10,7 +10,7 @@ def model_card(manifest: Mapping[str, Any], config: ModelConfig) -> str:
     """The card of the model in a checkpoint, from its manifest."""
     run, progress = manifest["config"], manifest["progress"]
     schedule, optimizer = run["schedule"], run["optimizer"]
-    masking = schedule["mlm_probability"]
+    masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
     started = f"continued from `{run['initial_weights']}`" if run["initial_weights"] else "trained from scratch"
     packages = ", ".join(f"{name} {version}" for name, version in manifest["packages"].items())
     return f"""---
@@ -39,7 +39,7 @@ A model may reproduce what it was trained on: the terms of a credentialed source
 | tokens seen | {progress["tokens"]:,} |
 | batch | {run["batch"]["packs"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
-| masking | {masking["start"]:.0%} to {masking["end"]:.0%} |
+| masking | {masking}, {run["data"]["masking"]} |
 | precision | {run["engine"]["precision"]}, ZeRO stage {run["engine"]["zero_stage"]} |
 | seed | {run["seed"]} |
 

@@ -15,6 +15,7 @@ from .config import RunConfig
 from .finite import restore_scaling, scaling_state
 from .mirror import Mirror, bring_newest
 from .provenance import provenance
+from .schedule import packs_before
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
             + ". Restore what changed, or start in another run_dir"
         )
     progress = Progress(**manifest["progress"])
-    if progress.packs != progress.step * config.batch.packs:
+    if progress.packs != (planned := packs_before(config, progress.step)):
         raise UserError(
-            f"{path}: batch.packs was {progress.packs // progress.step} when it was written and is "
-            f"{config.batch.packs} now: set batch.packs back, or start in another run_dir"
+            f"{path}: {progress.packs:,} packs were consumed in its {progress.step:,} steps, but the batch section "
+            f"says {planned:,} now: set it back, or start in another run_dir"
         )
     checkpoint.load(engine, path, manifest)
     restore_scaling(engine, manifest.get("scaling", {}))

@@ -27,7 +27,7 @@ schedule:
   warmup_tokens: {4 * SEQ_LENGTH * 2}
   decay_tokens: {4 * SEQ_LENGTH * 4}
   seq_length: [{{max_seqlen: 64, until_tokens: {4 * SEQ_LENGTH * 3}}}, {{max_seqlen: {SEQ_LENGTH}}}]
-  mlm_probability: {{start: 0.3, end: 0.15}}
+  mlm_probability: [[0, 0.3], [{12 * 4 * SEQ_LENGTH}, 0.15]]
 optimizer: {{lr: 3e-3, weight_decay: 1e-3}}
 engine:
   precision: fp32

@@ -78,6 +78,8 @@ def test_a_changed_model_is_not_continued(finished: SmallRun, new_run: Callable[
     shutil.copytree(finished.run_dir, run.run_dir)
     output = run.train("model.intermediate_size=64", ranks=2, code=2)
     assert "the model section changed" in output
+    output = run.train("batch.packs=8", ranks=2, code=2)
+    assert "48 packs were consumed in its 12 steps, but the batch section says 96 now" in output
 
 
 def test_a_damaged_manifest(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
