@@ -32,16 +32,16 @@ _CHUNK = 1 << 16
 def connected() -> Iterator[Any]:
     """A client that tries once. It is kept for the process's next call, unless this one fails."""
     try:
-        yield _client(os.getpid())
+        yield _client(os.getpid(), _endpoint())
     except Exception:
         _client.cache_clear()
         raise
 
 
 @lru_cache(maxsize=1)
-def _client(process: int) -> Any:
+def _client(process: int, endpoint: str | None) -> Any:
     """One for each process, since those that fork cannot share one; threads can."""
-    return Session().client("s3", endpoint_url=_endpoint(), config=_config())
+    return Session().client("s3", endpoint_url=endpoint, config=_config())
 
 
 def _config() -> Config:

@@ -191,17 +191,17 @@ def read_again(path: Path) -> bytes:
 def test_a_forked_process_has_a_client_of_its_own(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
     """Forked while the parent holds an open connection, as the workers of a loader would be."""
     expected = read_again(tmp_path / "parent")
-    client = id(s3_module._client(os.getpid()))
+    client = id(s3_module._client(os.getpid(), s3.url))
     with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
         for made, content in pool.map(of_a_child, [tmp_path / f"child{number}" for number in range(6)]):
             assert content == expected
             assert made != client  # which the child has inherited, and which still lives while it makes its own
-    assert id(s3_module._client(os.getpid())) == client
+    assert id(s3_module._client(os.getpid(), s3.url)) == client
 
 
 def of_a_child(path: Path) -> tuple[int, bytes]:
     content = read_again(path)
-    return id(s3_module._client(os.getpid())), content
+    return id(s3_module._client(os.getpid(), os.environ["S3_ENDPOINT_URL"])), content
 
 
 READ_AS_A_RANK = """
