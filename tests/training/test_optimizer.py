@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-import torch.distributed as dist
 from optimi import StableAdamW as Published
 
 from clinical_modernbert.training.config import OptimizerConfig
@@ -57,13 +56,6 @@ def test_whole_parameters(published: dict[str, torch.Tensor]) -> None:
     run(StableAdamW(list(parameters.values()), **SETTINGS), parameters)
     for name, parameter in parameters.items():
         torch.testing.assert_close(parameter.detach(), published[name], rtol=1e-6, atol=1e-6)
-
-
-@pytest.fixture
-def process_group(tmp_path: pytest.TempPathFactory) -> Iterator[None]:
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 def test_parameters_laid_end_to_end_with_padding(published: dict[str, torch.Tensor], process_group: None) -> None:
