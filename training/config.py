@@ -172,6 +172,14 @@ _OWN_ZERO_KEYS = {
 }
 
 
+class ProfileConfig(_Section):
+    """Which steps rank 0 records with PyTorch's profiler."""
+
+    first_step: PositiveInt = Field(description="counted from 1; the first ones are slower than the rest")
+    steps: PositiveInt = 3
+    memory: bool = Field(False, description="allocations too, and on a GPU a snapshot of its memory")
+
+
 class CheckpointConfig(_Section):
     """When checkpoints are written and which are kept."""
 
@@ -212,6 +220,10 @@ class RunConfig(_Section):
     schedule: ScheduleConfig
     optimizer: OptimizerConfig
     engine: EngineConfig = EngineConfig()
+    profile: ProfileConfig | None = Field(None, description="steps to record; null: none")
+    rehearse: bool | None = Field(
+        None, description="before step 1, compute the largest micro-batch of every stage; null: on GPUs"
+    )
     checkpoint: CheckpointConfig = CheckpointConfig()
     metrics: MetricsConfig = MetricsConfig()
     held_out: HeldOutConfig = HeldOutConfig()

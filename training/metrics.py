@@ -28,7 +28,11 @@ class StepMetrics:
         max_seqlen: where sequences were cut.
         masked: masked tokens in this step.
         tokens_per_second: real tokens, over all ranks.
+        flops: of this step, forward and backward, over all ranks; see `flops.py`.
+        mfu: those a second, as share of the published peak of all devices; empty where that is not known.
         data_wait: seconds of this step that rank 0 waited for data.
+        data_wait_share: the same as share of the step's time.
+        peak_memory: of rank 0 so far, in GiB.
         loss_scale: of fp16; 1 in other precisions.
         skipped_steps: left out since the start of the run, because fp16 overflowed.
         data_digest: of the step's packs, masked places and targets: equal digests, equal data.
@@ -44,7 +48,11 @@ class StepMetrics:
     max_seqlen: int
     masked: int
     tokens_per_second: float
+    flops: float
+    mfu: float | None
     data_wait: float
+    data_wait_share: float
+    peak_memory: float
     loss_scale: float
     skipped_steps: int
     data_digest: str
@@ -104,7 +112,7 @@ class MetricsWriter:
         self._steps.write(metrics)
         row = asdict(metrics)
         if self._tensorboard is not None:
-            for name in row.keys() - _NOT_SCALARS:
+            for name in (name for name in row.keys() - _NOT_SCALARS if row[name] is not None):
                 self._tensorboard.add_scalar(f"train/{name}", row[name], metrics.step)
         line = (
             f"loss {metrics.loss:.4f}  accuracy {metrics.accuracy:.3f}  lr {metrics.lr:.2e}  "

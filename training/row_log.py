@@ -4,7 +4,7 @@ import csv
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 
 class RowLog:
@@ -42,4 +42,11 @@ def read_rows(path: Path, row_type: type) -> list[dict[str, Any]]:
     types: dict[str, Any] = {field.name: field.type for field in fields(row_type)}
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
-    return [{name: types[name](value) for name, value in row.items()} for row in rows]
+    known = [name for name in types if not rows or name in rows[0]]  # an older run had fewer columns
+    return [{name: _value(types[name], row[name]) for name in known} for row in rows]
+
+
+def _value(kind: Any, text: str) -> Any:
+    if not text:
+        return "" if kind is str else None
+    return (get_args(kind) or (kind,))[0](text)

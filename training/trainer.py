@@ -22,12 +22,16 @@ from .attempts import Attempt, begin
 from .config import RunConfig
 from .engine import join_ranks, set_learning_rate, start_engine
 from .finite import count_skipped, gradient_norm, loss_scale
+from .flops import step_flops
+from .hardware import device_name, peak_flops, peak_memory
 from .held_out import evaluate
 from .lockstep import Agreement, agree
 from .metrics import MetricsWriter, MixMetrics, StepMetrics
 from .mirror import Mirror
 from .objective import accumulate, digest
+from .profiling import StepProfiler
 from .progress import Progress, resume, save
+from .rehearsal import rehearse
 from .schedule import Plan, StepSettings, describe, make_plan
 from .signals import StopRequest
 from .watchdog import expect_progress_within
@@ -53,13 +57,17 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
     progress = resume(engine, config, dataset)
     attempt = begin(config.run_dir, progress.step)
+    profiler = StepProfiler(config.profile if rank == 0 else None, config.run_dir)
     metrics = open_metrics(config, plan, dataset, progress) if rank == 0 else None
     mirror = open_mirror(config, metrics)
+    if config.rehearse or (config.rehearse is None and device.type == "cuda"):
+        rehearse(engine, plan, progress.step)
 
     skipped = 0
     batches = load(dataset, step_data(plan, progress.step), config.batch.micro_packs, rank, world_size)
     for settings in plan.from_step(progress.step):
         expect_progress_within(config.engine.step_timeout_minutes)
+        profiler.before(settings.step + 1)
         timer = Timer()
         micro_batches = next(batches)
         timer.data_is_here()
@@ -80,9 +88,12 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             metrics.say(f"step {settings.step + 1} skipped: fp16 overflowed, loss scale {loss_scale(engine):,.0f}")
         progress = progress.after(settings.packs, dict(zip(dataset.sources, agreed.source_tokens, strict=True)))
 
+        profiler.after(progress.step)
         last = progress.step == plan.steps
         if last or progress.step % config.metrics.every_steps == 0:
-            row = step_metrics(engine, settings, progress, agreed, summed(totals, digest(micro_batches)), timer)
+            work = step_flops(engine.module.config, micro_batches)
+            sums = summed(totals, digest(micro_batches), work)
+            row = step_metrics(engine, settings, progress, agreed, sums, timer, config.engine.precision)
             if metrics is not None:
                 metrics.write(row)
                 metrics.write_mix(mix_metrics(dataset, progress))
@@ -134,11 +145,14 @@ def step_metrics(
     settings: StepSettings,
     progress: Progress,
     agreed: Agreement,
-    sums: tuple[float, int, int],
+    sums: tuple[float, int, int, float],
     timer: Timer,
+    precision: str,
 ) -> StepMetrics:
     """The row of one step, from sums over all ranks."""
-    loss_sum, correct, digests = sums
+    loss_sum, correct, digests, flops = sums
+    seconds = timer.seconds()
+    peak = peak_flops(device_name(engine.device), precision)
     return StepMetrics(
         step=progress.step,
         tokens=progress.tokens,
@@ -149,8 +163,12 @@ def step_metrics(
         mlm_probability=settings.mlm_probability,
         max_seqlen=settings.max_seqlen,
         masked=agreed.masked,
-        tokens_per_second=sum(agreed.source_tokens) / timer.seconds(),
+        tokens_per_second=sum(agreed.source_tokens) / seconds,
+        flops=flops,
+        mfu=flops / seconds / (peak * dist.get_world_size()) if peak else None,
         data_wait=timer.data_wait,
+        data_wait_share=timer.data_wait / seconds,
+        peak_memory=peak_memory(engine.device),
         loss_scale=loss_scale(engine),
         skipped_steps=engine.skipped_steps,
         data_digest=f"{digests:x}",
@@ -241,9 +259,9 @@ def describe_packs(dataset: PackDataset, settings: StepSettings) -> str:
     return f"step {settings.step + 1} (source:epoch:pack {named})"
 
 
-def summed(totals: torch.Tensor, digest_of_rank: int) -> tuple[float, int, int]:
-    """(sum of losses, correct predictions, data digest) over all ranks."""
-    everything = torch.cat([totals, totals.new_tensor([digest_of_rank])])
+def summed(totals: torch.Tensor, digest_of_rank: int, flops: int) -> tuple[float, int, int, float]:
+    """(sum of losses, correct predictions, data digest, FLOPs) over all ranks."""
+    everything = torch.cat([totals, totals.new_tensor([digest_of_rank, flops])])
     dist.all_reduce(everything)
-    loss_sum, correct, digests = everything.tolist()
-    return loss_sum, int(correct), int(digests)
+    loss_sum, correct, digests, flops_of_all = everything.tolist()
+    return loss_sum, int(correct), int(digests), flops_of_all

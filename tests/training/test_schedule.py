@@ -13,6 +13,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.training.config import RunConfig, ScheduleConfig
+from clinical_modernbert.training.rehearsal import largest_micro_batch, shapes
 from clinical_modernbert.training.schedule import (
     describe,
     lr_factor,
@@ -117,6 +118,20 @@ def test_every_turn_is_in_the_table() -> None:
             assert slope == pytest.approx(
                 (before.mlm_probability - settings[before.step - 1].mlm_probability) / before.packs, abs=1e-12
             )
+
+
+def test_every_shape_is_rehearsed() -> None:
+    plan = make_plan(
+        recipe(*WARMUP, "schedule.seq_length=[{max_seqlen: 512, until_tokens: 3e7}, {max_seqlen: 8192}]"), 1
+    )
+    for first in (0, 60, 100, plan.steps - 1):
+        largest: dict[int, float] = {}
+        for at in plan.from_step(first):
+            largest[at.max_seqlen] = max(at.mlm_probability, largest.get(at.max_seqlen, 0.0))
+        assert shapes(plan, first) == largest
+    batch = largest_micro_batch(plan, 3000, 0.3, 100)
+    assert (len(batch.input_ids), max(batch.lengths), sum(batch.lengths)) == (4 * 8192, 3000, 4 * 8192)
+    assert len(batch.targets) == len(set(batch.masked_positions.tolist())) == 4 * round(0.3 * 8192)
 
 
 def test_batch_size_warm_up_consumes_every_pack_once() -> None:
