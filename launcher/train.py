@@ -18,6 +18,8 @@ from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
 from clinical_modernbert.training.signals import StopRequest
 
+REWOUND = 86
+"""Exit code of a rank whose run is to be started again at once: after a jump of the loss it leaves packs out."""
 RANK_0_SPEAKS_FIRST_SECONDS = 3.0
 
 
@@ -28,9 +30,15 @@ def main() -> None:
     stop = StopRequest()
     try:
         from clinical_modernbert.training.config import RunConfig
+        from clinical_modernbert.training.spikes import LossSpikeError
         from clinical_modernbert.training.trainer import train
 
-        code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
+        try:
+            code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
+        except LossSpikeError as reason:
+            if os.environ.get("RANK", "0") == "0":
+                print(reason, flush=True)
+            code = REWOUND
     except UserError as error:
         await_rank_0()
         tell(error)

@@ -10,6 +10,7 @@ from ..configs.loader import load
 from ..configs.recipes import find_recipe
 from .local import run_ranks
 from .options import Overrides, Recipe
+from .train import REWOUND
 
 
 def train(
@@ -37,4 +38,6 @@ def train(
         return
     entry = Path(__file__).with_name("train.py")
     settings = [part for override in overrides for part in ("--set", override)]
-    raise typer.Exit(run_ranks([sys.executable, str(entry), "--config", recipe, *settings], ranks))
+    while (code := run_ranks([sys.executable, str(entry), "--config", recipe, *settings], ranks)) == REWOUND:
+        pass
+    raise typer.Exit(code)

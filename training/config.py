@@ -199,6 +199,14 @@ class MetricsConfig(_Section):
     tensorboard: bool = True
 
 
+class SpikeConfig(_Section):
+    """When a jump of the loss takes the run back to its last checkpoint, to go on without the packs read since."""
+
+    factor: NonNegativeFloat = Field(0.0, description="of the median of the losses before, such as 1.3; 0: never")
+    window: PositiveInt = Field(64, description="losses of that median")
+    max_rewinds: NonNegativeInt = Field(3, description="of a run, before it stops instead")
+
+
 class HeldOutConfig(_Section):
     """Loss on packs that training never sees, at 15 % masking, a source at a time."""
 
@@ -227,6 +235,7 @@ class RunConfig(_Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     metrics: MetricsConfig = MetricsConfig()
     held_out: HeldOutConfig = HeldOutConfig()
+    spikes: SpikeConfig = SpikeConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

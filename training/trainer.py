@@ -1,7 +1,7 @@
 """The training run, from its configuration to its last checkpoint."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -34,6 +34,7 @@ from .progress import Progress, resume, save
 from .rehearsal import rehearse
 from .schedule import Plan, StepSettings, describe, make_plan
 from .signals import StopRequest
+from .spikes import Skip, SpikeWatch, place, read_skips, rewind
 from .watchdog import expect_progress_within
 
 STOPPED = 85
@@ -46,6 +47,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     Returns:
         The exit code: 0 when the run is complete, 85 when it was asked to stop and should be started again.
     Raises:
+        LossSpikeError: the loss jumped; the next start goes on from the last checkpoint without what was read since.
         UserError: the configuration, the data or the checkpoints do not allow it.
     """
     expect_progress_within(config.engine.step_timeout_minutes)
@@ -63,8 +65,11 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     if config.rehearse or (config.rehearse is None and device.type == "cuda"):
         rehearse(engine, plan, progress.step)
 
+    skips = read_skips(config.run_dir)
+    spikes = SpikeWatch(config.spikes)
+    saved_packs = progress.packs
     skipped = 0
-    batches = load(dataset, step_data(plan, progress.step), config.batch.micro_packs, rank, world_size)
+    batches = load(dataset, step_data(plan, skips, progress.step), config.batch.micro_packs, rank, world_size)
     for settings in plan.from_step(progress.step):
         expect_progress_within(config.engine.step_timeout_minutes)
         profiler.before(settings.step + 1)
@@ -83,7 +88,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         totals = accumulate(engine, micro_batches, agreed.masked, config.seed)
         set_learning_rate(engine, settings.lr)
         engine.step()
-        skipped = count_skipped(engine, config.engine, skipped, partial(describe_packs, dataset, settings))
+        skipped = count_skipped(engine, config.engine, skipped, partial(describe_packs, dataset, skips, settings))
         if skipped and metrics is not None:
             metrics.say(f"step {settings.step + 1} skipped: fp16 overflowed, loss scale {loss_scale(engine):,.0f}")
         progress = progress.after(settings.packs, dict(zip(dataset.sources, agreed.source_tokens, strict=True)))
@@ -97,6 +102,8 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             if metrics is not None:
                 metrics.write(row)
                 metrics.write_mix(mix_metrics(dataset, progress))
+            if spikes.jumps(row.loss):
+                rewind(config, skips, Skip(saved_packs, progress.packs - saved_packs), row.step)
         held_out_loss = None
         if held_out is not None and (last or progress.step % config.held_out.every_steps == 0):
             scores = list(evaluate(engine, held_out, config.held_out.packs, progress.step))
@@ -105,6 +112,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
                 metrics.write_held_out(scores)
         if last or progress.step % config.checkpoint.every_steps == 0:
             path = save(engine, config, dataset, progress, attempt, mirror, held_out_loss)
+            saved_packs = progress.packs
             if metrics is not None:
                 metrics.say(f"checkpoint {path}")
     expect_progress_within(0)
@@ -135,9 +143,9 @@ class Timer:
         return time.perf_counter() - self._started
 
 
-def step_data(plan: Plan, step: int) -> Iterator[StepData]:
+def step_data(plan: Plan, skips: Sequence[Skip], step: int) -> Iterator[StepData]:
     """What the loader must know of each step from `step` on."""
-    return (StepData(s.start, s.packs, s.max_seqlen, s.mlm_probability) for s in plan.from_step(step))
+    return (StepData(place(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability) for s in plan.from_step(step))
 
 
 def step_metrics(
@@ -252,9 +260,10 @@ def require_ownership(agreed: Agreement, attempt: Attempt) -> None:
         )
 
 
-def describe_packs(dataset: PackDataset, settings: StepSettings) -> str:
+def describe_packs(dataset: PackDataset, skips: Sequence[Skip], settings: StepSettings) -> str:
     """The step and its packs, for errors."""
-    packs = dataset.order.between(settings.start, settings.start + settings.packs)
+    first = place(skips, settings.start)
+    packs = dataset.order.between(first, first + settings.packs)
     named = ", ".join(f"{dataset.sources[p.source]}:{p.epoch}:{p.pack}" for p in packs)
     return f"step {settings.step + 1} (source:epoch:pack {named})"
 
