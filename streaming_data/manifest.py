@@ -16,7 +16,7 @@ from .tokenizer import LoadedTokenizer
 
 VERSION = 1
 SPLITS = ("train", "held_out")
-_PACKAGES = ("clinical-modernbert", "lxml", "mosaicml-streaming", "numpy", "tokenizers")
+_PACKAGES = ("clinical-modernbert", "ftfy", "lxml", "mosaicml-streaming", "numpy", "tokenizers")
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data import inspect
 from clinical_modernbert.streaming_data.corpora.synthetic_notes import MARK
-from clinical_modernbert.streaming_data.shards import PackReader
 from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
+from clinical_modernbert.streaming_data.shards import PackReader
 
 SECRET = "Mr. Undisclosed"
 
