@@ -117,7 +117,6 @@ class EngineConfig(_Section):
     )
     gradient_clipping: NonNegativeFloat = Field(1.0, description="of the global norm; 0: none")
     activation_checkpointing: bool = Field(False, description="compute each layer twice, and keep only its input")
-    torch_compile: bool = Field(False, description="compile the model, once for all shapes")
     offload_optimizer: Literal["none", "cpu", "nvme"] = Field(
         "none", description="cpu: keep fp32 weights and optimizer state in host memory, and update them there"
     )

@@ -105,8 +105,6 @@ def start_engine(
         client.bind(flat_partitions(engine), fragments(engine), names, engine.optimizer.dp_process_group, device)
     if config.zero_stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
-    if config.torch_compile:
-        engine.compile(compile_kwargs={"dynamic": True})
     return engine
 
 
