@@ -196,6 +196,11 @@ class MetricsConfig(_Section):
 
     every_steps: PositiveInt = 1
     tensorboard: bool = True
+    prometheus: Path | None = Field(
+        None, description="file of the newest values, such as /var/lib/node_exporter/x.prom"
+    )
+    wandb_project: str | None = Field(None, description="Weights & Biases; WANDB_MODE=offline and the like hold")
+    mlflow_uri: str | None = Field(None, description="MLflow: a tracking server, or file:///DIRECTORY")
 
 
 class SpikeConfig(_Section):

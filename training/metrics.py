@@ -1,6 +1,6 @@
-"""The numbers of a run: metrics.csv, TensorBoard and a progress line, written by rank 0."""
+"""The numbers of a run: CSV files, sinks and a progress line, written by rank 0."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .config import MetricsConfig
 from .row_log import RowLog, read_rows
+from .sinks import open_sinks
 
 _NOT_SCALARS = {"step", "data_digest"}
 
@@ -89,11 +91,11 @@ class MixMetrics:
 class MetricsWriter:
     """Appends to a run's metrics from step `start` on."""
 
-    def __init__(self, run_dir: Path, start: int, total: int, tensorboard: bool) -> None:
+    def __init__(self, run_dir: Path, start: int, total: int, config: MetricsConfig) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, start)
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
-        self._tensorboard = _tensorboard(run_dir, start) if tensorboard else None
+        self._sinks = open_sinks(config, run_dir, start)
         self._console = Console()
         self._progress = Progress(
             TextColumn("step"),
@@ -110,10 +112,8 @@ class MetricsWriter:
 
     def write(self, metrics: StepMetrics) -> None:
         self._steps.write(metrics)
-        row = asdict(metrics)
-        if self._tensorboard is not None:
-            for name in (name for name in row.keys() - _NOT_SCALARS if row[name] is not None):
-                self._tensorboard.add_scalar(f"train/{name}", row[name], metrics.step)
+        scalars = {name: value for name, value in asdict(metrics).items() if name not in _NOT_SCALARS}
+        self._log(metrics.step, {f"train/{name}": value for name, value in scalars.items() if value is not None})
         line = (
             f"loss {metrics.loss:.4f}  accuracy {metrics.accuracy:.3f}  lr {metrics.lr:.2e}  "
             f"length {metrics.max_seqlen:,}  {metrics.tokens_per_second:,.0f} tokens/s"
@@ -125,16 +125,18 @@ class MetricsWriter:
     def write_held_out(self, rows: Iterable[HeldOutMetrics]) -> None:
         for row in rows:
             self._held_out.write(row)
-            if self._tensorboard is not None:
-                self._tensorboard.add_scalar(f"held_out/{row.source}/loss", row.loss, row.step)
-                self._tensorboard.add_scalar(f"held_out/{row.source}/accuracy", row.accuracy, row.step)
+            names = {"loss": row.loss, "accuracy": row.accuracy}
+            self._log(row.step, {f"held_out/{row.source}/{name}": value for name, value in names.items()})
             self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {row.accuracy:.3f}")
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
         for row in rows:
             self._mix.write(row)
-            if self._tensorboard is not None:
-                self._tensorboard.add_scalar(f"mix/{row.source}", row.share, row.step)
+            self._log(row.step, {f"mix/{row.source}/share": row.share})
+
+    def _log(self, step: int, values: Mapping[str, float]) -> None:
+        for sink in self._sinks:
+            sink.log(step, values)
 
     def say(self, message: str) -> None:
         """A line for the person watching."""
@@ -146,16 +148,10 @@ class MetricsWriter:
         self._steps.close()
         self._held_out.close()
         self._mix.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics.csv with their types."""
     return read_rows(run_dir / "metrics.csv", StepMetrics)
-
-
-def _tensorboard(run_dir: Path, start: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=start + 1)

@@ -241,7 +241,7 @@ def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: 
     copy_tokenizer(dataset.address, config.run_dir / "tokenizer")
     for line in plan_lines(plan, dataset):
         print(line, flush=True)
-    return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics.tensorboard)
+    return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics)
 
 
 def open_mirror(config: RunConfig, metrics: MetricsWriter | None) -> Mirror | None:
