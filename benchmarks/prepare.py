@@ -1,0 +1,89 @@
+"""What each stage of `cmbert data prepare` costs one core, for the first file of every source of a recipe.
+
+    python benchmarks/prepare.py my-data.yaml [--documents 20000]
+
+Times are of the processor, in one process without threads of the tokenizer; nothing is kept.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when tokenizers is imported
+
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.streaming_data import tokenizer as tokenizers
+from clinical_modernbert.streaming_data.audit import Audit
+from clinical_modernbert.streaming_data.corpora import input_files, read_file
+from clinical_modernbert.streaming_data.near_duplicates import band_hashes, bands_for
+from clinical_modernbert.streaming_data.packing import pack
+from clinical_modernbert.streaming_data.packs import Pack
+from clinical_modernbert.streaming_data.pieces import split
+from clinical_modernbert.streaming_data.prepare_config import AnySource, PrepareConfig
+from clinical_modernbert.streaming_data.shards import PackWriter
+from clinical_modernbert.streaming_data.tokenizer import LoadedTokenizer
+
+SIMILARITY = 0.8
+BATCH = 256
+T = TypeVar("T")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--documents", type=int, default=20_000, help="at most so many of a file")
+    options = parser.parse_args()
+    config = load(PrepareConfig, options.recipe)
+    tokenizer = tokenizers.load(config.tokenizer)
+    for source in config.sources:
+        report(source, tokenizer, config, options.documents)
+
+
+def report(source: AnySource, tokenizer: LoadedTokenizer, config: PrepareConfig, limit: int) -> None:
+    """Print a source's stages, in tokens a second."""
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, work: Callable[[], T]) -> T:
+        begin = time.process_time()
+        result = work()
+        seconds[stage] = time.process_time() - begin
+        return result
+
+    file = input_files(source)[0]
+    documents = timed("read and clean", lambda: list(islice(read_file(source, file), limit)))
+    texts = [document.text for document in documents]
+    batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+    encodings = timed("tokenise", lambda: [e for batch in batches for e in tokenizers.encode(tokenizer, batch)])
+    pieces = timed(
+        "split",
+        lambda: [
+            piece
+            for document, encoding in zip(documents, encodings, strict=True)
+            for piece in split(document.id, document.text, encoding, tokenizer, config.seq_length)
+        ],
+    )
+    bands, audit = bands_for(SIMILARITY), Audit()
+    timed("near-duplicate signatures", lambda: [band_hashes(text, bands) for text in texts])
+    timed("audit", lambda: [audit.add(text) for text in texts])
+    packs = timed("pack", lambda: list(pack(iter(pieces), config.seq_length, config.window)))
+    timed("write shards", lambda: write(packs))
+    tokens = sum(len(encoding.tokens) for encoding in encodings)
+    rate = len(documents) / seconds["read and clean"]
+    print(f"{source.name}: {len(documents):,} documents, {tokens:,} tokens, {rate:,.0f} documents/s read")
+    for stage, spent in seconds.items():
+        print(f"  {stage:28}{tokens / max(spent, 1e-9):14,.0f} tokens/s")
+
+
+def write(packs: list[Pack]) -> None:
+    with tempfile.TemporaryDirectory() as directory, PackWriter(Path(directory) / "packs") as writer:
+        for one in packs:
+            writer.write(one)
+
+
+if __name__ == "__main__":
+    main()
