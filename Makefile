@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/cmbert demo
 
 test: install
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: install types
 	$(BIN)/ruff check .

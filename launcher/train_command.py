@@ -32,7 +32,7 @@ def train(
     planned = make_plan(config, ranks)
     if plan:
         from ..streaming_data.dataset import open_dataset
-        from ..training.trainer import plan_lines
+        from ..training.run import plan_lines
 
         typer.echo("\n".join(plan_lines(planned, open_dataset(config.data, config.seed))))
         return
