@@ -18,8 +18,9 @@ $(READY): requirements/lock.txt pyproject.toml
 demo: install
 	$(BIN)/cmbert demo
 
+# One thread a process: two test processes and their ranks share the cores, and threads that wait for each other spin.
 test: install
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: install types
 	$(BIN)/ruff check .
