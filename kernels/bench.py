@@ -48,12 +48,12 @@ def padded_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, 
         return dense.view(rows, longest, *x.shape[1:]).transpose(1, 2)
 
     index = torch.arange(longest, device=device)
-    mask: torch.Tensor | None = (index < lengths[:, None])[:, None, None, :]
-    if mask is not None and window is not None:
-        mask = mask & ((index[:, None] - index).abs() <= window)
-        mask = mask | ~mask.any(-1, keepdim=True)  # rows of padding: attend anywhere, so that they stay finite
-    elif len(set(batch.lengths)) == 1:
-        mask = None
+    mask: torch.Tensor | None = None
+    if window is not None or len(set(batch.lengths)) > 1:
+        mask = (index < lengths[:, None])[:, None, None, :]
+        if window is not None:
+            mask = mask & ((index[:, None] - index).abs() <= window)
+            mask = mask | ~mask.any(-1, keepdim=True)  # rows of padding: attend anywhere, so that they stay finite
     out = F.scaled_dot_product_attention(pad(q), pad(k), pad(qkv[:, 2]), attn_mask=mask)
     return out.transpose(1, 2).reshape(rows * longest, *q.shape[1:])[slots]
 

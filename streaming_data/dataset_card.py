@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from .closed_sources import closed_sources
+
 NAME = "README.md"
 _SIZES = {
     "n<1K": 10**3,
@@ -35,7 +37,7 @@ def card(manifest: Mapping[str, Any]) -> str:
     sources = manifest["sources"]
     tokenizer = manifest["tokenizer"]
     config = {key: value for key, value in manifest["config"].items() if key not in _MATTERS_OF_THE_MACHINE}
-    closed = [source for source, entry in sources.items() if not entry["public"] and not entry["synthetic"]]
+    closed = closed_sources(manifest)
     warning = (
         f"**{', '.join(closed)} may hold text of patients: share this data set only as their licences allow.**"
         if closed

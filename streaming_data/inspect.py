@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import tokenizer as tokenizers
+from .closed_sources import closed_sources
 from .dataset import read_manifest
 from .manifest import SPLITS, SplitCounts
 from .packs import Pack
@@ -70,8 +71,8 @@ def _some_packs(address: str, packs: int) -> Iterator[Pack]:
 
 def readable_sources(manifest: dict[str, Any], anything: bool) -> list[str]:
     """The sources whose text may be shown: those that are public or synthetic, or all if `anything` is asked for."""
-    sources = manifest["sources"].items()
-    return [name for name, entry in sources if anything or entry["public"] or entry["synthetic"]]
+    closed = [] if anything else closed_sources(manifest)
+    return [name for name in manifest["sources"] if name not in closed]
 
 
 def sample_text(address: str, source: str) -> str:

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -107,7 +106,7 @@ def _task(
         [_stat(path) for path in crosswalks(source)],
         None if file.keep is None else hashlib.sha256(file.keep.tobytes()).hexdigest(),
         [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands],
-        package_versions() | {"ftfy": metadata.version("ftfy")},
+        package_versions(),
     )
     return Task(
         source=source,

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..configs.errors import UserError
 from .audit import refuse_identified
+from .closed_sources import closed_sources
 from .dataset import read_manifest
 from .mosaic import get_index_basename
 from .remote import persist, store_of
@@ -61,7 +62,7 @@ def upload(directory: Path, url: str, unprotected: bool = False, say: Callable[[
     missing = _missing(files, url)
     to_go = sum(file.size for file in missing)
     say(f"{len(files) - len(missing)} of {len(files)} files are there, {to_go:,} bytes to go")
-    if not unprotected and (closed := _closed_sources(manifest)):
+    if not unprotected and (closed := closed_sources(manifest)):
         _require_protection(files, missing, url, closed)
         missing = [file for file in missing if file.name != _PROBE]
     for stage in (_is_shard, _is_index, _is_manifest):
@@ -71,11 +72,6 @@ def upload(directory: Path, url: str, unprotected: bool = False, say: Callable[[
             f"{url}/{left[0].name}: is not what was stored; did somebody else write there? Use a new address"
         )
     say(f"{url}: {len(files)} files, {sum(file.size for file in files):,} bytes, all confirmed by the store")
-
-
-def _closed_sources(manifest: dict[str, Any]) -> list[str]:
-    sources = manifest["sources"].items()
-    return [name for name, source in sources if not source.get("public") and not source.get("synthetic")]
 
 
 def _require_protection(files: list[LocalFile], missing: list[LocalFile], url: str, closed: list[str]) -> None:

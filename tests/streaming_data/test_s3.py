@@ -35,10 +35,7 @@ SHARD = "notes/train/shard.00002.mds"
 def local(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Path:
     """The small data set, here and at URL."""
     path = write_small_data(tmp_path_factory.mktemp("data"))
-    client = s3_server.client()
-    for file in path.rglob("*"):
-        if file.is_file():
-            client.upload_file(str(file), BUCKET, f"small/{file.relative_to(path).as_posix()}")
+    s3_server.store(path, "small")
     return path
 
 

@@ -18,12 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from s3_server import BUCKET, CREDENTIALS, S3Server
+from s3_server import BUCKET, S3Server, environment
 from small_data import SEQ_LENGTH, write_small_data
 from small_run import RECIPE, SmallRun
+from warm_start import processes
 
 from clinical_modernbert.training import checkpoint
 
@@ -105,14 +105,6 @@ def listed(run: SmallRun) -> list[str]:
     return []
 
 
-def processes(launcher: ForkServerProcess) -> list[int]:
-    """The launcher and its ranks, as long as it lives."""
-    with suppress(FileNotFoundError):
-        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-        return [launcher.pid or 0, *map(int, children)]
-    return []
-
-
 def require_whole(run: SmallRun) -> None:
     """Whatever has the name of a checkpoint is one."""
     for path in checkpoint.candidates(run.run_dir / "checkpoints"):
@@ -132,13 +124,9 @@ def object_store(home: Path) -> Iterator[str]:
     """The small data set in a real S3 server."""
     server = S3Server(home)
     server.start()
-    endpoint = f"http://127.0.0.1:{server.port}"
-    os.environ.update({**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "S3_ENDPOINT_URL": endpoint})
+    os.environ.update(environment(server.url))
     try:
-        local = write_small_data(home / "local")
-        for file in local.rglob("*"):
-            if file.is_file():
-                server.client().upload_file(str(file), BUCKET, f"small/{file.relative_to(local).as_posix()}")
+        server.store(write_small_data(home / "local"), "small")
         yield f"s3://{BUCKET}/small"
     finally:
         server.kill()

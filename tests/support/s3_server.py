@@ -31,6 +31,11 @@ def find_weed() -> str | None:
     return shutil.which("weed", path=Path(sys.executable).parent.as_posix()) or shutil.which("weed")
 
 
+def environment(url: str) -> dict[str, str]:
+    """Where the product looks for the server at a URL, and for the key to it."""
+    return {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "S3_ENDPOINT_URL": url}
+
+
 class S3Server:
     """A server whose objects outlive it, so that it can be killed and started again."""
 
@@ -73,6 +78,17 @@ class S3Server:
         while not self._serves():
             assert time.monotonic() < deadline, f"the server does not serve; see {self.home / 'log'}"
             time.sleep(0.1)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def store(self, directory: Path, prefix: str) -> None:
+        """Put the files of a directory into the bucket."""
+        client = self.client()
+        for file in directory.rglob("*"):
+            if file.is_file():
+                client.upload_file(str(file), BUCKET, f"{prefix}/{file.relative_to(directory).as_posix()}")
 
     def kill(self) -> None:
         if self._process is not None and self._process.stdin is not None:

