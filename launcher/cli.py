@@ -21,6 +21,7 @@ from . import (
     data_command,
     demo_command,
     export_command,
+    launch_command,
     tokenizer_command,
     train_command,
 )
@@ -36,6 +37,7 @@ app.command()(demo_command.demo)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(train_command.train)
+app.add_typer(launch_command.app, name="launch")
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.add_typer(config_command.app, name="config")
