@@ -18,10 +18,10 @@ IGNORED = -100
 def mlm_loss(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, *, backend: str = "auto"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of the cross-entropies of softmax(hidden @ weight.T + bias) against `targets`, and how many are right.
+    """Sum of the cross-entropies of softmax(hidden @ weight.T + bias) against `targets`, and which rows are right.
 
     hidden (M, d), weight (V, d), bias (V,), targets int64 (M,), where -100 counts for nothing; M may be 0.
-    Returns (fp32 scalar, int64 scalar without gradient). Right means the largest logit, the lower id on a tie.
+    Returns (fp32 scalar, bool (M,) without gradient). Right means the largest logit, the lower id on a tie.
     Backends: auto, triton, torch; the matmuls are PyTorch's in each.
     """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
@@ -33,8 +33,8 @@ def mlm_loss(
     if not torch.is_grad_enabled():
         # Inside apply, needs_input_grad would still say that gradients are wanted, and they would be computed.
         hidden, weight, bias = hidden.detach(), weight.detach(), bias.detach()
-    loss, correct = _MLMLoss.apply(hidden, weight, bias, targets, use_triton(backend, hidden.device))
-    return loss, correct
+    loss, right = _MLMLoss.apply(hidden, weight, bias, targets, use_triton(backend, hidden.device))
+    return loss, right
 
 
 def chunk_rows(rows: int) -> int:
@@ -49,7 +49,7 @@ class _MLMLoss(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, triton: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
+        right = torch.empty(hidden.shape[0], dtype=torch.bool, device=hidden.device)
         need_hidden, need_weight, need_bias, *_ = ctx.needs_input_grad
         grad_hidden = torch.zeros_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight) if need_weight else None
@@ -58,9 +58,8 @@ class _MLMLoss(torch.autograd.Function):
         for start in range(0, hidden.shape[0], rows):
             chunk = slice(start, start + rows)
             logits = torch.addmm(bias, hidden[chunk], weight.t())
-            chunk_loss, chunk_correct, grad_logits = _cross_entropy_(logits, targets[chunk], triton)
+            chunk_loss, right[chunk], grad_logits = _cross_entropy_(logits, targets[chunk], triton)
             loss += chunk_loss
-            correct += chunk_correct
             if grad_hidden is not None:
                 torch.mm(grad_logits, weight, out=grad_hidden[chunk])
             if grad_weight is not None:
@@ -68,8 +67,8 @@ class _MLMLoss(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(0, dtype=torch.float32)
         ctx.save_for_backward(grad_hidden, grad_weight, None if grad_bias is None else grad_bias.to(bias.dtype))
-        ctx.mark_non_differentiable(correct)
-        return loss, correct
+        ctx.mark_non_differentiable(right)
+        return loss, right
 
     @staticmethod
     @once_differentiable
@@ -82,15 +81,15 @@ class _MLMLoss(torch.autograd.Function):
 def _cross_entropy_(
     logits: torch.Tensor, targets: torch.Tensor, triton: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(sum of losses, number right, gradient of the sum by the logits) of a chunk; the logits are overwritten."""
+    """(sum of losses, which rows are right, gradient of the sum by the logits) of a chunk, whose logits are lost."""
     if triton:
         from .mlm_loss_triton import triton_cross_entropy_
 
         losses, right = triton_cross_entropy_(logits, targets)
-        return losses.sum(), right.sum(), logits
+        return losses.sum(), right, logits
     counted = targets != IGNORED
     index = targets.where(counted, 0)[:, None]
-    right = (logits.argmax(dim=1) == targets).sum()
+    right = logits.argmax(dim=1) == targets
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
     normaliser = scores.logsumexp(dim=1, keepdim=True)
     losses = (normaliser - scores.gather(1, index)).squeeze(1)

@@ -59,7 +59,7 @@ def add_layer_norm(
 def mlm_loss(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(summed cross-entropy, number of largest logits at the target), from the full logits."""
+    """(summed cross-entropy, whether each largest logit is at the target), from the full logits."""
     logits = hidden @ weight.t() + bias
     loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="sum")
-    return loss, (logits.argmax(-1) == targets).sum()
+    return loss, logits.argmax(-1) == targets

@@ -25,7 +25,7 @@ class PredictionHead(nn.Module):
 class Decoder(nn.Module):
     """Scores rows (M, d) against the vocabulary. Its weight (V, d) is the embedding's own parameter; its bias is (V,).
 
-    With targets (M,) it returns `(loss_sum, correct)` without ever holding all (M, V) logits; without, the logits.
+    With targets (M,) it returns `(loss_sum, right)` without ever holding all (M, V) logits; without, the logits.
     """
 
     def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
@@ -64,8 +64,8 @@ class MaskedLM(nn.Module):
             targets: int64 (M,), the true tokens there; -100 counts for nothing.
 
         Returns:
-            The summed cross-entropy (fp32 scalar, in nats) and the number of right first guesses (int64 scalar). A sum,
-            so that the caller can divide by the number of masked tokens of the whole step, over all ranks.
+            The summed cross-entropy (fp32 scalar, in nats) and whether each first guess is right, bool (M,). A sum, so
+            that the caller can divide by the number of masked tokens of the whole step, over all ranks.
         """
         hidden = self.model(input_ids, batch)
         return self.decoder(self.head(hidden.index_select(0, masked_positions)), targets)

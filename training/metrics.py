@@ -62,13 +62,23 @@ class StepMetrics:
 
 @dataclass(frozen=True)
 class HeldOutMetrics:
-    """One row of held_out.csv: a source's held-out packs, after `step` steps."""
+    """One row of held_out.csv: a source's held-out packs, after `step` steps.
+
+    Attributes:
+        loss: cross-entropy a masked token, in nats.
+        accuracy: share of masked tokens predicted.
+        masked: tokens masked, each alone.
+        word_accuracy: share of masked words of which every token is predicted.
+        words: words masked whole, in a second pass.
+    """
 
     step: int
     source: str
     loss: float
     accuracy: float
     masked: int
+    word_accuracy: float
+    words: int
 
 
 @dataclass(frozen=True)
@@ -125,9 +135,10 @@ class MetricsWriter:
     def write_held_out(self, rows: Iterable[HeldOutMetrics]) -> None:
         for row in rows:
             self._held_out.write(row)
-            names = {"loss": row.loss, "accuracy": row.accuracy}
+            names = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
             self._log(row.step, {f"held_out/{row.source}/{name}": value for name, value in names.items()})
-            self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {row.accuracy:.3f}")
+            accuracy = f"{row.accuracy:.3f} of tokens, {row.word_accuracy:.3f} of words"
+            self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {accuracy}")
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
         for row in rows:

@@ -28,15 +28,15 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
     for batch in micro_batches:
         # Dropout follows from the packs, as the masks do: a resumed run draws what the other would have drawn.
         torch.manual_seed(hash((seed, *batch.addresses)))
-        loss, correct = forward(engine, batch)
+        loss, right = forward(engine, batch)
         # DeepSpeed averages gradients over ranks, so the sum over ranks is worth their number more.
         engine.backward(loss * (dist.get_world_size() / masked), scale_wrt_gas=False)
-        totals += torch.stack([loss.detach().double(), correct.double()])
+        totals += torch.stack([loss.detach().double(), right.sum().double()])
     return totals
 
 
 def forward(engine: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of losses fp32, correct predictions int64) of a micro-batch, scalars on the rank's device."""
+    """(sum of losses fp32 scalar, which masked tokens are predicted bool (M,)), on the rank's device."""
     device = engine.device
     return engine(
         batch.input_ids.to(device, non_blocking=True),

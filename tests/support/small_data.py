@@ -17,7 +17,10 @@ SEQ_LENGTH = 256
 
 
 def write_small_data(root: Path, packs: int = 60, seq_length: int = SEQ_LENGTH, vocab: int = VOCAB) -> Path:
-    """Two sources of documents that walk round the vocabulary in steps of one, so that a neighbour tells a token."""
+    """Two sources of documents that walk round the vocabulary in steps of one, so that a neighbour tells a token.
+
+    Words are of one token and two in turn.
+    """
     rng = np.random.default_rng(5)
     sources = {}
     for name, count in (("notes", packs), ("codes", max(2, packs // 4))):
@@ -67,7 +70,7 @@ def _write(writer: PackWriter, rng: np.random.Generator, name: str, seq_length: 
         Pack(
             tokens=tokens,
             lengths=np.array([len(row) for row in rows], np.int32),
-            word_starts=tokens >= 5,
+            word_starts=(tokens >= 5) & (tokens % 3 > 0),
             doc_ids=[f"{name}.{piece}" for piece in range(len(rows))],
         )
     )

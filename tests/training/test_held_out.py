@@ -5,10 +5,45 @@ import json
 from collections.abc import Callable
 
 import pytest
+import torch
+from small_data import SEQ_LENGTH, write_small_data
 from small_run import SmallRun
 
+from clinical_modernbert.streaming_data.config import DataConfig
+from clinical_modernbert.streaming_data.dataset import open_dataset
+from clinical_modernbert.streaming_data.order import PackAddress
+from clinical_modernbert.training.held_out import _word_sums
 from clinical_modernbert.training.metrics import HeldOutMetrics
 from clinical_modernbert.training.row_log import read_rows
+
+
+class HalfBlind:
+    """Stands in for an engine: predicts the tokens at even places, and keeps what it was shown."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, input_ids, batch, positions, targets):
+        self.positions = positions
+        return torch.zeros(()), positions % 2 == 0
+
+
+def test_a_word_counts_when_all_of_it_was_hidden_and_found(tmp_path) -> None:
+    config = DataConfig(path=str(write_small_data(tmp_path / "data")), seq_length=SEQ_LENGTH)
+    dataset, engine = open_dataset(config, 1, "held_out"), HalfBlind()
+    address = PackAddress(0, 0, 1)
+    found, words = _word_sums(engine, dataset, address).tolist()
+    pack, hidden = dataset.read(address), set(engine.positions.tolist())
+    starts = [place for place in range(len(pack.tokens)) if pack.word_starts[place]]
+    inside: list[list[int]] = []
+    for place, token in enumerate(pack.tokens):
+        if place in starts:
+            inside.append([])
+        if dataset.vocabulary.is_real[token]:
+            inside[-1].append(place)
+    whole = [places for places in inside if places and hidden.issuperset(places)]
+    assert words == len(whole) > 5
+    assert found == sum(all(place % 2 == 0 for place in places) for places in whole)
+    assert 0 < found < words
 
 
 def held_out(run: SmallRun) -> list[dict]:
@@ -27,5 +62,7 @@ def test_what_is_done_beside_training_changes_nothing(finished: SmallRun, new_ru
     assert [(row["step"], row["source"]) for row in rows] == [(6, "notes"), (6, "codes"), (12, "notes"), (12, "codes")]
     for mine, other in zip(rows, held_out(one), strict=True):
         assert mine["masked"] == other["masked"] > 0
+        assert mine["word_accuracy"] == other["word_accuracy"]
+        assert mine["words"] == other["words"] > 0
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
     assert rows[2]["loss"] < rows[0]["loss"]
