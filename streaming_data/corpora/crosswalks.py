@@ -41,7 +41,7 @@ def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], st
     """
     mappings: dict[str, list[Mapping]] = {}
     for path in find(paths):
-        for mapping in _read(path):
+        for mapping in read_mappings(path):
             mappings.setdefault(mapping.source, []).append(mapping)
     return {code: _line(found, system, dotted) for code, found in mappings.items()}
 
@@ -68,7 +68,8 @@ def stranger(path: Path) -> UserError:
     )
 
 
-def _read(path: Path) -> Iterator[Mapping]:
+def read_mappings(path: Path) -> Iterator[Mapping]:
+    """The lines of one file."""
     is_csv = path.name.removesuffix(".gz").endswith(".csv")
     for where, source, target, flags in _read_csv(path) if is_csv else _read_text(path):
         if not re.fullmatch(r"[01]{3}\d\d", flags):

@@ -18,7 +18,7 @@ _PARQUET_ROWS = 1024
 def read(path: Path, source: TableSource) -> Iterator[Document]:
     """One document a record; meta holds the column of `split_by`."""
     needed = list(dict.fromkeys([source.text, source.split_by, *([source.id] if source.id else [])]))
-    for number, row in _records(path, needed):
+    for number, row in read_records(path, needed):
         values = {name: _as_text(row[name]) for name in needed}
         if not values[source.split_by].strip():
             raise UserError(
@@ -33,7 +33,8 @@ def _as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a table of any of these formats, numbered from 1, with the columns `needed` and maybe others."""
     name = path.name.removesuffix(".gz")
     if name.endswith(".csv"):
         yield from read_csv(path, needed)
