@@ -1,0 +1,1 @@
+"""What a trained encoder is worth: benchmarks under one protocol, for ours and for any Hugging Face encoder."""
