@@ -4,13 +4,13 @@ from bisect import bisect_right
 
 _ICD10 = (
     "A00 Infections|C00 Neoplasms|D50 Blood|E00 Endocrine|F01 Mental|G00 Nervous system|H00 Eye|H60 Ear|"
-    "I00 Circulatory|J00 Respiratory|K00 Digestive|L00 Skin|M00 Musculoskeletal|N00 Genitourinary|O00 Pregnancy|P00 Perinatal|"
-    "Q00 Congenital|R00 Symptoms|S00 Injury|U00 Special|V00 External causes|Z00 Factors"
+    "I00 Circulatory|J00 Respiratory|K00 Digestive|L00 Skin|M00 Musculoskeletal|N00 Genitourinary|O00 Pregnancy|"
+    "P00 Perinatal|Q00 Congenital|R00 Symptoms|S00 Injury|U00 Special|V00 External causes|Z00 Factors"
 )
 _ICD9 = (
     "001 Infections|140 Neoplasms|240 Endocrine|280 Blood|290 Mental|320 Nervous system|390 Circulatory|"
-    "460 Respiratory|520 Digestive|580 Genitourinary|630 Pregnancy|680 Skin|710 Musculoskeletal|740 Congenital|760 Perinatal|"
-    "780 Symptoms|800 Injury|E00 External causes|V01 Factors"
+    "460 Respiratory|520 Digestive|580 Genitourinary|630 Pregnancy|680 Skin|710 Musculoskeletal|740 Congenital|"
+    "760 Perinatal|780 Symptoms|800 Injury|E00 External causes|V01 Factors"
 )
 
 

@@ -20,6 +20,7 @@ from . import (
     config_command,
     data_command,
     demo_command,
+    evaluate_command,
     export_command,
     launch_command,
     tokenizer_command,
@@ -40,6 +41,7 @@ app.command()(train_command.train)
 app.add_typer(launch_command.app, name="launch")
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
+app.command()(evaluate_command.evaluate)
 app.add_typer(config_command.app, name="config")
 
 
