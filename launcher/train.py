@@ -2,7 +2,7 @@
 
     deepspeed --num_accelerators 2 launcher/train.py --config tiny
 
-Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT).
+Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or from SLURM's.
 """
 
 import argparse
@@ -16,11 +16,13 @@ from clinical_modernbert.configs.errors import USER_ERROR, UserError, tell
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
+from clinical_modernbert.launcher.slurm_place import adopt_slurm_place
 from clinical_modernbert.training.signals import StopRequest
 
 REWOUND = 86
 """Exit code of a rank whose run is to be started again at once: after a jump of the loss it leaves packs out."""
 RANK_0_SPEAKS_FIRST_SECONDS = 3.0
+RANK_0_ENDS_LAST_SECONDS = 1.0
 
 
 def main() -> None:
@@ -29,9 +31,10 @@ def main() -> None:
     # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
     stop = StopRequest()
     try:
+        adopt_slurm_place(os.environ)
         from clinical_modernbert.training.config import RunConfig
         from clinical_modernbert.training.spikes import LossSpikeError
-        from clinical_modernbert.training.trainer import train
+        from clinical_modernbert.training.trainer import STOPPED, train
 
         try:
             code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
@@ -39,6 +42,8 @@ def main() -> None:
             if os.environ.get("RANK", "0") == "0":
                 print(reason, flush=True)
             code = REWOUND
+        if code in (STOPPED, REWOUND):
+            code = let_rank_0_tell(code)
     except UserError as error:
         await_rank_0()
         tell(error)
@@ -57,6 +62,19 @@ def await_rank_0() -> None:
     if os.environ.get("RANK", "0") != "0":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(RANK_0_SPEAKS_FIRST_SECONDS)
+
+
+def let_rank_0_tell(code: int) -> int:
+    """The exit code of this rank when all of them end with `code` together.
+
+    A launcher may kill the others at the first code that is not 0 (`srun --kill-on-bad-exit`), and then report a crash,
+    or end rank 0 while it copies a checkpoint away. So rank 0 alone has the code, and ends last.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        time.sleep(RANK_0_ENDS_LAST_SECONDS)
+    return code
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

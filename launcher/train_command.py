@@ -8,6 +8,7 @@ import typer
 
 from ..configs.loader import load
 from ..configs.recipes import find_recipe
+from .launches import note_end, note_start
 from .local import run_ranks
 from .options import Overrides, Recipe
 from .train import REWOUND
@@ -38,6 +39,10 @@ def train(
         return
     entry = Path(__file__).with_name("train.py")
     settings = [part for override in overrides for part in ("--set", override)]
-    while (code := run_ranks([sys.executable, str(entry), "--config", recipe, *settings], ranks)) == REWOUND:
-        pass
+    command = [sys.executable, str(entry), "--config", recipe, *settings]
+    code = REWOUND
+    while code == REWOUND:
+        note_start(config.run_dir, "local")
+        code = run_ranks(command, ranks)
+        note_end(config.run_dir, "local", code)
     raise typer.Exit(code)

@@ -1,0 +1,160 @@
+# ----------------------------------------------------------------------------------------------------------------------
+# What follows is the same in every job; docs/launching.md tells the whole protocol.
+
+say() { echo "== $(date '+%F %T') job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $*"; }
+
+# First of all, because what USR1 does by default is to kill this shell.
+asked='' ended='' ranks=''
+trap 'asked=1; say "asked to stop"; [ -z "$ranks" ] || remind &' USR1
+trap 'ended=1; say "SLURM ends this job"' TERM
+
+# A rank that is still starting does not hear USR1, so it is told again.
+remind() { while kill -USR1 "$ranks" 2>/dev/null; do sleep 5; done; }
+
+newest_step() {
+    local all=("$run_dir"/checkpoints/step[0-9]*)
+    [ -d "${all[-1]}" ] && echo $((10#${all[-1]##*/step})) || echo 0
+}
+
+# For `cmbert status`, which reads it after the job is gone: EVENT [CODE REASON]
+note() {
+    printf '{"time": "%s", "event": "%s", "launcher": "slurm", "job": "%s", "nodes": "%s", "code": %s, "reason": "%s"}\n' \
+        "$(date -u +%FT%T+00:00)" "$1" "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "${2:-null}" "${3:-}" >> "$run_dir/launches.jsonl"
+}
+
+# A node given up for lost may go on running this script while its successor trains: the newest start owns the job.
+me="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
+is_ours() { [ "$(cat "$launch/owner" 2>/dev/null)" = "$me" ]; }
+
+# Asked of SLURM, because scancel marks the job before its signal arrives here.
+is_running() { [ -z "$ended" ] && scontrol -o show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING'; }
+
+# A script that ends itself while SLURM cancels, preempts or requeues its job decides for SLURM how it ended.
+await_slurm() {
+    say "left to SLURM"
+    trap '' TERM USR1
+    sleep 900 &
+    wait $!
+    exit "$1"
+}
+
+# For good: neither this job nor another one of this launch starts again. CODE REASON
+finish() {
+    is_ours || exit "$1"
+    say "$2"
+    echo "$2" > "$launch/over"
+    exit "$1"
+}
+
+# To whoever goes on: the next job in the chain, or this one again.
+hand_over() {
+    is_ours || exit 85
+    is_running || await_slurm 85
+    if [ -n "$(squeue --noheader --user="$(id -un)" --name="$SLURM_JOB_NAME" --states=PENDING --format=%i)" ]; then
+        say "the next job of this run goes on"
+        exit 0
+    fi
+    say "back to the queue"
+    # Or the traps would keep this shell alive when SLURM ends it.
+    trap - TERM USR1
+    scontrol requeue "$SLURM_JOB_ID" || finish 85 "SLURM does not requeue this job: submit the run again, or as a chain"
+    sleep 900
+    exit 85
+}
+
+# A new submission, because a running job cannot be moved away from its nodes.
+go_on_without() {
+    printf '%s\n' "$@" >> "$launch/excluded"
+    local nodes
+    nodes=$(sort -u "$launch/excluded" | paste -sd,)
+    is_ours && is_running || await_slurm 90
+    if sbatch --exclude="${always_excluded:+$always_excluded,}$nodes" "$launch/job.sbatch"; then
+        say "goes on without $nodes"
+        exit 90
+    fi
+    finish 90 "preflight failed on $*, and SLURM takes no new submission"
+}
+
+check_nodes() {
+    [ -n "$preflight" ] || return 0
+    local all passed failed
+    all=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+    # --ntasks as well: inside a job of more tasks, --ntasks-per-node alone is ignored without a word.
+    passed=$(srun --export=ALL --label --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
+        --kill-on-bad-exit=0 bash -c 'timeout "$1" bash -c "$2" >&2 && echo "passed $SLURMD_NODENAME"' \
+        preflight "$preflight_seconds" "$preflight" | sed -n 's/^ *[0-9]*: passed //p')
+    [ -z "$ended" ] || await_slurm 143
+    failed=$(grep -vxF "${passed:-none}" <<< "$all") || return 0
+    say "preflight failed on:" $failed
+    note preflight 90 "preflight failed on $(paste -sd, <<< "$failed")"
+    [ -n "$passed" ] || finish 90 "preflight failed on every node, so it is no node's fault"
+    [ "$(cat "$launch/excluded" - 2>/dev/null <<< "$failed" | sort -u | wc -l)" -le "$max_excluded" ] ||
+        finish 90 "preflight failed on $(paste -sd, <<< "$failed")"
+    go_on_without $failed
+}
+
+run_ranks() {
+    note started
+    # One task a rank: signals and exit codes pass srun, and are lost in any launcher between it and a rank.
+    # --wait=0: rank 0 may still be copying a checkpoint away when the others are done.
+    # USR1 is ignored until a rank listens to it: what it does by default is to kill.
+    srun --export=ALL --label --kill-on-bad-exit=1 --wait=0 "${srun_options[@]}" \
+        bash -c 'trap "" USR1; exec "$@"' rank "${command[@]}" &
+    ranks=$!
+    [ -z "$asked" ] || remind &
+    # A signal ends `wait`, not srun.
+    while wait "$ranks"; code=$?; kill -0 "$ranks" 2>/dev/null; do :; done
+    ranks=
+    say "the ranks ended with $code, the newest checkpoint is of step $(newest_step)"
+}
+
+count_failures() {
+    local count=0 at=-1
+    [ ! -e "$launch/failures" ] || read -r count at < "$launch/failures"
+    [ "$at" = "$(newest_step)" ] || count=0
+    echo "$((++count)) $(newest_step)" > "$launch/failures"
+    [ "$count" -lt "$max_failures" ] || finish "$code" "gave up: $count crashes without a new checkpoint"
+}
+
+echo "$me" > "$launch/owner"
+if [ -e "$launch/over" ]; then
+    say "nothing is left to do: $(cat "$launch/over")"
+    exit 0
+fi
+set_up
+
+# Where a node's name does not resolve, SLURM still knows its address.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+getent hosts "$first" > /dev/null || first=$(scontrol -o show node "$first" | grep -oP 'NodeAddr=\K\S+')
+export MASTER_ADDR=$first MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+
+while is_ours; do
+    [ -z "$asked" ] || hand_over
+    check_nodes
+    run_ranks
+    if [ -n "$ended" ] && [ "$code" -ne 0 ]; then
+        note ended "$code" "ended by SLURM: cancelled, preempted, or out of time"
+        await_slurm "$code"
+    fi
+    case $code in
+        0)
+            note ended 0 "complete"
+            finish 0 "the run is complete"
+            ;;
+        2)
+            note ended 2 "a mistake in the settings"
+            finish 2 "a mistake in the settings, told above, which starting again does not mend"
+            ;;
+        85)
+            note ended 85 "stopped as asked"
+            hand_over
+            ;;
+        86) note ended 86 "rewound after a jump of the loss" ;;
+        *)
+            note ended "$code" "crashed"
+            count_failures
+            ;;
+    esac
+done
+say "a newer start owns this run"
+exit 1

@@ -1,0 +1,243 @@
+"""A real SLURM cluster on this machine: munged, slurmctld, and a slurmd for each node, on loopback.
+
+Each node has its own hostname, processes, mounts and shared memory, so that it can lose its power by one kill, or
+freeze by one SIGSTOP. It needs root, SLURM, munge and namespaces; nothing of it outlives `stop`.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+CPUS = 16
+GPUS = 8
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare", "nsenter")
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+# The node's PID 1: it mounts, starts slurmd and reaps for ever.
+_NODE = """
+hostname "$1"; mount --make-rprivate /
+mount --bind "$2/hosts" /etc/hosts; mount -t tmpfs -o size=2g,mode=1777 tmpfs /dev/shm
+slurmd -D -f "$2/slurm.conf" -N "$1" >"$2/$1.out" 2>&1 &
+while :; do sleep 3600 & wait $!; done
+"""
+
+
+def missing() -> str | None:
+    """Why there can be no cluster here, or None."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "a SLURM cluster of its own needs root on Linux"
+    if lacking := [name for name in _PROGRAMS if shutil.which(name, path=_PATH) is None]:
+        return f"no {', '.join(lacking)} here: apt-get install slurmctld slurmd slurm-client munge"
+    tried = subprocess.run(["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "hostname", "x"])
+    return "this machine does not let a test have namespaces" if tried.returncode else None
+
+
+class SlurmCluster:
+    """Nodes node1, node2, ...; partitions `debug`, `low` (preempted by requeueing) and `high`, which preempts it."""
+
+    def __init__(self, nodes: int = 3) -> None:
+        self.names = [f"node{number}" for number in range(1, nodes + 1)]
+        # munged wants every directory above its socket open to all, which pytest's are not.
+        self.directory = Path(tempfile.mkdtemp(prefix="cmbert-slurm-", dir="/tmp"))
+        self.environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(self.directory / "slurm.conf")}
+        self._daemons = ExitStack()
+        self._nodes: dict[str, subprocess.Popen] = {}
+
+    def start(self) -> None:
+        self.directory.chmod(0o755)
+        self._write_configuration()
+        socket_ = f"--socket={self.directory}/munge.sock"
+        self._daemon("munged", "-F", socket_, f"--key-file={self.directory}/munge.key", *self._munge_files())
+        wait_for((self.directory / "munge.sock").exists, 10)
+        self._daemon("slurmctld", "-D", "-f", str(self.directory / "slurm.conf"))
+        for name in self.names:
+            self.power_on(name)
+        wait_for(lambda: self.run("sinfo", "-h", "-N", "-p", "debug", "-t", "idle", "-o", "%N").split() == self.names, 30)
+
+    def stop(self) -> None:
+        self.run("scancel", f"--user={os.getuid()}")
+        for name in list(self._nodes):
+            self.power_off(name)
+        self._daemons.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def run(self, *command: str) -> str:
+        """What a client command of SLURM says; a controller that is busy is asked again."""
+        for _ in range(5):
+            done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+            if not done.returncode:
+                break
+            time.sleep(0.1)
+        return done.stdout
+
+    def power_on(self, name: str) -> None:
+        unshare = ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--kill-child", "--mount-proc"]
+        self._nodes[name] = subprocess.Popen(
+            [*unshare, "bash", "-c", _NODE, "init", name, str(self.directory)],
+            env=self.environment,
+            start_new_session=True,
+        )
+
+    def power_off(self, name: str) -> None:
+        """Everything on the node is gone at once."""
+        node = self._nodes.pop(name)
+        node.kill()
+        node.wait()
+
+    def daemon_of(self, name: str) -> int:
+        """The process of a node's slurmd, as seen from here."""
+        return next(pid for pid in self.processes(name) if f"-N {name}" in _command(pid))
+
+    def processes(self, name: str) -> list[int]:
+        """All processes of a node, as seen from here."""
+        space = os.readlink(f"/proc/{_children(self._nodes[name].pid)[0]}/ns/pid")
+        return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _namespace(entry) == space]
+
+    def facts(self, job: str) -> dict[str, str]:
+        """What `scontrol show job` tells."""
+        words = self.run("scontrol", "-o", "show", "job", job).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def state(self, job: str) -> str:
+        return self.facts(job)["JobState"]
+
+    def await_state(self, job: str, *states: str, seconds: float = 60) -> dict[str, str]:
+        wait_for(lambda: self.state(job) in states, seconds)
+        return self.facts(job)
+
+    def _daemon(self, *command: str) -> None:
+        output = self._daemons.enter_context((self.directory / f"{command[0]}.out").open("w"))
+        process = subprocess.Popen(
+            command, env=self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        self._daemons.callback(_end, process)
+
+    def _munge_files(self) -> list[str]:
+        (self.directory / "munge.key").write_bytes(os.urandom(1024))
+        (self.directory / "munge.key").chmod(0o400)
+        return [f"--{kind}-file={self.directory}/munged.{kind}" for kind in ("pid", "log", "seed")]
+
+    def _write_configuration(self) -> None:
+        directory, host = self.directory, socket.gethostname().split(".")[0]
+        ports = _free_ports(1 + len(self.names))
+        (directory / "state").mkdir()
+        (directory / "hosts").write_text("".join(f"127.0.0.1 {name}\n" for name in ["localhost", host, *self.names]))
+        for number in range(GPUS):
+            (directory / f"nvidia{number}").symlink_to("/dev/null")
+        (directory / "gres.conf").write_text(f"Name=gpu Type=h100 File={directory}/nvidia[0-{GPUS - 1}]\n")
+        (directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n" if _has_freezer() else "CgroupPlugin=autodetect\n")
+        nodes = [
+            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port}"
+            for name, port in zip(self.names, ports[1:], strict=True)
+        ]
+        text = _CONFIGURATION.format(
+            directory=directory,
+            host=host,
+            port=ports[0],
+            cpus=CPUS,
+            gpus=GPUS,
+            nodes="\n".join(nodes),
+            # cgroup signals tasks alone, as in production; linuxproc would signal their children too, and hide mistakes
+            proctrack="cgroup" if _has_freezer() else "linuxproc",
+        )
+        (directory / "slurm.conf").write_text(text)
+
+
+_CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={directory}/munge.sock,cred_expire=3
+CredType=cred/munge
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+StateSaveLocation={directory}/state
+SlurmdSpoolDir={directory}/%n.spool
+SlurmctldPidFile={directory}/slurmctld.pid
+SlurmdPidFile={directory}/slurmd.%n.pid
+SlurmctldLogFile={directory}/slurmctld.log
+SlurmdLogFile={directory}/slurmd.%n.log
+MailProg=/bin/true
+ProctrackType=proctrack/{proctrack}
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+GresTypes=gpu
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
+PriorityType=priority/basic
+ReturnToService=2
+JobRequeue=1
+KillWait=3
+SlurmdTimeout=10
+InactiveLimit=0
+CompleteWait=0
+UnkillableStepTimeout=10
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=DEFAULT CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:{gpus} State=UNKNOWN
+{nodes}
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
+"""
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _has_freezer() -> bool:
+    return Path("/sys/fs/cgroup/freezer/tasks").is_file()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def _namespace(process: Path) -> str:
+    with suppress(OSError):
+        return os.readlink(process / "ns/pid")
+    return ""
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def freeze(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
