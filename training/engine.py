@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from ..configs.errors import UserError
+from ..model.encoder import EncoderLayer
 from .config import EngineConfig, OptimizerConfig
 from .fragments import Fragment, flat_partitions, fragments
 from .optimizer import StableAdamW, make_optimizer
@@ -59,6 +60,9 @@ def deepspeed_settings(config: EngineConfig, micro_packs: int) -> dict[str, Any]
         "contiguous_gradients": True,
         "zero_hpz_partition_size": config.zero_hpz_partition_size,
     }
+    if config.zero_stage == 3:
+        # A layer's weights are gathered together: at an encoder's size, one gather a module costs more than it saves.
+        zero["leaf_module"] = {"classes": [f"{EncoderLayer.__module__}.{EncoderLayer.__qualname__}"]}
     if config.offload_optimizer == "cpu":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     settings: dict[str, Any] = {
