@@ -50,10 +50,11 @@ def fine_tune(
             that long documents need no more memory than one of them.
         seed: of the examples' order.
     """
+    from transformers import get_linear_schedule_with_warmup
+
     optimizer = torch.optim.AdamW(_groups(model, protocol.weight_decay), lr=protocol.lr)
     steps = protocol.epochs * -(-len(examples) // protocol.batch)
-    warmup = round(protocol.warmup * steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, warmup, steps))
+    schedule = get_linear_schedule_with_warmup(optimizer, round(protocol.warmup * steps), steps)
     order = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(protocol.epochs):
@@ -67,13 +68,6 @@ def fine_tune(
             schedule.step()
             optimizer.zero_grad()
     model.eval()
-
-
-def rate(step: int, warmup: int, steps: int) -> float:
-    """The learning rate of step 0, 1, ... as a share of its peak."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return (steps - step) / max(1, steps - warmup)
 
 
 def by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int) -> Iterator[list[E]]:
