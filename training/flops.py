@@ -7,15 +7,18 @@ honest. Norms, GELU and softmax are not counted either, as nobody does.
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..model.config import ModelConfig
-from ..streaming_data.batches import MicroBatch
+
+if TYPE_CHECKING:  # it brings torch, which planning can do without
+    from ..streaming_data.batches import MicroBatch
 
 
-def step_flops(config: ModelConfig, micro_batches: Iterable[MicroBatch]) -> int:
+def step_flops(config: ModelConfig, micro_batches: "Iterable[MicroBatch]") -> int:
     """Forward and backward of a rank's micro-batches; padding is not work."""
     return sum(flops(config, real_lengths(batch), len(batch.targets)) for batch in micro_batches)
 
@@ -37,7 +40,7 @@ def window_pairs(lengths: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.
     return lengths * (2 * reach + 1) - reach * (reach + 1)
 
 
-def real_lengths(batch: MicroBatch) -> npt.NDArray[np.int64]:
+def real_lengths(batch: "MicroBatch") -> npt.NDArray[np.int64]:
     """The lengths of a micro-batch without those of its padding, which ends each pack."""
     lengths = np.array(batch.lengths, np.int64)
     ends, size = np.cumsum(lengths), len(batch.input_ids) // len(batch.pack_tokens)

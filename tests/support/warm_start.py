@@ -28,7 +28,7 @@ IMPORTED = [
 
 def start(arguments: Sequence[str], output: Path) -> ForkServerProcess:
     """`cmbert ARGUMENTS`, in the environment as it is now, with stdout and stderr going to a file."""
-    process = _server().Process(target=_launch, args=(list(arguments), dict(os.environ), output))
+    process = server().Process(target=_launch, args=(list(arguments), dict(os.environ), output))
     process.start()
     return process
 
@@ -42,7 +42,8 @@ def processes(launcher: ForkServerProcess) -> list[int]:
 
 
 @cache
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """Whose processes have imported everything."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # what DeepSpeed guesses if a rank has not said it before the import
     context = get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)

@@ -1,0 +1,192 @@
+"""Bytes that real ranks hold and exchange in one optimizer step, counted by looking.
+
+python tests/support/counted_ranks.py 4        # a table of counted and predicted bytes at four ranks
+"""
+
+import gc
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.training.config import EngineConfig, OptimizerConfig
+
+MODEL = ModelConfig(
+    vocab_size=2048,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=4,
+    num_attention_heads=2,
+    pad_token_id=0,
+    cls_token_id=1,
+    sep_token_id=2,
+)
+MICRO_BATCHES, TOKENS = 2, 16
+_BUCKET = {"reduce_bucket_size": 300_000}  # DeepSpeed's default would outweigh everything else here
+_STRICT = {"stage3_param_persistence_threshold": 0, "stage3_max_live_parameters": 1, "stage3_max_reuse_distance": 0}
+ENGINES = {
+    "0 fp32": {"zero_stage": 0, "precision": "fp32"},
+    "1 bf16": {"zero_stage": 1, "zero_optimization": _BUCKET},
+    "1 fp32": {"zero_stage": 1, "precision": "fp32", "zero_optimization": _BUCKET},
+    "2 bf16": {"zero_stage": 2, "zero_optimization": _BUCKET},
+    "2 fp32": {"zero_stage": 2, "precision": "fp32", "zero_optimization": _BUCKET},
+    # Two matrices of each layer stay whole, two are divided.
+    "3 bf16": {"zero_stage": 3, "zero_optimization": {**_BUCKET, "stage3_param_persistence_threshold": 5000}},
+    "3 fp32, strict": {
+        "zero_stage": 3,
+        "precision": "fp32",
+        "zero_optimization": {**_BUCKET, **_STRICT, "stage3_prefetch_bucket_size": 0},
+    },
+}
+
+
+@dataclass
+class Counted:
+    """Of rank 0 in one step. `held` is the most that lay in tensors during the exchange of gradients and after backward;
+    `exchanged` are the bytes of the whole tensors, by collective."""
+
+    held: int = 0
+    exchanged: dict[str, int] = field(default_factory=dict)
+
+
+def count(ranks: int) -> dict[str, Counted]:
+    """A step of each of `ENGINES`, by so many processes."""
+    from warm_start import server
+
+    with socket.socket() as free, tempfile.TemporaryDirectory() as directory:
+        free.bind(("127.0.0.1", 0))
+        results, port = Path(directory) / "counted.json", free.getsockname()[1]
+        free.close()
+        processes = [server().Process(target=_rank, args=(rank, ranks, port, results)) for rank in range(ranks)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=120)
+            assert process.exitcode == 0
+        return {name: Counted(**counted) for name, counted in json.loads(results.read_text()).items()}
+
+
+def _rank(rank: int, ranks: int, port: int, results: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    import torch
+
+    torch.set_num_threads(1)
+    watched = _Watched()
+    watched.wrap_collectives()
+    counted = {name: _count(watched, EngineConfig.model_validate(engine)) for name, engine in ENGINES.items()}
+    if rank == 0:
+        results.write_text(json.dumps({name: asdict(one) for name, one in counted.items()}))
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+class _Watched:
+    """What goes through torch.distributed while `counted` is set."""
+
+    def __init__(self) -> None:
+        self.counted: Counted | None = None
+        self.before: set[int] = set()
+
+    def wrap_collectives(self) -> None:
+        """Before DeepSpeed takes hold of the functions."""
+        import torch.distributed as dist
+
+        first: dict[str, Callable[..., int]] = {
+            "all_reduce": lambda tensor: tensor.nbytes,
+            "all_gather_into_tensor": lambda output, tensor: output.nbytes,
+            "reduce_scatter_tensor": lambda output, tensor: tensor.nbytes,
+        }
+        for name, size in first.items():
+            setattr(dist, name, partial(self._call, name, size, getattr(dist, name)))
+
+    def _call(self, name: str, size: Callable[..., int], function: Any, *args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        if self.counted is not None:
+            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+            self.counted.exchanged[name] = self.counted.exchanged.get(name, 0) + size(*tensors)
+            if name != "all_gather_into_tensor" and size(*tensors) > MODEL.num_parameters:
+                self.look()
+        return function(*args, **kwargs)
+
+    def look(self) -> None:
+        assert self.counted is not None
+        here = _storages()
+        held = sum(size for address, size in here.items() if address not in self.before)
+        self.counted.held = max(self.counted.held, held)
+
+
+def _storages() -> dict[int, int]:
+    """Address and bytes of all that lies in tensors."""
+    import torch
+
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    tensors += [one.grad for one in tensors if one.is_leaf and one.grad is not None]
+    return {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
+
+
+def _count(watched: _Watched, config: EngineConfig) -> Counted:
+    import torch
+
+    from clinical_modernbert.model.masked_lm import MaskedLM
+    from clinical_modernbert.training.engine import join_ranks, start_engine
+    from clinical_modernbert.training.objective import accumulate
+
+    _, ranks, device = join_ranks(1)
+    gc.collect()
+    gc.freeze()  # else every look goes through all that was ever imported
+    watched.before = set(_storages())
+    engine = start_engine(MaskedLM(MODEL), config, OptimizerConfig(lr=1e-3), 1, device)
+    for step in range(2):  # the first makes the optimizer's state
+        if step == 1:
+            watched.counted = Counted()
+        accumulate(engine, _micro_batches(), ranks * MICRO_BATCHES * TOKENS, seed=1)
+        if watched.counted:
+            watched.look()
+        engine.step()
+    counted, watched.counted = watched.counted, None
+    assert counted is not None
+    engine.destroy()
+    torch.distributed.barrier()
+    return counted
+
+
+def _micro_batches() -> Sequence[Any]:
+    import torch
+
+    from clinical_modernbert.streaming_data.batches import MicroBatch
+
+    ids = torch.arange(TOKENS) + 3
+    one = MicroBatch(
+        input_ids=ids,
+        lengths=(TOKENS,),
+        masked_positions=torch.arange(TOKENS),
+        targets=ids,
+        addresses=(),
+        pack_tokens=(TOKENS,),
+    )
+    return [one] * MICRO_BATCHES
+
+
+def main(ranks: int) -> None:
+    from clinical_modernbert.training.communication import exchange
+    from clinical_modernbert.training.memory import states
+
+    for name, counted in count(ranks).items():
+        engine = EngineConfig.model_validate(ENGINES[name])
+        said = exchange(MODEL, engine, MICRO_BATCHES)
+        print(f"{name:15} held {counted.held:,} predicted {states(MODEL, engine, ranks).device:,.0f}")
+        print(f"{'':15} exchanged {counted.exchanged} predicted {asdict(said)}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
