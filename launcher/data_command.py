@@ -30,14 +30,19 @@ def prepare(
             metavar="I/N", help="Only tokenise part I (from 0) of N of the files, for a later run without it."
         ),
     ] = None,
+    upload_to: Annotated[
+        str | None, typer.Option("--upload", metavar="URL", help="Then store it there, as `cmbert data upload` does.")
+    ] = None,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Read the sources of a recipe and write a data set: tokenised, split, packed, in shards only you may read.
 
     Example: cmbert data prepare data/demo --set output=runs/mine/data
+
+    Interrupted or killed, the same command goes on, and ends in the same bytes.
     """
+    from ..streaming_data.prepare import is_prepared, prepare_share
     from ..streaming_data.prepare import prepare as prepare_data
-    from ..streaming_data.prepare import prepare_share
     from ..streaming_data.prepare_config import PrepareConfig
     from ..streaming_data.tasks import parse_share
 
@@ -48,8 +53,15 @@ def prepare(
             files = prepare_share(config, parse_share(share), stages)
         typer.echo(f"share {share}: {files:,} files are tokenised; `cmbert data prepare` without --share goes on")
         return
-    with _progress() as stages:
-        manifest = prepare_data(config, stages)
+    if upload_to is None or not is_prepared(config):
+        with _progress() as stages:
+            _tell_prepared(prepare_data(config, stages))
+    typer.echo(f"data set: {config.output}")
+    if upload_to is not None:
+        upload(config.output, upload_to)
+
+
+def _tell_prepared(manifest: "dict[str, Any]") -> None:
     for name, source in manifest["sources"].items():
         train = source["splits"]["train"]
         typer.echo(
@@ -62,7 +74,6 @@ def prepare(
                 f"{name}: {source['audit']['flagged']:,} documents may hold what identifies a patient; see "
                 "`cmbert data audit`"
             )
-    typer.echo(f"data set: {config.output}")
 
 
 @contextmanager
@@ -181,7 +192,7 @@ def audit(
 
 @app.command()
 def fetch(
-    corpus: Annotated[str, typer.Argument(help="pubmed, pmc, icd10cm or hcpcs.")],
+    corpus: Annotated[str, typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).")],
     out: Annotated[Path, typer.Option(help="Directory for the files.")],
     index: Annotated[
         list[str], typer.Option(metavar="URL", help="Another page that lists the files, such as a mirror's.")

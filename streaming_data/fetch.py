@@ -64,6 +64,8 @@ COLLECTIONS = {
         r"(?i:.*alpha-numeric-hcpcs-files?.*\.zip)",
         newest_only=True,
     ),
+    # CMS's mappings of 2018, the last it made, as plain tables.
+    "gem": Collection(("https://data.nber.org/gem/",), r"icd9toicd10cmgem\.csv|icd10cmtoicd9gem\.csv"),
 }
 
 

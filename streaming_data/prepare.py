@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from ..configs.errors import UserError
 from . import tokenizer as tokenizers
+from .dataset import read_manifest
 from .duplicates import Duplicates, find_duplicates
 from .manifest import SPLITS, SplitCounts, describe_source, write
 from .parallel import Report, cores, in_parallel
@@ -99,6 +100,12 @@ def _largest_first(tasks: Sequence[Task]) -> list[Task]:
 
 def _beside(output: Path) -> Path:
     return output.with_name(f"{output.name}.building")
+
+
+def is_prepared(config: PrepareConfig) -> bool:
+    """Whether the output is there already, whole and made by this very config."""
+    written = config.output / "manifest.json"
+    return written.is_file() and read_manifest(str(config.output))["config"] == config.model_dump(mode="json")
 
 
 def _refuse_existing(output: Path) -> None:

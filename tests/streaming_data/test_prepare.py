@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -290,8 +289,9 @@ def test_two_at_once_on_one_output(inputs: Path, tokenizer: LoadedTokenizer, tmp
         prepare(wanted, silent)
 
 
-def test_killed_and_started_again_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path) -> None:
-    """SIGKILL once the first file is tokenised; the next run takes that up and ends with the same shards."""
+@pytest.mark.parametrize("stage", ["tokenising", "packing"])
+def test_killed_and_started_again_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path, stage: str) -> None:
+    """SIGKILL once the first file or split is done; the next run goes on, and ends in the same shards."""
     output = tmp_path / "data"
     recipe = tmp_path / "recipe.json"
     recipe.write_text(prepared.model_copy(update={"output": output}).model_dump_json())
@@ -302,17 +302,20 @@ from clinical_modernbert.streaming_data.prepare import prepare
 from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
 def stages(stage):
     def report(done, total, counted):
-        if done: time.sleep(60)
+        if done and stage == {stage!r}:
+            print("done", flush=True)
+            time.sleep(60)
     return report
 prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), stages)
 """
-    process = subprocess.Popen([sys.executable, "-c", script])
-    deadline = time.monotonic() + 60
-    while not (done := list(tmp_path.rglob("*.done"))) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    (first,) = done
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"done\n"
+        os.kill(process.pid, signal.SIGKILL)
+    done = list(tmp_path.rglob("*.done"))
+    assert len(done) == (1 if stage == "tokenising" else 3)
+    assert bool(list(tmp_path.rglob("*.mds"))) == (stage == "packing")
+    first = done[0]
     written = first.stat().st_mtime_ns
     assert not output.exists()
 

@@ -13,8 +13,10 @@ import pytest
 from botocore.exceptions import ClientError
 from s3_server import BUCKET, Fault, FaultProxy, S3Server
 from small_data import SEQ_LENGTH, write_small_data
+from typer.testing import CliRunner, Result
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.streaming_data import remote
 from clinical_modernbert.streaming_data import s3 as s3_module
 from clinical_modernbert.streaming_data.config import DataConfig
@@ -205,3 +207,27 @@ def test_text_of_patients_goes_only_into_a_bucket_that_protects_it(
 def test_an_address_that_is_no_place_for_a_data_set_is_refused(local: Path, address: str) -> None:
     with pytest.raises(UserError, match="expected s3://bucket/path"):
         upload(local, address)
+
+
+def test_one_command_prepares_and_stores_and_goes_on(url: str, s3: FaultProxy, tmp_path: Path) -> None:
+    def cmbert(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["data", *arguments])
+
+    assert cmbert("synthesize", "--out", str(tmp_path / "notes"), "--notes", "40").exit_code == 0
+    source = {"name": "notes", "format": "mimic_notes", "paths": [str(tmp_path / "notes" / "*.csv")]}
+    tokenizer = write_small_data(tmp_path / "small", packs=2) / "tokenizer"
+    recipe = {"output": str(tmp_path / "data"), "tokenizer": str(tokenizer), "seq_length": 512, "held_out": 0}
+    sources = [source | {"licence": "Apache-2.0", "synthetic": True}]
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe | {"sources": sources}))
+    command = ("prepare", str(tmp_path / "recipe.yaml"), "--upload", url)
+    s3.fault = Fault("403", "manifest.json", method="PUT")
+    assert isinstance(cmbert(*command).exception, UserError)
+    s3.fault = None
+    written = (tmp_path / "data" / "manifest.json").stat().st_mtime_ns
+    result = cmbert(*command)
+    assert result.exit_code == 0, result.output
+    assert "all confirmed by the store" in result.output
+    assert (tmp_path / "data" / "manifest.json").stat().st_mtime_ns == written
+    other = cmbert(*command, "--set", "seq_length=1024").exception
+    assert isinstance(other, UserError)
+    assert "exists already" in str(other)
