@@ -1,19 +1,19 @@
 """A cluster as one small YAML file describes it: what is asked for, and what its nodes need to be told.
 
-    nodes: 4
-    ranks_per_node: 8
-    fabric: infiniband
-    setup: [module load cuda/12.8]
-    env: {NCCL_IB_HCA: "mlx5_0,mlx5_1"}
-    pass_env: [WANDB_API_KEY]
-    slurm: {partition: gpu, account: clin, time: "24:00:00"}
+nodes: 4
+ranks_per_node: 8
+fabric: infiniband
+setup: [module load cuda/12.8]
+env: {NCCL_IB_HCA: "mlx5_0,mlx5_1"}
+pass_env: [WANDB_API_KEY]
+slurm: {partition: gpu, account: clin, time: "24:00:00"}
 """
 
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters by itself; NCCL_IB_HCA and the like are the cluster's own, in `env`.
@@ -80,6 +80,8 @@ class ClusterConfig(_Section):
     pass_env: tuple[str, ...] = Field((), description="names whose values come from your environment: for secrets")
     setup: tuple[str, ...] = Field((), description="shell lines before the ranks start, such as module load")
     local_disk: Path = Field(Path("/tmp"), description="on every node, its own disk: for caches of compiled code")
+    gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
+    price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
 
     @field_validator("env")
