@@ -4,7 +4,7 @@
 say() { echo "== $(date '+%F %T') job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $*"; }
 
 # First of all, because what USR1 does by default is to kill this shell.
-asked='' ended='' ranks=''
+asked='' ended='' ranks='' tries=0
 trap 'asked=1; say "asked to stop"; [ -z "$ranks" ] || remind &' USR1
 trap 'ended=1; say "SLURM ends this job"' TERM
 
@@ -22,12 +22,13 @@ note() {
         "$(date -u +%FT%T+00:00)" "$1" "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "${2:-null}" "${3:-}" >> "$run_dir/launches.jsonl"
 }
 
-# A node given up for lost may go on running this script while its successor trains: the newest start owns the job.
-me="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
-is_ours() { [ "$(cat "$launch/owner" 2>/dev/null)" = "$me" ]; }
-
-# Asked of SLURM, because scancel marks the job before its signal arrives here.
-is_running() { [ -z "$ended" ] && scontrol -o show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING'; }
+# Whether this start of the job is the one that SLURM wants to run: not cancelled, nor lost with its node and started
+# again elsewhere. Asked of SLURM itself, because its signal may come late or never.
+is_wanted() {
+    local facts
+    for _ in {1..360}; do facts=$(scontrol -o show job "$SLURM_JOB_ID") && break; sleep 10; done
+    [[ -z $ended && $facts == *" JobState=RUNNING "* && $facts == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]]
+}
 
 # A script that ends itself while SLURM cancels, preempts or requeues its job decides for SLURM how it ended.
 await_slurm() {
@@ -40,7 +41,6 @@ await_slurm() {
 
 # For good: neither this job nor another one of this launch starts again. CODE REASON
 finish() {
-    is_ours || exit "$1"
     say "$2"
     echo "$2" > "$launch/over"
     exit "$1"
@@ -48,8 +48,6 @@ finish() {
 
 # To whoever goes on: the next job in the chain, or this one again.
 hand_over() {
-    is_ours || exit 85
-    is_running || await_slurm 85
     if [ -n "$(squeue --noheader --user="$(id -un)" --name="$SLURM_JOB_NAME" --states=PENDING --format=%i)" ]; then
         say "the next job of this run goes on"
         exit 0
@@ -67,7 +65,6 @@ go_on_without() {
     printf '%s\n' "$@" >> "$launch/excluded"
     local nodes
     nodes=$(sort -u "$launch/excluded" | paste -sd,)
-    is_ours && is_running || await_slurm 90
     if sbatch --exclude="${always_excluded:+$always_excluded,}$nodes" "$launch/job.sbatch"; then
         say "goes on without $nodes"
         exit 90
@@ -83,8 +80,8 @@ check_nodes() {
     passed=$(srun --export=ALL --label --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
         --kill-on-bad-exit=0 bash -c 'timeout "$1" bash -c "$2" >&2 && echo "passed $SLURMD_NODENAME"' \
         preflight "$preflight_seconds" "$preflight" | sed -n 's/^ *[0-9]*: passed //p')
-    [ -z "$ended" ] || await_slurm 143
     failed=$(grep -vxF "${passed:-none}" <<< "$all") || return 0
+    is_wanted || await_slurm 90
     say "preflight failed on:" $failed
     note preflight 90 "preflight failed on $(paste -sd, <<< "$failed")"
     [ -n "$passed" ] || finish 90 "preflight failed on every node, so it is no node's fault"
@@ -95,6 +92,9 @@ check_nodes() {
 
 run_ranks() {
     note started
+    # srun returns the highest code of all tasks, 137 for those it killed itself, and 0 when a node was lost. So the
+    # first rank to fail writes down its code, and rank 0 that all went well.
+    export CMBERT_EXIT_FILE="$launch/exit.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.$((++tries))"
     # One task a rank: signals and exit codes pass srun, and are lost in any launcher between it and a rank.
     # --wait=0: rank 0 may still be copying a checkpoint away when the others are done.
     # USR1 is ignored until a rank listens to it: what it does by default is to kill.
@@ -104,8 +104,13 @@ run_ranks() {
     [ -z "$asked" ] || remind &
     # A signal ends `wait`, not srun.
     while wait "$ranks"; code=$?; kill -0 "$ranks" 2>/dev/null; do :; done
-    ranks=
-    say "the ranks ended with $code, the newest checkpoint is of step $(newest_step)"
+    ranks='' reason=''
+    if [ -s "$CMBERT_EXIT_FILE" ]; then
+        read -r code reason < "$CMBERT_EXIT_FILE"
+    elif [ "$code" -eq 0 ]; then
+        code=1 reason="ended without a word"
+    fi
+    say "the ranks ended with $code${reason:+ ($reason)}, the newest checkpoint is of step $(newest_step)"
 }
 
 count_failures() {
@@ -116,7 +121,6 @@ count_failures() {
     [ "$count" -lt "$max_failures" ] || finish "$code" "gave up: $count crashes without a new checkpoint"
 }
 
-echo "$me" > "$launch/owner"
 if [ -e "$launch/over" ]; then
     say "nothing is left to do: $(cat "$launch/over")"
     exit 0
@@ -128,19 +132,19 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 getent hosts "$first" > /dev/null || first=$(scontrol -o show node "$first" | grep -oP 'NodeAddr=\K\S+')
 export MASTER_ADDR=$first MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 
-while is_ours; do
+while :; do
     [ -z "$asked" ] || hand_over
     check_nodes
     run_ranks
-    if [ -n "$ended" ] && [ "$code" -ne 0 ]; then
-        note ended "$code" "ended by SLURM: cancelled, preempted, or out of time"
+    if [ "$code" -eq 0 ]; then
+        note ended 0 "complete"
+        finish 0 "the run is complete"
+    fi
+    if ! is_wanted; then
+        note ended "$code" "ended by SLURM: cancelled, preempted, out of time, or a node lost"
         await_slurm "$code"
     fi
     case $code in
-        0)
-            note ended 0 "complete"
-            finish 0 "the run is complete"
-            ;;
         2)
             note ended 2 "a mistake in the settings"
             finish 2 "a mistake in the settings, told above, which starting again does not mend"
@@ -151,10 +155,8 @@ while is_ours; do
             ;;
         86) note ended 86 "rewound after a jump of the loss" ;;
         *)
-            note ended "$code" "crashed"
+            note ended "$code" "crashed${reason:+: $reason}"
             count_failures
             ;;
     esac
 done
-say "a newer start owns this run"
-exit 1

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 
 from clinical_modernbert.configs.errors import USER_ERROR, UserError, tell
 from clinical_modernbert.configs.loader import load
@@ -29,7 +30,7 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
     # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
-    stop = StopRequest()
+    stop, reason = StopRequest(), ""
     try:
         adopt_slurm_place(os.environ)
         from clinical_modernbert.training.config import RunConfig
@@ -48,9 +49,11 @@ def main() -> None:
         await_rank_0()
         tell(error)
         code = USER_ERROR
-    except Exception:
+    except Exception as error:
+        reason = type(error).__name__
         traceback.print_exc()
         code = 1
+    leave_word(code, reason)
     sys.stdout.flush()
     sys.stderr.flush()
     # A rank that waits in a collective for one that failed would keep the interpreter from ending.
@@ -75,6 +78,18 @@ def let_rank_0_tell(code: int) -> int:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         time.sleep(RANK_0_ENDS_LAST_SECONDS)
     return code
+
+
+def leave_word(code: int, reason: str) -> None:
+    """Write the code, and the kind of an error, to the file that CMBERT_EXIT_FILE names, unless another rank has.
+
+    Not every launcher tells how ranks ended: srun tells the highest code of all, 137 for those it killed, and 0 when a
+    node was lost. So the first rank to fail tells, or rank 0 that all went well.
+    """
+    path, rank = os.environ.get("CMBERT_EXIT_FILE"), os.environ.get("RANK", "0")
+    if path and (code or rank == "0"):
+        with suppress(OSError), open(path, "x", encoding="utf-8") as file:
+            file.write(f"{code} {reason} on rank {rank}\n" if reason else f"{code}\n")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -7,20 +7,16 @@ from slurm_cluster import SlurmCluster, missing
 
 
 @pytest.fixture(scope="session")
-def _slurm_daemons() -> Iterator[SlurmCluster]:
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """An idle cluster, which the commands of SLURM that this process runs find too."""
     if reason := missing():
         pytest.skip(reason)
-    cluster = SlurmCluster(nodes=3)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-
-
-@pytest.fixture
-def slurm_cluster(_slurm_daemons: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
-    """Three nodes of SLURM, idle, which this process's `sbatch` finds too."""
-    for name in ("SLURM_CONF", "PATH"):
-        monkeypatch.setenv(name, _slurm_daemons.environment[name])
-    return _slurm_daemons
+    cluster = SlurmCluster()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("SLURM_CONF", "PATH"):
+            patched.setenv(name, cluster.environment[name])
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()

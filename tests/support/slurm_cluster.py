@@ -6,7 +6,6 @@ freeze by one SIGSTOP. It needs root, SLURM, munge and namespaces; nothing of it
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -40,10 +39,10 @@ def missing() -> str | None:
 
 
 class SlurmCluster:
-    """Nodes node1, node2, ...; partitions `debug`, `low` (preempted by requeueing) and `high`, which preempts it."""
+    """Eight nodes: partition `debug` of three; `low` of two, preempted by jobs in `high`; `lossy` of three to disturb."""
 
-    def __init__(self, nodes: int = 3) -> None:
-        self.names = [f"node{number}" for number in range(1, nodes + 1)]
+    def __init__(self) -> None:
+        self.names = [f"node{number}" for number in range(1, 9)]
         # munged wants every directory above its socket open to all, which pytest's are not.
         self.directory = Path(tempfile.mkdtemp(prefix="cmbert-slurm-", dir="/tmp"))
         self.environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(self.directory / "slurm.conf")}
@@ -59,7 +58,7 @@ class SlurmCluster:
         self._daemon("slurmctld", "-D", "-f", str(self.directory / "slurm.conf"))
         for name in self.names:
             self.power_on(name)
-        wait_for(lambda: self.run("sinfo", "-h", "-N", "-p", "debug", "-t", "idle", "-o", "%N").split() == self.names, 30)
+        wait_for(lambda: set(self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split()) == set(self.names), 30)
 
     def stop(self) -> None:
         self.run("scancel", f"--user={os.getuid()}")
@@ -105,17 +104,29 @@ class SlurmCluster:
         words = self.run("scontrol", "-o", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
+    def hosts(self, nodes: str) -> list[str]:
+        """`node[1-2]` written out."""
+        return self.run("scontrol", "show", "hostnames", nodes).split()
+
     def state(self, job: str) -> str:
         return self.facts(job)["JobState"]
 
     def await_state(self, job: str, *states: str, seconds: float = 60) -> dict[str, str]:
-        wait_for(lambda: self.state(job) in states, seconds)
-        return self.facts(job)
+        deadline = time.monotonic() + seconds
+        while (facts := self.facts(job)).get("JobState") not in states:
+            assert time.monotonic() < deadline, f"job {job} is not {states} within {seconds} s: {facts}"
+            time.sleep(0.3)
+        return facts
 
     def _daemon(self, *command: str) -> None:
         output = self._daemons.enter_context((self.directory / f"{command[0]}.out").open("w"))
         process = subprocess.Popen(
-            command, env=self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            env=self.environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._daemons.callback(_end, process)
 
@@ -132,7 +143,9 @@ class SlurmCluster:
         for number in range(GPUS):
             (directory / f"nvidia{number}").symlink_to("/dev/null")
         (directory / "gres.conf").write_text(f"Name=gpu Type=h100 File={directory}/nvidia[0-{GPUS - 1}]\n")
-        (directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n" if _has_freezer() else "CgroupPlugin=autodetect\n")
+        (directory / "cgroup.conf").write_text(
+            "CgroupPlugin=cgroup/v1\n" if _has_freezer() else "CgroupPlugin=autodetect\n"
+        )
         nodes = [
             f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port}"
             for name, port in zip(self.names, ports[1:], strict=True)
@@ -157,7 +170,7 @@ SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={directory}/munge.sock,cred_expire=3
+AuthInfo=socket={directory}/munge.sock,cred_expire=5
 CredType=cred/munge
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={directory}/state
@@ -191,9 +204,10 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=DEFAULT CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:{gpus} State=UNKNOWN
 {nodes}
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
-PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
+PartitionName=debug Nodes=node[1-3] Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes=node[4-5] MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
+PartitionName=high Nodes=node[4-5] MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
+PartitionName=lossy Nodes=node[6-8] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 
@@ -201,7 +215,7 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -237,7 +251,3 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def freeze(pid: int) -> None:
-    os.kill(pid, signal.SIGSTOP)

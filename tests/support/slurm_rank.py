@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 asked: list[int] = []
@@ -50,6 +51,13 @@ def gather(tag: str, value: object) -> list[str]:
     return [file.read_text() for file in files]
 
 
+def end(code: int) -> None:
+    if code or rank == 0:
+        with suppress(FileExistsError), open(environment["CMBERT_EXIT_FILE"], "x") as file:
+            file.write(f"{code}\n")
+    os._exit(code)
+
+
 def save(step: int) -> None:
     gather(f"saved{step}", "")
     if rank == 0:
@@ -72,10 +80,11 @@ while step < options.steps:
     step += 1
     if step == options.crash_at and rank == 1 and (first_time or options.always):
         (run_dir / "crashed").touch()
-        os._exit(options.code)
+        end(options.code)
     if any(told == "True" for told in gather(f"step{step}", bool(asked))):
         save(step)
         time.sleep(0.3 * (rank == 0))
-        os._exit(0 if rank else 85)
+        end(0 if rank else 85)
     if step % options.every == 0:
         save(step)
+end(0)
