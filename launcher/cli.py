@@ -23,6 +23,7 @@ from . import (
     evaluate_command,
     export_command,
     launch_command,
+    plan_command,
     tokenizer_command,
     train_command,
 )
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(demo_command.demo)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
+app.command()(plan_command.plan)
 app.command()(train_command.train)
 app.add_typer(launch_command.app, name="launch")
 app.add_typer(checkpoint_command.app, name="checkpoint")

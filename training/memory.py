@@ -1,6 +1,6 @@
 """Bytes that a rank needs, worked out before there is a rank.
 
-What is divided among ranks follows DeepSpeed 0.19 as it is set up in `engine`: gradients added up and exchanged in fp32.
+What is divided among ranks follows DeepSpeed 0.19 as it is set up in `engine`: gradients add up and travel in fp32.
 Activations are those that the Triton kernels keep; each line of `kept_tokens` names the tensors. All of it is compared
 with bytes counted in real runs and in real forward passes (tests/training/test_memory.py).
 """
@@ -112,7 +112,7 @@ def activations(config: ModelConfig, engine: EngineConfig, tokens: int, masked: 
     ends = 8 * tokens + 2 * (row + statistics)  # ids; the inputs of the embedding's norm and of the last
     without_norm = row + statistics  # layer 0 has none before attention
     layers = ends + config.num_hidden_layers * one_layer - without_norm
-    in_layer = size * tokens * 3 * config.intermediate_size  # gradients of Wi's output and of Wo's input
+    in_layer = float(size * tokens * 3 * config.intermediate_size)  # gradients of Wi's output and of Wo's input
     if engine.activation_checkpointing:
         layers, in_layer = ends + config.num_hidden_layers * row, in_layer + one_layer - row
     return Activations(

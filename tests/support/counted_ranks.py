@@ -49,7 +49,7 @@ ENGINES = {
 
 @dataclass
 class Counted:
-    """Of rank 0 in one step. `held` is the most that lay in tensors during the exchange of gradients and after backward;
+    """Of a rank in one step. `held` is the most that lay in tensors while gradients were exchanged and after backward;
     `exchanged` are the bytes of the whole tensors, by collective."""
 
     held: int = 0
