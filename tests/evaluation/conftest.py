@@ -14,7 +14,7 @@ from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data import tokenizer
 
-WORDS = "aspirin fever cough lung heart pain acute chronic left right with without and of the patient treated".split()
+WORDS = ["aspirin", "fever", "cough", "lung", "heart", "pain", "acute", "chronic", "left", "right", "with", "and", "at"]
 QUICK = Protocol(lr=3e-3, epochs=5, batch=8, tokens=512)
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_groups_hold_all_items_in_order_and_fit(lengths: list[int], tokens: int)
     groups = list(by_tokens(lengths, lambda length: length, tokens))
     assert [length for group in groups for length in group] == lengths
     assert all(len(group) == 1 or max(group) * len(group) <= tokens for group in groups)
-    for group, after in zip(groups, groups[1:], strict=False):
+    for group, after in pairwise(groups):
         assert max([*group, after[0]]) * (len(group) + 1) > tokens
 
 

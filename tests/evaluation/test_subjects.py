@@ -78,7 +78,7 @@ def test_a_bare_encoder_runs_through_transformers(ours: Subject, our_directory: 
     subject = open_subject(str(bare))
     assert not subject.unpadded
     assert abs(embed(subject, TEXTS, "mean", 1000) - embed(ours, TEXTS, "mean", 1000)).max() < 1e-4
-    with pytest.raises(UserError, match="tensors are missing, such as .*AutoModelForMaskedLM"):
+    with pytest.raises(UserError, match=r"tensors are missing, such as .*AutoModelForMaskedLM"):
         subject.open_masked_lm()
 
 

@@ -1,0 +1,107 @@
+"""What was done is not done again, and an interrupted evaluation ends like one that was not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.configs.recipes import PACKAGED
+from clinical_modernbert.evaluation import results
+from clinical_modernbert.evaluation.fine_tune import Protocol
+from clinical_modernbert.evaluation.subjects import Subject
+from clinical_modernbert.evaluation.suite import Evaluation, learns
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path, quick: Protocol) -> Evaluation:
+    lines = [f"{text}\t{label}\n" for text, label in [("fever", "a"), ("heart pain", "b")] * 8]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.tsv").write_text("text\tlabel\n" + "".join(lines))
+    task = {"kind": "classification", "train": "a.tsv", "test": "a.tsv"}
+    settings = {"name": "toy", "data": tmp_path / "data", "task": task, "protocol": quick.model_dump()}
+    return Evaluation.model_validate(settings)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What was run, as it is run."""
+    done: list[tuple[str, int]] = []
+    run = results.run
+
+    def counted(subject: Subject, evaluation: Evaluation, seed: int) -> Any:
+        done.append((subject.name, seed))
+        return run(subject, evaluation, seed)
+
+    monkeypatch.setattr(results, "run", counted)
+    return done
+
+
+def summary(subjects: list[Subject], evaluation: Evaluation, out: Path, seeds: int = 2) -> bytes:
+    results.write_summary(results.evaluate(subjects, [evaluation], seeds, out), out)
+    return (out / "results.json").read_bytes()
+
+
+def test_an_interrupted_evaluation_ends_like_one_that_was_not(
+    ours: Subject, bert: Subject, evaluation: Evaluation, runs: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = summary([ours, bert], evaluation, tmp_path / "whole")
+    runs.clear()
+    going = results.evaluate([ours, bert], [evaluation], 2, tmp_path / "cut")
+    for _ in range(3):
+        next(going)
+    going.close()
+    assert summary([ours, bert], evaluation, tmp_path / "cut") == whole
+    assert runs == [("ours", 0), ("ours", 1), ("bert", 0), ("bert", 1)]
+    assert summary([ours, bert], evaluation, tmp_path / "cut") == whole
+    assert len(runs) == 4
+    assert list((tmp_path / "cut/seeds").glob(".*")) == []
+
+
+def test_other_files_weights_and_protocols_are_run_anew(
+    ours: Subject, bert: Subject, evaluation: Evaluation, runs: list, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    summary([ours], evaluation, out, seeds=1)
+    more_at_once = evaluation.protocol.model_copy(update={"tokens": 100})
+    summary([ours], evaluation.model_copy(update={"protocol": more_at_once}), out, seeds=1)
+    assert len(runs) == 1
+    summary([ours], evaluation.model_copy(update={"protocol": Protocol(epochs=1)}), out, seeds=1)
+    assert len(runs) == 2
+    with (evaluation.data / "a.tsv").open("a") as file:
+        file.write("cough\ta\n")
+    summary([ours], evaluation, out, seeds=1)
+    assert len(runs) == 3
+
+
+def test_means_and_deviations(tmp_path: Path) -> None:
+    rows = [results.Result("t", "m", seed, {"f1": value}) for seed, value in enumerate([0.5, 0.7, 0.9])]
+    rows.append(results.Result("t", "other", 0, {"f1": 1.0}))
+    found = results.write_summary(rows, tmp_path)
+    assert found["t"]["m"]["f1"] == {
+        "mean": pytest.approx(0.7), "deviation": pytest.approx(0.2), "values": [0.5, 0.7, 0.9],
+    }  # fmt: skip
+    assert json.loads((tmp_path / "results.json").read_text()) == found
+    console = Console(width=80, record=True)
+    console.print(results.table("t", found["t"]))
+    assert "0.7000 ± 0.2000" in console.export_text()
+
+
+def test_a_damaged_result_is_told(ours: Subject, evaluation: Evaluation, tmp_path: Path) -> None:
+    summary([ours], evaluation, tmp_path / "out", seeds=1)
+    [path] = (tmp_path / "out/seeds").iterdir()
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"damaged; remove it, and this seed is run again"):
+        summary([ours], evaluation, tmp_path / "out", seeds=1)
+
+
+@pytest.mark.parametrize("recipe", sorted((PACKAGED / "evaluation").glob("*.yaml")), ids=lambda path: path.stem)
+def test_packaged_tasks_are_read_and_miss_their_files(recipe: Path, tmp_path: Path) -> None:
+    evaluation = load(Evaluation, recipe, [f"data={tmp_path}"])
+    assert evaluation.name == recipe.stem
+    assert learns(evaluation) == (evaluation.task.kind in ("ner", "classification", "relations"))
+    with pytest.raises(UserError, match=r"no such file; .* needs it: name its directory with --set data=DIRECTORY"):
+        list(results.evaluate([], [evaluation], 1, tmp_path))
