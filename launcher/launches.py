@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+LAUNCHES = "launches.jsonl"
 REASONS = {
     0: "complete",
-    2: "a mistake in the settings",
+    2: "refused: its output says why",
     85: "stopped as asked",
     86: "rewound after a jump of the loss",
 }
@@ -32,7 +33,7 @@ def note_end(run_dir: Path, launcher: str, code: int) -> None:
 
 def read_launches(run_dir: Path) -> list[dict[str, Any]]:
     """All lines, oldest first, without one that was cut short."""
-    path = run_dir / "launches.jsonl"
+    path = run_dir / LAUNCHES
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     found = []
     for line in lines:
@@ -46,5 +47,5 @@ def _append(run_dir: Path, line: dict[str, Any]) -> None:
     # A run_dir that cannot be written is for the ranks to tell.
     with suppress(OSError):
         run_dir.mkdir(parents=True, exist_ok=True)
-        with (run_dir / "launches.jsonl").open("a", encoding="utf-8") as file:
+        with (run_dir / LAUNCHES).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": now, **line}) + "\n")

@@ -146,7 +146,7 @@ while :; do
     fi
     case $code in
         2)
-            note ended 2 "a mistake in the settings"
+            note ended 2 "refused: its output says why"
             finish 2 "a mistake in the settings, told above, which starting again does not mend"
             ;;
         85)

@@ -21,7 +21,7 @@ class Agreement:
         masked: masked tokens in it.
         source_tokens: real tokens in it, of each source.
         stop: some rank was asked to stop.
-        superseded: some rank saw that the run was started again.
+        superseded: rank 0 saw that the run was started again.
     """
 
     masked: int

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import fmean
+from time import perf_counter
 
 import torch
 
@@ -68,7 +68,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
                 rewind(config, run.skips, Skip(saved.packs, progress.packs - saved.packs), row.step)
         held_out_loss = score(run, progress.step) if run.due(config.held_out.every_steps, progress.step) else None
         if run.due(config.checkpoint.every_steps, progress.step):
-            run.say(f"checkpoint {save_checkpoint(run, progress, held_out_loss)}")
+            save_checkpoint(run, progress, held_out_loss)
             saved = progress
     expect_progress_within(0)
     run.close()
@@ -95,7 +95,8 @@ def agree_on(run: Run, settings: StepSettings, micro_batches: Sequence[MicroBatc
         len(run.dataset.sources),
         run.device,
         stop=stop.requested,
-        superseded=run.attempt.superseded(),
+        # One question a step to a shared disk, not one a rank.
+        superseded=run.rank == 0 and run.attempt.superseded(),
     )
     if agreed.superseded:
         raise UserError(
@@ -122,8 +123,10 @@ def score(run: Run, step: int) -> float:
     return fmean(one.loss for one in scores)
 
 
-def save_checkpoint(run: Run, progress: Progress, held_out_loss: float | None = None) -> Path:
-    return save(run.engine, run.config, run.dataset, progress, run.attempt, run.mirror, held_out_loss)
+def save_checkpoint(run: Run, progress: Progress, held_out_loss: float | None = None) -> None:
+    started = perf_counter()
+    path = save(run.engine, run.config, run.dataset, progress, run.attempt, run.mirror, held_out_loss)
+    run.say(f"checkpoint {path}, {perf_counter() - started:.2f} s")
 
 
 def describe_packs(run: Run, settings: StepSettings) -> str:
