@@ -24,6 +24,7 @@ from . import (
     export_command,
     launch_command,
     plan_command,
+    status_command,
     tokenizer_command,
     train_command,
 )
@@ -41,6 +42,7 @@ app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)
 app.command()(train_command.train)
 app.add_typer(launch_command.app, name="launch")
+app.command()(status_command.status)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.command()(evaluate_command.evaluate)

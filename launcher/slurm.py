@@ -83,7 +83,9 @@ def submit(script: Path, cluster: ClusterConfig, *options: str) -> str:
         UserError: a variable to be passed on is not set, sbatch is not here, or it refuses, with its reason.
     """
     if missing := [name for name in cluster.pass_env if name not in os.environ]:
-        raise UserError(f"pass_env names {', '.join(missing)}, not set in your environment: export it, then submit again")
+        raise UserError(
+            f"pass_env names {', '.join(missing)}, not set in your environment: export it, then submit again"
+        )
     try:
         done = subprocess.run(["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True)
     except FileNotFoundError as error:

@@ -4,12 +4,12 @@ A node that was given up for lost may come back while its successor trains: its 
 """
 
 import json
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-
-import torch.distributed as dist
 
 from ..configs.errors import UserError
 
@@ -32,10 +32,14 @@ def begin(run_dir: Path, step: int) -> Attempt:
     Raises:
         UserError: `run_dir` cannot be written.
     """
+    import torch.distributed as dist  # reading needs no torch, such as on a login node
+
     number, problem = 0, None
+    hosts: list[str] = [""] * dist.get_world_size()
+    dist.all_gather_object(hosts, socket.gethostname())
     if dist.get_rank() == 0:
         try:
-            number = _register(run_dir, step, dist.get_world_size())
+            number = _register(run_dir, step, hosts)
         except OSError as error:
             problem = f"{run_dir}: cannot be written ({error.strerror}): name a run_dir that all ranks can write"
     outcome = [number, problem]
@@ -51,18 +55,18 @@ def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in texts if text]
 
 
-def _register(run_dir: Path, step: int, world_size: int) -> int:
-    """A number that no other start has, or will have."""
+def _register(run_dir: Path, step: int, hosts: Sequence[str]) -> int:
+    """A number that no other start has, or will have. `hosts` has the machine of each rank."""
     directory = run_dir / "attempts"
     directory.mkdir(parents=True, exist_ok=True)
     number = 1 + max((int(path.stem) for path in directory.glob("*.json")), default=0)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         with _file(run_dir, number).open("x") as file:
-            json.dump({"started": started, "step": step, "world_size": world_size}, file)
+            json.dump({"started": started, "step": step, "world_size": len(hosts), "hosts": sorted(set(hosts))}, file)
     except FileExistsError:
         # Another start was as quick; the later number owns the run.
-        return _register(run_dir, step, world_size)
+        return _register(run_dir, step, hosts)
     return number
 
 

@@ -39,7 +39,7 @@ def missing() -> str | None:
 
 
 class SlurmCluster:
-    """Eight nodes: partition `debug` of three; `low` of two, preempted by jobs in `high`; `lossy` of three to disturb."""
+    """Eight nodes: partition `debug` has three; `low` two, preempted by jobs in `high`; `lossy` three, to be lost."""
 
     def __init__(self) -> None:
         self.names = [f"node{number}" for number in range(1, 9)]
@@ -202,7 +202,7 @@ CompleteWait=0
 UnkillableStepTimeout=10
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName=DEFAULT CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:{gpus} State=UNKNOWN
+NodeName=DEFAULT CPUs={cpus} CoresPerSocket={cpus} RealMemory=64000 Gres=gpu:h100:{gpus} State=UNKNOWN
 {nodes}
 PartitionName=debug Nodes=node[1-3] Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=low Nodes=node[4-5] MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4

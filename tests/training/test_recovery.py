@@ -50,7 +50,7 @@ def written(run: SmallRun) -> dict[Path, bytes]:
 
 
 def test_two_starts_never_have_the_same_number(tmp_path: Path) -> None:
-    numbers = [_register(tmp_path, 0, 1) for _ in range(3)]
+    numbers = [_register(tmp_path, 0, ["here"]) for _ in range(3)]
     assert numbers == [1, 2, 3]
     assert [Attempt(tmp_path, number).superseded() for number in numbers] == [True, True, False]
 
