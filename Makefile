@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo test lint types format kernels-report lock clean
+.PHONY: install demo proof test lint types format kernels-report lock clean
 
 install: $(READY)
 
@@ -17,6 +17,10 @@ $(READY): requirements/lock.txt pyproject.toml
 
 demo: install
 	$(BIN)/cmbert demo
+
+# Real text comes from the directory that CMBERT_TEST_DATA names (docs/proof.md); writes the table of that page.
+proof: install
+	$(BIN)/python benchmarks/proof.py
 
 # One thread a process: two test processes and their ranks share the cores, and threads that wait for each other spin.
 test: install
