@@ -20,6 +20,7 @@ from . import (
     config_command,
     data_command,
     demo_command,
+    doctor_command,
     evaluate_command,
     export_command,
     launch_command,
@@ -40,6 +41,7 @@ app.command()(demo_command.demo)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)
+app.command()(doctor_command.doctor)
 app.command()(train_command.train)
 app.add_typer(launch_command.app, name="launch")
 app.command()(status_command.status)

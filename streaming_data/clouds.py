@@ -94,6 +94,13 @@ def put(path: Path, url: str, sha256: str, md5: bytes) -> None:
             raise
 
 
+def remove(url: str) -> None:
+    """The object is gone."""
+    store, key = _store_and_key(url)
+    with _told():
+        _obstore().delete(store, key)
+
+
 def _chunks(url: str) -> Iterator[bytes]:
     store, key = _store_and_key(url)
     with _told():

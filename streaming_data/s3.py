@@ -109,6 +109,13 @@ def is_encrypted(url: str) -> bool:
         return "ServerSideEncryption" in client.head_object(Bucket=bucket, Key=key)
 
 
+def remove(url: str) -> None:
+    """The object is gone; no error if there is none."""
+    bucket, key = bucket_and_key(url)
+    with connected() as client:
+        client.delete_object(Bucket=bucket, Key=key)
+
+
 def put(path: Path, url: str, sha256: str, md5: bytes) -> None:
     """Store a file of at most 5 GB. The store compares what came with its MD5 and refuses it if they differ."""
     bucket, key = bucket_and_key(url)
