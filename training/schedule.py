@@ -119,9 +119,11 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
     ):
         if packs % (micro * world_size):
             fits = [ranks for ranks in range(1, packs + 1) if packs % (micro * ranks) == 0]
+            smaller = [fewer for fewer in range(micro, 0, -1) if packs % (fewer * world_size) == 0]
             raise UserError(
                 f"{key} ({packs}) must be divisible by batch.micro_packs x ranks ({micro} x {world_size}): "
                 + (f"with these packs use {_listed(fits)} ranks, or " if fits else "")
+                + (f"set batch.micro_packs={smaller[0]}, or " if smaller else "")
                 + f"set {key}={_next_multiple(packs, micro * world_size)}"
             )
     stretches = _stretches(config)

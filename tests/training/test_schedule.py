@@ -177,6 +177,8 @@ def test_the_printed_table_is_what_is_logged(finished: SmallRun) -> None:
 def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> None:
     with pytest.raises(UserError, match=r"batch\.packs \(576\) must be divisible .* \(4 x 7\).*144 ranks.*packs=588"):
         make_plan(recipe(), 7)
+    with pytest.raises(UserError, match=r"\(4 x 64\): .*, or set batch\.micro_packs=3, or set batch\.packs=768"):
+        make_plan(recipe(), 64)
     with pytest.raises(UserError, match=r"batch\.warmup\.0\.packs \(16\) must be divisible by .* \(4 x 8\)"):
         make_plan(recipe(*WARMUP), 8)
 
