@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 
 from ..configs.errors import UserError
@@ -52,21 +54,25 @@ def fine_tune(
     """
     from transformers import get_linear_schedule_with_warmup
 
-    optimizer = torch.optim.AdamW(_groups(model, protocol.weight_decay), lr=protocol.lr)
-    steps = protocol.epochs * -(-len(examples) // protocol.batch)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(protocol.warmup * steps), steps)
     order = torch.Generator().manual_seed(seed)
+    batches = [
+        chosen.tolist()
+        for _ in range(protocol.epochs)
+        for chosen in torch.randperm(len(examples), generator=order).split(protocol.batch)
+    ]
+    optimizer = torch.optim.AdamW(_groups(model, protocol.weight_decay), lr=protocol.lr)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(protocol.warmup * len(batches)), len(batches))
     model.train()
-    for _ in range(protocol.epochs):
-        for chosen in torch.randperm(len(examples), generator=order).split(protocol.batch):
-            for loss in losses([examples[place] for place in chosen.tolist()]):
-                loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
-            if not torch.isfinite(norm):
-                raise UserError(f"fine-tuning diverged: a gradient is not finite; lower protocol.lr ({protocol.lr:g})")
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+    shown = Console(stderr=True)
+    for chosen in track(batches, f"seed {seed}", console=shown, transient=True, disable=not shown.is_terminal):
+        for loss in losses([examples[place] for place in chosen]):
+            loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
+        if not torch.isfinite(norm):
+            raise UserError(f"fine-tuning diverged: a gradient is not finite; lower protocol.lr ({protocol.lr:g})")
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
     model.eval()
 
 
