@@ -9,11 +9,15 @@ pass_env: [WANDB_API_KEY]
 slurm: {partition: gpu, account: clin, time: "24:00:00"}
 """
 
+import getpass
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+
+from ..configs.errors import UserError
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters by itself; NCCL_IB_HCA and the like are the cluster's own, in `env`.
@@ -107,8 +111,19 @@ class ClusterConfig(_Section):
     def environment(self) -> dict[str, str]:
         """All variables that this file decides: the fabric's, where compiled code is kept, and `env` above both."""
         # On a shared disk the ranks of many nodes would race for the same files.
-        caches = {name: f"{self.local_disk}/cmbert-{kind}" for name, kind in _CACHES.items()}
+        home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
+        caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
         return {**FABRICS[self.fabric], **caches, **self.env}
+
+    def all_environment(self) -> dict[str, str]:
+        """The same with the values of `pass_env`, as this process has them; not to be written anywhere.
+
+        Raises:
+            UserError: one is not set.
+        """
+        if missing := [name for name in self.pass_env if name not in os.environ]:
+            raise UserError(f"pass_env names {', '.join(missing)}, not set in your environment: export it first")
+        return {**self.environment(), **{name: os.environ[name] for name in self.pass_env}}
 
 
 _CACHES = {"TRITON_CACHE_DIR": "triton", "TORCH_EXTENSIONS_DIR": "extensions"}

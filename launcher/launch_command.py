@@ -57,6 +57,50 @@ def slurm(
     typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out\nlook: cmbert status {run_dir}")
 
 
+@app.command()
+def hostfile(
+    recipe: Recipe,
+    hosts: Annotated[Path, typer.Option("--hostfile", metavar="FILE", help="Lines such as: node1 slots=8")],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Cluster description, for its fabric, env, pass_env and setup.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of the first host, as the others reach it: its name.")] = None,
+    port: Annotated[int, typer.Option(help="Free on the first host.")] = 29500,
+    ssh: Annotated[str, typer.Option(help="How to reach a host.")] = "ssh",
+) -> None:
+    """Run on several hosts by ssh, with no scheduler. It stays here, and ends everything when it ends.
+
+    Example: cmbert launch hostfile base --hostfile hosts --set run_dir=/shared/runs/base
+
+    The hosts need the run_dir and this Python at the same places, as on a shared disk.
+    """
+    from ..training.config import RunConfig
+    from ..training.schedule import make_plan
+    from .cluster import ClusterConfig
+    from .hostfile import read_hostfile, run_on_hosts
+    from .launches import run_noted
+    from .snapshot import code, entry, launch_directory, take_snapshot
+    from .snapshot import recipe as copied
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    slots = read_hostfile(hosts)
+    described = load(ClusterConfig, cluster) if cluster else None
+    make_plan(config, sum(slots.values()))
+    launch = launch_directory(config.run_dir)
+    take_snapshot(launch, config)
+    command = [sys.executable, str(entry(launch)), "--config", str(copied(launch))]
+    env = {"PYTHONPATH": str(code(launch)), **(described.all_environment() if described else {})}
+
+    def start() -> int:
+        setup = described.setup if described else ()
+        return run_on_hosts(
+            slots, command, env, pythonpath=code(launch), setup=setup, address=address, port=port, ssh=ssh
+        )
+
+    raise typer.Exit(run_noted(config.run_dir, "hostfile", start, " ".join(slots)))
+
+
 @app.command("slurm-prepare")
 def slurm_prepare(
     recipe: Recipe,

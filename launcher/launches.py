@@ -6,10 +6,13 @@ writes the same lines.
 
 import json
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from .train import REWOUND
 
 LAUNCHES = "launches.jsonl"
 REASONS = {
@@ -29,6 +32,16 @@ def note_end(run_dir: Path, launcher: str, code: int) -> None:
     """The ranks that were started last have ended."""
     reason = REASONS.get(code, f"killed by signal {code - 128}" if code > 128 else "crashed")
     _append(run_dir, {"event": "ended", "launcher": launcher, "code": code, "reason": reason})
+
+
+def run_noted(run_dir: Path, launcher: str, start: Callable[[], int], nodes: str = "") -> int:
+    """Run the ranks by `start`, and again as long as they rewind; returns the last exit code."""
+    code = REWOUND
+    while code == REWOUND:
+        note_start(run_dir, launcher, nodes)
+        code = start()
+        note_end(run_dir, launcher, code)
+    return code
 
 
 def read_launches(run_dir: Path) -> list[dict[str, Any]]:

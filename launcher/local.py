@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from ..configs.errors import UserError
 
@@ -26,26 +28,53 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def run_ranks(command: Sequence[str], ranks: int, env: Mapping[str, str] = {}, grace: float = 30.0) -> int:
+@dataclass(frozen=True)
+class Place:
+    """This machine's part of a run on several.
+
+    Attributes:
+        first_rank: of those that run here.
+        world_size: ranks on all machines.
+        address: of the machine with rank 0, as the others reach it.
+        port: free there.
+    """
+
+    first_rank: int
+    world_size: int
+    address: str
+    port: int
+
+
+def run_ranks(
+    command: Sequence[str],
+    ranks: int,
+    env: Mapping[str, str] = {},
+    grace: float = 30.0,
+    place: Place | None = None,
+    received: list[int] | None = None,
+) -> int:
     """Runs `command` once a rank with the variables that torch.distributed reads, and waits for all of them.
 
     Returns 0 when every rank did, else the exit code of the first rank that failed (128 + n when signal n killed it).
     The others then get SIGTERM, and SIGKILL `grace` seconds later. SIGTERM, SIGUSR1 and SIGINT to this process go to
     every rank; a rank that fails after one of them may be stopping as asked, so the others first have `grace` seconds
-    to follow it. `env` is added to this process's environment. Call it from the main thread.
+    to follow it. `env` is added to this process's environment. Call it from the main thread. `received` may be filled
+    by another thread, with signals that came in another way.
     Raises UserError when the command cannot be started.
     """
     if ranks < 1:
         raise UserError(f"{ranks} ranks cannot run anything: expected at least 1")
-    received: list[int] = []
+    received = [] if received is None else received
     with ExitStack() as cleanup:
-        cleanup.enter_context(_noting_signals(received))
-        shared = {**_shared_environment(ranks, cleanup.enter_context(_reserved_port())), **env}
-        running: dict[int, subprocess.Popen] = {}
-        for rank in range(ranks):
-            running[rank] = _start(command, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-            cleanup.callback(_kill, running[rank])
-        return _watch(running, received, grace)
+        cleanup.enter_context(noting_signals(received))
+        here = place or Place(0, ranks, "127.0.0.1", cleanup.enter_context(_reserved_port()))
+        shared = {**_shared_environment(ranks, here, alone=place is None), **env}
+        running: dict[str, subprocess.Popen] = {}
+        for local_rank in range(ranks):
+            rank = str(here.first_rank + local_rank)
+            running[f"rank {rank}"] = start_bound(command, {**shared, "RANK": rank, "LOCAL_RANK": str(local_rank)})
+            cleanup.callback(kill, running[f"rank {rank}"])
+        return watch(running, received, grace)
 
 
 def die_with_parent() -> None:
@@ -64,7 +93,10 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen:
+def start_bound(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, **streams: Any
+) -> subprocess.Popen:
+    """Start a process that leads a session of its own and dies with this one. `streams` are those of Popen."""
     launcher = os.getpid()
 
     def bind_to_launcher() -> None:
@@ -74,22 +106,24 @@ def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Po
                 os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=bind_to_launcher)
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=bind_to_launcher, **streams
+        )
     except OSError as error:
         raise UserError(f"{command[0]}: cannot be started: {error.strerror}") from error
 
 
-def _shared_environment(ranks: int, port: int) -> dict[str, str]:
+def _shared_environment(ranks: int, place: Place, alone: bool) -> dict[str, str]:
     environment = {
         **os.environ,
-        "WORLD_SIZE": str(ranks),
+        "WORLD_SIZE": str(place.world_size),
         "LOCAL_WORLD_SIZE": str(ranks),
         "LOCAL_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_ADDR": place.address,
+        "MASTER_PORT": str(place.port),
         LAUNCHER_PID: str(os.getpid()),
     }
-    if sys.platform == "linux" and not _has_accelerator():
+    if alone and sys.platform == "linux" and not _has_accelerator():
         # else gloo looks up the host's name, which on a laptop may lead to an address that is not reachable
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # else every rank starts a thread for every core, and they wait for each other
@@ -116,7 +150,7 @@ def _reserved_port() -> Iterator[int]:
 
 
 @contextmanager
-def _noting_signals(received: list[int]) -> Iterator[None]:
+def noting_signals(received: list[int]) -> Iterator[None]:
     """Notes signals instead of obeying them: the loop forwards them once every rank has been started."""
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -130,8 +164,11 @@ def _noting_signals(received: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _watch(running: dict[int, subprocess.Popen], received: list[int], grace: float) -> int:
-    """Waits until no rank is left in `running`, forwarding what is `received`; returns what `run_ranks` does."""
+def watch(running: dict[str, Any], received: list[int], grace: float) -> int:
+    """Waits until none of the processes `running`, by name, is left, forwarding what is `received`.
+
+    Returns what `run_ranks` does. Processes have the methods and `pid` of Popen.
+    """
     forwarded = False
     failure = 0
     planned: list[tuple[float, int]] = []
@@ -139,14 +176,14 @@ def _watch(running: dict[int, subprocess.Popen], received: list[int], grace: flo
         while received:
             forwarded = True
             _send(running.values(), received.pop(0))
-        for rank, process in list(running.items()):
+        for name, process in list(running.items()):
             if (code := process.poll()) is None:
                 continue
-            del running[rank]
+            del running[name]
             _end_group(process)
             if code and not failure:
                 failure = 128 - code if code < 0 else code
-                print(f"rank {rank} {_how_it_ended(code)}", file=sys.stderr, flush=True)
+                print(f"{name} {_how_it_ended(code)}", file=sys.stderr, flush=True)
                 end = time.monotonic() + (grace if forwarded else 0)
                 planned = [(end, signal.SIGTERM), (end + grace, signal.SIGKILL)]
         while planned and time.monotonic() >= planned[0][0]:
@@ -155,18 +192,19 @@ def _watch(running: dict[int, subprocess.Popen], received: list[int], grace: flo
     return failure
 
 
-def _send(processes: Iterable[subprocess.Popen], number: int) -> None:
+def _send(processes: Iterable[Any], number: int) -> None:
     for process in processes:
         process.send_signal(number)
 
 
-def _end_group(process: subprocess.Popen) -> None:
+def _end_group(process: Any) -> None:
     """Ends what a rank left behind. SIGTERM, because multiprocessing's tracker ignores it and still tidies /dev/shm."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)
 
 
-def _kill(process: subprocess.Popen) -> None:
+def kill(process: Any) -> None:
+    """End it at once, if it still runs, with what it left behind."""
     if process.poll() is None:
         process.kill()
         process.wait()

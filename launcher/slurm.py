@@ -82,10 +82,7 @@ def submit(script: Path, cluster: ClusterConfig, *options: str) -> str:
     Raises:
         UserError: a variable to be passed on is not set, sbatch is not here, or it refuses, with its reason.
     """
-    if missing := [name for name in cluster.pass_env if name not in os.environ]:
-        raise UserError(
-            f"pass_env names {', '.join(missing)}, not set in your environment: export it, then submit again"
-        )
+    cluster.all_environment()
     try:
         done = subprocess.run(["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True)
     except FileNotFoundError as error:

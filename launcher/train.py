@@ -30,7 +30,7 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
     # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
-    stop, reason = StopRequest(), ""
+    stop, kind = StopRequest(), ""
     try:
         adopt_slurm_place(os.environ)
         from clinical_modernbert.training.config import RunConfig
@@ -50,10 +50,10 @@ def main() -> None:
         tell(error)
         code = USER_ERROR
     except Exception as error:
-        reason = type(error).__name__
+        kind = type(error).__name__
         traceback.print_exc()
         code = 1
-    leave_word(code, reason)
+    leave_word(code, kind)
     sys.stdout.flush()
     sys.stderr.flush()
     # A rank that waits in a collective for one that failed would keep the interpreter from ending.
@@ -80,8 +80,8 @@ def let_rank_0_tell(code: int) -> int:
     return code
 
 
-def leave_word(code: int, reason: str) -> None:
-    """Write the code, and the kind of an error, to the file that CMBERT_EXIT_FILE names, unless another rank has.
+def leave_word(code: int, kind: str) -> None:
+    """Write the code, and what kind of error, to the file that CMBERT_EXIT_FILE names, unless another rank has.
 
     Not every launcher tells how ranks ended: srun tells the highest code of all, 137 for those it killed, and 0 when a
     node was lost. So the first rank to fail tells, or rank 0 that all went well.
@@ -89,7 +89,7 @@ def leave_word(code: int, reason: str) -> None:
     path, rank = os.environ.get("CMBERT_EXIT_FILE"), os.environ.get("RANK", "0")
     if path and (code or rank == "0"):
         with suppress(OSError), open(path, "x", encoding="utf-8") as file:
-            file.write(f"{code} {reason} on rank {rank}\n" if reason else f"{code}\n")
+            file.write(f"{code} {kind} on rank {rank}\n" if kind else f"{code}\n")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

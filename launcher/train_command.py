@@ -8,10 +8,9 @@ import typer
 
 from ..configs.loader import load
 from ..configs.recipes import find_recipe
-from .launches import note_end, note_start
+from .launches import run_noted
 from .local import run_ranks
 from .options import Overrides, Recipe
-from .train import REWOUND
 
 
 def train(
@@ -40,9 +39,4 @@ def train(
     entry = Path(__file__).with_name("train.py")
     settings = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, str(entry), "--config", recipe, *settings]
-    code = REWOUND
-    while code == REWOUND:
-        note_start(config.run_dir, "local")
-        code = run_ranks(command, ranks)
-        note_end(config.run_dir, "local", code)
-    raise typer.Exit(code)
+    raise typer.Exit(run_noted(config.run_dir, "local", lambda: run_ranks(command, ranks)))

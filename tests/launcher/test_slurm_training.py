@@ -52,7 +52,11 @@ def test_a_training_run_is_stopped_and_goes_on_bit_equal(
     description = tmp_path / "cluster.yaml"
     description.write_text(CLUSTER)
     run, reference = new_run(), new_run()
-    _, recipe, *_, = run.arguments()
+    (
+        _,
+        recipe,
+        *_,
+    ) = run.arguments()
     settings = [f"run_dir={run.run_dir}", f"data.path={run.data}", LONGER]
     arguments = ["launch", "slurm", recipe, "--cluster", str(description), *(p for s in settings for p in ("--set", s))]
     assert not run.run_dir.exists()
@@ -66,12 +70,12 @@ def test_a_training_run_is_stopped_and_goes_on_bit_equal(
     ]
     # what the job runs is its own copy, whatever becomes of the recipe that was typed
     run.recipe.write_text("nonsense")
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while run.steps_made() < 4:
         assert time.monotonic() < deadline, (run.run_dir / f"logs/slurm-{job}.out").read_text()
         time.sleep(0.05)
     slurm_cluster.run("scancel", "--signal=USR1", "--batch", job)
-    facts = slurm_cluster.await_state(job, "COMPLETED", "FAILED", seconds=150)
+    facts = slurm_cluster.await_state(job, "COMPLETED", "FAILED", seconds=300)
     log = (run.run_dir / f"logs/slurm-{job}.out").read_text()
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), log
     assert f"{submitted.parent}/code" in log or "Traceback" not in log
