@@ -45,7 +45,8 @@ def evaluate(
     opened = [open_any(address, name) for address, name in zip(subjects, names(subjects), strict=True)]
     results = []
     for result in results_of(opened, evaluations, seeds, out):
-        typer.echo(f"{result.task}  {result.subject}  seed {result.seed}  {next(iter(result.scores.items()))}")
+        score, value = next(iter(result.scores.items()))
+        typer.echo(f"{result.task}  {result.subject}  seed {result.seed}  {score} {value:.4f}")
         results.append(result)
     console = Console()
     for name, scores_of in write_summary(results, out).items():
