@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from marked import MARK, marked
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher import local
@@ -19,7 +20,6 @@ from clinical_modernbert.launcher.local import run_ranks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-MARK = "CMBERT_TEST_FAMILY"
 LAUNCH = """
 import sys
 from clinical_modernbert.launcher.local import run_ranks
@@ -64,14 +64,7 @@ class Family:
         return [int(file.read_text()) for file in files]
 
     def alive(self) -> set[int]:
-        return {int(process.name) for process in Path("/proc").glob("[0-9]*") if self._has(process)}
-
-    def _has(self, process: Path) -> bool:
-        try:
-            ended = (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-            return not ended and f"{MARK}={self.mark}".encode() in (process / "environ").read_bytes().split(b"\0")
-        except OSError:  # it ended while we looked
-            return False
+        return marked(self.mark)
 
 
 @pytest.fixture
