@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from ..configs.errors import UserError
+from .kubernetes_config import KubernetesConfig
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters by itself; NCCL_IB_HCA and the like are the cluster's own, in `env`.
@@ -87,6 +88,7 @@ class ClusterConfig(_Section):
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
+    kubernetes: KubernetesConfig | None = None
 
     @field_validator("env")
     @classmethod

@@ -113,9 +113,9 @@ def _print(reports: "Reports", as_json: bool) -> None:
 
     colours = {"ok": "green", "warning": "yellow", "failed": "red"}
     table = Table(*(["node"] if len(reports) > 1 else []), "check", "", "found", "what to do", box=SIMPLE)
-    for nodes, finding in grouped(reports):
+    for where, finding in grouped(reports):
         cells = [finding.check, f"[{colours[finding.status]}]{finding.status}[/]", finding.found, finding.advice]
-        table.add_row(*([nodes] if len(reports) > 1 else []), *cells)
+        table.add_row(*([where] if len(reports) > 1 else []), *cells)
     console = Console(highlight=False)
     console.print(table)
     console.print("A run would fail." if verdict(reports) else "A run would work, as far as can be told.")

@@ -38,8 +38,10 @@ def gpus(devices: Path = Path("/dev")) -> Iterator[Finding]:
         return
     rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(told.stdout)) if row]
     names = sorted({f"{name}, {memory} MiB, driver {driver}" for name, memory, driver, *_ in rows})
-    status = "ok" if len(names) == 1 else "warning"
-    yield Finding("GPUs", status, f"{len(rows)} x " + "; ".join(names), "" if status == "ok" else "They differ.")
+    found = f"{len(rows)} x " + "; ".join(names)
+    yield (
+        Finding("GPUs", "ok", found) if len(names) == 1 else Finding("GPUs", "warning", found, "Let a run have equals.")
+    )
     yield _memory_errors(rows)
 
 

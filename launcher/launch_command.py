@@ -124,3 +124,26 @@ def slurm_prepare(
         return
     array, last = submit_prepare(config, asked, shares)
     typer.echo(f"submitted array {array} of {shares} shares, and job {last}, which packs them afterwards")
+
+
+@app.command()
+def k8s(
+    recipe: Recipe,
+    cluster: Cluster,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    dry_run: DryRun = False,
+) -> None:
+    """Create a JobSet on Kubernetes that outlives preemption, crashes and lost nodes.
+
+    Example: cmbert launch k8s base --cluster cluster.yaml --set run_dir=/runs/base --dry-run
+    """
+    from ..training.config import RunConfig
+    from ..training.schedule import make_plan
+    from .cluster import ClusterConfig
+    from .kubernetes import render, submit
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    asked = load(ClusterConfig, cluster)
+    make_plan(config, asked.ranks)
+    manifests = render(config, asked)
+    typer.echo(manifests if dry_run else submit(manifests), nl=not dry_run)

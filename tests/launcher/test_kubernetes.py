@@ -1,0 +1,237 @@
+"""Manifests against Kubernetes' and JobSet's own schemas, and what a pod starts."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.launcher import kubernetes_node
+from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.launcher.cluster import ClusterConfig
+from clinical_modernbert.launcher.kubernetes import render, run_name, submit
+from clinical_modernbert.launcher.train import REWOUND
+from clinical_modernbert.training.config import RunConfig
+from clinical_modernbert.training.trainer import STOPPED
+
+CLUSTER = """
+nodes: 4
+ranks_per_node: 8
+fabric: efa
+env: {NCCL_DEBUG: "WARN,INIT", NOTE: "two words"}
+pass_env: [WANDB_API_KEY]
+kubernetes:
+  image: registry.example/clinical-modernbert:1
+  namespace: nlp
+  volumes: {runs: /runs, packs: /packs}
+  secrets: [s3-writer]
+  pass_secret: tracking
+  rdma: {vpc.amazonaws.com/efa: 32}
+  cpu: "96"
+  memory: 900Gi
+  exclude: [bad-node-7]
+  node_selector: {pool: h100}
+  queue: train
+  priority_class: low
+  topology: cloud.provider.com/rack
+"""
+SMALLEST = "ranks_per_node: 1\nkubernetes: {image: one, volumes: {runs: /runs}}\n"
+
+
+def cluster_config(directory: Path, text: str = CLUSTER) -> ClusterConfig:
+    file = directory / "cluster.yaml"
+    file.write_text(text)
+    return load(ClusterConfig, file)
+
+
+@pytest.fixture
+def config(repository: Path) -> RunConfig:
+    return load(RunConfig, repository / "configs" / "base.yaml", ["run_dir=/runs/First_run.2", "batch.packs=512"])
+
+
+@pytest.fixture
+def manifests(config: RunConfig, tmp_path: Path) -> dict[str, Any]:
+    return {one["kind"]: one for one in yaml.safe_load_all(render(config, cluster_config(tmp_path)))}
+
+
+def lost(given: Any, understood: Any, place: str = "") -> Iterator[str]:
+    """What the model has dropped of what it was given."""
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if not isinstance(understood, dict) or key not in understood:
+                yield f"{place}.{key}"
+            else:
+                yield from lost(value, understood[key], f"{place}.{key}")
+    elif isinstance(given, list):
+        for number, pair in enumerate(zip(given, understood, strict=True)):
+            yield from lost(*pair, f"{place}[{number}]")
+
+
+def understood(job_set: dict[str, Any]) -> list[str]:
+    return list(lost(job_set, JobsetV1alpha2JobSet.from_dict(job_set).to_dict()))
+
+
+@pytest.mark.parametrize("text", [CLUSTER, SMALLEST], ids=["everything", "the smallest"])
+def test_jobset_understands_all_of_it(config: RunConfig, tmp_path: Path, text: str) -> None:
+    _, job_set = yaml.safe_load_all(render(config, cluster_config(tmp_path, text)))
+    assert understood(job_set) == []
+
+
+def test_the_check_would_notice_mistakes(manifests: dict[str, Any]) -> None:
+    job_set = manifests["JobSet"]
+    job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
+    job["backofLimit"] = job.pop("backoffLimit")
+    assert understood(job_set) == [".spec.replicatedJobs[0].template.spec.backofLimit"]
+    job["parallelism"] = "four"
+    with pytest.raises(ValidationError):
+        understood(job_set)
+
+
+def test_kubernetes_own_schemas_hold(manifests: dict[str, Any]) -> None:
+    validator = pytest.importorskip(
+        "kubernetes_validate", reason="72 MB of schemas are not among the requirements: pip install kubernetes-validate"
+    )
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}}
+    job |= manifests["JobSet"]["spec"]["replicatedJobs"][0]["template"]
+    for one in (manifests["ConfigMap"], job):
+        validator.validate(one, "1.33", strict=True)
+    job["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
+    with pytest.raises(validator.ValidationError):
+        validator.validate(job, "1.33", strict=True)
+
+
+def pod(manifests: dict[str, Any]) -> dict[str, Any]:
+    return manifests["JobSet"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+
+
+def test_what_stops_as_asked_starts_again_for_free(manifests: dict[str, Any]) -> None:
+    spec = manifests["JobSet"]["spec"]
+    rules = spec["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
+    assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [None, [STOPPED, REWOUND]]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    (again,) = spec["failurePolicy"]["rules"]
+    assert (again["action"], again["onJobFailureReasons"]) == (
+        "RestartJobSetAndIgnoreMaxRestarts",
+        ["PodFailurePolicy"],
+    )
+    assert spec["failurePolicy"]["maxRestarts"] == 3
+    assert pod(manifests)["containers"][0]["name"] == rules[1]["onExitCodes"]["containerName"]
+
+
+def test_ranks_find_the_first_pod_by_the_name_it_has(manifests: dict[str, Any]) -> None:
+    values = {one["name"]: one.get("value") for one in pod(manifests)["containers"][0]["env"]}
+    assert values["MASTER_ADDR"] == "cmbert-first-run-2-node-0-0.cmbert-first-run-2"
+    assert (values["NODES"], values["RANKS_PER_NODE"], values["GRACE_SECONDS"]) == ("4", "8", "300")
+    assert (values["NCCL_DEBUG"], values["NOTE"], values["FI_PROVIDER"]) == ("WARN,INIT", "two words", "efa")
+    assert len(run_name(Path("/runs") / ("long" * 30))) <= 40
+
+
+def test_a_pod_has_what_its_ranks_need(manifests: dict[str, Any]) -> None:
+    container = pod(manifests)["containers"][0]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod(manifests)["volumes"]}
+    assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+    assert volumes[mounts["/runs"]]["persistentVolumeClaim"] == {"claimName": "runs"}
+    assert pod(manifests)["terminationGracePeriodSeconds"] == 300
+
+
+def test_secrets_go_by_name(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "do-not-tell")
+    text = render(config, cluster_config(tmp_path))
+    assert "do-not-tell" not in text
+    _, job_set = yaml.safe_load_all(text)
+    container = pod({"JobSet": job_set})["containers"][0]
+    assert container["env"][-1]["valueFrom"]["secretKeyRef"] == {"name": "tracking", "key": "WANDB_API_KEY"}
+    assert container["envFrom"] == [{"secretRef": {"name": "s3-writer"}}]
+
+
+def test_the_recipe_travels_whole(manifests: dict[str, Any], config: RunConfig, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(manifests["ConfigMap"]["data"]["recipe.yaml"])
+    assert load(RunConfig, recipe) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ranks_per_node: 1\n", "no section `kubernetes`"),
+        ("ranks_per_node: 1\npass_env: [A_KEY]\nkubernetes: {image: one, volumes: {a: /runs}}\n", "pass_secret"),
+        ("ranks_per_node: 1\nkubernetes: {image: one, volumes: {a: /elsewhere}}\n", "lies on no volume"),
+        ("ranks_per_node: 1\nkubernetes: {image: one}\n", "one of kubernetes.volumes"),
+    ],
+)
+def test_what_is_missing_is_told(config: RunConfig, tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        render(config, cluster_config(tmp_path, text))
+
+
+def test_the_command_prints_and_creates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster_config(tmp_path, SMALLEST)
+    arguments = ["launch", "k8s", "base", "--cluster", str(tmp_path / "cluster.yaml"), "--set", "run_dir=/runs/base"]
+    printed = CliRunner().invoke(app, [*arguments, "--dry-run"])
+    assert [one["kind"] for one in yaml.safe_load_all(printed.output)] == ["ConfigMap", "JobSet"]
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/created\necho made\n')
+    kubectl.chmod(0o755)
+    assert CliRunner().invoke(app, arguments).output == "made\n"
+    assert (tmp_path / "arguments").read_text() == "create -f -\n"
+    assert (tmp_path / "created").read_text() == printed.output
+    kubectl.write_text("#!/bin/sh\necho 'jobsets \"cmbert-base\" already exists' >&2; exit 1\n")
+    with pytest.raises(UserError, match="already exists"):
+        submit(printed.output)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="kubectl is not here"):
+        submit(printed.output)
+
+
+ENTRY = """
+import json, os, sys, pathlib, time
+names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+place = {name: os.environ[name] for name in names} | {"arguments": sys.argv[1:]}
+here, rank = pathlib.Path(__file__).parent, int(os.environ["RANK"])
+(here / "aside").joinpath(str(rank)).write_text(json.dumps(place))
+os.rename(here / "aside" / str(rank), here / f"rank{rank}")
+while not (here / f"rank{rank ^ 1}").exists():
+    time.sleep(0.01)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+def test_pods_start_their_part_of_the_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text(ENTRY)
+    (tmp_path / "aside").mkdir()
+    monkeypatch.setattr(kubernetes_node, "__file__", str(tmp_path / "kubernetes_node.py"))
+    shared = {"NODES": "2", "RANKS_PER_NODE": "2", "MASTER_ADDR": "run-node-0-0.run", "MASTER_PORT": "29500"}
+    shared["GRACE_SECONDS"] = "300"
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    for node, code in (("0", 0), ("1", 85)):
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", node)
+        assert kubernetes_node.run_node(["--code", str(code)]) == code
+    places = [json.loads((tmp_path / f"rank{rank}").read_text()) for rank in range(4)]
+    assert [(place["RANK"], place["LOCAL_RANK"]) for place in places] == [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "0"),
+        ("3", "1"),
+    ]
+    assert {place["WORLD_SIZE"] for place in places} == {"4"}
+    assert {(place["MASTER_ADDR"], place["MASTER_PORT"]) for place in places} == {("run-node-0-0.run", "29500")}
+
+
+def test_outside_a_pod_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+    monkeypatch.setattr(sys, "argv", ["kubernetes_node"])
+    with pytest.raises(UserError, match="JOB_COMPLETION_INDEX is not set"):
+        kubernetes_node.run_node([])
