@@ -1,0 +1,74 @@
+"""DeepSpeed's own SLURM runner, kept from what it does wrong: for those who must use it.
+
+It runs `srun` for a hostfile. Left alone it trains on one node when it finds no hostfile, cuts values of the
+environment at their commas, and calls a killed `srun` a success. So the hostfile is written from the allocation, what
+would be cut is refused, and how it went is told by the ranks. `cmbert launch slurm` needs none of this, and goes on by
+itself.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..configs.errors import UserError
+from .slurm_place import host_names
+
+# What DeepSpeed's runner (EXPORT_ENVS, and `export_envs` for CUDA) puts on srun's command line: --export=ALL,NAME=VALUE
+_EXPORTED = ("MLFLOW", "PYTHON", "MV2", "UCX", "NCCL")
+_ENVIRONMENT_FILE = ".deepspeed_env"
+
+
+def run_deepspeed(directory: Path, entry: Path, arguments: Sequence[str]) -> int:
+    """Run `entry` once a task of this process's SLURM allocation; returns the ranks' own exit code.
+
+    Args:
+        directory: for the hostfile; all nodes see it.
+    Raises:
+        UserError: there is no allocation, or DeepSpeed's runner would not do what was asked.
+    """
+    hosts = allocated_hosts(os.environ)
+    refuse_what_is_cut(os.environ, [Path.home() / _ENVIRONMENT_FILE, Path.cwd() / _ENVIRONMENT_FILE])
+    hostfile, word = directory / "hostfile", directory / "exit"
+    hostfile.write_text("".join(f"{host} slots={slots}\n" for host, slots in hosts.items()), encoding="utf-8")
+    first = next(iter(hosts))
+    # --force_multi: of one host it would start the ranks here, which may be a login node.
+    options = ["--launcher_args=--kill-on-bad-exit=1", f"--master_addr={first}", "--no_ssh_check", "--force_multi"]
+    command = ["deepspeed", "--launcher", "slurm", "--hostfile", str(hostfile), *options, str(entry), *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment["CMBERT_EXIT_FILE"] = str(word)
+    code = subprocess.run(command, env=environment).returncode
+    if word.is_file():
+        return int(word.read_text().split()[0])
+    return code or 1
+
+
+def allocated_hosts(environment: Mapping[str, str]) -> dict[str, int]:
+    """The hosts of the allocation with their tasks, which must be equally many."""
+    if "SLURM_JOB_NODELIST" not in environment:
+        raise UserError(
+            "no SLURM allocation here: run this inside `salloc --nodes=2 --ntasks-per-node=8 ...`, or sbatch"
+        )
+    tasks = environment.get("SLURM_TASKS_PER_NODE", "1")
+    equal = re.fullmatch(r"(\d+)(\(x\d+\))?", tasks)
+    if not equal:
+        raise UserError(
+            f"the allocation has {tasks} tasks on its nodes, and DeepSpeed's SLURM runner needs as many on each: ask "
+            "for --ntasks-per-node"
+        )
+    return dict.fromkeys(host_names(environment["SLURM_JOB_NODELIST"]), int(equal[1]))
+
+
+def refuse_what_is_cut(environment: Mapping[str, str], files: Sequence[Path]) -> None:
+    """Raises UserError for each variable that DeepSpeed would hand to srun, which ends a value at its first comma."""
+    cut = [name for name, value in environment.items() if name.startswith(_EXPORTED) and "," in value]
+    for file in files:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        cut += [f"{line.partition('=')[0]} (in {file})" for line in lines if "," in line]
+    if cut:
+        raise UserError(
+            f"DeepSpeed's SLURM runner would cut {', '.join(sorted(cut))} at a comma: use `cmbert launch slurm`, which "
+            "keeps values whole, or unset what is not needed"
+        )

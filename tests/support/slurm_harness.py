@@ -1,0 +1,151 @@
+"""One training run on a real SLURM cluster of this machine, disturbed in every way, beside one left in peace.
+
+    PYTHONPATH=tests/support python tests/support/slurm_harness.py [--deepspeed]
+
+It is preempted, loses a node's power, and reaches its time limit; then it finishes, and its losses must be bit-equal to
+the undisturbed run's. Takes minutes: SLURM notices a lost node after about 30 s and looks at time limits every 30 s.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from slurm_cluster import SlurmCluster
+from small_data import SEQ_LENGTH, write_small_data
+from small_run import CMBERT, RECIPE, SmallRun
+
+STEPS = 160
+SETTINGS = [f"schedule.total_tokens={STEPS * 4 * SEQ_LENGTH}", "checkpoint.every_steps=5"]
+CLUSTER = """
+nodes: 2
+ranks_per_node: 2
+gpus_per_node: 0
+fabric: tcp
+env: {GLOO_SOCKET_IFNAME: lo, OMP_NUM_THREADS: "1"}
+slurm: {time: "60", partition: low, stop_seconds: 60}
+"""
+
+
+class Harness:
+    """A cluster, a run on it, and a clock."""
+
+    def __init__(self, home: Path) -> None:
+        self.slurm = SlurmCluster()
+        self.begun = time.monotonic()
+        data = write_small_data(home / "data")
+        self.run, self.reference = (self._run(home / name, data) for name in ("disturbed", "undisturbed"))
+        self.cluster = home / "cluster.yaml"
+        self.cluster.write_text(CLUSTER)
+
+    def say(self, message: str) -> None:
+        print(f"[{time.monotonic() - self.begun:5.0f} s] {message}", flush=True)
+
+    def cmbert(self, *arguments: str) -> str:
+        done = subprocess.run([*CMBERT, *arguments], env=self.slurm.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def submit(self) -> str:
+        _, recipe, *_ = self.run.arguments()
+        settings = [f"run_dir={self.run.run_dir}", f"data.path={self.run.data}", *SETTINGS]
+        options = [part for setting in settings for part in ("--set", setting)]
+        return self.cmbert("launch", "slurm", recipe, "--cluster", str(self.cluster), *options).split()[2]
+
+    def until(self, what: str, condition: Callable[[], bool], seconds: float = 600) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: not within {seconds} s\n{self.log()}"
+            time.sleep(0.2)
+        self.say(what)
+
+    def log(self) -> str:
+        return "".join(path.read_text() for path in (self.run.run_dir / "logs").glob("*.out"))
+
+    def made_progress(self, job: str, restarts: int) -> Callable[[], bool]:
+        """Whether so many restarts later it has made ten more steps than when this was called."""
+        before = self.run.steps_made()
+
+        def progressed() -> bool:
+            facts = self.slurm.facts(job)
+            running = facts["JobState"] == "RUNNING" and facts["Restarts"] == str(restarts)
+            return running and self.run.steps_made() >= before + 10
+
+        return progressed
+
+    def disturb(self) -> None:
+        job = self.submit()
+        self.say(f"submitted job {job}: 2 nodes x 2 ranks, ZeRO-3, {STEPS} steps")
+        self.until("ten steps made", self.made_progress(job, 0))
+
+        self.slurm.run("sbatch", "-phigh", "-N2", "--exclusive", "-o/dev/null", "--wrap", "sleep 1")
+        self.say("preempted by a job in a partition of higher priority")
+        self.until("back, ten steps on", self.made_progress(job, 1))
+
+        lost = self.slurm.facts(job)["BatchHost"]
+        self.slurm.power_off(lost)
+        self.say(f"{lost}, where the job's script ran, lost its power")
+        self.until("SLURM has noticed", lambda: self.slurm.state(job) != "RUNNING")
+        self.slurm.power_on(lost)
+        self.until(f"{lost} is on again, the run back, ten steps on", self.made_progress(job, 2))
+
+        self.slurm.run("scontrol", "update", f"jobid={job}", "TimeLimit=1")
+        self.say("its time limit is now one minute")
+        self.until("back, ten steps on", self.made_progress(job, 3))
+        self.until("complete", lambda: self.slurm.state(job) == "COMPLETED")
+
+    def compare(self) -> None:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        self.reference.train(*SETTINGS, ranks=4)
+        for column in ("step", "loss", "data_digest"):
+            assert self.run.column(column) == self.reference.column(column), column
+        losses = self.run.column("loss")
+        self.say(f"{len(losses)} losses from {losses[0]:.4f} to {losses[-1]:.4f}, bit-equal to the undisturbed run's")
+
+    def deepspeed(self) -> None:
+        """The same under DeepSpeed's SLURM runner, inside an allocation; a few steps."""
+        run = self._run(self.run.recipe.parent.parent / "deepspeed", self.run.data)
+        _, recipe, *_ = run.arguments()
+        settings = [f"run_dir={run.run_dir}", f"data.path={run.data}", f"schedule.total_tokens={12 * 4 * SEQ_LENGTH}"]
+        options = [part for setting in settings for part in ("--set", setting)]
+        allocation = ["salloc", "--quiet", "--partition=debug", "--nodes=2", "--ntasks-per-node=1"]
+        environment = {**self.slurm.environment, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        command = [*allocation, *CMBERT, "launch", "deepspeed-slurm", recipe, *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert run.steps_made() == 12
+        self.say("12 steps on 2 nodes under DeepSpeed's SLURM runner")
+        print(self.cmbert("status", str(run.run_dir)))
+
+    @staticmethod
+    def _run(home: Path, data: Path) -> SmallRun:
+        home.mkdir()
+        recipe = home / "recipe.yaml"
+        recipe.write_text(RECIPE)
+        return SmallRun(recipe, data, home / "run")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--deepspeed", action="store_true", help="only DeepSpeed's own SLURM runner")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cmbert-harness-", dir="/tmp") as home:
+        harness = Harness(Path(home))
+        try:
+            harness.slurm.start()
+            if options.deepspeed:
+                harness.deepspeed()
+                return
+            harness.disturb()
+            print(harness.cmbert("status", str(harness.run.run_dir)))
+            harness.compare()
+        finally:
+            harness.slurm.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
