@@ -122,7 +122,7 @@ def _job(metadata: dict[str, Any], cluster: ClusterConfig, asked: KubernetesConf
                 },
             ]
         },
-        "template": {"metadata": {"labels": metadata["labels"]}, "spec": _pod(metadata, cluster, asked)},
+        "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": _pod(metadata, cluster, asked)},
     }
 
 
@@ -146,7 +146,7 @@ def _pod(metadata: dict[str, Any], cluster: ClusterConfig, asked: KubernetesConf
 
 def _affinity(metadata: dict[str, Any], asked: KubernetesConfig) -> dict[str, Any]:
     """One pod of any run on a node, and none on those excluded."""
-    apart = {"labelSelector": {"matchLabels": metadata["labels"]}, "topologyKey": "kubernetes.io/hostname"}
+    apart = {"labelSelector": {"matchLabels": dict(metadata["labels"])}, "topologyKey": "kubernetes.io/hostname"}
     affinity: dict[str, Any] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
     if asked.exclude:
         elsewhere = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": list(asked.exclude)}

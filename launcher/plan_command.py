@@ -126,7 +126,8 @@ def _memory_rows(found: "Forecast", of_recipe: tuple[int, bool]) -> Iterator[tup
         mark = ">" if (option.zero_stage, option.activation_checkpointing) == of_recipe else " "
         layers = "twice" if option.activation_checkpointing else "once"
         if option.states is None or option.activations is None:
-            yield f"{mark} {option.zero_stage}", layers, "", "", "", "refused", "", ""
+            if not option.activation_checkpointing:
+                yield f"{mark} {option.zero_stage}", "", "", "", "", "refused", "", ""
             continue
         yield (
             f"{mark} {option.zero_stage}",

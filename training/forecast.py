@@ -184,11 +184,12 @@ def advice(found: Forecast, plan: Plan) -> Iterator[str]:
     chosen = next(o for o in possible if (o.zero_stage, o.activation_checkpointing) == _of(engine))
     if not chosen.fits:
         if chosen.largest_micro_packs:
-            yield f"This does not fit: set batch.micro_packs={chosen.largest_micro_packs}, which changes no result."
+            yield f"This does not fit: set batch.micro_packs={chosen.largest_micro_packs}, which changes only rounding."
         else:
             yield "This does not fit at any micro-batch: use more ranks, or engine.activation_checkpointing=true."
     elif chosen.largest_micro_packs > micro:
-        yield f"Up to batch.micro_packs={chosen.largest_micro_packs} fits: fewer, larger kernels, and the same result."
+        larger = chosen.largest_micro_packs
+        yield f"Up to batch.micro_packs={larger} fits: fewer, larger kernels, and only rounding differs."
     without = next(o for o in possible if (o.zero_stage, o.activation_checkpointing) == (chosen.zero_stage, False))
     if chosen.activation_checkpointing and without.fits:
         yield "engine.activation_checkpointing=false fits too, and saves computing each layer twice."
