@@ -25,6 +25,7 @@ from . import (
     export_command,
     launch_command,
     plan_command,
+    report_command,
     status_command,
     tokenizer_command,
     train_command,
@@ -45,6 +46,7 @@ app.command()(doctor_command.doctor)
 app.command()(train_command.train)
 app.add_typer(launch_command.app, name="launch")
 app.command()(status_command.status)
+app.command()(report_command.report)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.command()(evaluate_command.evaluate)

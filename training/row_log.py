@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -39,14 +40,18 @@ def read_rows(path: Path, row_type: type) -> list[dict[str, Any]]:
     """The rows with their types; none if there is no file, and without a last line that was cut short."""
     if not path.is_file():
         return []
-    types: dict[str, Any] = {field.name: field.type for field in fields(row_type)}
+    types = {field.name: _reader(field.type) for field in fields(row_type)}
     with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
-    known = [name for name in types if not rows or name in rows[0]]  # an older run had fewer columns
-    return [{name: _value(types[name], row[name]) for name in known} for row in rows]
+        lines = csv.reader(file)
+        header = next(lines, [])
+        # An older run had fewer columns.
+        known = [(name, header.index(name), read) for name, read in types.items() if name in header]
+        return [{name: read(cells[at]) for name, at, read in known} for cells in lines if len(cells) == len(header)]
 
 
-def _value(kind: Any, text: str) -> Any:
-    if not text:
-        return "" if kind is str else None
-    return (get_args(kind) or (kind,))[0](text)
+def _reader(kind: Any) -> Callable[[str], Any]:
+    """Text to a value of this type; an empty cell is None."""
+    if kind is str:
+        return str
+    number = (get_args(kind) or (kind,))[0]
+    return lambda text: number(text) if text else None

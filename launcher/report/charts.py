@@ -1,0 +1,199 @@
+"""Line charts as what a template needs to draw them: paths in a square of 1,000 by 1,000, and labels in per cent.
+
+The square is stretched to the chart's box, so that text, which the page sets over it, keeps its size on any screen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .thin import Point, smoothed
+
+SIDE = 1000
+COLOURS = 8
+_TICKS = 5
+_PADDING = 0.05
+_START = 0.04
+"""Of the steps: where a loss falls from chance."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve.
+
+    Attributes:
+        colour: which of the page's `COLOURS`.
+        planned: dashed, behind the others.
+        noisy: drawn faint, with a smoothed line over it.
+    """
+
+    name: str
+    points: Sequence[Point]
+    colour: int = 0
+    planned: bool = False
+    noisy: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at `x`: `kind` is `stage`, `resume` or `rewind`."""
+
+    x: float
+    label: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over the steps `first` to `last`.
+
+    Attributes:
+        unit: appended to numbers; `%` takes shares.
+        log: whether the vertical axis is logarithmic; values that are not positive are left out then.
+        from_zero: whether the vertical axis begins at 0.
+        falls: whether the curves fall steeply at the start; the picture then begins lower, and the note says so.
+        note: what one must know to read it.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    first: float
+    last: float
+    unit: str = ""
+    log: bool = False
+    from_zero: bool = False
+    falls: bool = False
+    note: str = ""
+    marks: Sequence[Mark] = field(default=())
+
+
+def draw(chart: Chart) -> dict[str, Any] | None:
+    """The variables of the template's chart; None if there is nothing to draw."""
+    lines = [(line, _drawable(line.points, chart.log)) for line in chart.lines]
+    lines = [(line, points) for line, points in lines if points]
+    if not lines:
+        return None
+    points = [point for _, points in lines for point in points]
+    high, note = _top(points, chart)
+    low, high = _range(points, high, chart)
+    xs, ys = _Axis(chart.first, max(chart.last, chart.first + 1)), _Axis(low, high, chart.log)
+    behind_first = sorted(lines, key=lambda one: not one[0].planned)
+    paths = [path for line, points in behind_first for path in _paths(line, points, xs, ys)]
+    return {
+        "title": chart.title,
+        "note": note,
+        "paths": paths,
+        "x_ticks": [(xs.percent(at), label(at)) for at in ticks(xs.low, xs.high) if at == int(at)],
+        "y_ticks": [(100 - ys.percent(at), label(at, chart.unit)) for at in _ticks_of(ys)],
+        "marks": [(xs.percent(mark.x), mark.label, mark.kind) for mark in chart.marks],
+        "legend": [line for line, _ in lines] if len(lines) > 1 else [],
+        "values": {
+            "range": [xs.low, xs.high],
+            "unit": chart.unit,
+            "lines": [
+                {"name": line.name, "points": [[_short(number) for number in _told(point)] for point in points]}
+                for line, points in lines
+            ],
+        },
+    }
+
+
+@dataclass(frozen=True)
+class _Axis:
+    low: float
+    high: float
+    log: bool = False
+
+    def share(self, value: float) -> float:
+        """Where `value` lies between the ends, from 0 to 1."""
+        low, high, at = (map(math.log, (self.low, self.high, value))) if self.log else (self.low, self.high, value)
+        return (at - low) / (high - low)
+
+    def percent(self, value: float) -> float:
+        return round(100 * self.share(value), 2)
+
+
+def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
+    """Round numbers from `low` to `high`, about `count` of them."""
+    rough = (high - low) / count
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)
+    return [
+        round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step * (1 + 1e-9)) + 1)
+    ]
+
+
+def label(value: float, unit: str = "") -> str:
+    """A tick's number, short."""
+    if unit == "%":
+        return f"{round(100 * value, 6):g} %"
+    for size, letter in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e4, " k")):
+        if abs(value) >= size:
+            scale = 1e3 if letter == " k" else size
+            return f"{value / scale:g}{letter}{unit}"
+    return f"{value:,.0f}{unit}" if value >= 1000 else f"{value:g}{unit}"
+
+
+def _ticks_of(axis: _Axis) -> list[float]:
+    if not axis.log:
+        return ticks(axis.low, axis.high)
+    decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
+    factors = (1, 2, 5) if len(decades) <= 3 else (1,)
+    found = [factor * 10.0**decade for decade in decades for factor in factors]
+    return [round(tick, 12) for tick in found if axis.low <= tick <= axis.high]
+
+
+def _drawable(points: Sequence[Point], log: bool) -> Sequence[Point]:
+    return [point for point in points if point.low > 0] if log else points
+
+
+def _top(points: Sequence[Point], chart: Chart) -> tuple[float, str]:
+    """The greatest value that the picture must hold, and the note that goes with it."""
+    high = max(point.high for point in points)
+    if chart.falls:
+        start = chart.first + _START * (chart.last - chart.first)
+        later = [point for point in points if point.x > start]
+        if later and (top := max(point.high for point in later)) - min(point.low for point in later) < high / 4:
+            cut = f"The first steps, from {high:.3g}, lie above the picture."
+            return top + (top - min(point.low for point in later)) / 2, f"{chart.note} {cut}".strip()
+    return high, chart.note
+
+
+def _range(points: Sequence[Point], high: float, chart: Chart) -> tuple[float, float]:
+    low = min(point.low for point in points)
+    if chart.log:
+        return low / 1.1, high * 1.1
+    if chart.from_zero:
+        low = min(0.0, low)
+    room = (high - low) * _PADDING or abs(high) * _PADDING or 1.0
+    return (low if chart.from_zero and low == 0 else low - room), high + room
+
+
+def _paths(line: Line, points: Sequence[Point], xs: _Axis, ys: _Axis) -> list[dict[str, Any]]:
+    def at(x: float, y: float) -> str:
+        return f"{SIDE * xs.share(x):.1f} {SIDE * (1 - ys.share(y)):.1f}"
+
+    def path(kind: str, places: Sequence[tuple[float, float]], closed: bool = False) -> dict[str, Any]:
+        # A single point is a dot: a line of no length with a round cap.
+        joined = "L".join(at(x, y) for x, y in places) + ("z" if closed or len(places) == 1 else "")
+        return {"kind": kind, "colour": line.colour, "d": f"M{joined}"}
+
+    means = [(point.x, point.mean) for point in points]
+    if line.planned:
+        return [path("planned", means)]
+    found = []
+    if any(point.low < point.high for point in points):
+        rim = [(point.x, point.high) for point in points] + [(point.x, point.low) for point in reversed(points)]
+        found.append(path("band", rim, closed=True))
+    if not line.noisy or len(points) < 2 * _TICKS:
+        return [*found, path("line", means)]
+    return [*found, path("faint", means), path("line", smoothed(points, max(1, len(points) // 50)))]
+
+
+def _told(point: Point) -> tuple[float, ...]:
+    return tuple(point) if point.low < point.high else (point.x, point.mean)
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.5g}") if number < 1e5 else round(number)

@@ -1,0 +1,121 @@
+"""What the files of a run tell, read once: of one that is complete, runs, or was killed before it wrote them all."""
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+from ...configs.loader import load
+from ...training.config import RunConfig
+from ...training.metrics import HeldOutMetrics, MixMetrics, read_metrics
+from ...training.row_log import read_rows
+from ...training.schedule import Plan, make_plan
+from ..status import Start, read_starts
+
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, from its files.
+
+    Attributes:
+        rows: of metrics.csv.
+        held_out: of held_out.csv.
+        mix: of mix.csv.
+        config: config.yaml as text, without passwords in addresses; empty if it is not there.
+        plan: None if the configuration is not there or does not load.
+        starts: oldest first.
+        skips: what was left out after jumps of the loss.
+        checkpoints: manifests by directory name, oldest first; None for one that cannot be read.
+        results: of evaluations: task, subject, score, as `cmbert evaluate` writes them.
+    """
+
+    run_dir: Path
+    rows: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
+    mix: list[dict[str, Any]]
+    config: str
+    plan: Plan | None
+    starts: list[Start]
+    skips: list[dict[str, int]]
+    checkpoints: dict[str, dict[str, Any] | None]
+    results: dict[str, dict[str, dict[str, dict[str, Any]]]]
+
+    @property
+    def newest(self) -> dict[str, Any] | None:
+        """The manifest of the newest checkpoint that can be read."""
+        return next((found for found in reversed(self.checkpoints.values()) if found), None)
+
+    @property
+    def step(self) -> int:
+        """The last one noted."""
+        return self.rows[-1]["step"] if self.rows else 0
+
+
+def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
+    """Raises UserError when nothing in `run_dir` is a run's, or an evaluation named has no results."""
+    starts = read_starts(run_dir)
+    facts = Facts(
+        run_dir=run_dir,
+        rows=read_metrics(run_dir),
+        held_out=read_rows(run_dir / "held_out.csv", HeldOutMetrics),
+        mix=read_rows(run_dir / "mix.csv", MixMetrics),
+        config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
+        plan=_plan(run_dir, starts),
+        starts=starts,
+        skips=_json(run_dir / "skips.json") or [],
+        checkpoints=_checkpoints(run_dir / "checkpoints"),
+        results=_results(run_dir, evaluations),
+    )
+    if not (facts.rows or facts.starts or facts.config or facts.checkpoints):
+        raise UserError(f"{run_dir}: nothing was run here: expected the run_dir of a training run")
+    return facts
+
+
+def state(facts: Facts) -> str:
+    """One line."""
+    if facts.plan is not None and facts.step >= facts.plan.steps:
+        return "complete"
+    if not facts.starts:
+        return "not complete"
+    last = facts.starts[-1]
+    if last.reason:
+        return last.reason
+    return "running, or lost together with its launcher" if last.launcher else "not complete"
+
+
+def _plan(run_dir: Path, starts: list[Start]) -> Plan | None:
+    ranks = next((start.ranks for start in reversed(starts) if start.ranks), 1)
+    with suppress(UserError):
+        return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
+    return None
+
+
+def _checkpoints(directory: Path) -> dict[str, dict[str, Any] | None]:
+    return {path.name: _json(path / "manifest.json") for path in sorted(directory.glob("step[0-9]*"))}
+
+
+def _results(run_dir: Path, evaluations: list[Path]) -> dict[str, Any]:
+    """All of them; of two that name the same task and subject, the later."""
+    merged: dict[str, Any] = {}
+    for directory in [run_dir / "evaluation", *evaluations]:
+        found = _json(directory / "results.json")
+        if found is None and directory in evaluations:
+            raise UserError(f"{directory}: no results.json that can be read: expected the --out of cmbert evaluate")
+        for task, subjects in (found or {}).items():
+            merged.setdefault(task, {}).update(subjects)
+    return merged
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _json(path: Path) -> Any:
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
