@@ -212,10 +212,11 @@ def score_bag(tasks: dict[str, Path], out: Path, config: RunConfig) -> dict[str,
 
 
 def _bag_of_masked_words(subject: Subject, evaluation: Evaluation, config: RunConfig) -> Scores:
-    """Trained on as many packs as the model, at most 4,000."""
+    """Trained on the packs that the model was trained on, in the same order and steps, masked alike."""
     assert isinstance(evaluation.task, MaskedWordsTask)
-    packs = min(4000, config.schedule.total_tokens // config.data.seq_length)
-    logits = train_cbow(open_dataset(config.data, config.seed), packs, a_step=8, seed=0)
+    packs = config.schedule.total_tokens // config.data.seq_length
+    rate = config.schedule.mlm_probability[0][1]
+    logits = train_cbow(open_dataset(config.data, config.seed), packs, config.batch.packs, rate, seed=0)
     rival = replace(subject, open_masked_lm=lambda: logits)
     return run_masked_words(rival, evaluation.task, evaluation.data, evaluation.protocol, 0)
 

@@ -43,8 +43,8 @@ class Cbow(nn.Module):
         return scores
 
 
-def train_cbow(dataset: PackDataset, packs: int, a_step: int, seed: int) -> MaskedLogits:
-    """Learn from the first packs of a run's order, masked as the run masks them at 30 %."""
+def train_cbow(dataset: PackDataset, packs: int, a_step: int, rate: float, seed: int) -> MaskedLogits:
+    """Learn from the first packs of a run's order, masked at `rate`, `a_step` packs in each step."""
     words = dataset.vocabulary
     with seeded(seed):
         model = Cbow(len(words.is_real), words.pad_id)
@@ -53,7 +53,7 @@ def train_cbow(dataset: PackDataset, packs: int, a_step: int, seed: int) -> Mask
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
         for step in range(steps):
             addresses = dataset.order.between(step * a_step, (step + 1) * a_step)
-            batch = micro_batch(dataset, addresses, dataset.seq_length, 0.3)
+            batch = micro_batch(dataset, addresses, dataset.seq_length, rate)
             sequences = batch.input_ids.split(list(batch.lengths))
             scores = model(_neighbours(sequences, batch.masked_positions, words.mask_id, words.pad_id))
             F.cross_entropy(scores, batch.targets).backward()

@@ -30,7 +30,7 @@ def test_neighbours_are_of_the_own_sequence_and_never_masks() -> None:
 def test_cbow_learns_what_neighbours_tell(tmp_path: Path) -> None:
     data = write_small_data(tmp_path, packs=60)
     dataset = open_dataset(DataConfig(path=str(data), seq_length=SEQ_LENGTH), seed=0)
-    logits = train_cbow(dataset, packs=1200, a_step=4, seed=0)
+    logits = train_cbow(dataset, packs=1200, a_step=4, rate=0.3, seed=0)
     middle = torch.arange(40, 40 + 2 * SIDE + 1)
     middle[SIDE] = MASK
     truth = 40 + SIDE
