@@ -143,4 +143,7 @@ def _memory_rows(found: "Forecast", of_recipe: tuple[int, bool]) -> Iterator[tup
 
 def _range(days: tuple[float, float]) -> str:
     slow, fast = days
-    return f"{fast:.1f} to {slow:.1f} days" if slow >= 2 else f"{24 * fast:.1f} to {24 * slow:.1f} hours"
+    for unit, parts in (("days", 1), ("hours", 24)):
+        if slow * parts >= 2:
+            return f"{parts * fast:.1f} to {parts * slow:.1f} {unit}"
+    return f"{1440 * fast:.1f} to {1440 * slow:.1f} minutes"

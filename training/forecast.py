@@ -25,6 +25,7 @@ hours): base at 1,024 tokens 304k a GPU, 25 %; at 8,192 218k, 30 %; large 139k, 
 25 %, and 400M 146k, 34 %. FLOPs as in `flops.py`, every sequence as long as allowed."""
 USABLE = 0.9
 """Of a device's memory; the rest is left to CUDA, NCCL and gaps between tensors."""
+_SMALL = 50_000_000
 CHECKPOINT_BYTES = 12
 """A parameter: its weight and two moments, in fp32."""
 
@@ -193,6 +194,8 @@ def advice(found: Forecast, plan: Plan) -> Iterator[str]:
     without = next(o for o in possible if (o.zero_stage, o.activation_checkpointing) == (chosen.zero_stage, False))
     if chosen.activation_checkpointing and without.fits:
         yield "engine.activation_checkpointing=false fits too, and saves computing each layer twice."
+    if found.parameters < _SMALL:
+        yield "The range of speeds is that of 150M and 400M parameters: so small a model uses a GPU far less well."
     yield from _about_stages(found, chosen, possible)
     bucket = zero_key(engine, "reduce_bucket_size")
     if chosen.zero_stage > 1 and bucket > found.parameters:

@@ -239,6 +239,8 @@ def test_a_finding_of_all_nodes_is_one_row() -> None:
 @needs_root
 def test_two_nodes_with_different_software(tmp_path: Path) -> None:
     """Two ranks with host names of their own; the second finds another transformers first."""
+    if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
+        pytest.skip("no process may have a host name of its own in this container")
     metadata = tmp_path / "transformers-4.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.0.0\n")
