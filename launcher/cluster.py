@@ -58,8 +58,7 @@ class SlurmConfig(_Section):
     stop_seconds: PositiveInt = Field(300, description="before the time limit, to save a checkpoint in")
     max_failures: PositiveInt = Field(3, description="crashes in a row without a new checkpoint, before it gives up")
     preflight: str | None = Field(
-        "nvidia-smi --list-gpus >/dev/null || test ! -e /dev/nvidia0",
-        description="command for every node before each start; null: none",
+        "doctor", description="command for every node before each start; doctor: `cmbert doctor --quick`; null: none"
     )
     preflight_seconds: PositiveInt = Field(300, description="before a node that does not answer has failed")
     max_excluded: NonNegativeInt = Field(

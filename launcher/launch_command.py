@@ -1,5 +1,6 @@
 """`cmbert launch`: the same run under different launchers."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -99,6 +100,29 @@ def hostfile(
         )
 
     raise typer.Exit(run_noted(config.run_dir, "hostfile", start, " ".join(slots)))
+
+
+@app.command("deepspeed-slurm")
+def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
+    """Run under DeepSpeed's own SLURM runner, inside an allocation; `cmbert launch slurm` does more.
+
+    Example: salloc --nodes=2 --ntasks-per-node=8 cmbert launch deepspeed-slurm base --set run_dir=runs/base
+    """
+    from ..training.config import RunConfig
+    from .deepspeed_slurm import allocated_hosts, run_deepspeed
+    from .launches import run_noted
+    from .snapshot import entry, launch_directory, take_snapshot
+    from .snapshot import recipe as copied
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    hosts = allocated_hosts(os.environ)
+    launch = launch_directory(config.run_dir)
+    take_snapshot(launch, config)
+    arguments = ["--config", str(copied(launch))]
+    code = run_noted(
+        config.run_dir, "deepspeed", lambda: run_deepspeed(launch, entry(launch), arguments), " ".join(hosts)
+    )
+    raise typer.Exit(code)
 
 
 @app.command("slurm-prepare")

@@ -121,12 +121,18 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
         f"launch={shlex.quote(str(launch))}",
         f"command=({shlex.join(command)})",
         f"srun_options=({shlex.join(_srun_options(cluster))})",
-        f"preflight={shlex.quote(slurm.preflight or '')}",
+        f"preflight={shlex.quote(_preflight(cluster, command[0]))}",
         f"preflight_seconds={slurm.preflight_seconds}",
         f"max_failures={slurm.max_failures}",
         f"max_excluded={slurm.max_excluded}",
         f"always_excluded={shlex.quote(','.join(slurm.exclude))}",
     ]
+
+
+def _preflight(cluster: ClusterConfig, python: str) -> str:
+    asked = cluster.slurm.preflight or ""
+    doctor = [python, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", str(cluster.ranks_per_node)]
+    return shlex.join(doctor) if asked == "doctor" else asked
 
 
 def _srun_options(cluster: ClusterConfig) -> list[str]:

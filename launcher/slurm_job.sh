@@ -76,10 +76,12 @@ check_nodes() {
     [ -n "$preflight" ] || return 0
     local all passed failed
     all=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
-    # --ntasks as well: inside a job of more tasks, --ntasks-per-node alone is ignored without a word.
+    # --ntasks as well: inside a job of more tasks, --ntasks-per-node alone is ignored without a word. Each node by itself,
+    # as if it were no part of a step: one that hangs must not take the others along.
     passed=$(srun --export=ALL --label --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
-        --kill-on-bad-exit=0 bash -c 'timeout "$1" bash -c "$2" >&2 && echo "passed $SLURMD_NODENAME"' \
-        preflight "$preflight_seconds" "$preflight" | sed -n 's/^ *[0-9]*: passed //p')
+        --kill-on-bad-exit=0 "${srun_options[@]}" \
+        bash -c 'said=$(timeout "$1" env -u SLURM_NTASKS bash -c "$2" 2>&1) && echo "passed $SLURMD_NODENAME" ||
+            echo "$said" >&2' preflight "$preflight_seconds" "$preflight" | sed -n 's/^ *[0-9]*: passed //p')
     failed=$(grep -vxF "${passed:-none}" <<< "$all") || return 0
     is_wanted || await_slurm 90
     say "preflight failed on:" $failed

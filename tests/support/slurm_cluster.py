@@ -1,7 +1,7 @@
 """A real SLURM cluster on this machine: munged, slurmctld, and a slurmd for each node, on loopback.
 
 Each node has its own hostname, processes, mounts and shared memory, so that it can lose its power by one kill, or
-freeze by one SIGSTOP. It needs root, SLURM, munge and namespaces; nothing of it outlives `stop`.
+freeze by one SIGSTOP. It needs root, SLURM, munge and namespaces; nothing of it outlives this process.
 """
 
 import os
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from clinical_modernbert.launcher.local import start_bound
 
 CPUS = 16
 GPUS = 8
@@ -41,8 +43,10 @@ def missing() -> str | None:
 class SlurmCluster:
     """Eight nodes: partition `debug` has three; `low` two, preempted by jobs in `high`; `lossy` three, to be lost."""
 
-    def __init__(self) -> None:
-        self.names = [f"node{number}" for number in range(1, 9)]
+    def __init__(self, prefix: str = f"p{os.getpid()}n") -> None:
+        # Names that no other cluster has: cgroups are named after a node and its job, and there is one tree of them.
+        self.prefix = prefix
+        self.names = [f"{prefix}{number}" for number in range(1, 9)]
         # munged wants every directory above its socket open to all, which pytest's are not.
         self.directory = Path(tempfile.mkdtemp(prefix="cmbert-slurm-", dir="/tmp"))
         self.environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(self.directory / "slurm.conf")}
@@ -78,11 +82,8 @@ class SlurmCluster:
 
     def power_on(self, name: str) -> None:
         unshare = ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--kill-child", "--mount-proc"]
-        self._nodes[name] = subprocess.Popen(
-            [*unshare, "bash", "-c", _NODE, "init", name, str(self.directory)],
-            env=self.environment,
-            start_new_session=True,
-        )
+        command = [*unshare, "bash", "-c", _NODE, "init", name, str(self.directory)]
+        self._nodes[name] = start_bound(command, self.environment)
 
     def power_off(self, name: str) -> None:
         """Everything on the node is gone at once."""
@@ -105,7 +106,7 @@ class SlurmCluster:
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def hosts(self, nodes: str) -> list[str]:
-        """`node[1-2]` written out."""
+        """`n[1-2]` written out."""
         return self.run("scontrol", "show", "hostnames", nodes).split()
 
     def state(self, job: str) -> str:
@@ -120,14 +121,7 @@ class SlurmCluster:
 
     def _daemon(self, *command: str) -> None:
         output = self._daemons.enter_context((self.directory / f"{command[0]}.out").open("w"))
-        process = subprocess.Popen(
-            command,
-            env=self.environment,
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = start_bound(command, self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self._daemons.callback(_end, process)
 
     def _munge_files(self) -> list[str]:
@@ -152,6 +146,7 @@ class SlurmCluster:
         ]
         text = _CONFIGURATION.format(
             directory=directory,
+            prefix=self.prefix,
             host=host,
             port=ports[0],
             cpus=CPUS,
@@ -204,10 +199,10 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=DEFAULT CPUs={cpus} CoresPerSocket={cpus} RealMemory=64000 Gres=gpu:h100:{gpus} State=UNKNOWN
 {nodes}
-PartitionName=debug Nodes=node[1-3] Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=low Nodes=node[4-5] MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
-PartitionName=high Nodes=node[4-5] MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
-PartitionName=lossy Nodes=node[6-8] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=debug Nodes={prefix}[1-3] Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes={prefix}[4-5] MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
+PartitionName=high Nodes={prefix}[4-5] MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
+PartitionName=lossy Nodes={prefix}[6-8] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 

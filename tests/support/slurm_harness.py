@@ -19,7 +19,7 @@ from slurm_cluster import SlurmCluster
 from small_data import SEQ_LENGTH, write_small_data
 from small_run import CMBERT, RECIPE, SmallRun
 
-STEPS = 160
+STEPS = 100
 SETTINGS = [f"schedule.total_tokens={STEPS * 4 * SEQ_LENGTH}", "checkpoint.every_steps=5"]
 CLUSTER = """
 nodes: 2
@@ -27,7 +27,7 @@ ranks_per_node: 2
 gpus_per_node: 0
 fabric: tcp
 env: {GLOO_SOCKET_IFNAME: lo, OMP_NUM_THREADS: "1"}
-slurm: {time: "60", partition: low, stop_seconds: 60}
+slurm: {time: "60", partition: low, stop_seconds: 60, preflight: "true"}
 """
 
 
@@ -35,7 +35,7 @@ class Harness:
     """A cluster, a run on it, and a clock."""
 
     def __init__(self, home: Path) -> None:
-        self.slurm = SlurmCluster()
+        self.slurm = SlurmCluster("node")
         self.begun = time.monotonic()
         data = write_small_data(home / "data")
         self.run, self.reference = (self._run(home / name, data) for name in ("disturbed", "undisturbed"))
@@ -93,8 +93,9 @@ class Harness:
         self.slurm.power_on(lost)
         self.until(f"{lost} is on again, the run back, ten steps on", self.made_progress(job, 2))
 
-        self.slurm.run("scontrol", "update", f"jobid={job}", "TimeLimit=1")
-        self.say("its time limit is now one minute")
+        hours, minutes, _ = map(int, self.slurm.facts(job)["RunTime"].split(":"))
+        self.slurm.run("scontrol", "update", f"jobid={job}", f"TimeLimit={60 * hours + minutes + 2}")
+        self.say("its time limit is now less than two minutes away")
         self.until("back, ten steps on", self.made_progress(job, 3))
         self.until("complete", lambda: self.slurm.state(job) == "COMPLETED")
 
