@@ -140,6 +140,9 @@ def chunk_rows(masked: int) -> int:
 
 
 def optimizer_step(config: ModelConfig, engine: EngineConfig, ranks: int) -> float:
-    """Bytes that are alive only while weights are updated, when no activations are: squares in fp64 and three fp32."""
+    """Bytes that are alive only while weights are updated, when no activations are.
+
+    For each weight its square in fp64, the int64 index of its parameter's rate, and the rate.
+    """
     largest = config.num_parameters / (ranks if engine.zero_stage else 1)
-    return 0.0 if engine.offload_optimizer == "cpu" else 20 * largest
+    return 0.0 if engine.offload_optimizer == "cpu" else (8 + 8 + 4) * largest

@@ -14,7 +14,9 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.communication import exchange
 from clinical_modernbert.training.config import EngineConfig
-from clinical_modernbert.training.memory import activations, chunk_rows, states
+from clinical_modernbert.training.fragments import Fragment
+from clinical_modernbert.training.memory import activations, chunk_rows, optimizer_step, states
+from clinical_modernbert.training.optimizer import StableAdamW
 from clinical_modernbert.training.partition import parameter_sizes
 
 RANKS = 2
@@ -107,6 +109,7 @@ def test_backward_keeps_what_was_predicted(sizes: dict[str, int]) -> None:
     assert predicted.layers + predicted.head == pytest.approx(sum(one.nbytes() for one in kept.values()), rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Expected a tensor")  # the tracker's, where a gradient is None
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["all kept", "computed again"])
 @pytest.mark.parametrize(("sizes", "packs"), [(BASE, 1), (LARGE, 4)], ids=["base", "large"])
 @pytest.mark.usefixtures("triton_on_no_gpu")
@@ -121,6 +124,23 @@ def test_the_peak_is_what_was_predicted(sizes: dict[str, int], packs: int, check
     peak = found["Total"] - found[_MemRefType.PARAM]
     engine = EngineConfig(activation_checkpointing=checkpointing)
     assert activations(config, engine, tokens, masked).device == pytest.approx(peak, 0.05)
+
+
+@pytest.mark.usefixtures("process_group")
+def test_updating_needs_what_was_predicted() -> None:
+    numbers = MODEL.num_parameters
+    flat = torch.nn.Parameter(torch.zeros(numbers))
+    optimizer = StableAdamW([flat], lr=1e-3)
+    optimizer.bind([flat], [Fragment("weight", (numbers,), 0, numbers, flat, 0)], ["weight"])
+    flat.grad = torch.ones(numbers)
+    optimizer.step()  # makes the optimizer's state
+    tracker = MemTracker()
+    state = optimizer.state[flat]
+    tracker.track_external(flat.detach(), flat.grad, state["exp_avg"], state["exp_avg_sq"])
+    with tracker:
+        optimizer.step()
+    peak = next(iter(tracker.get_tracker_snapshot("peak").values()))["Total"]
+    assert optimizer_step(MODEL, EngineConfig(), 1) == pytest.approx(peak - 4 * flat.nbytes, rel=0.05)
 
 
 def test_chunks_of_logits_are_the_kernels() -> None:
