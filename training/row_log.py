@@ -2,14 +2,14 @@
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
 
 
 class RowLog:
-    """Appends dataclass instances with a `step` to a CSV file, from step `start` on.
+    """Appends dataclass instances, of which `step` is the first field, to a CSV file, from step `start` on.
 
     Rows of later steps, which a run wrote before it was killed, are dropped: it will write them again.
     """
@@ -36,22 +36,24 @@ class RowLog:
         self._file.close()
 
 
-def read_rows(path: Path, row_type: type) -> list[dict[str, Any]]:
-    """The rows with their types; none if there is no file, and without a last line that was cut short."""
+def read_rows(path: Path, row_type: type, wanted: Callable[[int], bool] = lambda step: True) -> list[dict[str, Any]]:
+    """The rows of the wanted steps with their types; none if there is no file, and no last line that was cut short."""
     if not path.is_file():
         return []
-    types = {field.name: _reader(field.type) for field in fields(row_type)}
+    types = {field.name: field.type for field in fields(row_type)}
     with path.open(newline="") as file:
         lines = csv.reader(file)
         header = next(lines, [])
-        # An older run had fewer columns.
-        known = [(name, header.index(name), read) for name, read in types.items() if name in header]
-        return [{name: read(cells[at]) for name, at, read in known} for cells in lines if len(cells) == len(header)]
+        whole = [cells for cells in lines if len(cells) == len(header) and wanted(int(cells[0]))]
+    # By column, which is several times as fast; an older run had fewer.
+    columns = zip(header, zip(*whole, strict=True), strict=False)
+    values = {name: _values(types[name], cells) for name, cells in columns if name in types}
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def _reader(kind: Any) -> Callable[[str], Any]:
-    """Text to a value of this type; an empty cell is None."""
+def _values(kind: Any, cells: Iterable[str]) -> list[Any]:
+    """A column's cells with their type; an empty cell is None."""
     if kind is str:
-        return str
+        return list(cells)
     number = (get_args(kind) or (kind,))[0]
-    return lambda text: number(text) if text else None
+    return [number(cell) if cell else None for cell in cells]

@@ -25,7 +25,7 @@ class Line:
     Attributes:
         colour: which of the page's `COLOURS`.
         planned: dashed, behind the others.
-        noisy: drawn faint, with a smoothed line over it.
+        noisy: where each point is one value, they are drawn faint, with a smoothed line over them.
     """
 
     name: str
@@ -182,13 +182,12 @@ def _paths(line: Line, points: Sequence[Point], xs: _Axis, ys: _Axis) -> list[di
     means = [(point.x, point.mean) for point in points]
     if line.planned:
         return [path("planned", means)]
-    found = []
     if any(point.low < point.high for point in points):
         rim = [(point.x, point.high) for point in points] + [(point.x, point.low) for point in reversed(points)]
-        found.append(path("band", rim, closed=True))
+        return [path("band", rim, closed=True), path("line", means)]
     if not line.noisy or len(points) < 2 * _TICKS:
-        return [*found, path("line", means)]
-    return [*found, path("faint", means), path("line", smoothed(points, max(1, len(points) // 50)))]
+        return [path("line", means)]
+    return [path("faint", means), path("line", smoothed(points, max(1, len(points) // 50)))]
 
 
 def _told(point: Point) -> tuple[float, ...]:

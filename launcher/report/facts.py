@@ -15,6 +15,7 @@ from ...training.row_log import read_rows
 from ...training.schedule import Plan, make_plan
 from ..status import Start, read_starts
 
+_MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
@@ -25,7 +26,7 @@ class Facts:
     Attributes:
         rows: of metrics.csv.
         held_out: of held_out.csv.
-        mix: of mix.csv.
+        mix: of mix.csv, every so many steps and the last: sums since the start change slowly.
         config: config.yaml as text, without passwords in addresses; empty if it is not there.
         plan: None if the configuration is not there or does not load.
         starts: oldest first.
@@ -58,12 +59,12 @@ class Facts:
 
 def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
     """Raises UserError when nothing in `run_dir` is a run's, or an evaluation named has no results."""
-    starts = read_starts(run_dir)
+    starts, rows = read_starts(run_dir), read_metrics(run_dir)
     facts = Facts(
         run_dir=run_dir,
-        rows=read_metrics(run_dir),
+        rows=rows,
         held_out=read_rows(run_dir / "held_out.csv", HeldOutMetrics),
-        mix=read_rows(run_dir / "mix.csv", MixMetrics),
+        mix=_mix(run_dir / "mix.csv", rows),
         config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
         plan=_plan(run_dir, starts),
         starts=starts,
@@ -93,6 +94,11 @@ def _plan(run_dir: Path, starts: list[Start]) -> Plan | None:
     with suppress(UserError):
         return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
     return None
+
+
+def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    steps = {row["step"] for row in rows[:: max(1, len(rows) // _MIX_STEPS)]} | {row["step"] for row in rows[-1:]}
+    return read_rows(path, MixMetrics, steps.__contains__)
 
 
 def _checkpoints(directory: Path) -> dict[str, dict[str, Any] | None]:

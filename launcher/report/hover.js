@@ -3,8 +3,8 @@ for (const chart of document.querySelectorAll(".chart")) {
   const { range, unit, lines } = JSON.parse(chart.querySelector("script").textContent);
   const plot = chart.querySelector(".plot"), cursor = chart.querySelector(".cursor");
   const readout = chart.querySelector(".readout");
-  const text = (value) =>
-    unit === "%" ? `${Number((100 * value).toPrecision(4))} %` : Number(value.toPrecision(5)).toLocaleString("en-US");
+  const digits = { maximumSignificantDigits: 5 };
+  const text = (value) => (unit === "%" ? `${(100 * value).toLocaleString("en-US", digits)} %` : value.toLocaleString("en-US", digits));
   const nearest = (points, x) =>
     points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
   plot.addEventListener("pointermove", (event) => {

@@ -110,7 +110,7 @@ def speed_charts(facts: Facts) -> list[Row]:
 def mix_chart(facts: Facts) -> list[Row]:
     lines = []
     for at, (source, rows) in enumerate(_sources(facts.mix)):
-        share, plan = (thin(_steps(rows), _column(rows, key), POINTS // 2) for key in ("share", "planned"))
+        share, plan = (thin(_steps(rows), _column(rows, key)) for key in ("share", "planned"))
         lines += [Line(source, share, at % COLOURS), Line(f"{source}, planned", plan, at % COLOURS, planned=True)]
     return _drawn(_chart(facts, "Share of tokens so far", lines, "%", from_zero=True))
 
@@ -206,7 +206,7 @@ def _levels(rows: Sequence[Row], key: str) -> list[Point]:
 def _marks(facts: Facts, words: bool = True) -> list[Mark]:
     """Where sequences became longer, and where the run went on after an interruption."""
     stages = [
-        Mark(row["step"], f"{row['max_seqlen']:,} tokens" if words else "", "stage")
+        Mark(row["step"], f"{row['max_seqlen']:,}" if words else "", "stage")
         for before, row in pairwise(facts.rows)
         if row["max_seqlen"] != before["max_seqlen"]
     ]
@@ -226,10 +226,13 @@ def _why(before: Start, words: bool) -> tuple[str, str]:
 
 def _notes(rows: Sequence[Row]) -> str:
     size = bucket_size(len(rows))
-    between = (
-        f" A point stands for {size} rows: the band reaches from their least to their greatest." if size > 1 else ""
+    strong = (
+        f"The line is the mean of {size} rows at a time, the band reaches from their least to their greatest."
+        if size > 1
+        else "The strong line is smoothed."
     )
-    return f"Nats a masked token; the strong line is smoothed.{between}"
+    stages = len(set(_column(rows, "max_seqlen"))) > 1
+    return f"Nats a masked token. {strong}{' At grey lines sequences became as long as they say.' if stages else ''}"
 
 
 def _drawn(*charts: Chart) -> list[Row]:

@@ -1,0 +1,268 @@
+"""`cmbert report`: its numbers are the run's, whatever of the run there is, and the page needs nothing else."""
+
+import json
+import math
+import re
+import signal
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from time import process_time
+
+import pytest
+from browser import find_browser, visit
+from hypothesis import given
+from hypothesis import strategies as st
+from small_run import SmallRun
+from written_run import SOURCES, loss_of, write_checkpoint, write_run
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher.report.charts import Chart, Line, draw, ticks
+from clinical_modernbert.launcher.report.page import write_report
+from clinical_modernbert.launcher.report.thin import POINTS, Point, thin
+
+
+def report(run_dir: Path, *evaluations: Path) -> str:
+    out = run_dir.with_name(f"{run_dir.name}.html")
+    write_report(run_dir, out, list(evaluations))
+    return out.read_text(encoding="utf-8")
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, with single blanks."""
+    body = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+def curves(page: str) -> dict[str, dict[str, list[list[float]]]]:
+    """Title -> name of the line -> its points."""
+    found = re.findall(r'<h3>([^<]*)</h3>.*?<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    return {title: {line["name"]: line["points"] for line in json.loads(values)["lines"]} for title, values in found}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = write_run(tmp_path_factory.mktemp("written") / "run", steps=60, planned=100)
+    write_checkpoint(run_dir, 40)
+    write_checkpoint(run_dir, 60)
+    return run_dir
+
+
+def test_curves_are_the_rows(written: Path) -> None:
+    found = curves(report(written))
+    loss = found["Training loss"]["loss"]
+    assert [step for step, _ in loss] == list(range(1, 61))
+    assert [value for _, value in loss] == pytest.approx([loss_of(step) for step in range(1, 61)], rel=1e-4)
+    held_out = found["Held-out loss"]
+    assert held_out.keys() == SOURCES.keys()
+    assert held_out["codes"] == [[step, pytest.approx(loss_of(step) + 0.3, rel=1e-4)] for step in (20, 40, 60)]
+    assert found["Share of tokens so far"]["notes"][-1] == [60, 0.7]
+    assert found["Share of tokens so far"]["notes, planned"][-1] == [60, 0.701]
+
+
+def test_what_was_planned_reaches_to_the_end_and_what_was_run_lies_on_it(written: Path) -> None:
+    found = curves(report(written))
+    for title in ("Learning rate", "Longest sequence", "Masking rate"):
+        planned, run = dict(found[title]["planned"]), dict(found[title]["run"])
+        assert max(planned) == 100
+        assert max(run) == 60
+        assert {step: planned[step] for step in run} == pytest.approx(run)
+
+
+def test_tables_tell_starts_checkpoints_and_origin(written: Path) -> None:
+    text = text_of(report(written))
+    for told in (
+        "60 of 100, 60.0%",
+        "240 k 240,000",
+        "1 2026-01-01 10:00:00 local 0 2 node7 killed by signal 9 (137)",
+        "2 2026-01-02 10:00:00 local 30 2 node7",
+        f"step00000040 160,000 {loss_of(40):.4f} 2 1 3.0",
+        f"notes {loss_of(20) + 0.7:.4f} {loss_of(60) + 0.7:.4f} 60 {loss_of(60) + 0.7:.4f} 25.0 % 12.5 %",
+        "notes 168,000 70.00 % 70.10 % public domain",
+        "steps noted took 0:00:30",
+        "1131e88",
+        "torch 2.13.0",
+        "hash of codes",
+        "total_tokens: 400000",
+    ):
+        assert told in text, told
+    assert "secret" not in text
+
+
+def test_evaluations_beside_the_run_and_named(written: Path, tmp_path: Path) -> None:
+    score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
+    (tmp_path / "results.json").write_text(json.dumps({"ncbi-disease": {"run": {"f1": score}}}))
+    assert "ncbi-disease score run f1 0.8125 ± 0.0125, 2 seeds" in text_of(report(written, tmp_path))
+    with pytest.raises(UserError, match=r"no results.json"):
+        report(written, tmp_path / "elsewhere")
+
+
+def test_a_run_of_150_000_steps_is_small_and_hides_no_spike(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", steps=2000)
+    lines = (run_dir / "metrics.csv").read_text().splitlines()
+    spike = lines[1].replace(str(loss_of(1)), "77.5")
+    long = [lines[0], *(line.partition(",")[2] for line in lines[1:] * 75)]
+    rows = [long[0], *(f"{step},{line}" for step, line in enumerate(long[1:], 1))]
+    rows[100_001] = "100001," + spike.partition(",")[2]
+    (run_dir / "metrics.csv").write_text("\n".join(rows) + "\n")
+    began = process_time()
+    page = report(run_dir)
+    assert process_time() - began < 30
+    assert len(page) < 2_000_000
+    points = curves(page)["Training loss"]["loss"]
+    assert len(points) <= POINTS
+    assert max(max(values) for _, *values in points) == 77.5
+    assert 'class="band' in page
+
+
+@pytest.mark.parametrize(
+    "missing", ["metrics.csv", "held_out.csv", "mix.csv", "config.yaml", "attempts", "launches.jsonl", "checkpoints"]
+)
+def test_whatever_is_missing_the_rest_is_told(written: Path, tmp_path: Path, missing: str) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    for path in written.iterdir():
+        if path.name != missing:
+            (run_dir / path.name).symlink_to(path)
+    text = text_of(report(run_dir))
+    assert "Training report" in text
+    assert "60" in text
+    assert "Origin" in text
+
+
+def test_damaged_files_are_left_out(written: Path, tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", steps=30)
+    (write_checkpoint(run_dir, 20) / "manifest.json").write_text("{")
+    with (run_dir / "metrics.csv").open("a") as file:
+        file.write("31,124000,2.5")
+    (run_dir / "skips.json").write_text('[{"after": 1234, "packs": 56}')
+    (run_dir / "config.yaml").write_text("batch: [")
+    text = text_of(report(run_dir))
+    assert "step00000020 its manifest cannot be read" in text
+    assert "step 30" in text
+    assert "What was planned is unknown" in text
+
+
+def test_numbers_that_are_none_are_left_out_of_curves(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", steps=30)
+    metrics = run_dir / "metrics.csv"
+    lines = metrics.read_text().splitlines()
+    lines[5] = lines[5].replace(",0.5,", ",inf,").replace(",0.4,", ",,")
+    metrics.write_text("\n".join(lines) + "\n")
+    found = curves(report(run_dir))
+    assert 5 not in {step for step, *_ in found["Gradient norm"]["norm"]}
+    assert len(found["Model FLOPs utilisation"]["MFU"]) == 29
+
+
+def test_no_run_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing was run here"):
+        report(tmp_path)
+    assert not list(tmp_path.glob("*.html"))
+
+
+class Tags(HTMLParser):
+    """Every tag, and what its attributes point to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.targets += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+
+
+def test_names_are_text_and_nothing_outside_is_named(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    run_dir = write_run(tmp_path / evil.replace("/", "∕"), steps=30)
+    write_checkpoint(run_dir, 20, licence=f"{evil}<img src=x>'\"")
+    for name in ("mix.csv", "held_out.csv"):
+        path = run_dir / name
+        path.write_text(path.read_text().replace("notes", evil))
+    plain, page = Tags(), Tags()
+    plain.feed(report(write_run(tmp_path / "plain", steps=30)))
+    page.feed(report(run_dir))
+    assert page.names.count("script") == plain.names.count("script")
+    assert "img" not in page.names
+    assert set(page.targets) == {"data:,"}
+    assert "url(" not in report(run_dir)
+    assert evil in curves(report(run_dir))["Held-out loss"]
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(math.inf), max_size=300), st.integers(1, 50))
+def test_thinned_curves_keep_extremes_and_means(values: list[float | None], most: int) -> None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    points = thin(range(len(values)), values, most)
+    assert len(points) <= most
+    assert all(before.x < after.x for before, after in pairwise(points))
+    if known:
+        assert (min(point.low for point in points), max(point.high for point in points)) == (min(known), max(known))
+        assert all(point.low - 1e-6 <= point.mean <= point.high + 1e-6 for point in points)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_are_few_round_and_inside(low: float, room: float) -> None:
+    high = low + room
+    if high > low + 1e-9 * abs(low):
+        found = ticks(low, high)
+        assert len(found) <= 12
+        assert all(low - 1e-6 * room <= tick <= high + 1e-6 * room for tick in found)
+
+
+def test_lines_stay_in_the_picture() -> None:
+    points = [Point(step, value, value - 1, value + 1) for step, value in ((1, 5.0), (50, -3.0), (100, 9.0))]
+    drawing = draw(Chart("a", [Line("a", points)], 1, 100))
+    assert drawing is not None
+    numbers = [float(number) for path in drawing["paths"] for number in re.findall(r"-?[\d.]+", path["d"])]
+    assert 0 <= min(numbers) < max(numbers) <= 1000
+
+
+def test_a_real_run_killed_and_resumed(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    run.signal_after(6, signal.SIGKILL, "held_out.every_steps=4", "held_out.packs=1")
+    killed = text_of(report(run.run_dir))
+    assert f"step {run.rows()[-1]['step']}" in killed
+    run.train("held_out.every_steps=4", "held_out.packs=1")
+    page = report(run.run_dir)
+    assert "state complete step 12 of 12, 100.0%" in text_of(page)
+    assert [value for _, value in curves(page)["Training loss"]["loss"]] == pytest.approx(run.column("loss"), rel=1e-4)
+    assert 'class="resume"' in page
+    assert not re.search(r"(notes|codes)/train\d+", page), "a document's id is told"
+
+
+MEASURE = """(() => {
+  const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
+  plot.dispatchEvent(new PointerEvent('pointermove', {clientX: box.right - 1, clientY: box.top + 5}));
+  return {width: innerWidth, content: document.documentElement.scrollWidth,
+          fetched: performance.getEntriesByType('resource').map((entry) => entry.name),
+          hover: document.querySelector('.readout').textContent,
+          drawn: [...document.querySelectorAll('path.line')].filter((path) => path.getTotalLength() > 10).length};
+})()"""
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome here to open the page with")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_browser_shows_it(written: Path, tmp_path: Path, width: int) -> None:
+    report(written)
+    seen, console = visit(written.with_name("run.html"), width, MEASURE, tmp_path)
+    assert seen["width"] == width
+    assert seen["content"] <= width, "the page scrolls sideways"
+    assert console == []
+    assert seen["fetched"] == []
+    assert seen["hover"].splitlines() == ["step 60", f"loss  {loss_of(60):.5g}"]
+    assert seen["drawn"] >= 10
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome here to open the page with")
+def test_the_browser_would_notice(written: Path, tmp_path: Path) -> None:
+    """The same measurement on a page that is wider than the window and asks for a picture."""
+    broken = tmp_path / "broken.html"
+    wide = "<div style='width:900px'>x</div><img src='https://example.invalid/x.png'>"
+    broken.write_text(report(written).replace("<main>", f"<main>{wide}"))
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    seen, console = visit(broken, 400, MEASURE, aside)
+    assert seen["content"] > 400
+    assert any("example.invalid" in line for line in console)

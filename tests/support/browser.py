@@ -1,0 +1,40 @@
+"""A real browser, headless, for pages that the project writes."""
+
+import json
+import re
+import shutil
+import subprocess
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+
+
+def find_browser() -> str | None:
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+def visit(page: Path, width: int, expression: str, aside: Path) -> tuple[Any, list[str]]:
+    """The value of a JavaScript expression in `page` once it is there, and what the page said on the console.
+
+    Args:
+        aside: an empty directory for the browser.
+    """
+    probe = f"addEventListener('load', () => {{ parent.document.title = JSON.stringify({expression}) }})"
+    probed = escape(f"{page.read_text(encoding='utf-8')}<script>{probe}</script>")
+    # A frame may be narrower than any window.
+    frame = aside / "frame.html"
+    frame.write_text(f"<iframe srcdoc='{probed}' width={width} height=900 style='border:0'></iframe>", encoding="utf-8")
+    command = [find_browser() or "", *_FLAGS, "--enable-logging=stderr", f"--user-data-dir={aside / 'profile'}"]
+    ended = subprocess.run(
+        [*command, "--window-size=1600,900", "--virtual-time-budget=2000", "--dump-dom", frame.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    title = re.search(r"<title>(.*?)</title>", ended.stdout, re.DOTALL)
+    assert title, ended.stderr
+    return json.loads(unescape(title[1])), re.findall(r"CONSOLE.*", ended.stderr)

@@ -1,0 +1,99 @@
+"""The directory of a run that never ran: files as training and its launchers write them, of any length, at once."""
+
+import json
+import math
+from pathlib import Path
+
+from clinical_modernbert.training.metrics import HeldOutMetrics, MixMetrics, StepMetrics
+from clinical_modernbert.training.row_log import RowLog
+
+SOURCES = {"notes": 0.7, "codes": 0.3}
+RECIPE = """
+run_dir: runs/written
+initial_weights: models/start
+data: {{path: packs, seq_length: 1000}}
+batch: {{packs: 4}}
+schedule:
+  total_tokens: {tokens}
+  warmup_tokens: 40000
+  seq_length: [{{max_seqlen: 500, until_tokens: 100000}}, {{max_seqlen: 1000}}]
+optimizer: {{lr: 2e-3}}
+metrics: {{mlflow_uri: "https://user:secret@mlflow.example"}}
+"""
+
+
+def loss_of(step: int) -> float:
+    return 2 + 6 * math.exp(-step / 20)
+
+
+def write_run(run_dir: Path, steps: int, planned: int | None = None) -> Path:
+    """So many steps of `planned`, in two starts: the first was killed, the second tells no end."""
+    run_dir.mkdir(parents=True)
+    (run_dir / "config.yaml").write_text(RECIPE.format(tokens=4000 * (planned or steps)))
+    metrics, mix = RowLog(run_dir / "metrics.csv", StepMetrics, 0), RowLog(run_dir / "mix.csv", MixMetrics, 0)
+    held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, 0)
+    for step in range(1, steps + 1):
+        metrics.write(_step(step))
+        for source, share in SOURCES.items():
+            mix.write(MixMetrics(step, source, int(4000 * step * share), share, share + 0.001))
+            if step % 20 == 0:
+                held_out.write(HeldOutMetrics(step, source, loss_of(step) + share, 0.25, 100, 0.125, 40))
+    for log in (metrics, mix, held_out):
+        log.close()
+    (run_dir / "attempts").mkdir()
+    for number, step in ((1, 0), (2, steps // 2)):
+        start = {"started": f"2026-01-0{number}T10:00:05+00:00", "step": step, "world_size": 2, "hosts": ["node7"]}
+        (run_dir / "attempts" / f"{number:05d}.json").write_text(json.dumps(start))
+    lines = [
+        {"time": "2026-01-01T10:00:00+00:00", "event": "started", "launcher": "local", "job": None, "nodes": "node7"},
+        {"event": "ended", "launcher": "local", "code": 137, "reason": "killed by signal 9"},
+        {"time": "2026-01-02T10:00:00+00:00", "event": "started", "launcher": "local", "job": None, "nodes": "node7"},
+    ]
+    (run_dir / "launches.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run_dir
+
+
+def write_checkpoint(run_dir: Path, step: int, licence: str = "public domain") -> Path:
+    """A manifest alone, with no weights beside it."""
+    directory = run_dir / "checkpoints" / f"step{step:08d}"
+    directory.mkdir(parents=True)
+    manifest = {
+        "step": step,
+        "world_size": 2,
+        "attempt": 1,
+        "held_out_loss": loss_of(step),
+        "files": {"rank00000-of-00001.safetensors": {"bytes": 3 << 20, "xxh3_128": "0"}},
+        "progress": {"step": step, "packs": 4 * step, "tokens": 4000 * step},
+        "data": {"sources": {source: f"hash of {source}" for source in SOURCES}},
+        "data_manifest": "d85dd2",
+        "data_address": "packs",
+        "sources": {source: {"licence": licence, "synthetic": False} for source in SOURCES},
+        "python": "3.11.7",
+        "packages": {"torch": "2.13.0"},
+        "git_revision": "1131e88",
+    }
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory
+
+
+def _step(step: int) -> StepMetrics:
+    return StepMetrics(
+        step=step,
+        tokens=4000 * step,
+        loss=loss_of(step),
+        accuracy=1 / loss_of(step),
+        grad_norm=0.5,
+        lr=min(2e-3, 2e-4 * step),
+        mlm_probability=0.3,
+        max_seqlen=500 if step <= 25 else 1000,
+        masked=1200,
+        tokens_per_second=8000.0,
+        flops=1e9,
+        mfu=0.4,
+        data_wait=0.001,
+        data_wait_share=0.002,
+        peak_memory=1.5,
+        loss_scale=1.0,
+        skipped_steps=0,
+        data_digest="0",
+    )
