@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -117,7 +117,13 @@ def read_starts(run_dir: Path) -> list[Start]:
             starts.append(_start({}, waiting.pop(0)))
         met = waiting.pop(0) if waiting and _seconds(waiting[0]["started"]) < until else {}
         starts.append(_start(launch, met))
-    return starts + [_start({}, attempt) for attempt in waiting]
+    starts += [_start({}, attempt) for attempt in waiting]
+    return [*map(_lost, starts[:-1]), *starts[-1:]]
+
+
+def _lost(start: Start) -> Start:
+    """A launcher that did not tell the end of a start before there was another went down with it."""
+    return replace(start, reason="lost with its launcher") if start.launcher and start.reason is None else start
 
 
 def _start(launch: dict[str, Any], attempt: dict[str, Any]) -> Start:

@@ -61,7 +61,7 @@ def starts_table(status: "Status") -> "Table":
 
     table = Table("start", "UTC", "launcher", "from step", "ranks", "on", "ended", box=SIMPLE)
     for start in status.starts:
-        told = f"{start.code}: {start.reason}" if start.reason else ""
+        told = ": ".join(str(word) for word in (start.code, start.reason) if word is not None)
         table.add_row(
             "-" if start.attempt is None else str(start.attempt),
             start.started[:19].replace("T", " "),

@@ -97,6 +97,13 @@ def test_a_start_whose_ranks_never_met_is_shown(run_dir: Path) -> None:
     assert (last.attempt, last.step, last.hosts, last.code) == (None, None, "a b", 255)
 
 
+def test_a_start_that_no_one_told_the_end_of_was_lost_once_there_is_another(run_dir: Path) -> None:
+    note_start(run_dir, "slurm")
+    _, second, third = read_status(run_dir).starts
+    assert (second.code, second.reason) == (None, "lost with its launcher")
+    assert third.reason is None
+
+
 def test_starts_by_launchers_that_tell_nothing_are_shown_in_their_place(run_dir: Path) -> None:
     write_attempt(run_dir, 3, 7, minute=6)
     starts = read_status(run_dir).starts

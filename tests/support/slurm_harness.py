@@ -19,6 +19,8 @@ from slurm_cluster import SlurmCluster
 from small_data import SEQ_LENGTH, write_small_data
 from small_run import CMBERT, RECIPE, SmallRun
 
+from clinical_modernbert.training.attempts import read_attempts
+
 STEPS = 100
 SETTINGS = [f"schedule.total_tokens={STEPS * 4 * SEQ_LENGTH}", "checkpoint.every_steps=5"]
 CLUSTER = """
@@ -67,13 +69,13 @@ class Harness:
         return "".join(path.read_text() for path in (self.run.run_dir / "logs").glob("*.out"))
 
     def made_progress(self, job: str, restarts: int) -> Callable[[], bool]:
-        """Whether so many restarts later it has made ten more steps than when this was called."""
-        before = self.run.steps_made()
+        """Whether the start after so many restarts has made ten steps."""
 
         def progressed() -> bool:
-            facts = self.slurm.facts(job)
-            running = facts["JobState"] == "RUNNING" and facts["Restarts"] == str(restarts)
-            return running and self.run.steps_made() >= before + 10
+            attempts = read_attempts(self.run.run_dir)
+            if len(attempts) <= restarts or self.slurm.facts(job)["Restarts"] != str(restarts):
+                return False
+            return self.run.steps_made() >= attempts[-1]["step"] + 10
 
         return progressed
 
