@@ -1,6 +1,6 @@
 """A run as a JobSet, which Kubernetes starts again as long as it should.
 
-One pod a node, all in one indexed Job, with a headless service that gives them names. What a rank's exit code says is
+One pod a node, all in one indexed Job, with a headless service that gives them names. What rank 0's exit code says is
 passed on: stopped as asked (85) or rewound (86), and a pod that was taken away, restart the run and count for nothing;
 anything else counts towards `max_restarts`. JobSet restarts all pods together: ranks cannot go on without each other.
 """
