@@ -35,7 +35,10 @@ def evaluate(subjects: Sequence[Subject], evaluations: Sequence[Evaluation], see
 
 
 def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
-    """results.json: task -> subject -> score -> mean, standard deviation and the value of each seed."""
+    """results.json: task -> subject -> score -> mean, standard deviation and the value of each seed.
+
+    Returns the tasks of these results; what the file says of others it goes on saying.
+    """
     summary: dict[str, Any] = {}
     for (task, subject, name), values in _by_score(results).items():
         summary.setdefault(task, {}).setdefault(subject, {})[name] = {
@@ -44,7 +47,8 @@ def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
             "values": values,
         }
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "results.json", summary)
+    path = out / "results.json"
+    _write(path, {**(_read(path) if path.is_file() else {}), **summary})
     return summary
 
 
@@ -86,10 +90,7 @@ def _result(subject: Subject, evaluation: Evaluation, key: str, seed: int, direc
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
         _write(path, facts)
-    try:
-        return Result(evaluation.name, subject.name, seed, json.loads(path.read_text())["scores"])
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged; remove it, and this seed is run again") from error
+    return Result(evaluation.name, subject.name, seed, _read(path)["scores"])
 
 
 def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
@@ -98,6 +99,14 @@ def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[floa
         for name, value in result.scores.items():
             values.setdefault((result.task, result.subject, name), []).append(value)
     return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged; remove it, and what it held is run again") from error
+    return content
 
 
 def _write(path: Path, content: Any) -> None:

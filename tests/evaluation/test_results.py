@@ -85,6 +85,9 @@ def test_means_and_deviations(tmp_path: Path) -> None:
         "mean": pytest.approx(0.7), "deviation": pytest.approx(0.2), "values": [0.5, 0.7, 0.9],
     }  # fmt: skip
     assert json.loads((tmp_path / "results.json").read_text()) == found
+    later = [results.Result("another", "m", 0, {"f1": 0.0})]
+    assert list(results.write_summary(later, tmp_path)) == ["another"]
+    assert set(json.loads((tmp_path / "results.json").read_text())) == {"t", "another"}
     console = Console(width=80, record=True)
     console.print(results.table("t", found["t"]))
     assert "0.7000 ± 0.2000" in console.export_text()
@@ -94,7 +97,7 @@ def test_a_damaged_result_is_told(ours: Subject, evaluation: Evaluation, tmp_pat
     summary([ours], evaluation, tmp_path / "out", seeds=1)
     [path] = (tmp_path / "out/seeds").iterdir()
     path.write_text("{")
-    with pytest.raises(UserError, match=r"damaged; remove it, and this seed is run again"):
+    with pytest.raises(UserError, match=r"damaged; remove it, and what it held is run again"):
         summary([ours], evaluation, tmp_path / "out", seeds=1)
 
 
