@@ -26,7 +26,7 @@ FABRICS: dict[str, dict[str, str]] = {
     "tcp": {"NCCL_IB_DISABLE": "1"},
     # Data-loader workers are forked after the adapter's memory was registered: without fork safety they corrupt it.
     "efa": {"FI_PROVIDER": "efa", "FI_EFA_FORK_SAFE": "1", "NCCL_SOCKET_IFNAME": "^lo,docker,veth"},
-    # As Isambard-AI documents for its own: https://docs.isambard.ac.uk/user-documentation/guides/nccl/
+    # As Isambard-AI documents for its own: https://docs.isambard.ac.uk (NCCL, env_vars.sh)
     "slingshot": {
         "NCCL_NET": "AWS Libfabric",
         "NCCL_SOCKET_IFNAME": "hsn",

@@ -60,6 +60,7 @@ def starts_table(status: "Status") -> "Table":
     from rich.table import Table
 
     table = Table("start", "UTC", "launcher", "from step", "ranks", "on", "ended", box=SIMPLE)
+    table.columns[1].no_wrap = True
     for start in status.starts:
         told = ": ".join(str(word) for word in (start.code, start.reason) if word is not None)
         table.add_row(
