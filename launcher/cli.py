@@ -25,6 +25,7 @@ from . import (
     export_command,
     launch_command,
     plan_command,
+    push_command,
     report_command,
     status_command,
     tokenizer_command,
@@ -49,6 +50,7 @@ app.command()(status_command.status)
 app.command()(report_command.report)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
+app.command()(push_command.push)
 app.command()(evaluate_command.evaluate)
 app.add_typer(config_command.app, name="config")
 

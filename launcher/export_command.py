@@ -9,6 +9,13 @@ import typer
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory, or one checkpoint in it.")],
     out: Annotated[Path, typer.Option(help="A new directory for the model.")],
+    evaluation: Annotated[
+        list[Path],
+        typer.Option(help="Results of `cmbert evaluate` for the card, beside RUN/evaluation; repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
+    sentence_embedding: Annotated[
+        bool, typer.Option("--sentence-embedding", help="For sentence-transformers too: the mean of hidden states.")
+    ] = False,
 ) -> None:
     """Write the model, its tokenizer and a model card where transformers can load them.
 
@@ -18,5 +25,5 @@ def export(
     """
     from ..training.export import export_checkpoint
 
-    export_checkpoint(run, out)
+    export_checkpoint(run, out, evaluation, sentence_embedding)
     typer.echo(f"exported to {out}")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,11 @@ from ..model.hugging_face import assemble, write_pretrained
 from ..model.publish import publish_directory
 from .checkpoint import MANIFEST, consolidate, damage, of_run, read_manifest
 from .model_card import model_card
+from .scores import read_scores
+from .sentence_embedding import write_sentence_embedding
+
+TRAINING = "training.json"
+"""Beside the model: how it was trained, and on what."""
 
 LARGEST_DIFFERENCE = 1e-4
 """Between our logits and transformers', as a share of the largest logit (at least 1)."""
@@ -22,21 +27,28 @@ LARGEST_DIFFERENCE = 1e-4
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 
 
-def export_checkpoint(run: Path, out: Path) -> None:
+def export_checkpoint(run: Path, out: Path, evaluations: Sequence[Path] = (), sentence_embedding: bool = False) -> None:
     """Write `out` from the newest whole checkpoint of a run, or from the one that `run` itself is.
 
+    Args:
+        evaluations: directories of results for the model card, beside those in the run's own `evaluation`.
+        sentence_embedding: whether sentence-transformers shall open it too.
     Raises:
-        UserError: there is none, a file of it is damaged, `out` exists, or transformers computes other logits.
+        UserError: there is none, a file of it is damaged, `out` exists, an evaluation has no results, or transformers
+            computes other logits.
     """
     path = find_checkpoint(run)
     manifest = read_manifest(path)
     config = ModelConfig.model_validate(manifest["model"])
+    scores = read_scores(path.parent.parent, evaluations)
     weights = consolidate(path)
     with publish_directory(out) as staging:
         write_pretrained(weights, config, staging)
         shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
-        (staging / "README.md").write_text(model_card(manifest, config))
-        (staging / "training.json").write_text(json.dumps(_provenance(manifest), indent=1))
+        (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
+        (staging / TRAINING).write_text(json.dumps(_provenance(manifest), indent=1))
+        if sentence_embedding:
+            write_sentence_embedding(config, staging)
         require_equal_logits(weights, config, staging)
 
 

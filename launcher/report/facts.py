@@ -13,6 +13,7 @@ from ...training.config import RunConfig
 from ...training.metrics import HeldOutMetrics, MixMetrics, read_metrics
 from ...training.row_log import read_rows
 from ...training.schedule import Plan, make_plan
+from ...training.scores import Scores, read_scores
 from ..status import Start, read_starts
 
 _MIX_STEPS = 300
@@ -44,7 +45,7 @@ class Facts:
     starts: list[Start]
     skips: list[dict[str, int]]
     checkpoints: dict[str, dict[str, Any] | None]
-    results: dict[str, dict[str, dict[str, dict[str, Any]]]]
+    results: Scores
 
     @property
     def newest(self) -> dict[str, Any] | None:
@@ -70,7 +71,7 @@ def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
         starts=starts,
         skips=_json(run_dir / "skips.json") or [],
         checkpoints=_checkpoints(run_dir / "checkpoints"),
-        results=_results(run_dir, evaluations),
+        results=read_scores(run_dir, evaluations),
     )
     if not (facts.rows or facts.starts or facts.config or facts.checkpoints):
         raise UserError(f"{run_dir}: nothing was run here: expected the run_dir of a training run")
@@ -103,18 +104,6 @@ def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _checkpoints(directory: Path) -> dict[str, dict[str, Any] | None]:
     return {path.name: _json(path / "manifest.json") for path in sorted(directory.glob("step[0-9]*"))}
-
-
-def _results(run_dir: Path, evaluations: list[Path]) -> dict[str, Any]:
-    """All of them; of two that name the same task and subject, the later."""
-    merged: dict[str, Any] = {}
-    for directory in [run_dir / "evaluation", *evaluations]:
-        found = _json(directory / "results.json")
-        if found is None and directory in evaluations:
-            raise UserError(f"{directory}: no results.json that can be read: expected the --out of cmbert evaluate")
-        for task, subjects in (found or {}).items():
-            merged.setdefault(task, {}).update(subjects)
-    return merged
 
 
 def _text(path: Path) -> str:

@@ -1,5 +1,6 @@
 """An exported run is a Hugging Face model with the same logits, or nothing at all."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from small_run import SmallRun
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.model.hugging_face import read_config
 from clinical_modernbert.training import export
-from clinical_modernbert.training.checkpoint import candidates, consolidate
+from clinical_modernbert.training.checkpoint import candidates, consolidate, read_manifest
+from clinical_modernbert.training.model_card import closed_sources, model_card
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,36 @@ def test_transformers_loads_it(exported: Path, finished: SmallRun) -> None:
 def test_the_card_tells_where_it_comes_from(exported: Path, finished: SmallRun) -> None:
     card = (exported / "README.md").read_text()
     assert f"| tokens seen | {finished.column('tokens')[-1]:,} |" in card
-    assert "| notes | 80.0% | made by the tests | yes |" in card
+    seen = read_manifest(candidates(finished.run_dir / "checkpoints")[0])["progress"]
+    notes = seen["source_tokens"]["notes"]
+    assert f"| notes | {notes:,} | {notes / seen['tokens']:.1%} | made by the tests | made up |" in card
+    assert "No benchmark was run" in card
+    assert "## Limitations and bias" in card
+
+
+def test_the_card_has_the_results_and_says_what_is_closed(exported: Path) -> None:
+    manifest = json.loads((exported / "training.json").read_text())
+    assert closed_sources(manifest) == []
+    assert "Closed here" not in model_card(manifest, read_config(exported), {})
+    manifest["sources"]["codes"].update(synthetic=False)
+    manifest["sources"]["notes"].update(synthetic=False, public=True)
+    assert closed_sources(manifest) == ["codes"]
+    score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
+    card = model_card(manifest, read_config(exported), {"ner": {"run": {"f1": score}}})
+    assert "Closed here: codes." in card
+    assert "| ner | run | f1 | 0.8125 ± 0.0125 (2 seeds) |" in card
+
+
+def test_sentence_transformers_opens_it_and_takes_the_mean(finished: SmallRun, tmp_path: Path) -> None:
+    export.export_checkpoint(finished.run_dir, tmp_path / "model", sentence_embedding=True)
+    for module in json.loads((tmp_path / "model/modules.json").read_text()):
+        assert (tmp_path / "model" / module["path"]).is_dir()
+    library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    vector = library.SentenceTransformer(str(tmp_path / "model"), device="cpu").encode("w5 w6 w7")
+    hidden = AutoModel.from_pretrained(tmp_path / "model")(
+        **AutoTokenizer.from_pretrained(tmp_path / "model")("w5 w6 w7", return_tensors="pt")
+    ).last_hidden_state
+    assert torch.allclose(torch.from_numpy(vector), hidden[0].mean(0), atol=1e-5)
 
 
 def test_other_logits_write_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
