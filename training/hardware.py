@@ -26,23 +26,19 @@ class Gpu:
 
 
 _NVIDIA = "https://www.nvidia.com/en-us/data-center"
-_GA102 = "NVIDIA Ampere GA102 GPU Architecture, white paper v2"
 GPUS = (
     Gpu("B200", 2250e12, 180e9, "https://nvdam.widen.net/s/wwnsxrhm2w/blackwell-datasheet-3384703"),
     Gpu("H200", 989.4e12, 141e9, f"{_NVIDIA}/h200/"),
     Gpu("H100 NVL", 835e12, 94e9, f"{_NVIDIA}/h100/"),
     Gpu("H100 PCIe", 756e12, 80e9, f"{_NVIDIA}/h100/"),
     Gpu("H100", 989.4e12, 80e9, f"{_NVIDIA}/h100/"),
-    Gpu("GH200", 989.4e12, 96e9, f"{_NVIDIA}/grace-hopper-superchip/"),
     Gpu("A100 40GB", 312e12, 40e9, f"{_NVIDIA}/a100/"),
     Gpu("A100", 312e12, 80e9, f"{_NVIDIA}/a100/"),
     Gpu("L40S", 362e12, 48e9, "https://resources.nvidia.com/en-us-l40s/l40s-datasheet-28413"),
     Gpu("L4", 121e12, 24e9, f"{_NVIDIA}/l4/"),
-    Gpu("A10G", 70e12, 24e9, "https://aws.amazon.com/ec2/instance-types/g5/"),
     Gpu("A10", 125e12, 24e9, f"{_NVIDIA}/products/a10-gpu/"),
     Gpu("A40", 149.7e12, 48e9, f"{_NVIDIA}/a40/"),
     Gpu("RTX 4090", 165.2e12, 24e9, "NVIDIA Ada GPU Architecture, white paper v2"),
-    Gpu("RTX 3090", 71e12, 24e9, _GA102),
     Gpu("MI300X", 1307e12, 192e9, "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"),
     # One of its two dies, which PyTorch sees as a device.
     Gpu("MI250X", 191.5e12, 64e9, "https://www.amd.com/en/products/accelerators/instinct/mi200/mi250x.html"),
