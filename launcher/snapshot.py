@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from ..configs.errors import UserError
 from ..configs.loader import dump
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -22,12 +23,18 @@ def launch_directory(run_dir: Path) -> Path:
 
 
 def take_snapshot(launch: Path, config: BaseModel) -> None:
-    """Copy the package to `launch`/code and write `config` to `launch`/recipe.yaml."""
-    launch.mkdir(parents=True)
-    for room in (path.parent for path in PACKAGE.glob("*/__init__.py")):
-        shutil.copytree(room, code(launch) / _NAME / room.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PACKAGE / "__init__.py", code(launch) / _NAME)
-    recipe(launch).write_text(dump(config), encoding="utf-8")
+    """Copy the package to `launch`/code and write `config` to `launch`/recipe.yaml.
+
+    Raises UserError when `launch` cannot be written.
+    """
+    try:
+        launch.mkdir(parents=True)
+        for room in (path.parent for path in PACKAGE.glob("*/__init__.py")):
+            shutil.copytree(room, code(launch) / _NAME / room.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PACKAGE / "__init__.py", code(launch) / _NAME)
+        recipe(launch).write_text(dump(config), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{launch}: cannot be written: {error.strerror or 'see the disk'}") from error
 
 
 def code(launch: Path) -> Path:

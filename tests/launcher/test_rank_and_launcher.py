@@ -1,0 +1,85 @@
+"""What a rank learns from its launcher, and what it tells: its place under srun, and how it ended."""
+
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.configs.recipes import find_recipe
+from clinical_modernbert.launcher.slurm_place import adopt_slurm_place
+from clinical_modernbert.launcher.snapshot import PACKAGE, code, entry, launch_directory, recipe, take_snapshot
+from clinical_modernbert.launcher.train import REWOUND, leave_word, let_rank_0_tell
+from clinical_modernbert.training.config import RunConfig
+from clinical_modernbert.training.trainer import STOPPED
+
+STEP = {
+    "SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "20007",
+    "SLURM_STEP_NODELIST": "gpu[03-04]",
+}  # fmt: skip
+
+
+def test_under_srun_a_rank_takes_its_place_from_slurm(slurm_cluster: SlurmCluster) -> None:
+    environment = dict(STEP)
+    adopt_slurm_place(environment)
+    place = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "20007"}
+    assert environment == STEP | place
+
+
+@pytest.mark.parametrize("given", [{"RANK": "0"}, {"SLURM_NTASKS": "1"}])
+def test_another_launchers_place_or_a_shell_is_left_alone(given: dict[str, str]) -> None:
+    environment = STEP | given
+    adopt_slurm_place(environment)
+    assert environment == STEP | given
+
+
+def test_an_address_of_the_users_own_stays_and_one_that_cannot_be_told_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment = STEP | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1"}
+    adopt_slurm_place(environment)
+    assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("10.0.0.1", "1")
+    with pytest.raises(UserError, match=r"names of gpu\[03-04\]: set MASTER_ADDR"):
+        adopt_slurm_place(dict(STEP))
+
+
+def test_the_first_rank_to_fail_leaves_word_and_of_success_rank_0(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    word = tmp_path / "exit"
+    monkeypatch.setenv("CMBERT_EXIT_FILE", str(word))
+    monkeypatch.setenv("RANK", "3")
+    leave_word(0, "")
+    assert not word.exists()
+    leave_word(1, "ValueError")
+    monkeypatch.setenv("RANK", "0")
+    leave_word(0, "")
+    assert word.read_text() == "1 ValueError on rank 3\n"
+    word.unlink()
+    leave_word(0, "")
+    assert word.read_text() == "0\n"
+
+
+@pytest.mark.parametrize("code", [STOPPED, REWOUND])
+def test_rank_0_alone_tells_what_all_ranks_agreed_on(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert let_rank_0_tell(code) == 0
+    monkeypatch.setenv("RANK", "0")
+    assert let_rank_0_tell(code) == code
+
+
+def test_a_snapshot_holds_all_that_a_rank_needs(tmp_path: Path) -> None:
+    config = load(RunConfig, find_recipe("tiny"))
+    launch = launch_directory(tmp_path / "run")
+    take_snapshot(launch, config)
+    copied = code(launch) / "clinical_modernbert"
+    here = {path.relative_to(PACKAGE) for room in PACKAGE.glob("*/__init__.py") for path in room.parent.rglob("*.*")}
+    expected = {path for path in here if "__pycache__" not in path.parts and (PACKAGE / path).is_file()}
+    assert expected == {path.relative_to(copied) for path in copied.rglob("*.*") if path.parent != copied}
+    assert entry(launch).read_bytes() == (PACKAGE / "launcher" / "train.py").read_bytes()
+    assert load(RunConfig, recipe(launch)) == config
+    with pytest.raises(UserError, match="cannot be written"):
+        take_snapshot(launch, config)
