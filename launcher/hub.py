@@ -23,6 +23,8 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    # Of whichever HTTP library this version of the Hub's client uses, and OSError.
+    unreachable: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private or None, exist_ok=True)
@@ -36,7 +38,7 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
         raise UserError(f"{repository}: expected OWNER/NAME, such as someone/clinical-modernbert") from error
     except HfHubHTTPError as error:
         raise UserError(f"{repository}: {_reason(error)}") from error
-    except HfHubHTTPError.__bases__ as error:  # of whichever HTTP library this version of the Hub's uses, and OSError
+    except unreachable as error:
         raise UserError(
             f"{repository}: the Hub did not answer ({type(error).__name__}); the same command goes on"
         ) from error

@@ -1,0 +1,58 @@
+"""The commands of the tutorial, run as they stand in its page, with a small random ModernBERT to begin from."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.model.hugging_face import write_pretrained
+from clinical_modernbert.model.initialize import initialize
+from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.streaming_data import tokenizer
+from clinical_modernbert.streaming_data.corpora import synthetic_notes
+
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+
+
+def write_start(directory: Path) -> None:
+    """A ModernBERT of one layer and its tokenizer, in Hugging Face's format."""
+    texts = [row["text"] for row in islice(synthetic_notes.generate(seed=1), 60)]
+    tokenizer.train(texts, 1024, directory)
+    known = tokenizer.load(directory).special_ids
+    tokens = {f"{name}_token_id": known[name] for name in ("pad", "cls", "sep")}
+    config = ModelConfig(
+        vocab_size=1024, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, **tokens
+    )
+    model = MaskedLM(config)
+    initialize(model, 3)
+    write_pretrained(model.state_dict(), config, directory)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_work(repository: Path, tmp_path: Path) -> None:
+    write_start(tmp_path / "models/ModernBERT-base")
+    page = (repository / "docs/tutorial.md").read_text(encoding="utf-8")
+    commands = []
+    for language, title, content in BLOCK.findall(page):
+        if title:
+            (tmp_path / title).write_text(content)
+        elif language == "sh":
+            commands.append(content)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    script = "".join(commands)
+    ended = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    results = json.loads((tmp_path / "runs/mine/evaluation/results.json").read_text())["masked-words"]
+    loss = {subject: scores["notes loss"]["mean"] for subject, scores in results.items()}
+    assert loss["mine"] < loss["ModernBERT-base"]
+    assert "masked-words" in (tmp_path / "runs/mine/report.html").read_text()
+    assert "| masked-words | mine |" in (tmp_path / "models/mine/README.md").read_text()
