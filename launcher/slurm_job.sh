@@ -48,6 +48,7 @@ finish() {
 
 # To whoever goes on: the next job in the chain, or this one again.
 hand_over() {
+    is_wanted || await_slurm 85
     if [ -n "$(squeue --noheader --user="$(id -un)" --name="$SLURM_JOB_NAME" --states=PENDING --format=%i)" ]; then
         say "the next job of this run goes on"
         exit 0

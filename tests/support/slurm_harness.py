@@ -21,7 +21,7 @@ from small_run import CMBERT, RECIPE, SmallRun
 
 from clinical_modernbert.training.attempts import read_attempts
 
-STEPS = 100
+STEPS = 400
 SETTINGS = [f"schedule.total_tokens={STEPS * 4 * SEQ_LENGTH}", "checkpoint.every_steps=5"]
 CLUSTER = """
 nodes: 2
