@@ -71,7 +71,7 @@ CLAIMS = [
     Claim("masked-words", "icd9 top1", 0.30, 0.05),
     Claim("ncbi-disease", "f1", 0.05, 0.03),
     Claim("codes", "icd9 bare purity", 0.05, 0.10),
-    Claim("codes", "icd10 bare purity", 0.05, 0.20),
+    Claim("codes", "icd10 bare purity", 0.03, 0.20),
     Claim("codes", "icd9 description purity", None, None),
     Claim("codes", "icd10 description purity", None, None),
     Claim("codes", "crosswalk description mrr", None, None),
