@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof test lint types format kernels-report lock clean
+.PHONY: install demo proof test lint types format docs kernels-report lock clean
 
 install: $(READY)
 
@@ -39,6 +39,11 @@ types: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site of all pages with the reference, in build/docs; a link that leads nowhere is an error.
+docs: types
+	$(BIN)/pip install --quiet --no-deps --requirement requirements/docs.txt
+	$(BIN)/mkdocs build --strict --quiet
 
 # Compiles every Triton kernel for every architecture, checks the machine code, writes its table into docs/kernels.md.
 kernels-report: install

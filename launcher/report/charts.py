@@ -141,7 +141,8 @@ def _ticks_of(axis: _Axis) -> list[float]:
     decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 3 else (1,)
     found = [factor * 10.0**decade for decade in decades for factor in factors]
-    return [round(tick, 12) for tick in found if axis.low <= tick <= axis.high]
+    inside = [round(tick, 12) for tick in found if axis.low <= tick <= axis.high]
+    return inside if len(inside) > 1 else ticks(axis.low, axis.high)
 
 
 def _drawable(points: Sequence[Point], log: bool) -> Sequence[Point]:
@@ -150,13 +151,12 @@ def _drawable(points: Sequence[Point], log: bool) -> Sequence[Point]:
 
 def _top(points: Sequence[Point], chart: Chart) -> tuple[float, str]:
     """The greatest value that the picture must hold, and the note that goes with it."""
-    high = max(point.high for point in points)
-    if chart.falls:
-        start = chart.first + _START * (chart.last - chart.first)
-        later = [point for point in points if point.x > start]
-        if later and (top := max(point.high for point in later)) - min(point.low for point in later) < high / 4:
-            cut = f"The first steps, from {high:.3g}, lie above the picture."
-            return top + (top - min(point.low for point in later)) / 2, f"{chart.note} {cut}".strip()
+    low, high = min(point.low for point in points), max(point.high for point in points)
+    start = chart.first + _START * (chart.last - chart.first)
+    later = [point.high for point in points if point.x > start]
+    if chart.falls and later and max(later) - low < (high - low) / 3:
+        cut = f"The first steps, from {high:.3g}, lie above the picture."
+        return max(later) + (max(later) - low) / 2, f"{chart.note} {cut}".strip()
     return high, chart.note
 
 

@@ -211,6 +211,27 @@ def test_ticks_are_few_round_and_inside(low: float, room: float) -> None:
         assert all(low - 1e-6 * room <= tick <= high + 1e-6 * room for tick in found)
 
 
+@given(st.floats(1e-3, 1e3), st.floats(1.01, 1e6))
+def test_a_logarithmic_axis_has_ticks(low: float, ratio: float) -> None:
+    points = [Point(1, low, low, low), Point(2, low * ratio, low * ratio, low * ratio)]
+    drawing = draw(Chart("a", [Line("a", points)], 1, 2, log=True))
+    assert drawing is not None
+    assert len(drawing["y_ticks"]) >= 2
+    assert all(-1e-6 <= percent <= 100 + 1e-6 for percent, _ in drawing["y_ticks"])
+
+
+@pytest.mark.parametrize(("start", "cut"), [(11.0, True), (2.2, False)])
+def test_the_start_of_a_loss_is_cut_only_where_it_would_hide_the_rest_and_that_is_said(start: float, cut: bool) -> None:
+    points = [
+        Point(step, value, value, value) for step in range(100) for value in [start if step < 3 else 2 + step % 2]
+    ]
+    drawing = draw(Chart("loss", [Line("loss", points)], 0, 99, falls=True))
+    assert drawing is not None
+    assert ("from 11, lie above the picture" in drawing["note"]) is cut
+    heights = [float(y) for path in drawing["paths"] for y in re.findall(r" (-?[\d.]+)", path["d"])]
+    assert (min(heights) < 0) is cut
+
+
 def test_lines_stay_in_the_picture() -> None:
     points = [Point(step, value, value - 1, value + 1) for step, value in ((1, 5.0), (50, -3.0), (100, 9.0))]
     drawing = draw(Chart("a", [Line("a", points)], 1, 100))
