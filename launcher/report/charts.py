@@ -176,8 +176,9 @@ def _paths(line: Line, points: Sequence[Point], xs: _Axis, ys: _Axis) -> list[di
 
     def path(kind: str, places: Sequence[tuple[float, float]], closed: bool = False) -> dict[str, Any]:
         # A single point is a dot: a line of no length with a round cap.
-        joined = "L".join(at(x, y) for x, y in places) + ("z" if closed or len(places) == 1 else "")
-        return {"kind": kind, "colour": line.colour, "d": f"M{joined}"}
+        alone = len(places) == 1
+        joined = "L".join(at(x, y) for x, y in places) + ("z" if closed or alone else "")
+        return {"kind": f"{kind} dot" if alone else kind, "colour": line.colour, "d": f"M{joined}"}
 
     means = [(point.x, point.mean) for point in points]
     if line.planned:

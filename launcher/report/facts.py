@@ -78,16 +78,16 @@ def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
     return facts
 
 
-def state(facts: Facts) -> str:
-    """One line."""
+def state(facts: Facts) -> tuple[str, str]:
+    """A word or a few, and a remark."""
     if facts.plan is not None and facts.step >= facts.plan.steps:
-        return "complete"
+        return "complete", ""
     if not facts.starts:
-        return "not complete"
+        return "not complete", ""
     last = facts.starts[-1]
     if last.reason:
-        return last.reason
-    return "running, or lost together with its launcher" if last.launcher else "not complete"
+        return last.reason, f"exit code {last.code}"
+    return ("running", "or lost with its launcher") if last.launcher else ("not complete", "")
 
 
 def _plan(run_dir: Path, starts: list[Start]) -> Plan | None:

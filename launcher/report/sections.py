@@ -23,7 +23,7 @@ Row = dict[str, Any]
 def tiles(facts: Facts) -> list[tuple[str, str, str]]:
     """What one asks first: (name, value, remark)."""
     rows, recent = facts.rows, facts.rows[-_RECENT:]
-    found = [("state", state(facts), "")]
+    found = [("state", *state(facts))]
     if rows:
         of = f"of {facts.plan.steps:,}, {facts.step / facts.plan.steps:.1%}" if facts.plan else ""
         found.append(("step", f"{facts.step:,}", of))
