@@ -6,6 +6,7 @@ A node that was given up for lost may come back while its successor trains: its 
 import json
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -50,9 +51,12 @@ def begin(run_dir: Path, step: int) -> Attempt:
 
 
 def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
-    """All starts so far, oldest first."""
-    texts = [path.read_text() for path in sorted((run_dir / "attempts").glob("*.json"))]
-    return [json.loads(text) for text in texts if text]
+    """All starts so far, oldest first, without those that ended while they wrote their file."""
+    found = []
+    for path in sorted((run_dir / "attempts").glob("*.json")):
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(path.read_text()))
+    return found
 
 
 def _register(run_dir: Path, step: int, hosts: Sequence[str]) -> int:

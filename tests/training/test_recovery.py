@@ -53,6 +53,8 @@ def test_two_starts_never_have_the_same_number(tmp_path: Path) -> None:
     numbers = [_register(tmp_path, 0, ["here"]) for _ in range(3)]
     assert numbers == [1, 2, 3]
     assert [Attempt(tmp_path, number).superseded() for number in numbers] == [True, True, False]
+    (tmp_path / "attempts" / "00002.json").write_text('{"started": "2026')
+    assert len(read_attempts(tmp_path)) == 2
 
 
 def test_a_rank_that_hangs_tells_where_and_ends(new_run: Callable[[], SmallRun]) -> None:
