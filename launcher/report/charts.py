@@ -119,9 +119,8 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     rough = (high - low) / count
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)
-    return [
-        round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step * (1 + 1e-9)) + 1)
-    ]
+    numbers = range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)
+    return [round(number * step, 12) for number in numbers]
 
 
 def label(value: float, unit: str = "") -> str:
