@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import typer
@@ -102,8 +103,8 @@ def fill_mask(model: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    text = "Discharge Instructions: Please take your [MASK] as prescribed."
-    print(f"  {text}")
+    text = "Discharge Medications:\n1. Lisinopril 10 [MASK] PO DAILY \n2. Metformin 500 mg PO BID \n"
+    print(indent(text, "  "), end="")
     for guess in pipeline("fill-mask", model=str(model), top_k=5)(text):
         print(f"  {guess['score']:6.1%} {guess['token_str']!r}")
 
