@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from ..configs.errors import UserError
+from ..streaming_data.closed_sources import closed_sources
 from ..training.export import TRAINING
-from ..training.model_card import closed_sources
 
 
 def push_model(model: Path, repository: str, private: bool, allow_closed: bool) -> str:
@@ -48,7 +48,7 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
 def _closed(model: Path) -> list[str]:
     path = model / TRAINING
     try:
-        return closed_sources(json.loads(path.read_text(encoding="utf-8")))
+        return sorted(closed_sources(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
 

@@ -4,13 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..model.config import ModelConfig
+from ..streaming_data.closed_sources import closed_sources
 from .scores import Scores
-
-
-def closed_sources(manifest: Mapping[str, Any]) -> list[str]:
-    """The sources of a checkpoint, or an export, that are neither public nor made up, or of which that is unknown."""
-    sources = manifest["sources"].items()
-    return sorted(name for name, facts in sources if not (facts.get("public") or facts["synthetic"]))
 
 
 def model_card(manifest: Mapping[str, Any], config: ModelConfig, scores: Scores) -> str:
@@ -92,7 +87,7 @@ def _sources(manifest: Mapping[str, Any]) -> str:
 
 
 def _closed(manifest: Mapping[str, Any]) -> str:
-    closed = closed_sources(manifest)
+    closed = sorted(closed_sources(manifest))
     return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
 
 

@@ -12,9 +12,10 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.hugging_face import read_config
+from clinical_modernbert.streaming_data.closed_sources import closed_sources
 from clinical_modernbert.training import export
 from clinical_modernbert.training.checkpoint import candidates, consolidate, read_manifest
-from clinical_modernbert.training.model_card import closed_sources, model_card
+from clinical_modernbert.training.model_card import model_card
 
 
 @pytest.fixture(scope="module")
