@@ -15,14 +15,16 @@ import yaml
 from ..configs.errors import UserError
 from ..configs.loader import dump
 from ..training.config import RunConfig
+from ..training.signals import STOPPED
 from .cluster import ClusterConfig
 from .kubernetes_config import KubernetesConfig
+from .train import REWOUND
 
 RECIPE = Path("/etc/clinical-modernbert/recipe.yaml")
 PORT = 29500
 _LONGEST_NAME = 40
 """Kubernetes adds the job, its index and the pod's to it, and has names of 63 letters."""
-_AGAIN = [85, 86]
+_AGAIN = [STOPPED, REWOUND]
 _CONTAINER = "ranks"
 
 

@@ -12,14 +12,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ..configs.errors import USER_ERROR
+from ..training.signals import STOPPED
 from .train import REWOUND
 
 LAUNCHES = "launches.jsonl"
 REASONS = {
     0: "complete",
-    2: "refused: its output says why",
-    85: "stopped as asked",
-    86: "rewound after a jump of the loss",
+    USER_ERROR: "refused: its output says why",
+    STOPPED: "stopped as asked",
+    REWOUND: "rewound after a jump of the loss",
 }
 
 

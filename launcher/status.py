@@ -1,6 +1,7 @@
 """How a run stands, from the files of its directory alone: while it runs, or long after it died, without torch."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -81,7 +82,7 @@ def read_status(run_dir: Path) -> Status:
         raise UserError(f"{run_dir}: no run was started here: expected the run_dir of a training run")
     rows = read_metrics(run_dir)
     step = rows[-1]["step"] if rows else 0
-    plan = _plan(run_dir, next((start.ranks for start in reversed(starts) if start.ranks), 1))
+    plan = plan_of(run_dir, starts)
     speed = median(row["tokens_per_second"] for row in rows[-_RECENT:]) if rows else None
     checkpoint = _newest_checkpoint(run_dir / "checkpoints")
     silent = _silent_seconds(run_dir)
@@ -149,9 +150,11 @@ def _state(last: Start, complete: bool) -> str:
     return "running" if last.launcher else "started by a launcher that tells nothing"
 
 
-def _plan(run_dir: Path, ranks: int | None) -> Plan | None:
+def plan_of(run_dir: Path, starts: Sequence[Start]) -> Plan | None:
+    """For the ranks of the last start that tells them; None if its config.yaml is not there or does not load."""
+    ranks = next((start.ranks for start in reversed(starts) if start.ranks), 1)
     with suppress(UserError):
-        return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks or 1)
+        return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
     return None
 
 

@@ -18,7 +18,7 @@ from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
 from clinical_modernbert.launcher.slurm_place import adopt_slurm_place
-from clinical_modernbert.training.signals import StopRequest
+from clinical_modernbert.training.signals import STOPPED, StopRequest
 
 REWOUND = 86
 """Exit code of a rank whose run is to be started again at once: after a jump of the loss it leaves packs out."""
@@ -35,7 +35,7 @@ def main() -> None:
         adopt_slurm_place(os.environ)
         from clinical_modernbert.training.config import RunConfig
         from clinical_modernbert.training.spikes import LossSpikeError
-        from clinical_modernbert.training.trainer import STOPPED, train
+        from clinical_modernbert.training.trainer import train
 
         try:
             code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)

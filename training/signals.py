@@ -3,6 +3,9 @@
 import signal
 from types import FrameType
 
+STOPPED = 85
+"""Exit code of a run that was asked to stop, has saved a checkpoint, and wants to be started again."""
+
 
 class StopRequest:
     """Remembers that the process was asked to stop; the loop looks at it between steps, where all ranks agree."""

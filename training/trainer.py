@@ -20,12 +20,9 @@ from .progress import Progress, save
 from .rehearsal import rehearse
 from .run import Run, open_run
 from .schedule import StepSettings
-from .signals import StopRequest
+from .signals import STOPPED, StopRequest
 from .spikes import Skip, SpikeWatch, place, rewind
 from .watchdog import expect_progress_within
-
-STOPPED = 85
-"""Exit code of a run that was asked to stop, has saved a checkpoint, and wants to be started again."""
 
 
 def train(config: RunConfig, stop: StopRequest) -> int:

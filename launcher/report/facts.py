@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ...configs.loader import load
-from ...training.config import RunConfig
 from ...training.metrics import HeldOutMetrics, MixMetrics, read_metrics
 from ...training.row_log import read_rows
-from ...training.schedule import Plan, make_plan
+from ...training.schedule import Plan
 from ...training.scores import Scores, read_scores
-from ..status import Start, read_starts
+from ..status import Start, plan_of, read_starts
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -67,7 +65,7 @@ def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
         held_out=read_rows(run_dir / "held_out.csv", HeldOutMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
         config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
-        plan=_plan(run_dir, starts),
+        plan=plan_of(run_dir, starts),
         starts=starts,
         skips=_json(run_dir / "skips.json") or [],
         checkpoints=_checkpoints(run_dir / "checkpoints"),
@@ -88,13 +86,6 @@ def state(facts: Facts) -> tuple[str, str]:
     if last.reason:
         return last.reason, f"exit code {last.code}"
     return ("running", "or lost with its launcher") if last.launcher else ("not complete", "")
-
-
-def _plan(run_dir: Path, starts: list[Start]) -> Plan | None:
-    ranks = next((start.ranks for start in reversed(starts) if start.ranks), 1)
-    with suppress(UserError):
-        return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
-    return None
 
 
 def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from ...training.schedule import Plan
 from ..status import Start
+from ..train import REWOUND
 from .charts import COLOURS, Chart, Line, Mark, draw
 from .facts import Facts, state
 from .thin import POINTS, Point, bucket_size, thin, turns
 
 _RECENT = 50
 _PLANNED_POINTS = 300
-_REWOUND = 86
 _LABELLED = 6
 """More marks than this on a chart go without words."""
 
@@ -220,7 +220,7 @@ def _marks(facts: Facts, words: bool = True) -> list[Mark]:
 
 def _why(before: Start, words: bool) -> tuple[str, str]:
     """Label and kind of the mark where a start went on after the one `before`."""
-    label, kind = ("rewound", "rewind") if before.code == _REWOUND else ("resumed", "resume")
+    label, kind = ("rewound", "rewind") if before.code == REWOUND else ("resumed", "resume")
     return label if words else "", kind
 
 
