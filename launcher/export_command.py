@@ -16,6 +16,7 @@ def export(
     sentence_embedding: Annotated[
         bool, typer.Option("--sentence-embedding", help="For sentence-transformers too: the mean of hidden states.")
     ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="An ONNX graph too, in onnx/; takes about a minute.")] = False,
 ) -> None:
     """Write the model, its tokenizer and a model card where transformers can load them.
 
@@ -25,5 +26,5 @@ def export(
     """
     from ..training.export import export_checkpoint
 
-    export_checkpoint(run, out, evaluation, sentence_embedding)
+    export_checkpoint(run, out, evaluation, sentence_embedding, onnx)
     typer.echo(f"exported to {out}")

@@ -15,6 +15,7 @@ from ..model.hugging_face import assemble, write_pretrained
 from ..model.publish import publish_directory
 from .checkpoint import MANIFEST, consolidate, damage, of_run, read_manifest
 from .model_card import model_card
+from .onnx import require_onnx, write_onnx
 from .scores import read_scores
 from .sentence_embedding import write_sentence_embedding
 
@@ -27,16 +28,21 @@ LARGEST_DIFFERENCE = 1e-4
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 
 
-def export_checkpoint(run: Path, out: Path, evaluations: Sequence[Path] = (), sentence_embedding: bool = False) -> None:
+def export_checkpoint(
+    run: Path, out: Path, evaluations: Sequence[Path] = (), sentence_embedding: bool = False, onnx: bool = False
+) -> None:
     """Write `out` from the newest whole checkpoint of a run, or from the one that `run` itself is.
 
     Args:
         evaluations: directories of results for the model card, beside those in the run's own `evaluation`.
         sentence_embedding: whether sentence-transformers shall open it too.
+        onnx: whether to add an ONNX graph, of the hidden states if it is for sentence-transformers, else of the logits.
     Raises:
-        UserError: there is none, a file of it is damaged, `out` exists, an evaluation has no results, or transformers
-            computes other logits.
+        UserError: there is none, a file of it is damaged, `out` exists, an evaluation has no results, transformers or
+            ONNX Runtime computes other logits, or a library is missing.
     """
+    if onnx:
+        require_onnx()
     path = find_checkpoint(run)
     manifest = read_manifest(path)
     config = ModelConfig.model_validate(manifest["model"])
@@ -50,6 +56,8 @@ def export_checkpoint(run: Path, out: Path, evaluations: Sequence[Path] = (), se
         if sentence_embedding:
             write_sentence_embedding(config, staging)
         require_equal_logits(weights, config, staging)
+        if onnx:
+            write_onnx(staging, hidden_states=sentence_embedding)
 
 
 def find_checkpoint(run: Path) -> Path:

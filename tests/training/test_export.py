@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 from small_run import SmallRun
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
@@ -61,8 +62,7 @@ def test_sentence_transformers_opens_it_and_takes_the_mean(finished: SmallRun, t
     export.export_checkpoint(finished.run_dir, tmp_path / "model", sentence_embedding=True)
     for module in json.loads((tmp_path / "model/modules.json").read_text()):
         assert (tmp_path / "model" / module["path"]).is_dir()
-    library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
-    vector = library.SentenceTransformer(str(tmp_path / "model"), device="cpu").encode("w5 w6 w7")
+    vector = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode("w5 w6 w7")
     hidden = AutoModel.from_pretrained(tmp_path / "model")(
         **AutoTokenizer.from_pretrained(tmp_path / "model")("w5 w6 w7", return_tensors="pt")
     ).last_hidden_state
