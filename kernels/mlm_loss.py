@@ -10,6 +10,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .devices import use_triton
+from .logit_chunks import chunk_rows
 
 IGNORED = -100
 """A target that counts for nothing."""
@@ -35,12 +36,6 @@ def mlm_loss(
         hidden, weight, bias = hidden.detach(), weight.detach(), bias.detach()
     loss, right = _MLMLoss.apply(hidden, weight, bias, targets, use_triton(backend, hidden.device))
     return loss, right
-
-
-def chunk_rows(rows: int) -> int:
-    """Rows of logits that live at once: matmuls of at least 1,024 rows, and at most four partial sums of the weight's
-    gradient, so that rounding them to bf16 stays within twice the error of a single matmul."""
-    return max(1024, -(-rows // 4))
 
 
 class _MLMLoss(torch.autograd.Function):

@@ -111,8 +111,8 @@ def _print(found: "Forecast", config: "RunConfig", sentences: list[str], steps: 
     )
     for phase in found.phases:
         slow, fast = phase.tokens_per_second
-        counts = (f"{phase.max_seqlen:,}", f"{phase.steps:,}", f"{phase.tokens:,}", f"{phase.flops:.3g}")
-        time.add_row(*counts, f"{slow:,.0f} to {fast:,.0f}", _range(phase.days))
+        counts = (f"{phase.max_seqlen:,}", f"{phase.steps:,}", f"{phase.tokens / 1e6:,.1f} M", f"{phase.flops:.3g}")
+        time.add_row(*counts, f"{slow / 1e3:,.0f}k to {fast / 1e3:,.0f}k", _range(phase.days))
     console.print(time)
     gpu_hours = (24 * found.ranks * found.days[0], 24 * found.ranks * found.days[1])
     cost = f", cost {found.cost[1]:,.0f} to {found.cost[0]:,.0f}" if found.cost else ""

@@ -89,7 +89,7 @@ def read_status(run_dir: Path) -> Status:
     complete = plan is not None and step >= plan.steps
     return Status(
         run_dir=str(run_dir),
-        state=_state(starts[-1], complete),
+        state=state_of(starts, complete),
         step=step,
         steps=plan.steps if plan else None,
         loss=rows[-1]["loss"] if rows else None,
@@ -141,13 +141,16 @@ def _start(launch: dict[str, Any], attempt: dict[str, Any]) -> Start:
     )
 
 
-def _state(last: Start, complete: bool) -> str:
-    if last.reason:
-        return last.reason
+def state_of(starts: Sequence[Start], complete: bool) -> str:
+    """In a few words: the end that the last start's launcher told, else what the steps tell (`complete`: all made)."""
+    if starts and starts[-1].reason:
+        return starts[-1].reason
     if complete:
         return "complete"
+    if not starts:
+        return "not complete"
     # Its launcher would have told; one that was lost with its machine cannot.
-    return "running" if last.launcher else "started by a launcher that tells nothing"
+    return "running" if starts[-1].launcher else "started by a launcher that tells nothing"
 
 
 def plan_of(run_dir: Path, starts: Sequence[Start]) -> Plan | None:

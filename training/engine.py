@@ -18,6 +18,7 @@ from ..model.encoder import EncoderLayer
 from .config import EngineConfig, OptimizerConfig
 from .fragments import Fragment, flat_partitions, fragments
 from .optimizer import StableAdamW, make_optimizer
+from .partition import reduce_bucket_size
 
 QUANTIZED = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
 
@@ -52,12 +53,13 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     return dist.get_rank(), dist.get_world_size(), device
 
 
-def deepspeed_settings(config: EngineConfig, micro_packs: int) -> dict[str, Any]:
+def deepspeed_settings(config: EngineConfig, micro_packs: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's JSON. Whatever has an unsafe default there is always set."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         "overlap_comm": False,
         "contiguous_gradients": True,
+        "reduce_bucket_size": reduce_bucket_size(config, parameters),
         "zero_hpz_partition_size": config.zero_hpz_partition_size,
     }
     if config.zero_stage == 3:
@@ -99,10 +101,11 @@ def start_engine(
 
     require_possible(config, device)
     client = make_optimizer(model, optimizer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     engine, *_ = deepspeed.initialize(
         model=model.to(device),
         optimizer=client,
-        config=deepspeed_settings(config, micro_packs),
+        config=deepspeed_settings(config, micro_packs, parameters),
     )
     if isinstance(client, StableAdamW) and config.zero_stage > 0:
         names = [name for name, _ in engine.module.named_parameters()]

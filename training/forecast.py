@@ -16,7 +16,6 @@ from .config import EngineConfig, impossible
 from .flops import flops
 from .hardware import Gpu
 from .memory import Activations, States, activations, optimizer_step, states
-from .partition import zero_key
 from .schedule import Plan, StepSettings
 
 PUBLISHED_MFU = (0.25, 0.35)
@@ -197,12 +196,6 @@ def advice(found: Forecast, plan: Plan) -> Iterator[str]:
     if found.parameters < _SMALL:
         yield "The range of speeds is that of 150M and 400M parameters: so small a model uses a GPU far less well."
     yield from _about_stages(found, chosen, possible)
-    bucket = zero_key(engine, "reduce_bucket_size")
-    if chosen.zero_stage > 1 and bucket > found.parameters:
-        yield (
-            f"engine.zero_optimization.reduce_bucket_size={found.parameters} would do, where it is {bucket:,}: buffers "
-            "of gradients are made for all of it, and no more than the parameters are ever in there."
-        )
     for stage, reason in {option.zero_stage: option.refused for option in found.options if option.refused}.items():
         yield f"Stage {stage} is refused: {reason}."
 

@@ -7,9 +7,10 @@ with bytes counted in real runs and in real forward passes (tests/training/test_
 
 from dataclasses import dataclass, replace
 
+from ..kernels.logit_chunks import chunk_rows
 from ..model.config import ModelConfig
 from .config import EngineConfig
-from .partition import PRECISION_BYTES, gathering, parameter_sizes, zero_key
+from .partition import PRECISION_BYTES, gathering, parameter_sizes, reduce_bucket_size
 
 ONE_EXCHANGE = 500_000_000
 """Gradients that DeepSpeed puts together for one all-reduce where no bucket is set."""
@@ -45,7 +46,7 @@ def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     if stage == 0:
         return States(fp32, fp32, 2 * fp32, buffers=4 * min(parameters, ONE_EXCHANGE))
     optimizer = 3 * fp32 / ranks
-    bucket = zero_key(engine, "reduce_bucket_size")
+    bucket = reduce_bucket_size(engine, parameters)
     filled = _one_exchange(config, bucket)
     if stage == 1 and engine.precision == "bf16":
         # DeepSpeed has an optimizer of its own for this: all sums in fp32, beside the gradients they are made of.
@@ -64,7 +65,7 @@ def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
 
 def _states_3(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     size, parameters, whole = PRECISION_BYTES[engine.precision], config.num_parameters, gathering(config, engine)
-    bucket = zero_key(engine, "reduce_bucket_size")
+    bucket = reduce_bucket_size(engine, parameters)
     exchanged = 4 * _one_exchange(config, bucket)
     gathered = size * whole.at_once
     if bucket >= parameters:  # all gradients are exchanged at once, when of the weights the embedding alone is left
@@ -132,11 +133,6 @@ def kept_tokens(config: ModelConfig, size: int) -> float:
     mlp = 3 * size * inner  # Wi's output and Wo's input
     dropped = d * bool(config.attention_dropout) + inner * bool(config.mlp_dropout)  # one byte each
     return norms + attention + mlp + dropped
-
-
-def chunk_rows(masked: int) -> int:
-    """As `kernels.mlm_loss.chunk_rows`, without torch."""
-    return max(1024, -(-masked // 4))
 
 
 def optimizer_step(config: ModelConfig, engine: EngineConfig, ranks: int) -> float:

@@ -10,8 +10,8 @@ from ..model.config import ModelConfig
 from .config import EngineConfig
 
 PRECISION_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+_LARGEST_BUCKET = 500_000_000
 _DEFAULTS = {
-    "reduce_bucket_size": 5e8,
     "stage3_param_persistence_threshold": 1e5,
     "stage3_max_live_parameters": 1e9,
     "stage3_max_reuse_distance": 1e9,
@@ -21,6 +21,12 @@ _DEFAULTS = {
 def zero_key(engine: EngineConfig, key: str) -> int:
     """A limit of `zero_optimization`, in parameters."""
     return int(float(engine.zero_optimization.get(key, _DEFAULTS[key])))
+
+
+def reduce_bucket_size(engine: EngineConfig, parameters: int) -> int:
+    """Gradients that DeepSpeed makes its buffers for: no more are ever in there than the model has."""
+    asked = engine.zero_optimization.get("reduce_bucket_size")
+    return min(_LARGEST_BUCKET, parameters) if asked is None else int(float(asked))
 
 
 def parameter_sizes(config: ModelConfig) -> list[int]:

@@ -12,7 +12,7 @@ from ...training.metrics import HeldOutMetrics, MixMetrics, read_metrics
 from ...training.row_log import read_rows
 from ...training.schedule import Plan
 from ...training.scores import Scores, read_scores
-from ..status import Start, plan_of, read_starts
+from ..status import Start, plan_of, read_starts, state_of
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -77,15 +77,13 @@ def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
 
 
 def state(facts: Facts) -> tuple[str, str]:
-    """A word or a few, and a remark."""
-    if facts.plan is not None and facts.step >= facts.plan.steps:
-        return "complete", ""
-    if not facts.starts:
-        return "not complete", ""
-    last = facts.starts[-1]
-    if last.reason:
-        return last.reason, f"exit code {last.code}"
-    return ("running", "or lost with its launcher") if last.launcher else ("not complete", "")
+    """As `cmbert status` words it, and a remark."""
+    complete = facts.plan is not None and facts.step >= facts.plan.steps
+    found = state_of(facts.starts, complete)
+    if found == "running":
+        return found, "or lost with its launcher"
+    code = facts.starts[-1].code if facts.starts else None
+    return found, f"exit code {code}" if code else ""
 
 
 def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """`cmbert plan` as a user calls it."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,11 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.cli import app
 
 
-def plan(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": "140"}, catch_exceptions=False)
+DOCS = Path(__file__).parents[2] / "docs/planning.md"
+
+
+def plan(*arguments: str, columns: int = 140) -> str:
+    result = CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": str(columns)}, catch_exceptions=False)
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exit_code == 0
@@ -36,6 +41,33 @@ def test_programs_are_given_numbers(tmp_path: Path) -> None:
     assert (found["ranks"], found["gpu"]["name"], found["parameters"]) == (8, "A100", 149_655_232)
     assert found["cost"][0] == pytest.approx(found["days"][0] * 24 * 8 * 1.5)
     assert json.loads(plan("base", "--cluster", str(cluster), "--nodes", "1", "--json"))["ranks"] == 4
+
+
+def test_the_docs_show_what_it_prints() -> None:
+    command, shown = re.search(r"`cmbert plan (.*?)`, one node.*?```\n(.*?)```", DOCS.read_text(), re.DOTALL).groups()
+    printed = plan(*shlex.split(command), columns=90)
+    assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()
+
+
+def test_the_docs_compare_runs_as_it_does() -> None:
+    for recipe, gpus in (("base", 8), ("base", 64), ("large", 8), ("large", 64)):
+        options = ["--set", "batch.micro_packs=3"] if gpus == 64 else []
+        run = [recipe, "--gpu", "h100", "--nodes", str(gpus // 8), "--price", "2.5", *options]
+        found = json.loads(plan(*run, "--json"))
+        zero_1, zero_3 = (
+            next(o for o in found["options"] if (o["zero_stage"], o["activation_checkpointing"]) == (stage, False))
+            for stage in (1, 3)
+        )
+        time, cost = re.search(r"^(.*), GPU hours .*, cost (.*)$", plan(*run), re.MULTILINE).groups()
+        cells = [recipe, f"{gpus} H100", f"{zero_3['peak'] / 1e9:.2f} GB", f"{zero_1['sent'] / 1e9:.2f} GB"]
+        row = " | ".join([*cells, f"{zero_3['sent'] / 1e9:.2f} GB", time, cost])
+        assert f"| {row} |\n" in DOCS.read_text()
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_nothing_is_cut_on_a_narrow_screen(columns: int) -> None:
+    text = plan("large", "--gpu", "h100", "--nodes", "8", "--set", "batch.micro_packs=3", columns=columns)
+    assert "…" not in text
 
 
 @pytest.mark.parametrize(

@@ -29,20 +29,19 @@ MODEL = ModelConfig(
     sep_token_id=2,
 )
 MICRO_BATCHES, TOKENS = 2, 16
-_BUCKET = {"reduce_bucket_size": 300_000}  # DeepSpeed's default would outweigh everything else here
 _STRICT = {"stage3_param_persistence_threshold": 0, "stage3_max_live_parameters": 1, "stage3_max_reuse_distance": 0}
 ENGINES = {
     "0 fp32": {"zero_stage": 0, "precision": "fp32"},
-    "1 bf16": {"zero_stage": 1, "zero_optimization": _BUCKET},
-    "1 fp32": {"zero_stage": 1, "precision": "fp32", "zero_optimization": _BUCKET},
-    "2 bf16": {"zero_stage": 2, "zero_optimization": _BUCKET},
-    "2 fp32": {"zero_stage": 2, "precision": "fp32", "zero_optimization": _BUCKET},
+    "1 bf16": {"zero_stage": 1},
+    "1 fp32": {"zero_stage": 1, "precision": "fp32"},
+    "2 bf16": {"zero_stage": 2},
+    "2 fp32": {"zero_stage": 2, "precision": "fp32"},
     # Two matrices of each layer stay whole, two are divided.
-    "3 bf16": {"zero_stage": 3, "zero_optimization": {**_BUCKET, "stage3_param_persistence_threshold": 5000}},
+    "3 bf16": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 5000}},
     "3 fp32, strict": {
         "zero_stage": 3,
         "precision": "fp32",
-        "zero_optimization": {**_BUCKET, **_STRICT, "stage3_prefetch_bucket_size": 0},
+        "zero_optimization": {**_STRICT, "stage3_prefetch_bucket_size": 0},
     },
 }
 

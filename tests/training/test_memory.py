@@ -15,7 +15,7 @@ from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.communication import exchange
 from clinical_modernbert.training.config import EngineConfig
 from clinical_modernbert.training.fragments import Fragment
-from clinical_modernbert.training.memory import activations, chunk_rows, optimizer_step, states
+from clinical_modernbert.training.memory import activations, optimizer_step, states
 from clinical_modernbert.training.optimizer import StableAdamW
 from clinical_modernbert.training.partition import parameter_sizes
 
@@ -141,9 +141,3 @@ def test_updating_needs_what_was_predicted() -> None:
         optimizer.step()
     peak = next(iter(tracker.get_tracker_snapshot("peak").values()))["Total"]
     assert optimizer_step(MODEL, EngineConfig(), 1) == pytest.approx(peak - 4 * flat.nbytes, rel=0.05)
-
-
-def test_chunks_of_logits_are_the_kernels() -> None:
-    assert [chunk_rows(rows) for rows in (1, 4096, 4097, 9830)] == [
-        mlm_loss.chunk_rows(rows) for rows in (1, 4096, 4097, 9830)
-    ]
