@@ -16,7 +16,7 @@ def export(
     sentence_embedding: Annotated[
         bool, typer.Option("--sentence-embedding", help="For sentence-transformers too: the mean of hidden states.")
     ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="An ONNX graph too, in onnx/; takes about a minute.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="An ONNX graph too, in onnx/; takes a minute or two.")] = False,
 ) -> None:
     """Write the model, its tokenizer and a model card where transformers can load them.
 

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.cli import app
 
-
 DOCS = Path(__file__).parents[2] / "docs/planning.md"
 
 
