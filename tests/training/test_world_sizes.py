@@ -102,6 +102,9 @@ def stage(number: int, *overrides: str) -> tuple[str, ...]:
         pytest.param(stage(1, "engine.offload_optimizer=cpu"), id="1-offload"),
         pytest.param(stage(2), id="2"),
         pytest.param(
+            ("engine.zero_optimization={overlap_comm: true, reduce_bucket_size: 2e4}",), id="3-overlap-small-buckets"
+        ),
+        pytest.param(
             (
                 "engine.zero_hpz_partition_size=2",
                 "engine.activation_checkpointing=true",
