@@ -40,8 +40,12 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The site of all pages with the reference, in build/docs; a link that leads nowhere is an error.
-docs: types
+# The site of all pages with the reference, in build/docs; a link that leads nowhere is an error. The reference is read
+# from a folder of the rooms alone, since all of the root would be searched, .venv too.
+docs: install
+	mkdir -p .venv/rooms/clinical_modernbert
+	ln -sfn $(addprefix $(CURDIR)/,__init__.py configs evaluation kernels launcher model streaming_data training) \
+		.venv/rooms/clinical_modernbert
 	$(BIN)/pip install --quiet --no-deps --requirement requirements/docs.txt
 	$(BIN)/mkdocs build --strict --quiet
 
