@@ -36,9 +36,13 @@ def test_another_world_size_continues_with_the_same_packs_and_masks(
     assert run.column("loss") == pytest.approx(finished.column("loss"), rel=1e-6)
 
 
-def test_asked_to_stop_it_saves_and_says_so(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_says_so(
+    finished: SmallRun, new_run: Callable[[], SmallRun], number: signal.Signals
+) -> None:
     run = new_run()
-    assert run.signal_after(5, signal.SIGTERM, ranks=2) == 85
+    assert run.signal_after(5, number, ranks=2) == 85
+    assert "asked to stop" in run.output.read_text()
     stopped = run.steps_made()
     assert (run.run_dir / f"checkpoints/step{stopped:08d}/manifest.json").is_file()
     run.train(ranks=2)
