@@ -36,7 +36,7 @@ FABRICS: dict[str, dict[str, str]] = {
     },
 }
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
+SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 
 
 class _Section(BaseModel):
@@ -95,7 +95,7 @@ class ClusterConfig(_Section):
         for name, value in env.items():
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of an environment variable")
-            if _SECRET.search(name):
+            if SECRET.search(name):
                 raise ValueError(f"{name} looks like a secret, and this file is read by others: name it in pass_env")
             if "\n" in value:
                 raise ValueError(f"{name}: a value has one line")
