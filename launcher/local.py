@@ -23,6 +23,7 @@ from ..configs.errors import UserError
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
+_CRASH_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -56,10 +57,10 @@ def run_ranks(
     """Runs `command` once a rank with the variables that torch.distributed reads, and waits for all of them.
 
     Returns 0 when every rank did, else the exit code of the first rank that failed (128 + n when signal n killed it).
-    The others then get SIGTERM, and SIGKILL `grace` seconds later. SIGTERM, SIGUSR1 and SIGINT to this process go to
-    every rank; a rank that fails after one of them may be stopping as asked, so the others first have `grace` seconds
-    to follow it. `env` is added to this process's environment. Call it from the main thread. `received` may be filled
-    by another thread, with signals that came in another way.
+    The others then get SIGTERM, and SIGKILL `grace` seconds later, at most 30 after a crash. SIGTERM, SIGUSR1 and
+    SIGINT to this process go to every rank; a rank that fails after one of them may be stopping as asked, so the others
+    first have `grace` seconds to follow it. `env` is added to this process's environment. Call it from the main thread.
+    `received` may be filled by another thread, with signals that came in another way.
     Raises UserError when the command cannot be started.
     """
     if ranks < 1:
@@ -189,8 +190,10 @@ def watch(running: dict[str, Any], received: list[int], grace: float) -> int:
             if code and not failure:
                 failure = 128 - code if code < 0 else code
                 print(f"{name} {_how_it_ended(code)}", file=sys.stderr, flush=True)
-                end = time.monotonic() + (grace if forwarded else 0)
-                planned = [(end, signal.SIGTERM), (end + grace, signal.SIGKILL)]
+                # Unasked it is a crash: the others stand in a collective and can save nothing.
+                patience, last = (grace, grace) if forwarded else (0, min(grace, _CRASH_SECONDS))
+                end = time.monotonic() + patience
+                planned = [(end, signal.SIGTERM), (end + last, signal.SIGKILL)]
         while planned and time.monotonic() >= planned[0][0]:
             _send(running.values(), planned.pop(0)[1])
         time.sleep(_POLL_SECONDS)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from marked import MARK, marked
@@ -233,6 +234,35 @@ def test_a_rank_that_hangs_after_a_signal_is_ended_once_another_has_stopped(fami
     launcher.terminate()
     assert launcher.wait(20) == 85
     assert not family.alive()
+
+
+def test_grace_to_save_in_is_not_given_to_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "_CRASH_SECONDS", 0.2)
+    stuck = "signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(60)"
+    code = f"{RANK}if rank == 0: {stuck}\nwhile not os.path.exists('ready0'): time.sleep(0.01)\nsys.exit(3)"
+    begun = time.monotonic()
+    assert run_ranks([sys.executable, "-c", code], 2, grace=40) == 3
+    assert time.monotonic() - begun < 20
+
+
+def test_ranks_that_save_as_asked_have_all_the_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "_CRASH_SECONDS", 0.1)
+    code = (
+        f"{RANK}def save(*_): time.sleep(rank); Path(f'saved{{rank}}').touch(); sys.exit(0 if rank else 85)\n"
+        "signal.signal(signal.SIGTERM, save); ready(); time.sleep(60)"
+    )
+    received: list[int] = []
+
+    def ask() -> None:
+        wait_until(lambda: Path("ready0").exists() and Path("ready1").exists())
+        received.append(signal.SIGTERM)
+
+    Thread(target=ask, daemon=True).start()
+    assert run_ranks([sys.executable, "-c", code], 2, grace=40, received=received) == 85
+    assert Path("saved0").exists()
+    assert Path("saved1").exists()
 
 
 def test_a_terminals_interrupt_arrives_once(family: Family) -> None:
