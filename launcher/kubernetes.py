@@ -3,6 +3,8 @@
 One pod a node, all in one indexed Job, with a headless service that gives them names. What rank 0's exit code says is
 passed on: stopped as asked (85) or rewound (86), and a pod that was taken away, restart the run and count for nothing;
 anything else counts towards `max_restarts`. JobSet restarts all pods together: ranks cannot go on without each other.
+
+The recipe travels in the pods' annotations. As an object of its own it could outlive the JobSet, and train another run.
 """
 
 import re
@@ -26,10 +28,11 @@ _LONGEST_NAME = 40
 """Kubernetes adds the job, its index and the pod's to it, and has names of 63 letters."""
 _AGAIN = [STOPPED, REWOUND]
 _CONTAINER = "ranks"
+_RECIPE_ANNOTATION = "clinical-modernbert/recipe"
 
 
 def render(config: RunConfig, cluster: ClusterConfig) -> str:
-    """The manifests of a run, as YAML for kubectl: its recipe and its JobSet.
+    """The manifest of a run, as YAML for kubectl: a JobSet, and in it the recipe.
 
     Raises:
         UserError: the cluster's file lacks something, or what the run writes would be lost with its pods.
@@ -39,13 +42,7 @@ def render(config: RunConfig, cluster: ClusterConfig) -> str:
     metadata = {"name": name, "labels": {"app.kubernetes.io/name": "clinical-modernbert"}}
     if asked.namespace:
         metadata["namespace"] = asked.namespace
-    recipe = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata,
-        "data": {RECIPE.name: dump(config)},
-    }
-    return yaml.safe_dump_all([recipe, _job_set(metadata, cluster, asked)], sort_keys=False, width=120)
+    return yaml.safe_dump(_job_set(metadata, dump(config), cluster, asked), sort_keys=False, width=120)
 
 
 def run_name(run_dir: Path) -> str:
@@ -54,15 +51,26 @@ def run_name(run_dir: Path) -> str:
     return f"cmbert-{label}"[:_LONGEST_NAME].rstrip("-")
 
 
-def submit(manifests: str) -> str:
-    """Creates them; returns what kubectl says."""
+def submit(manifest: str) -> str:
+    """Creates it; returns what kubectl says.
+
+    Raises:
+        UserError: kubectl is not here, or the cluster refuses, with its reason: most often that the name is taken.
+    """
+    command = ["kubectl", "create", "-f", "-"]
     try:
-        told = subprocess.run(["kubectl", "create", "-f", "-"], input=manifests, capture_output=True, text=True)
+        told = subprocess.run(command, input=manifest, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError as error:
-        raise UserError("kubectl is not here: install it, or take the manifests elsewhere with --dry-run") from error
+        raise UserError("kubectl is not here: install it, or take the manifest elsewhere with --dry-run") from error
+    said = told.stdout.strip()
+    if "AlreadyExists" in said:
+        said += (
+            "\nA JobSet is named after its run_dir. To go on with that run from its checkpoints, delete the JobSet first "
+            "(`kubectl delete jobset`). If that is another run, set run_dir to a directory of another name"
+        )
     if told.returncode:
-        raise UserError(f"kubectl: {told.stderr.strip()}")
-    return told.stdout.strip()
+        raise UserError(f"kubectl: {said}")
+    return said
 
 
 def _checked(config: RunConfig, cluster: ClusterConfig) -> KubernetesConfig:
@@ -83,7 +91,7 @@ def _checked(config: RunConfig, cluster: ClusterConfig) -> KubernetesConfig:
     return asked
 
 
-def _job_set(metadata: dict[str, Any], cluster: ClusterConfig, asked: KubernetesConfig) -> dict[str, Any]:
+def _job_set(metadata: dict[str, Any], recipe: str, cluster: ClusterConfig, asked: KubernetesConfig) -> dict[str, Any]:
     labels = metadata["labels"] | ({"kueue.x-k8s.io/queue-name": asked.queue} if asked.queue else {})
     topology = {"alpha.jobset.sigs.k8s.io/exclusive-topology": asked.topology} if asked.topology else None
     return {
@@ -104,12 +112,14 @@ def _job_set(metadata: dict[str, Any], cluster: ClusterConfig, asked: Kubernetes
                     }
                 ],
             },
-            "replicatedJobs": [{"name": "node", "replicas": 1, "template": {"spec": _job(metadata, cluster, asked)}}],
+            "replicatedJobs": [
+                {"name": "node", "replicas": 1, "template": {"spec": _job(metadata, recipe, cluster, asked)}}
+            ],
         },
     }
 
 
-def _job(metadata: dict[str, Any], cluster: ClusterConfig, asked: KubernetesConfig) -> dict[str, Any]:
+def _job(metadata: dict[str, Any], recipe: str, cluster: ClusterConfig, asked: KubernetesConfig) -> dict[str, Any]:
     return {
         "parallelism": cluster.nodes,
         "completions": cluster.nodes,
@@ -124,14 +134,18 @@ def _job(metadata: dict[str, Any], cluster: ClusterConfig, asked: KubernetesConf
                 },
             ]
         },
-        "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": _pod(metadata, cluster, asked)},
+        "template": {
+            "metadata": {"labels": dict(metadata["labels"]), "annotations": {_RECIPE_ANNOTATION: recipe}},
+            "spec": _pod(metadata, cluster, asked),
+        },
     }
 
 
 def _pod(metadata: dict[str, Any], cluster: ClusterConfig, asked: KubernetesConfig) -> dict[str, Any]:
+    recipe = {"path": RECIPE.name, "fieldRef": {"fieldPath": f"metadata.annotations['{_RECIPE_ANNOTATION}']"}}
     volumes: list[dict[str, Any]] = [
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": asked.shared_memory}},
-        {"name": "recipe", "configMap": {"name": metadata["name"]}},
+        {"name": "recipe", "downwardAPI": {"items": [recipe]}},
         *({"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in asked.volumes),
     ]
     return {

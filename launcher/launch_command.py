@@ -169,5 +169,5 @@ def k8s(
     config = load(RunConfig, find_recipe(recipe), overrides)
     asked = load(ClusterConfig, cluster)
     make_plan(config, asked.ranks)
-    manifests = render(config, asked)
-    typer.echo(manifests if dry_run else submit(manifests), nl=not dry_run)
+    manifest = render(config, asked)
+    typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)

@@ -60,8 +60,8 @@ def config(repository: Path) -> RunConfig:
 
 
 @pytest.fixture
-def manifests(config: RunConfig, tmp_path: Path) -> dict[str, Any]:
-    return {one["kind"]: one for one in yaml.safe_load_all(render(config, cluster_config(tmp_path)))}
+def job_set(config: RunConfig, tmp_path: Path) -> dict[str, Any]:
+    return yaml.safe_load(render(config, cluster_config(tmp_path)))
 
 
 def lost(given: Any, understood: Any, place: str = "") -> Iterator[str]:
@@ -83,12 +83,10 @@ def understood(job_set: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("text", [CLUSTER, SMALLEST], ids=["everything", "the smallest"])
 def test_jobset_understands_all_of_it(config: RunConfig, tmp_path: Path, text: str) -> None:
-    _, job_set = yaml.safe_load_all(render(config, cluster_config(tmp_path, text)))
-    assert understood(job_set) == []
+    assert understood(yaml.safe_load(render(config, cluster_config(tmp_path, text)))) == []
 
 
-def test_the_check_would_notice_mistakes(manifests: dict[str, Any]) -> None:
-    job_set = manifests["JobSet"]
+def test_the_check_would_notice_mistakes(job_set: dict[str, Any]) -> None:
     job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
     job["backofLimit"] = job.pop("backoffLimit")
     assert understood(job_set) == [".spec.replicatedJobs[0].template.spec.backofLimit"]
@@ -97,22 +95,25 @@ def test_the_check_would_notice_mistakes(manifests: dict[str, Any]) -> None:
         understood(job_set)
 
 
-def test_kubernetes_own_schemas_hold(manifests: dict[str, Any]) -> None:
+def test_kubernetes_own_schemas_hold(job_set: dict[str, Any]) -> None:
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}}
-    job |= manifests["JobSet"]["spec"]["replicatedJobs"][0]["template"]
-    for one in (manifests["ConfigMap"], job):
-        kubernetes_validate.validate(one, "1.33", strict=True)
+    job |= job_set["spec"]["replicatedJobs"][0]["template"]
+    kubernetes_validate.validate(job, "1.33", strict=True)
     job["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(job, "1.33", strict=True)
 
 
-def pod(manifests: dict[str, Any]) -> dict[str, Any]:
-    return manifests["JobSet"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+def template(job_set: dict[str, Any]) -> dict[str, Any]:
+    return job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
 
 
-def test_what_stops_as_asked_starts_again_for_free(manifests: dict[str, Any]) -> None:
-    spec = manifests["JobSet"]["spec"]
+def pod(job_set: dict[str, Any]) -> dict[str, Any]:
+    return template(job_set)["spec"]
+
+
+def test_what_stops_as_asked_starts_again_for_free(job_set: dict[str, Any]) -> None:
+    spec = job_set["spec"]
     rules = spec["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
     assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [None, [STOPPED, REWOUND]]
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
@@ -122,40 +123,47 @@ def test_what_stops_as_asked_starts_again_for_free(manifests: dict[str, Any]) ->
         ["PodFailurePolicy"],
     )
     assert spec["failurePolicy"]["maxRestarts"] == 3
-    assert pod(manifests)["containers"][0]["name"] == rules[1]["onExitCodes"]["containerName"]
+    assert pod(job_set)["containers"][0]["name"] == rules[1]["onExitCodes"]["containerName"]
 
 
-def test_ranks_find_the_first_pod_by_the_name_it_has(manifests: dict[str, Any]) -> None:
-    values = {one["name"]: one.get("value") for one in pod(manifests)["containers"][0]["env"]}
+def test_ranks_find_the_first_pod_by_the_name_it_has(job_set: dict[str, Any]) -> None:
+    values = {one["name"]: one.get("value") for one in pod(job_set)["containers"][0]["env"]}
     assert values["MASTER_ADDR"] == "cmbert-first-run-2-node-0-0.cmbert-first-run-2"
     assert (values["NODES"], values["RANKS_PER_NODE"], values["GRACE_SECONDS"]) == ("4", "8", "300")
     assert (values["NCCL_DEBUG"], values["NOTE"], values["FI_PROVIDER"]) == ("WARN,INIT", "two words", "efa")
     assert len(run_name(Path("/runs") / ("long" * 30))) <= 40
 
 
-def test_a_pod_has_what_its_ranks_need(manifests: dict[str, Any]) -> None:
-    container = pod(manifests)["containers"][0]
+def test_a_pod_has_what_its_ranks_need(job_set: dict[str, Any]) -> None:
+    container = pod(job_set)["containers"][0]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32}
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-    volumes = {volume["name"]: volume for volume in pod(manifests)["volumes"]}
+    volumes = {volume["name"]: volume for volume in pod(job_set)["volumes"]}
     assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
     assert volumes[mounts["/runs"]]["persistentVolumeClaim"] == {"claimName": "runs"}
-    assert pod(manifests)["terminationGracePeriodSeconds"] == 300
+    assert pod(job_set)["terminationGracePeriodSeconds"] == 300
 
 
 def test_secrets_go_by_name(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "do-not-tell")
     text = render(config, cluster_config(tmp_path))
     assert "do-not-tell" not in text
-    _, job_set = yaml.safe_load_all(text)
-    container = pod({"JobSet": job_set})["containers"][0]
+    container = pod(yaml.safe_load(text))["containers"][0]
     assert container["env"][-1]["valueFrom"]["secretKeyRef"] == {"name": "tracking", "key": "WANDB_API_KEY"}
     assert container["envFrom"] == [{"secretRef": {"name": "s3-writer"}}]
 
 
-def test_the_recipe_travels_whole(manifests: dict[str, Any], config: RunConfig, tmp_path: Path) -> None:
+def test_the_recipe_travels_whole(job_set: dict[str, Any], config: RunConfig, tmp_path: Path) -> None:
+    """As a file, which the kubelet writes of the one annotation, where the ranks' command looks for it."""
+    (volume,) = (volume for volume in pod(job_set)["volumes"] if volume["name"] == "recipe")
+    (item,) = volume["downwardAPI"]["items"]
+    ((key, text),) = template(job_set)["metadata"]["annotations"].items()
+    assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{key}']"
+    container = pod(job_set)["containers"][0]
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "recipe")
+    assert container["command"][-2:] == ["--config", f"{mount['mountPath']}/{item['path']}"]
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(manifests["ConfigMap"]["data"]["recipe.yaml"])
+    recipe.write_text(text)
     assert load(RunConfig, recipe) == config
 
 
@@ -177,7 +185,8 @@ def test_the_command_prints_and_creates(tmp_path: Path, monkeypatch: pytest.Monk
     cluster_config(tmp_path, SMALLEST)
     arguments = ["launch", "k8s", "base", "--cluster", str(tmp_path / "cluster.yaml"), "--set", "run_dir=/runs/base"]
     printed = CliRunner().invoke(app, [*arguments, "--dry-run"])
-    assert [one["kind"] for one in yaml.safe_load_all(printed.output)] == ["ConfigMap", "JobSet"]
+    # One object: what is left of a run that was deleted, or has the same name, cannot become part of it.
+    assert [one["kind"] for one in yaml.safe_load_all(printed.output)] == ["JobSet"]
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/created\necho made\n')
@@ -185,8 +194,13 @@ def test_the_command_prints_and_creates(tmp_path: Path, monkeypatch: pytest.Monk
     assert CliRunner().invoke(app, arguments).output == "made\n"
     assert (tmp_path / "arguments").read_text() == "create -f -\n"
     assert (tmp_path / "created").read_text() == printed.output
-    kubectl.write_text("#!/bin/sh\necho 'jobsets \"cmbert-base\" already exists' >&2; exit 1\n")
-    with pytest.raises(UserError, match="already exists"):
+    kubectl.write_text("#!/bin/sh\necho 'Error from server (AlreadyExists): cmbert-base' >&2; exit 1\n")
+    with pytest.raises(
+        UserError, match=r"(?s)cmbert-base.*kubectl delete jobset.*run_dir to a directory of another name"
+    ):
+        submit(printed.output)
+    kubectl.write_text("#!/bin/sh\necho created; echo 'Warning: pods are restricted' >&2; exit 1\n")
+    with pytest.raises(UserError, match=r"kubectl: created\nWarning: pods are restricted$"):
         submit(printed.output)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="kubectl is not here"):
