@@ -63,21 +63,25 @@ def run_on_hosts(
     """Runs `command` once a rank on every host, and waits for all of them; signals and exit codes as `run_ranks`.
 
     Args:
+        hosts: ranks by host, as ssh is to reach it.
         env: added to what the hosts' ssh servers give.
         pythonpath: where every host finds this package.
-        setup: shell lines on every host before.
+        setup: shell lines on every host before; one that fails ends it.
         address: of rank 0's host, as the others reach it; None: its name in `hosts`.
         port: free there.
         ssh: the command, with options of your own.
     """
-    start = " && ".join([*setup, f"exec env PYTHONPATH={shlex.quote(str(pythonpath))} {sys.executable} -m {_NODE}"])
+    start = f"exec env PYTHONPATH={shlex.quote(str(pythonpath))} {shlex.quote(sys.executable)} -m {_NODE}"
+    if setup:
+        start = "\n".join(["set -e", *setup, start])
+    address = address or next(iter(hosts)).rpartition("@")[2]
     received: list[int] = []
     with ExitStack() as cleanup:
         cleanup.enter_context(noting_signals(received))
         running: dict[str, RemoteRanks] = {}
         first_rank = 0
         for host, ranks in hosts.items():
-            place = Place(first_rank, sum(hosts.values()), address or next(iter(hosts)), port)
+            place = Place(first_rank, sum(hosts.values()), address, port)
             orders = {"command": list(command), "ranks": ranks, "env": dict(env), "directory": os.getcwd()}
             remote = RemoteRanks([*shlex.split(ssh), *_SSH_OPTIONS, host, start], {**orders, "place": vars(place)})
             cleanup.callback(kill, remote)

@@ -65,8 +65,8 @@ def submit(manifest: str) -> str:
     said = told.stdout.strip()
     if "AlreadyExists" in said:
         said += (
-            "\nA JobSet is named after its run_dir. To go on with that run from its checkpoints, delete the JobSet first "
-            "(`kubectl delete jobset`). If that is another run, set run_dir to a directory of another name"
+            "\nA JobSet is named after its run_dir. To go on with that run from its checkpoints, delete the JobSet "
+            "first (`kubectl delete jobset`). If that is another run, set run_dir to a directory of another name"
         )
     if told.returncode:
         raise UserError(f"kubectl: {said}")

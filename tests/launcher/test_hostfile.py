@@ -1,5 +1,6 @@
 """Ranks on several hosts by ssh, against a real ssh server on loopback: signals, exit codes, nothing left behind."""
 
+import getpass
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,8 @@ import json, sys
 from pathlib import Path
 from clinical_modernbert.launcher.hostfile import run_on_hosts
 told = json.loads(sys.argv[1])
-sys.exit(run_on_hosts(told["hosts"], told["command"], told["env"], pythonpath=Path(told["path"]), setup=["true"],
-                      address="127.0.0.1", port=29777, ssh=told["ssh"], grace=1.0))
+sys.exit(run_on_hosts(told["hosts"], told["command"], told["env"], pythonpath=Path(told["path"]), setup=told["setup"],
+                      address=told["address"], port=29777, ssh=told["ssh"], grace=1.0))
 """
 RANK = """
 import os, signal, subprocess, sys, time
@@ -39,23 +40,27 @@ def ready():
 
 @dataclass
 class Hosts:
-    """Two hosts, `one` with two ranks and `two` with one."""
+    """Two hosts, `one` with two ranks and `two` with one, and a Python whose path has a space."""
 
     server: SshServer
     directory: Path
     mark: str
 
-    def launch(self, rank: str, **env: str) -> subprocess.Popen:
+    def launch(self, rank: str, setup: Sequence[str] = (), address: str | None = None, **env: str) -> subprocess.Popen:
         (self.directory / "package").mkdir()
         (self.directory / "package" / "clinical_modernbert").symlink_to(REPOSITORY)
+        (self.directory / "a venv").symlink_to(sys.prefix)
         told = {
-            "hosts": {"one": 2, "two": 1},
+            "hosts": {f"{getpass.getuser()}@one": 2, "two": 1},
+            "setup": setup,
+            "address": address,
             "command": [sys.executable, "-c", RANK + rank],
             "env": {"HOME_OF_TEST": str(self.directory), MARK: self.mark, **env},
             "path": str(self.directory / "package"),
             "ssh": f"ssh -F {self.server.config}",
         }
-        return subprocess.Popen([sys.executable, "-c", LAUNCH, json.dumps(told)], stderr=subprocess.PIPE, text=True)
+        python = str(self.directory / "a venv" / "bin" / "python")
+        return subprocess.Popen([python, "-c", LAUNCH, json.dumps(told)], stderr=subprocess.PIPE, text=True)
 
     def await_files(self, *names: str) -> None:
         self.await_that(lambda: all((self.directory / name).exists() for name in names))
@@ -89,14 +94,15 @@ def hosts(server: SshServer, tmp_path: Path) -> Iterator[Hosts]:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_every_rank_knows_its_place_and_values_arrive_whole(hosts: Hosts) -> None:
+@pytest.mark.parametrize(("given", "address"), [(None, "one"), ("127.0.0.1", "127.0.0.1")])
+def test_every_rank_knows_its_place_and_values_arrive_whole(hosts: Hosts, given: str | None, address: str) -> None:
     names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ODD"]
     value = """a,b  'c' "d" $HOME \n e"""
     show = f"(home / f'seen{{rank}}').write_text('|'.join(os.environ[name] for name in {names}))"
-    assert hosts.launch(show, ODD=value).wait(60) == 0
+    assert hosts.launch(show, address=given, ODD=value).wait(60) == 0
     seen = [(hosts.directory / f"seen{rank}").read_text() for rank in range(3)]
     places = [("0", "0", "2"), ("1", "1", "2"), ("2", "0", "1")]
-    assert seen == [f"{rank}|{local}|3|{here}|127.0.0.1|29777|{value}" for rank, local, here in places]
+    assert seen == [f"{rank}|{local}|3|{here}|{address}|29777|{value}" for rank, local, here in places]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +111,18 @@ def test_every_rank_knows_its_place_and_values_arrive_whole(hosts: Hosts) -> Non
 def test_the_exit_code_is_that_of_the_host_that_failed_first(hosts: Hosts, rank: str, code: int) -> None:
     launcher = hosts.launch(rank)
     assert launcher.wait(60) == code
-    assert re.search(rf"host (one|two) exited with code {code}", launcher.stderr.read())
+    assert re.search(rf"host (\w+@one|two) exited with code {code}", launcher.stderr.read())
     hosts.await_that(lambda: not hosts.alive())
+
+
+def test_set_up_is_shell_lines_that_must_all_succeed(hosts: Hosts) -> None:
+    setup = ["export MINE=theirs  # on this cluster alone", "if true; then", "  export MINE=own; fi"]
+    assert hosts.launch("ready(); sys.exit(7 if os.environ['MINE'] == 'own' else 8)", setup).wait(60) == 7
+
+
+def test_nothing_starts_where_set_up_fails(hosts: Hosts) -> None:
+    assert hosts.launch("ready()", ["false  # such as a module that is not there", "true"]).wait(60) == 1
+    assert not list(hosts.directory.glob("ready*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
