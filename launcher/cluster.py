@@ -15,7 +15,16 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ..configs.errors import UserError
 from .kubernetes_config import KubernetesConfig
@@ -26,7 +35,8 @@ FABRICS: dict[str, dict[str, str]] = {
     "tcp": {"NCCL_IB_DISABLE": "1"},
     # Data-loader workers are forked after the adapter's memory was registered: without fork safety they corrupt it.
     "efa": {"FI_PROVIDER": "efa", "FI_EFA_FORK_SAFE": "1", "NCCL_SOCKET_IFNAME": "^lo,docker,veth"},
-    # As Isambard-AI documents for its own: https://docs.isambard.ac.uk (NCCL, env_vars.sh)
+    # What is not tuning of what Isambard-AI documents: https://docs.isambard.ac.uk (env_vars.sh). The rest, such as
+    # FI_CXI_RX_MATCH_MODE and NCCL_CROSS_NIC, goes into `env`.
     "slingshot": {
         "NCCL_NET": "AWS Libfabric",
         "NCCL_SOCKET_IFNAME": "hsn",
@@ -68,9 +78,24 @@ class SlurmConfig(_Section):
     @field_validator("time")
     @classmethod
     def _check_time(cls, text: str) -> str:
-        if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", text):
-            raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}")
+        if not re.fullmatch(r"\d+|(\d+-)?\d+:\d\d:\d\d", text):
+            two = ": sbatch reads two parts as minutes and seconds" if re.fullmatch(r"\d+:\d\d", text) else ""
+            raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{two}")
         return text
+
+    @model_validator(mode="after")
+    def _check_stop(self) -> "SlurmConfig":
+        if self.stop_seconds >= self.seconds:
+            raise ValueError(f"stop_seconds={self.stop_seconds} leaves nothing of time={self.time} to train in")
+        return self
+
+    @property
+    def seconds(self) -> int:
+        """The time limit of a job."""
+        days, _, clock = self.time.rpartition("-")
+        parts = [int(part) for part in clock.split(":")]
+        hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts, 0)
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class ClusterConfig(_Section):

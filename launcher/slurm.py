@@ -18,6 +18,9 @@ from .snapshot import code
 
 # Enough for a shell and the user's own configuration files; the rest a job sees is in its script.
 _EXPORTED = ("HOME", "PATH", "USER", "LANG")
+SHELL = "#!/bin/bash -l"
+"""A login shell: `module` and the like are functions that its profile defines, and no variable could pass on."""
+
 _PROTOCOL = Path(__file__).with_name("slurm_job.sh")
 
 
@@ -29,7 +32,7 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
         run_dir: where `command` keeps its checkpoints.
     """
     head = [
-        "#!/bin/bash",
+        SHELL,
         f"# A training run that outlives time limits, preemption and dead nodes. Its files: {run_dir}",
         "# Written by `cmbert launch slurm`; sbatch takes it as it is.",
         *directives(_options(run_dir, cluster)),
@@ -46,6 +49,11 @@ def job_name(run_dir: Path) -> str:
     """One for each run directory: SLURM lets only one job of a name run at a time (`--dependency=singleton`)."""
     path = str(run_dir.resolve())
     return f"cmbert-{re.sub('[^A-Za-z0-9._-]', '_', run_dir.name)}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
+
+
+def log_pattern(directory: Path, name: str) -> str:
+    """For sbatch, which reads %j and the like in `name`, and shall read nothing into the directory."""
+    return shlex.quote(f"{str(directory).replace('%', '%%')}/{name}")
 
 
 def directives(options: Iterable[str]) -> list[str]:
@@ -109,7 +117,7 @@ def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
         f"--signal=B:USR1@{cluster.slurm.stop_seconds}",
         "--requeue",
         "--open-mode=append",
-        f"--output={shlex.quote(str(run_dir / 'logs' / 'slurm-%j.out'))}",
+        f"--output={log_pattern(run_dir / 'logs', 'slurm-%j.out')}",
         *cluster.slurm.options,
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..streaming_data.prepare_config import PrepareConfig
 from .cluster import ClusterConfig
-from .slurm import directives, place_options, shared_lines, submit
+from .slurm import SHELL, directives, log_pattern, place_options, shared_lines, submit
 from .snapshot import code, launch_directory, recipe, take_snapshot
 
 
@@ -37,7 +37,7 @@ def prepare_directory(config: PrepareConfig) -> Path:
 
 def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str], arguments: str) -> str:
     slurm = cluster.slurm
-    log = launch / f"{name}-%{'A-%a' if options else 'j'}.out"
+    log = f"{name}-%{'A-%a' if options else 'j'}.out"
     options = [
         f"--job-name=cmbert-{name}",
         *options,
@@ -47,12 +47,12 @@ def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str],
         # Finished files outlive a preempted task, which goes on with the next one.
         "--requeue",
         "--open-mode=append",
-        f"--output={shlex.quote(str(log))}",
+        f"--output={log_pattern(launch, log)}",
         *slurm.options,
     ]
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(recipe(launch))]
     lines = [
-        "#!/bin/bash",
+        SHELL,
         "# Written by `cmbert launch slurm-prepare`; sbatch takes it as it is.",
         *directives(options),
         "",

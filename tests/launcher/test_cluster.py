@@ -46,6 +46,8 @@ def test_values_of_secrets_come_from_the_environment_alone(tmp_path: Path, monke
         ("ranks_per_node: 1\nenv: {WANDB_API_KEY: abc}", "2: env: WANDB_API_KEY looks like a secret"),
         ("ranks_per_node: 1\nenv: {my-name: abc}", "2: env: 'my-name' is no name of an environment variable"),
         ("ranks_per_node: 1\nslurm: {time: tomorrow}", "2: slurm.time: expected minutes, H:M:S or D-H:M:S"),
+        ("ranks_per_node: 1\nslurm: {time: '24:00'}", "2: slurm.time: .*two parts as minutes and seconds"),
+        ("ranks_per_node: 1\nslurm: {time: '4'}", "2: slurm: stop_seconds=300 leaves nothing of time=4 to train in"),
         ("ranks_per_node: 1\nslurm: {partion: a}", "2: slurm.partion: unknown key; did you mean partition?"),
         ("nodes: 1", "ranks_per_node"),
     ],

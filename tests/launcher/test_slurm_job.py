@@ -5,6 +5,7 @@ waits, so all of them run at once, and each test looks at one.
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,12 +35,12 @@ def completes_with_its_environment_whole(run: SlurmRun) -> None:
         "open(f\"{sys.argv[1]}/seen{os.environ['SLURM_PROCID']}\", 'w').write(seen)\n"
         "open(os.environ['CMBERT_EXIT_FILE'], 'w').write('0')"
     )
-    names = [*values, "RUN_PASSWORD", "MASTER_ADDR", "NCCL_IB_DISABLE", "CUDA_VISIBLE_DEVICES"]
+    names = [*values, "MODULE", "RUN_PASSWORD", "MASTER_ADDR", "NCCL_IB_DISABLE", "CUDA_VISIBLE_DEVICES"]
     command = [sys.executable, "-c", show, str(run.run_dir), *names]
     facts = run.ended(run.submit_command(command, env=values, pass_env=("RUN_PASSWORD",)))
     assert facts["JobState"] == "COMPLETED", run.log()
     seen = [(run.run_dir / f"seen{rank}").read_text().split("|") for rank in range(4)]
-    expected = [*values.values(), "hush, hush", run.slurm.hosts(facts["NodeList"])[0], "1"]
+    expected = [*values.values(), "cuda/12.8", "hush, hush", "127.0.0.1", "1"]
     assert [words[:-1] for words in seen] == [expected] * 4
     # which of a node's GPUs depends on what else runs there; each rank sees those of all ranks of its node
     assert [len(words[-1].split(",")) for words in seen] == [2] * 4
@@ -67,6 +68,24 @@ def asks_ranks_again_that_could_not_hear_yet(run: SlurmRun) -> None:
     assert run.ends()[0] == (85, "stopped as asked"), run.log()
 
 
+def first_preflight(run: SlurmRun, seconds: int) -> str:
+    """A long one, at the job's first start alone."""
+    return f'[ -n "$SLURM_RESTART_COUNT" ] || {{ touch {shlex.quote(str(checked(run)))}; sleep {seconds}; }}'
+
+
+def checked(run: SlurmRun) -> Path:
+    return run.run_dir / "checked"
+
+
+def goes_back_to_the_queue_when_asked_during_its_preflight(run: SlurmRun) -> None:
+    job = run.submit(preflight=first_preflight(run, seconds=4), max_failures=1)
+    wait_for(checked(run).exists, 60)
+    run.ask_to_stop()
+    facts = run.ended(job)
+    assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), run.log()
+    assert run.ends() == [(0, "complete")]
+
+
 def stays_cancelled_although_its_ranks_saved(run: SlurmRun) -> None:
     job = run.submit("--steps", 1000)
     run.await_starts(1)
@@ -79,16 +98,32 @@ def stays_cancelled_although_its_ranks_saved(run: SlurmRun) -> None:
     assert run.slurm.state(job) == "CANCELLED"
 
 
-def saves_when_preempted_and_goes_on_afterwards(run: SlurmRun) -> None:
-    job = run.submit("--steps", 60, partition="low")
+def makes_room_whenever_it_is_preempted_and_goes_on_afterwards(run: SlurmRun) -> None:
+    """During its preflight, then while its ranks start, then in the middle of training."""
+
+    def preempt() -> None:
+        wide = ("-phigh", "-N2", "--exclusive", "-o/dev/null", "--wrap", "sleep 0.5")
+        run.slurm.await_state(run.slurm.run("sbatch", "--parsable", *wide).strip(), "COMPLETED")
+
+    slow = (
+        "import os, sys, time; sys.argv = sys.argv[1:]\n"
+        "time.sleep(10 * (os.environ.get('SLURM_RESTART_COUNT') == '1'))\n"
+        f"exec(open({str(RANK)!r}).read())"
+    )
+    command = [sys.executable, "-c", slow, "rank", str(run.run_dir), "--steps", "60"]
+    job = run.submit_command(command, partition="low", preflight=first_preflight(run, seconds=20), max_failures=1)
+    wait_for(checked(run).exists, 60)
+    preempt()
+    wait_for(lambda: "started" in str(read_launches(run.run_dir)), 90)
+    time.sleep(1)
+    preempt()
     run.await_starts(1)
     time.sleep(0.5)
-    other = run.slurm.run("sbatch", "--parsable", "-phigh", "-N2", "--exclusive", "-o/dev/null", "--wrap", "sleep 0.5")
+    preempt()
     facts = run.ended(job)
-    assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), run.log()
-    assert run.slurm.state(other.strip()) == "COMPLETED"
-    assert run.starts()[1][1] > 0
-    assert [code for code, _ in run.ends()] == [85, 0]
+    assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "3"), run.log()
+    assert [step > 0 for _, step, _ in run.starts()] == [False, True]
+    assert [reason for _, reason in run.ends()] == ["preempted", "preempted", "complete"]
 
 
 def starts_again_at_once_after_a_crash(run: SlurmRun) -> None:
@@ -138,9 +173,20 @@ def goes_on_without_a_node_that_fails_the_preflight(run: SlurmRun) -> None:
     assert name.split(".")[0] in run.log().partition("Submitted batch job ")[2].split()[:1]
 
 
+def leaves_a_bad_node_out_of_the_rest_of_its_chain(run: SlurmRun) -> None:
+    bad = run.slurm.names[0]
+    preflight = f'test "$SLURMD_NODENAME" != {bad}'
+    first = run.submit(preflight=preflight, options=[f"--nodelist={bad}"])
+    run.submit(preflight=preflight)
+    assert run.ended(first)["ExitCode"] == "90:0", run.log()
+    assert run.ended(run.jobs[1])["JobState"] == "COMPLETED", run.log()
+    assert bad not in run.slurm.hosts(run.slurm.facts(run.jobs[1])["NodeList"])
+    assert "Submitted batch job" not in run.log()
+
+
 def stops_with_the_name_of_a_node_that_fails_once_too_often(run: SlurmRun) -> None:
     name = run.slurm.names[1]
-    preflight = f'test "$SLURMD_NODENAME" != {name} || sleep 60'
+    preflight = f'test "$SLURMD_NODENAME" != {name} || {{ trap "" TERM; sleep 60; sleep 60; }}'
     job = run.submit(preflight=preflight, max_excluded=0, preflight_seconds=2, options=[f"--nodelist={name}"])
     assert run.ended(job)["ExitCode"] == "90:0"
     assert (run.launch / "over").read_text() == f"preflight failed on {name}\n"
@@ -174,12 +220,14 @@ def goes_on_elsewhere_while_a_lost_node_still_runs_it(run: SlurmRun) -> None:
 
 SCENARIOS: list[Scenario] = [
     goes_on_elsewhere_while_a_lost_node_still_runs_it,
-    saves_when_preempted_and_goes_on_afterwards,
+    makes_room_whenever_it_is_preempted_and_goes_on_afterwards,
     saves_when_asked_and_goes_on_from_the_queue,
     asks_ranks_again_that_could_not_hear_yet,
+    goes_back_to_the_queue_when_asked_during_its_preflight,
     leaves_the_rest_to_the_next_job_of_its_chain,
     gives_up_after_crashes_without_progress_and_so_does_its_chain,
     goes_on_without_a_node_that_fails_the_preflight,
+    leaves_a_bad_node_out_of_the_rest_of_its_chain,
     stops_with_the_name_of_a_node_that_fails_once_too_often,
     completes_with_its_environment_whole,
     stays_cancelled_although_its_ranks_saved,
@@ -200,9 +248,14 @@ def outcomes(
         if item.fspath == request.fspath and hasattr(item, "callspec") and "scenario" in item.callspec.params
     ]
     directory = tmp_path_factory.mktemp("slurm")
+    (directory / ".bash_profile").write_text('module() { export MODULE="$2"; }\n')
     with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(7) as pool:
         patched.setenv("RUN_PASSWORD", "hush, hush")
-        yield {one.__name__: pool.submit(one, SlurmRun(slurm_cluster, directory / one.__name__)) for one in chosen}
+        patched.setenv("HOME", str(directory))
+        yield {
+            one.__name__: pool.submit(one, SlurmRun(slurm_cluster, directory / f"50%j {one.__name__}"))
+            for one in chosen
+        }
         slurm_cluster.run("scancel", f"--user={os.getuid()}")
 
 

@@ -49,7 +49,15 @@ class SlurmRun:
     ) -> str:
         asked = {"preflight": None, "time": "30", "partition": "debug", **slurm}
         cluster = ClusterConfig.model_validate(
-            {"nodes": 2, "ranks_per_node": 2, "env": env or {}, "pass_env": pass_env, "fabric": "tcp", "slurm": asked}
+            {
+                "nodes": 2,
+                "ranks_per_node": 2,
+                "env": env or {},
+                "pass_env": pass_env,
+                "fabric": "tcp",
+                "setup": ["module load cuda/12.8"],
+                "slurm": asked,
+            }
         )
         self.script.write_text(render_job(self.launch, self.run_dir, cluster, command))
         self.jobs += [submit(self.script, cluster) for _ in range(jobs)]
