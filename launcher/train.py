@@ -13,6 +13,10 @@ import time
 import traceback
 from contextlib import suppress
 
+if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__file__)):
+    # Run as a file: this room's names, such as `kubernetes`, would hide libraries' from whatever imports them.
+    del sys.path[0]
+
 from clinical_modernbert.configs.errors import USER_ERROR, UserError, tell
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
