@@ -129,17 +129,21 @@ def copy_tokenizer(address: str, directory: Path) -> None:
         (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _checked_json))
 
 
+def read_tokenizer(address: str) -> bytes:
+    """The data set's tokenizer.json."""
+    return read(f"{address}/tokenizer/tokenizer.json", _checked_json)
+
+
 def manifest_hash(manifest: dict[str, Any]) -> str:
     """A short name for the data a model was trained on."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _code_parts(address: str, size: int) -> CodeParts:
-    path = f"{address}/tokenizer/tokenizer.json"
     try:
-        return code_parts(read(path, _checked_json), size)
+        return code_parts(read_tokenizer(address), size)
     except ValueError as error:
-        raise UserError(f"{path}: {error}: set data.masking=whole_word") from error
+        raise UserError(f"{address}/tokenizer/tokenizer.json: {error}: set data.masking=whole_word") from error
 
 
 def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]:

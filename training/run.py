@@ -1,6 +1,8 @@
 """A run as one rank holds it: opened once, the same from the first step to the last."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,9 +11,10 @@ from ..configs.errors import UserError
 from ..configs.loader import dump
 from ..model.config import ModelConfig
 from ..model.hugging_face import from_pretrained
+from ..model.hugging_face_config import read_json
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
-from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
+from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset, read_tokenizer
 from ..streaming_data.mix import describe_mix, plan_mix
 from .attempts import Attempt, begin
 from .config import RunConfig
@@ -104,6 +107,7 @@ def open_held_out(config: RunConfig) -> PackDataset:
 def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     """The model that the run starts from: imported, or initialised from the seed."""
     if config.initial_weights is not None:
+        require_same_tokenizer(config.initial_weights, dataset)
         model = from_pretrained(config.initial_weights)
     else:
         assert config.model is not None
@@ -112,6 +116,23 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     require_fitting_tokenizer(model.config, dataset)
     model.model.activation_checkpointing = config.engine.activation_checkpointing
     return model
+
+
+def require_same_tokenizer(model: Path, dataset: PackDataset) -> None:
+    """The data must be tokens of the model that is continued, if that has its tokenizer beside it."""
+    path = model / "tokenizer.json"
+    if path.is_file() and _tokens(read_json(path)) != _tokens(json.loads(read_tokenizer(dataset.address))):
+        raise UserError(
+            f"{dataset.address} was prepared with another tokenizer than that of {model}: every token would mean "
+            f"something else. Prepare the same sources again with `tokenizer: {model}`, or continue from the directory "
+            "that `cmbert tokenizer extend` wrote"
+        )
+
+
+def _tokens(tokenizer: dict[str, Any]) -> tuple[Any, dict[int, str]]:
+    """Of a tokenizer.json."""
+    added = tokenizer.get("added_tokens", [])
+    return tokenizer.get("model", {}).get("vocab"), {token["id"]: token["content"] for token in added}
 
 
 def require_fitting_tokenizer(model: ModelConfig, dataset: PackDataset) -> None:

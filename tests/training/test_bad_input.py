@@ -8,6 +8,8 @@ from pathlib import Path
 
 from small_run import SmallRun
 
+from clinical_modernbert.training.export import export_checkpoint
+
 
 def errors(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("error: ")]
@@ -39,6 +41,21 @@ def test_data_of_another_pack_length(new_run: Callable[[], SmallRun]) -> None:
 def test_a_model_for_another_tokenizer(new_run: Callable[[], SmallRun]) -> None:
     output = new_run().train("model.vocab_size=100", "model.cls_token_id=9", code=2)
     assert "cls_token_id is 9, not 1; vocab_size is 100, below 128" in output
+
+
+def test_a_model_whose_own_tokenizer_is_another(
+    finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
+) -> None:
+    model, run = tmp_path / "model", new_run()
+    export_checkpoint(finished.run_dir, model)
+    continued = (f"initial_weights={model}", "model=null", "schedule.total_tokens=8192")
+    run.train(*continued)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["w5"], vocabulary["w6"] = vocabulary["w6"], vocabulary["w5"]
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (error,) = errors(new_run().train(*continued, code=2))
+    assert f"was prepared with another tokenizer than that of {model}" in error
 
 
 def test_a_missing_tokenizer(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
