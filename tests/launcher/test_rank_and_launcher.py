@@ -16,22 +16,45 @@ from clinical_modernbert.training.trainer import STOPPED
 
 STEP = {
     "SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "20007",
-    "SLURM_STEP_NODELIST": "gpu[03-04]",
+    "SLURM_STEP_NODELIST": "gpu[03-04]", "SLURM_STEP_NUM_TASKS": "8",
 }  # fmt: skip
 
 
 def test_under_srun_a_rank_takes_its_place_from_slurm(slurm_cluster: SlurmCluster) -> None:
     environment = dict(STEP)
     adopt_slurm_place(environment)
-    place = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "20007"}
+    place = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "27239"}
     assert environment == STEP | place
 
 
-@pytest.mark.parametrize("given", [{"RANK": "0"}, {"SLURM_NTASKS": "1"}])
+@pytest.mark.parametrize("job", [0, 12767, 12768, 2**31])
+def test_the_port_is_none_that_linux_gives_away_by_itself(job: int) -> None:
+    environment = STEP | {"SLURM_JOB_ID": str(job), "MASTER_ADDR": "gpu03"}
+    adopt_slurm_place(environment)
+    assert 20000 <= int(environment["MASTER_PORT"]) < 32768
+
+
+# A shell of salloc is a step of one task in a job of more.
+@pytest.mark.parametrize("given", [{"RANK": "0"}, {"SLURM_STEP_NUM_TASKS": "1"}])
 def test_another_launchers_place_or_a_shell_is_left_alone(given: dict[str, str]) -> None:
     environment = STEP | given
     adopt_slurm_place(environment)
     assert environment == STEP | given
+
+
+def test_only_a_task_of_a_real_step_is_a_rank(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Neither its batch script nor what hides SLURM_NTASKS, as a job's preflight does."""
+    (tmp_path / "job").write_text(
+        "#!/bin/bash\nenv -0 > batch\n"
+        "srun --ntasks=4 bash -c 'env -0 > rank$SLURM_PROCID; env -0 -u SLURM_NTASKS > preflight$SLURM_PROCID'\n"
+    )
+    slurm_cluster.run("sbatch", "--wait", "--nodes=2", "--ntasks-per-node=4", f"--chdir={tmp_path}", f"{tmp_path}/job")
+    places = {}
+    for name in ("batch", "preflight1", "rank0", "rank3"):
+        environment = dict(line.split("=", 1) for line in (tmp_path / name).read_text().split("\0") if line)
+        adopt_slurm_place(environment)
+        places[name] = environment.get("RANK"), environment.get("WORLD_SIZE")
+    assert places == {"batch": (None, None), "preflight1": (None, None), "rank0": ("0", "4"), "rank3": ("3", "4")}
 
 
 def test_an_address_of_the_users_own_stays_and_one_that_cannot_be_told_is_asked_for(
