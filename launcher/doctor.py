@@ -45,7 +45,7 @@ def differences(versions: dict[str, dict[str, str]]) -> Finding:
         for node, installed in versions.items():
             by_version.setdefault(installed.get(package, "none"), []).append(node)
         if len(by_version) > 1:
-            differing.append(f"{package} " + ", ".join(f"{v} on {_few(nodes)}" for v, nodes in by_version.items()))
+            differing.append(f"{package} " + ", ".join(f"{v} on {few(nodes)}" for v, nodes in by_version.items()))
     if differing:
         advice = "Ranks that compute with different software drift apart: give all nodes one environment or image."
         return Finding("same software", "failed", "; ".join(differing), advice)
@@ -61,9 +61,10 @@ def grouped(reports: Reports) -> Iterator[tuple[str, Finding]]:
     order = ("failed", "warning", "ok")
     for finding in sorted(nodes, key=lambda finding: order.index(finding.status)):
         everywhere = len(nodes[finding]) == len(reports)
-        yield ("all" if everywhere and len(reports) > 1 else _few(nodes[finding])), finding
+        yield ("all" if everywhere and len(reports) > 1 else few(nodes[finding])), finding
 
 
-def _few(names: Iterable[str]) -> str:
+def few(names: Iterable[str]) -> str:
+    """Three of them at most."""
     listed = sorted(names)
     return ", ".join(listed) if len(listed) <= 3 else f"{listed[0]} and {len(listed) - 1} more"

@@ -5,7 +5,9 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, suppress
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,36 +33,75 @@ def doctor(
     """
     adopt_slurm_place(os.environ)
     if "RANK" not in os.environ:
-        here = ranks or len(list(Path("/dev").glob("nvidia[0-9]*"))) or 2
-        again = [sys.executable, "-m", "clinical_modernbert.launcher", *sys.argv[1:]]
-        raise typer.Exit(run_ranks(again, here))
+        raise typer.Exit(_run_here(ranks or _visible_gpus() or 2))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    reports = examine(store, cache, quick)
-    if os.environ["RANK"] == "0":
-        _print(reports, as_json)
+    code = _speak_for_node(store, cache, quick, as_json)
     # NCCL's threads would keep a rank that did not meet the others.
     sys.stdout.flush()
+    os._exit(code)
+
+
+def _visible_gpus() -> int:
+    """Those that this process may use, which files in /dev do not tell."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _run_here(ranks: int) -> int:
+    with redirect_stderr(StringIO()) as told:
+        code = run_ranks([sys.executable, "-m", "clinical_modernbert.launcher", *sys.argv[1:]], ranks)
+    # That a rank ended with the verdict need not be told after the table.
+    if code > 1:
+        sys.stderr.write(told.getvalue())
+    return code
+
+
+def _speak_for_node(store: str | None, cache: Path | None, quick: bool, as_json: bool) -> int:
+    """Look, tell and judge; the exit code. Every rank calls it.
+
+    Rank 0 tells of all nodes, and its code is of all; that of another node's first rank is of that node. Where the
+    ranks do not meet, the first of each node tells of its own.
+    """
+    from . import doctor_ranks
     from .doctor import verdict
 
-    os._exit(verdict(reports) if os.environ["RANK"] == "0" else 0)
+    node, first, rank_0 = socket.gethostname(), _is_first(), os.environ["RANK"] == "0"
+    mine = list(_of_rank(store, cache, quick))
+    try:
+        reports = _of_all(node, mine)
+    except Exception as error:  # whatever keeps the ranks apart
+        reports = {node: [*mine, doctor_ranks.apart(error)]}
+        if first:
+            _print(reports, as_json, of_all=False)
+        return int(first)
+    if rank_0:
+        _print(reports, as_json)
+        sys.stdout.flush()
+    # A launcher may end all ranks at the first code that is not 0, so none ends before rank 0 has spoken.
+    with suppress(Exception):
+        doctor_ranks.gathered(None)
+    return verdict(reports if rank_0 else {node: reports[node]}) if first else 0
 
 
-def examine(store: str | None, cache: Path | None, quick: bool) -> "Reports":
-    """The findings of all nodes; every rank calls it. Where the ranks do not meet, those of this one's node."""
-    from . import doctor_ranks
+def _of_all(node: str, mine: "list[Finding]") -> "Reports":
+    """The findings of all nodes. Raises what keeps the ranks apart."""
+    from . import doctor_devices, doctor_ranks
     from .doctor import differences
     from .doctor_software import versions
 
-    node = socket.gethostname()
-    mine = list(_of_rank(store, cache, quick))
-    if apart := doctor_ranks.join():
-        return {node: [*mine, apart]}
+    doctor_ranks.join()
     reports: Reports = {}
     for name, findings in doctor_ranks.gathered((node, mine)):
         reports[name] = reports.get(name, []) + findings
     installed = dict(doctor_ranks.gathered((node, versions())))
-    shared = [differences(installed), *doctor_ranks.together()]
+    shared = [differences(installed), *doctor_ranks.together(doctor_devices.of_rank())]
     return {name: findings + shared for name, findings in reports.items()}
+
+
+def _is_first() -> bool:
+    """Of the ranks on this node."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _of_rank(store: str | None, cache: Path | None, quick: bool) -> Iterator["Finding"]:
@@ -69,25 +110,21 @@ def _of_rank(store: str | None, cache: Path | None, quick: bool) -> Iterator["Fi
 
     from . import doctor_devices
 
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    if first:
+    if _is_first():
         yield from _of_node(cache)
         if store is not None:
             from .doctor_store import object_store
 
             yield object_store(store)
-    if not quick and (first or torch.cuda.is_available()):
-        device = torch.device("cpu")
-        if torch.cuda.is_available():
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        yield doctor_devices.kernels(device)
+    if not quick and (_is_first() or torch.cuda.is_available()):
+        yield doctor_devices.kernels(doctor_devices.of_rank())
 
 
 def _of_node(cache: Path | None) -> Iterator["Finding"]:
     from . import doctor_devices, doctor_machine, doctor_software
 
     yield from doctor_devices.gpus()
-    yield doctor_devices.cuda(len(list(Path("/dev").glob("nvidia[0-9]*"))))
+    yield doctor_devices.cuda()
     yield doctor_software.packages()
     yield from doctor_software.known_pairs()
     yield doctor_machine.shared_memory()
@@ -100,7 +137,7 @@ def _of_node(cache: Path | None) -> Iterator["Finding"]:
         yield doctor_machine.cache_disk(cache.expanduser(), "shards")
 
 
-def _print(reports: "Reports", as_json: bool) -> None:
+def _print(reports: "Reports", as_json: bool, of_all: bool = True) -> None:
     from .doctor import grouped, verdict
 
     if as_json:
@@ -112,10 +149,11 @@ def _print(reports: "Reports", as_json: bool) -> None:
     from rich.table import Table
 
     colours = {"ok": "green", "warning": "yellow", "failed": "red"}
-    table = Table(*(["node"] if len(reports) > 1 else []), "check", "", "found", "what to do", box=SIMPLE)
+    named = len(reports) > 1 or not of_all
+    table = Table(*(["node"] if named else []), "check", "", "found", "what to do", box=SIMPLE)
     for where, finding in grouped(reports):
         cells = [finding.check, f"[{colours[finding.status]}]{finding.status}[/]", finding.found, finding.advice]
-        table.add_row(*([where] if len(reports) > 1 else []), *cells)
+        table.add_row(*([where] if named else []), *cells)
     console = Console(highlight=False)
     console.print(table)
     console.print("A run would fail." if verdict(reports) else "A run would work, as far as can be told.")

@@ -25,24 +25,25 @@ def shared_memory(directory: Path = Path("/dev/shm")) -> Finding:
         return Finding(check, "failed", f"{directory}: {error.strerror}", "Mount a tmpfs there: NCCL needs it.")
     found = f"{free / MIB:,.0f} MiB free in {directory}"
     advice = f"Enlarge {directory} (docker run --shm-size=16g; a memory volume in Kubernetes) or free it."
-    if free < 64 * MIB:
+    # Docker's default has exactly 64.
+    if free < 128 * MIB:
         return Finding(check, "failed", found, advice)
     return Finding(check, "warning", found, advice) if free < 1024 * MIB else Finding(check, "ok", found)
 
 
 def stale_segments(directory: Path = Path("/dev/shm"), processes: Path = Path("/proc")) -> Finding:
-    """Segments that a killed run left, which no process holds."""
+    """Segments that a killed run left, which no process holds: of this user, who cannot see what others hold."""
     check = "stale shared memory"
-    segments = [path for path in _listed(directory) if _LEFT_BEHIND.match(path.name)]
     held = _held_files(processes)
-    stale = [path for path in segments if str(path) not in held]
-    size = 0
-    for path in stale:
-        with suppress(FileNotFoundError):
-            size += path.stat().st_size
-    if not stale:
+    stale = {}
+    for path in _listed(directory):
+        if _LEFT_BEHIND.match(path.name) and str(path) not in held:
+            with suppress(FileNotFoundError):
+                stale[path.name] = path.stat()
+    sizes = {name: stat.st_size for name, stat in stale.items() if os.geteuid() in (0, stat.st_uid)}
+    if not sizes:
         return Finding(check, "ok", "none")
-    found = f"{len(stale)} segments, {size / MIB:,.1f} MiB, such as {stale[0].name}"
+    found = f"{len(sizes)} segments, {sum(sizes.values()) / MIB:,.1f} MiB, such as {next(iter(sizes))}"
     advice = f"Remove them from {directory} when no run is going on here."
     return Finding(check, "warning", found, advice)
 
@@ -80,14 +81,36 @@ def open_files() -> Finding:
     return Finding(check, "warning", found, advice) if 0 <= soft < 4096 else Finding(check, "ok", found)
 
 
-def locked_memory(adapters: Path = Path("/sys/class/infiniband")) -> Finding:
-    """Whether memory can be pinned for RDMA, where there are adapters for it."""
+def locked_memory(adapters: Path = Path("/sys/class/infiniband"), process: Path = Path("/proc/self")) -> Finding:
+    """Whether memory can be pinned for RDMA, where there are adapters for it.
+
+    A run is sure to fail only where NCCL uses InfiniBand: adapters of plain Ethernet are listed too, as those of RoCE.
+    """
     check, soft = "locked memory", resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     found = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft / MIB:,.0f} MiB"
-    if soft != resource.RLIM_INFINITY and _listed(adapters):
-        advice = "ulimit -l unlimited (in slurmd's unit: LimitMEMLOCK=infinity; in a container: IPC_LOCK)."
-        return Finding(check, "failed", f"{found}, and {_listed(adapters)[0].name} needs more", advice)
-    return Finding(check, "ok", found)
+    names = [path.name for path in _listed(adapters)]
+    if soft == resource.RLIM_INFINITY or not names:
+        return Finding(check, "ok", found)
+    if _may_lock_all(process):
+        return Finding(check, "ok", f"{found}, and any amount by CAP_IPC_LOCK")
+    advice = "ulimit -l unlimited (in slurmd's unit: LimitMEMLOCK=infinity; in a container: IPC_LOCK)."
+    layers = {_text(path).strip() for path in adapters.glob("*/ports/*/link_layer")}
+    if "InfiniBand" in layers and os.environ.get("NCCL_IB_DISABLE") != "1":
+        return Finding(check, "failed", f"{found}, and {names[0]} needs more", advice)
+    return Finding(check, "warning", f"{found}, and RDMA by {names[0]} would need more", advice)
+
+
+def _may_lock_all(process: Path) -> bool:
+    """Whether it has CAP_IPC_LOCK (bit 14, capabilities(7)), which is worth nothing in a user namespace of its own."""
+    effective = re.search(r"^CapEff:\s*([0-9a-f]+)", _text(process / "status"), re.MULTILINE)
+    on_host = _text(process / "uid_map").split() == ["0", "0", str(2**32 - 1)]
+    return on_host and effective is not None and bool(int(effective[1], 16) >> 14 & 1)
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text()
+    return ""
 
 
 def cache_disk(directory: Path, purpose: str, mounts: Path = Path("/proc/mounts")) -> Finding:

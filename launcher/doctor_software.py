@@ -50,6 +50,11 @@ def requirements_met(installed: Mapping[str, str | None], required: list[str]) -
 
 
 def packages() -> Finding:
+    """Of this environment; where this package is only on Python's path, its requirements are not known."""
+    if _installed(_OWN) is None:
+        met = requirements_met({name: _installed(name) for name in SHOWN}, [name for name in SHOWN if name != _OWN])
+        found = f"{_OWN} is not installed, so what it needs is not known; {met.found}"
+        return met if met.status == "failed" else Finding("packages", "warning", found, _INSTALL)
     required = importlib.metadata.requires(_OWN) or []
     names = {re.split(r"[^A-Za-z0-9._-]", text)[0] for text in required} | set(SHOWN)
     return requirements_met({name: _installed(name) for name in names}, required)

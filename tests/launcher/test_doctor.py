@@ -3,25 +3,30 @@
 import json
 import mmap
 import os
+import re
+import resource
+import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import typer
 from s3_server import BUCKET, Fault, FaultProxy, S3Server, environment
 
 from clinical_modernbert.kernels import self_test
-from clinical_modernbert.launcher import doctor_ranks
+from clinical_modernbert.launcher import doctor_command, doctor_ranks, doctor_software
 from clinical_modernbert.launcher.doctor import Finding, differences, grouped, verdict
 from clinical_modernbert.launcher.doctor_devices import cuda, gpus, kernels
 from clinical_modernbert.launcher.doctor_machine import cache_disk, locked_memory, shared_memory, stale_segments
 from clinical_modernbert.launcher.doctor_ranks import clocks
-from clinical_modernbert.launcher.doctor_software import pairs, requirements_met, versions
+from clinical_modernbert.launcher.doctor_software import packages, pairs, requirements_met, versions
 from clinical_modernbert.launcher.doctor_store import object_store
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk or name a host")
@@ -43,6 +48,9 @@ def test_little_shared_memory_fails_a_run(small_disk: Path) -> None:
     finding = shared_memory(small_disk)
     assert (finding.status, finding.found) == ("failed", f"1 MiB free in {small_disk}")
     assert cache_disk(small_disk, "shards").status == "failed"
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    finding = shared_memory(small_disk)
+    assert (finding.status, finding.found) == ("failed", f"64 MiB free in {small_disk}"), "a container's default"
 
 
 @needs_root
@@ -76,6 +84,13 @@ def test_segments_are_stale_when_nobody_holds_them(tmp_path: Path) -> None:
     assert stale_segments(tmp_path).found.startswith("2 segments")
 
 
+def test_what_another_user_left_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nccl-open").write_bytes(b"x")
+    assert stale_segments(tmp_path).status == "warning"
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert stale_segments(tmp_path).status == "ok"
+
+
 def limited(limits: str, call: str) -> list[str]:
     """Status and what was found, under `ulimit`."""
     code = f"import clinical_modernbert.launcher.doctor_machine as m; f = m.{call}; print(f.status, f.found, sep='\\n')"
@@ -91,11 +106,52 @@ def test_few_open_files() -> None:
     assert limited("-n 1024", "open_files()") == ["warning", "1,024"]
 
 
-def test_little_locked_memory_matters_where_there_is_rdma(tmp_path: Path) -> None:
-    (tmp_path / "mlx5_0").mkdir()
-    adapters = f"__import__('pathlib').Path('{tmp_path}')"
-    assert limited("-l 64", f"locked_memory({adapters})")[0] == "failed"
-    assert limited("-l 64", "locked_memory()")[0] == locked_memory().status == "ok"
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The adapters and the process that `locked_memory` looks at, with 64 KiB that may be locked."""
+    monkeypatch.delenv("NCCL_IB_DISABLE", raising=False)
+    layer, process = tmp_path / "adapters" / "mlx5_0" / "ports" / "1" / "link_layer", tmp_path / "process"
+    layer.parent.mkdir(parents=True)
+    layer.write_text("InfiniBand\n")
+    process.mkdir()
+    (process / "status").write_text("Name:\tpython\nCapEff:\t00000000a80425fb\n")
+    (process / "uid_map").write_text("         0          0 4294967295\n")
+    limits = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 * 2**10, limits[1]))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, limits)
+
+
+def test_little_locked_memory_matters_where_there_is_rdma(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> str:
+        return locked_memory(locked / "adapters", locked / "process").status
+
+    assert found() == "failed"
+    monkeypatch.setenv("NCCL_IB_DISABLE", "1")
+    assert found() == "warning"
+    monkeypatch.delenv("NCCL_IB_DISABLE")
+    (locked / "adapters" / "mlx5_0" / "ports" / "1" / "link_layer").write_text("Ethernet\n")
+    assert found() == "warning"
+    assert locked_memory(locked / "none", locked / "process").status == "ok"
+
+
+def test_a_process_with_ipc_lock_may_lock_any_memory(locked: Path) -> None:
+    (locked / "process" / "status").write_text("Name:\tpython\nCapEff:\t00000000a80465fb\n")
+    assert locked_memory(locked / "adapters", locked / "process").status == "ok"
+    # in a user namespace the kernel does not count it
+    (locked / "process" / "uid_map").write_text("         0       1000          1\n")
+    assert locked_memory(locked / "adapters", locked / "process").status == "failed"
+
+
+@needs_root
+@pytest.mark.parametrize(("capabilities", "status"), [("+ipc_lock", "ok"), ("-ipc_lock", "failed")])
+def test_ipc_lock_is_read_of_this_process(locked: Path, capabilities: str, status: str) -> None:
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        pytest.skip("in a user namespace CAP_IPC_LOCK is not what it says")
+    code = "import sys, pathlib, clinical_modernbert.launcher.doctor_machine as m; "
+    code += "print(m.locked_memory(pathlib.Path(sys.argv[1])).status)"
+    command = ["setpriv", f"--bounding-set={capabilities}", sys.executable, "-c", code, str(locked / "adapters")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == status
 
 
 def test_packages_that_are_missing_or_too_old() -> None:
@@ -108,6 +164,15 @@ def test_packages_that_are_missing_or_too_old() -> None:
     assert requirements_met({"torch": "2.13.0+cpu", "deepspeed": "0.19.9"}, required).status == "ok"
     finding = requirements_met({"torch": "2.5.1", "deepspeed": None}, required)
     assert (finding.status, finding.found) == ("failed", "torch 2.5.1 is not >=2.6; deepspeed is missing")
+
+
+def test_a_package_that_is_only_on_the_path_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_software, "_OWN", "clinical-modernbert-elsewhere")
+    finding = packages()
+    assert finding.status == "warning"
+    assert f"torch {versions()['torch']}" in finding.found
+    monkeypatch.setattr(doctor_software, "SHOWN", ("torch", "deepspeed-elsewhere"))
+    assert packages().status == "failed"
 
 
 def test_a_triton_that_torch_was_not_built_with() -> None:
@@ -127,19 +192,62 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
-def test_a_gpu_with_memory_errors_fails_a_run(nvidia_smi: Path) -> None:
-    row = "NVIDIA H100 80GB HBM3, 81559, 570.86.15, "
-    nvidia_smi.write_text(f"#!/bin/sh\necho '{row}0, No'\necho '{row}3, Yes'\n")
+H100 = "NVIDIA H100 80GB HBM3, 81559, 570.86.15"
+ERRORS = "--query-gpu=gpu_bus_id,ecc.errors.uncorrected.volatile.total"
+RETIRED = "--query-gpu=gpu_bus_id,retired_pages.pending"
+PENDING = "--query-remapped-rows=gpu_bus_id,remapped_rows.pending"
+FAILED = "--query-remapped-rows=gpu_bus_id,remapped_rows.failure"
+HEALTHY = {ERRORS: "0", RETIRED: "[N/A]", PENDING: "No", FAILED: "No"}
+
+
+def two_gpus(program: Path, second: dict[str, str]) -> None:
+    """The second GPU tells what `second` says, the first is well; any other query is refused, as nvidia-smi does it."""
+    cases = {"--query-gpu=name,memory.total,driver_version": [H100, H100]}
+    for query, told in second.items():
+        cases[query] = [f"00000000:4E:00.0, {HEALTHY[query]}", f"00000000:5F:00.0, {told}"]
+    lines = [f"{query}) printf '%s\\n' {shlex.join(rows)};;" for query, rows in cases.items()]
+    refusal = """*) echo "Field \\"${1##*,}\\" is not a valid field to query."; exit 2;;"""
+    program.write_text("\n".join(["#!/bin/sh", 'case "$1" in', *lines, refusal, "esac\n"]))
+
+
+def test_gpus_that_are_well(nvidia_smi: Path) -> None:
+    two_gpus(nvidia_smi, HEALTHY)
     devices, memory = gpus()
     assert (devices.status, devices.found) == ("ok", "2 x NVIDIA H100 80GB HBM3, 81559 MiB, driver 570.86.15")
-    assert memory.status == "failed"
-    assert "GPU 1: 3 uncorrected errors" in memory.found
-    nvidia_smi.write_text(f"#!/bin/sh\necho '{row}0, No'\necho '{row}[N/A], [N/A]'\n")
+    assert memory.found == "no uncorrected errors or rows to be remapped or rows that cannot be remapped"
+    two_gpus(nvidia_smi, dict.fromkeys(HEALTHY, "[N/A]"))
     assert [finding.status for finding in gpus()] == ["ok", "ok"]
 
 
-def test_a_driver_that_fails_is_told(nvidia_smi: Path) -> None:
-    nvidia_smi.write_text("#!/bin/sh\necho 'Unable to determine the device handle for GPU 0000:4E:00.0'\nexit 255\n")
+@pytest.mark.parametrize(
+    ("query", "told", "status", "advice"),
+    [
+        (ERRORS, "3", "failed", "replaced"),
+        (RETIRED, "Yes", "failed", "reset"),
+        (PENDING, "Yes", "warning", "reset"),
+        (PENDING, "1", "warning", "reset"),
+        (FAILED, "Yes", "failed", "replaced"),
+    ],
+)
+def test_a_gpu_with_memory_errors(nvidia_smi: Path, query: str, told: str, status: str, advice: str) -> None:
+    two_gpus(nvidia_smi, {**HEALTHY, query: told})
+    _, memory = gpus()
+    assert memory.status == status
+    assert f"GPU 00000000:5F:00.0 ({told})" in memory.found
+    assert "4E" not in memory.found
+    assert advice in memory.advice
+
+
+@pytest.mark.parametrize("known", [{}, {FAILED: "Yes"}])
+def test_a_driver_that_does_not_know_a_field_costs_its_check_alone(nvidia_smi: Path, known: dict[str, str]) -> None:
+    two_gpus(nvidia_smi, known)
+    assert [finding.status for finding in gpus()] == ["ok", "failed" if known else "ok"]
+
+
+@pytest.mark.parametrize("code", [255, 0])
+def test_a_driver_that_fails_is_told(nvidia_smi: Path, code: int) -> None:
+    said = "Unable to determine the device handle for GPU 0000:4E:00.0"
+    nvidia_smi.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
     (finding,) = gpus()
     assert finding.status == "failed"
     assert "0000:4E" in finding.found
@@ -147,13 +255,27 @@ def test_a_driver_that_fails_is_told(nvidia_smi: Path) -> None:
 
 def test_gpus_that_torch_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cuda(expected_gpus=8).status == "failed"
-    assert cuda(expected_gpus=0).status == "ok"
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "nvidia0").touch()
-    assert [finding.status for finding in gpus(tmp_path)] == ["failed"]
-    (tmp_path / "nvidia0").unlink()
+    assert cuda(tmp_path).status == "ok"
     assert [finding.status for finding in gpus(tmp_path)] == ["warning"]
+    (tmp_path / "kfd").touch()
+    assert cuda(tmp_path).status == "failed"
+    assert list(gpus(tmp_path)) == []
+    (tmp_path / "kfd").unlink()
+    (tmp_path / "nvidia0").touch()
+    assert cuda(tmp_path).status == "failed"
+    assert [finding.status for finding in gpus(tmp_path)] == ["failed"]
+
+
+@pytest.mark.parametrize(("visible", "ranks"), [(2, 2), (0, 2), (8, 8)])
+def test_ranks_are_as_many_as_gpus_that_may_be_used(monkeypatch: pytest.MonkeyPatch, visible: int, ranks: int) -> None:
+    started = []
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    monkeypatch.setattr(doctor_command, "run_ranks", lambda command, ranks: started.append(ranks) or 0)
+    with pytest.raises(typer.Exit):
+        doctor_command.doctor()
+    assert started == [ranks]
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "ok"), (1.02, "failed")])
@@ -180,9 +302,15 @@ def test_ranks_that_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    finding = doctor_ranks.join()
-    assert finding is not None
-    assert "2 ranks do not meet" in finding.found
+    with pytest.raises(Exception, match="out after") as caught:
+        doctor_ranks.join()
+    assert "2 ranks do not meet" in doctor_ranks.apart(caught.value).found
+
+
+def test_of_nccl_the_last_error_is_told() -> None:
+    told = "NCCL error in: NCCLUtils.cpp:94\nncclSystemError: call failed\nLast error:\nno socket interface found\n"
+    assert doctor_ranks.apart(RuntimeError(told)).found.endswith("RuntimeError: no socket interface found")
+    assert doctor_ranks.apart(RuntimeError()).found.endswith("RuntimeError: ")
 
 
 @pytest.fixture
@@ -236,6 +364,45 @@ def test_a_finding_of_all_nodes_is_one_row() -> None:
     assert verdict({"b": [fine]}) == 0
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a rank printed, and its exit code."""
+
+    code: int
+    output: str
+    errors: str
+
+    def findings(self, node: str) -> dict[str, dict[str, str]]:
+        """By check."""
+        return {finding["check"]: finding for finding in json.loads(self.output)["nodes"][node]}
+
+
+def doctor_of_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: bool = False) -> list[Told]:
+    """Of two ranks, each the first of a node, with variables of their `own`; `change` is Python that runs first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    imports = "import os, sys, time\nfrom datetime import timedelta\n"
+    imports += "from clinical_modernbert.launcher import cli, doctor_command, doctor_ranks\n"
+    command = [sys.executable, "-c", f"{imports}{change}\ncli.main()", "doctor", "--quick", "--json"]
+    if named:
+        command = ["unshare", "--uts", "sh", "-c", 'hostname node$RANK; exec "$@"', "sh", *command]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env=shared | {"RANK": str(rank)} | own[rank],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    ended = [rank.communicate(timeout=120) for rank in ranks]
+    return [Told(rank.returncode, *said) for rank, said in zip(ranks, ended, strict=True)]
+
+
 @needs_root
 def test_two_nodes_with_different_software(tmp_path: Path) -> None:
     """Two ranks with host names of their own; the second finds another transformers first."""
@@ -244,29 +411,55 @@ def test_two_nodes_with_different_software(tmp_path: Path) -> None:
     metadata = tmp_path / "transformers-4.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.0.0\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {**os.environ, "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    command = f"exec '{sys.executable}' -m clinical_modernbert.launcher doctor --quick --json"
-    ranks = [
-        subprocess.Popen(
-            ["unshare", "--uts", "sh", "-c", f"hostname node{rank}; {command}"],
-            env={**shared, "RANK": str(rank), **({"PYTHONPATH": str(tmp_path)} if rank else {})},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
-    assert outputs[1] == ""
-    told = json.loads(outputs[0])
+    first, second = doctor_of_two_nodes([{}, {"PYTHONPATH": str(tmp_path)}], named=True)
+    assert second.output == ""
+    assert (first.code, second.code) == (1, 1)
+    told = json.loads(first.output)
     assert set(told["nodes"]) == {"node0", "node1"}
     assert told["would_fail"]
-    assert ranks[0].returncode == 1
-    by_check = {finding["check"]: finding for finding in told["nodes"]["node0"]}
-    assert by_check["same software"]["found"] == f"transformers {versions()['transformers']} on node0, 4.0.0 on node1"
-    assert by_check["all-reduce of 2 ranks"]["status"] == "ok"
-    assert by_check["packages"]["status"] == "ok"
-    assert {finding["check"]: finding for finding in told["nodes"]["node1"]}["packages"]["status"] == "failed"
+    found = first.findings("node0")
+    assert found["same software"]["found"] == f"transformers {versions()['transformers']} on node0, 4.0.0 on node1"
+    assert found["all-reduce of 2 ranks"]["status"] == "ok"
+    assert found["packages"]["status"] == "ok"
+    assert first.findings("node1")["packages"]["status"] == "failed"
+
+
+def test_what_gpus_cannot_exchange_is_told_with_all_else() -> None:
+    """NCCL as it fails: it raises on one rank, and the other waits for ever."""
+    change = """
+def fail(device, megabytes):
+    if os.environ["RANK"] == "1":
+        raise RuntimeError("NCCL error\\nLast error:\\nno socket interface found")
+    time.sleep(3600)
+doctor_ranks.EXCHANGE_SECONDS = 1
+doctor_ranks._exchange = fail
+tell, end = doctor_command._print, os._exit
+doctor_command._print = lambda *reports: (time.sleep(1), tell(*reports), print("told", time.time(), file=sys.stderr))
+os._exit = lambda code: (print("ended", time.time(), file=sys.stderr, flush=True), end(code))"""
+    first, second = doctor_of_two_nodes([{}, {"TRITON_INTERPRET": "1"}], change)
+    assert (first.code, second.code, second.output) == (1, 1, "")
+    found = first.findings(socket.gethostname())
+    exchange = found["all-reduce of 2 ranks"]
+    assert exchange["status"] == "failed"
+    assert exchange["found"] == "rank 0: no answer within 1 s; rank 1: RuntimeError: no socket interface found"
+    assert found["TRITON_INTERPRET"]["status"] == "failed"
+    (spoken,), (ended,) = re.findall(r"told (\S+)", first.errors), re.findall(r"ended (\S+)", second.errors)
+    assert float(spoken) < float(ended), "a launcher may end rank 0 when another one has failed"
+
+
+def test_nodes_that_do_not_meet_each_tell_their_own() -> None:
+    change = "doctor_ranks.JOIN = timedelta(seconds=1)"
+    told = doctor_of_two_nodes([{"MASTER_PORT": "1"}, {"MASTER_PORT": "2", "TRITON_INTERPRET": "1"}], change)
+    assert [rank.code for rank in told] == [1, 1]
+    first, second = [rank.findings(socket.gethostname()) for rank in told]
+    assert "2 ranks do not meet" in first["ranks"]["found"]
+    assert second["ranks"]["status"] == second["TRITON_INTERPRET"]["status"] == "failed"
+
+
+def test_only_the_table_tells_that_this_machine_is_not_fit() -> None:
+    command = [sys.executable, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", "2"]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert told.returncode == 1
+    assert told.stdout.count("A run would fail.") == 1
+    assert "exited with" not in told.stderr
