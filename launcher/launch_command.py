@@ -111,7 +111,7 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     from ..training.config import RunConfig
     from .deepspeed_slurm import allocated_hosts, run_deepspeed
     from .launches import run_noted
-    from .snapshot import entry, launch_directory, take_snapshot
+    from .snapshot import code, entry, launch_directory, take_snapshot
     from .snapshot import recipe as copied
 
     config = load(RunConfig, find_recipe(recipe), overrides)
@@ -119,10 +119,11 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     launch = launch_directory(config.run_dir)
     take_snapshot(launch, config)
     arguments = ["--config", str(copied(launch))]
-    code = run_noted(
-        config.run_dir, "deepspeed", lambda: run_deepspeed(launch, entry(launch), arguments), " ".join(hosts)
-    )
-    raise typer.Exit(code)
+
+    def start() -> int:
+        return run_deepspeed(launch, code(launch), entry(launch), arguments)
+
+    raise typer.Exit(run_noted(config.run_dir, "deepspeed", start, " ".join(hosts)))
 
 
 @app.command("slurm-prepare")
