@@ -78,6 +78,11 @@ def locate(model: type[BaseModel], loc: tuple[str | int, ...]) -> Spot:
     return Spot(tuple(path), options)
 
 
+def is_section(model: type[BaseModel], path: tuple[str | int, ...]) -> bool:
+    """Whether what stands there has keys of the model's, not of the user's."""
+    return any(map(_is_model, locate(model, path).types))
+
+
 def _members(annotation: Any) -> tuple[Any, ...]:
     """The types that `annotation` admits, None left out, as pydantic numbers the branches of a union."""
     if get_origin(annotation) is Annotated:

@@ -7,18 +7,20 @@ Every mistake is reported at once, each with the place where it was written:
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from .errors import UserError
-from .explain import explain, locate
+from .explain import explain, is_section, locate
 from .recipes import find_recipe
-from .tree import Node, Place, Problem, merge, parse, plain, replace, show, to_yaml
+from .tree import KeyPath, Node, Place, Problem, merge, parse, plain, replace, show, to_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
+IsSection: TypeAlias = "Callable[[KeyPath], bool]"
 
 
 def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:
@@ -28,7 +30,7 @@ def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model
     whole float such as `13e9` serves as an integer. Raises UserError with one line for each mistake.
     """
     problems: list[Problem] = []
-    tree = _read(path, problems)
+    tree = _read(path, problems, partial(is_section, model))
     for override in overrides:
         tree = _override(tree, override, problems)
     try:
@@ -70,7 +72,7 @@ def _make_whole(values: Any, model: type[BaseModel], error: ValidationError) -> 
     return found
 
 
-def _read(path: Path, problems: list[Problem], children: tuple[Path, ...] = ()) -> Node:
+def _read(path: Path, problems: list[Problem], is_section: IsSection, children: tuple[Path, ...] = ()) -> Node:
     """The tree of the file at `path`, laid on the one it extends; `children` are the files that led here."""
     source = _shown(path)
     try:
@@ -85,15 +87,17 @@ def _read(path: Path, problems: list[Problem], children: tuple[Path, ...] = ()) 
     if tree.value is None:
         tree = Node({}, tree.place)
     if not isinstance(tree.value, dict):
-        raise UserError(f"{tree.place}: expected a section (key: value), got {show(tree)}")
+        raise UserError(f"{source}: not a recipe: expected keys and their values (key: value)")
     if "extends" not in tree.value:
         return tree
     own = {key: node for key, node in tree.value.items() if key != "extends"}
-    base = _read_base(tree.value["extends"], path, problems, (*children, path.resolve()))
-    return merge(base, Node(own, tree.place))
+    base = _read_base(tree.value["extends"], path, problems, is_section, (*children, path.resolve()))
+    return merge(base, Node(own, tree.place), is_section)
 
 
-def _read_base(extends: Node, path: Path, problems: list[Problem], children: tuple[Path, ...]) -> Node:
+def _read_base(
+    extends: Node, path: Path, problems: list[Problem], is_section: IsSection, children: tuple[Path, ...]
+) -> Node:
     if not isinstance(extends.value, str):
         raise UserError(f"{extends.place}: extends: expected the name of one file, got {show(extends)}")
     try:
@@ -103,7 +107,7 @@ def _read_base(extends: Node, path: Path, problems: list[Problem], children: tup
     if base.resolve() in children:
         circle = " -> ".join(_shown(file) for file in (*children[children.index(base.resolve()) :], base))
         raise UserError(f"{extends.place}: extends: files extend each other in a circle: {circle}")
-    return _read(base, problems, children)
+    return _read(base, problems, is_section, children)
 
 
 def _override(tree: Node, override: str, problems: list[Problem]) -> Node:

@@ -89,13 +89,13 @@ def plain(node: Node) -> object:
     return node.value
 
 
-def merge(base: Node, over: Node) -> Node:
-    """`over` laid on `base`: mappings merge key by key, anything else replaces."""
-    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
+def merge(base: Node, over: Node, is_section: Callable[[KeyPath], bool], path: KeyPath = ()) -> Node:
+    """`over` laid on `base`: sections merge key by key, anything else replaces, tables of a user's own names too."""
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict) and is_section(path)):
         return over
     merged = dict(base.value)
     for key, node in over.value.items():
-        merged[key] = merge(merged[key], node) if key in merged else node
+        merged[key] = merge(merged[key], node, is_section, (*path, key)) if key in merged else node
     return Node(merged, over.place)
 
 

@@ -222,14 +222,14 @@ def test_overrides_make_the_sections_they_need_and_later_ones_win(here: Path) ->
     assert (run.optimizer.lr, run.data.weights, run.note) == (2.0, {"notes": 3.0}, "a=b")
 
 
-def test_extends_merges_sections_and_replaces_lists(here: Path) -> None:
+def test_extends_merges_sections_and_replaces_lists_and_tables(here: Path) -> None:
     (here / "sub").mkdir()
     Path("base.yaml").write_text(GOOD)
     Path("sub/middle.yaml").write_text("extends: ../base.yaml\nname: middle\ndata: {weights: {a: 1, b: 2}}\n")
     Path("sub/a.yaml").write_text("extends: middle.yaml\ndata: {weights: {b: 3}, stages: [{length: 1, tokens: 2}]}\n")
     run = load(Run, Path("sub/a.yaml"))
     assert (run.name, run.optimizer.lr, run.data.seq_length) == ("middle", 5e-4, 512)
-    assert run.data.weights == {"a": 1.0, "b": 3.0}
+    assert run.data.weights == {"b": 3.0}
     assert run.data.stages == [Stage(length=1, tokens=2)]
 
 
@@ -247,7 +247,7 @@ def test_a_mistake_in_the_extended_file_is_told_there(here: Path) -> None:
         ("extends: b.yaml", "b.yaml:2: extends: files extend each other in a circle: a.yaml -> b.yaml -> a.yaml"),
         ("\nextends: none.yaml", "a.yaml:2: extends: none.yaml: no such file"),
         ("extends: [b.yaml]", "a.yaml:1: extends: expected the name of one file, got a list"),
-        ("extends: list.yaml", "list.yaml:1: expected a section (key: value), got a list"),
+        ("extends: list.yaml", "list.yaml: not a recipe: expected keys and their values"),
         ("extends: torn.yaml", "torn.yaml:3: not valid YAML: while parsing a flow node"),
         ("extends: latin.yaml", "latin.yaml: not UTF-8 text: unexpected end of data at byte 6"),
     ],

@@ -152,7 +152,7 @@ def test_merging_keeps_what_is_not_overlaid(base: dict, over: dict) -> None:
         assert node is not None
         return node
 
-    merged = merge(tree(base, "base"), tree(over, "over"))
+    merged = merge(tree(base, "base"), tree(over, "over"), lambda path: True)
     assert isinstance(merged.value, dict)
     values = plain(merged)
     assert isinstance(values, dict)
