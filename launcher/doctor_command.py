@@ -146,14 +146,17 @@ def _print(reports: "Reports", as_json: bool, of_all: bool = True) -> None:
         return
     from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     colours = {"ok": "green", "warning": "yellow", "failed": "red"}
     named = len(reports) > 1 or not of_all
     table = Table(*(["node"] if named else []), "check", "", "found", "what to do", box=SIMPLE)
     for where, finding in grouped(reports):
-        cells = [finding.check, f"[{colours[finding.status]}]{finding.status}[/]", finding.found, finding.advice]
-        table.add_row(*([where] if named else []), *cells)
+        status = f"[{colours[finding.status]}]{finding.status}[/]"
+        # Errors of gloo begin with the name of a file in brackets.
+        cells = [escape(text) for text in (where, finding.check, finding.found, finding.advice)]
+        table.add_row(*(cells[:1] if named else []), cells[1], status, *cells[2:])
     console = Console(highlight=False)
     console.print(table)
     console.print("A run would fail." if verdict(reports) else "A run would work, as far as can be told.")
