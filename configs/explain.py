@@ -158,6 +158,8 @@ def _problem(model: type[BaseModel], detail: ErrorDetails, spot: Spot, tree: Nod
             text += _hint(node, [context["expected_tags"]])
         case "value_error" | "assertion_error":
             text = " ".join(str(context["error"]).split())
+        case "string_pattern_mismatch":
+            text = f"should be made of {context['pattern'].strip('^$')}, got {show(node)}"
         case _:
             text = f"{detail['msg'].replace('Input should', 'should')}, got {show(node)}"
     return Problem(node.place, dotted(path), text)

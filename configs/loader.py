@@ -43,6 +43,12 @@ def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model
     return config
 
 
+def sections(path: Path) -> set[str]:
+    """The first keys of a recipe and of what it extends, by which kinds of recipes are told apart."""
+    tree = _read(path, [], lambda path: True)
+    return set(tree.value) if isinstance(tree.value, dict) else set()
+
+
 def dump(config: BaseModel) -> str:
     """`config` as YAML, defaults included; `load` reads it back equal."""
     return to_yaml(config.model_dump(mode="json", round_trip=True))

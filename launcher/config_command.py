@@ -1,8 +1,11 @@
 """`cmbert config`: recipes as the program reads them."""
 
-import typer
+from pathlib import Path
 
-from ..configs.loader import dump, load
+import typer
+from pydantic import BaseModel
+
+from ..configs.loader import dump, load, sections
 from ..configs.recipes import find_recipe
 from .options import Overrides, Recipe
 
@@ -15,6 +18,25 @@ def show(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typ
 
     Example: cmbert config show tiny --set data.seq_length=512
     """
+    path = find_recipe(recipe)
+    typer.echo(dump(load(_kind(path), path, overrides)), nl=False)
+
+
+def _kind(recipe: Path) -> type[BaseModel]:
+    """What the recipe is of, by a section that no other kind has: data, an evaluation, a cluster or a run."""
+    keys = sections(recipe)
+    if "sources" in keys:
+        from ..streaming_data.prepare_config import PrepareConfig
+
+        return PrepareConfig
+    if "task" in keys:
+        from ..evaluation.suite import Evaluation
+
+        return Evaluation
+    if "ranks_per_node" in keys:
+        from .cluster import ClusterConfig
+
+        return ClusterConfig
     from ..training.config import RunConfig
 
-    typer.echo(dump(load(RunConfig, find_recipe(recipe), overrides)), nl=False)
+    return RunConfig

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..configs.loader import load
+from ..configs.errors import UserError
+from ..configs.loader import load, sections
 from ..configs.recipes import find_recipe
 from .launches import run_noted
 from .local import run_ranks
@@ -25,16 +26,22 @@ def train(
 
     The same loop runs under other launchers: deepspeed launcher/train.py --config tiny
     """
+    from ..streaming_data.dataset import open_dataset
+    from ..streaming_data.remote import is_remote
     from ..training.config import RunConfig
     from ..training.schedule import make_plan
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    path = find_recipe(recipe)
+    if "sources" in sections(path):
+        raise UserError(f"{path}: says what data is made of, not how to train: `cmbert data prepare {recipe}`")
+    config = load(RunConfig, path, overrides)
     planned = make_plan(config, ranks)
-    if plan:
-        from ..streaming_data.dataset import open_dataset
+    # Mistakes are told here, at once, and not by ranks that first import torch.
+    dataset = open_dataset(config.data, config.seed) if plan or not is_remote(config.data.path) else None
+    if plan and dataset is not None:
         from ..training.run import plan_lines
 
-        typer.echo("\n".join(plan_lines(planned, open_dataset(config.data, config.seed))))
+        typer.echo("\n".join(plan_lines(planned, dataset)))
         return
     entry = Path(__file__).with_name("train.py")
     settings = [part for override in overrides for part in ("--set", override)]

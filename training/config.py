@@ -95,7 +95,7 @@ class OptimizerConfig(_Section):
     """StableAdamW as ModernBERT used it, or AdamW to compare with."""
 
     name: Literal["stable_adamw", "adamw"] = "stable_adamw"
-    lr: PositiveFloat = Field(description="peak learning rate")
+    lr: PositiveFloat = Field(le=1, description="peak learning rate")
     betas: tuple[float, float] = (0.9, 0.98)
     eps: PositiveFloat = 1e-6
     weight_decay: NonNegativeFloat = Field(

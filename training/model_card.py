@@ -25,7 +25,7 @@ tags: [modernbert, clinical, biomedical]
 # Clinical ModernBERT encoder
 
 A ModernBERT masked language model, {started}, of {config.num_parameters:,} parameters and a context of
-{config.max_position_embeddings:,} tokens. It is meant to be fine-tuned for entities, classes, relations or retrieval in
+{_context(run, config)}. It is meant to be fine-tuned for entities, classes, relations or retrieval in
 clinical and biomedical text; by itself it fills masks.
 
 ## Training data
@@ -91,9 +91,18 @@ def _closed(manifest: Mapping[str, Any]) -> str:
     return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
 
 
+def _context(run: Mapping[str, Any], config: ModelConfig) -> str:
+    trained, allowed = max(_longest(run)), config.max_position_embeddings
+    return f"{allowed:,} tokens" + (f" (trained on up to {trained:,})" if trained < allowed else "")
+
+
 def _lengths(run: Mapping[str, Any]) -> str:
-    stages = [stage["max_seqlen"] for stage in run["schedule"]["seq_length"]] or [run["data"]["seq_length"]]
-    return ", then ".join(f"{length:,}" for length in stages) + " tokens"
+    return ", then ".join(f"{length:,}" for length in _longest(run)) + " tokens"
+
+
+def _longest(run: Mapping[str, Any]) -> list[int]:
+    """Sequences of each stage."""
+    return [stage["max_seqlen"] for stage in run["schedule"]["seq_length"]] or [run["data"]["seq_length"]]
 
 
 def _results(manifest: Mapping[str, Any], scores: Scores) -> str:

@@ -1,5 +1,6 @@
 """Where a run stands, and the checkpoints that remember it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -54,12 +55,10 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
     if path is None:
         return Progress()
     manifest = checkpoint.read_manifest(path)
-    then, now = manifest["data"], dataset.identity()
-    if changed := [key for key in now if now[key] != then.get(key)]:
+    if changed := differences(manifest["data"], json.loads(json.dumps(dataset.identity()))):
         raise UserError(
             f"{path}: the data changed since this checkpoint, so its order cannot be continued: "
-            + "; ".join(f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in changed)
-            + ". Restore what changed, or start in another run_dir"
+            f"{'; '.join(changed)}. Restore what changed, or start in another run_dir"
         )
     progress = Progress(**manifest["progress"])
     if progress.packs != (planned := packs_before(config, progress.step)):
@@ -71,7 +70,22 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
     restore_scaling(engine, manifest.get("scaling", {}))
     if dist.get_rank() == 0:
         print(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed", flush=True)
+        for change in differences(manifest["config"], config.model_dump(mode="json")):
+            print(f"changed since then: {change}", flush=True)
     return progress
+
+
+def differences(then: Any, now: Any, name: str = "") -> list[str]:
+    """What differs between two trees of JSON, by dotted names; long values such as hashes are cut."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = dict.fromkeys((*now, *then))
+        return [each for key in keys for each in differences(then.get(key), now.get(key), f"{name}.{key}".lstrip("."))]
+    return [] if then == now else [f"{name} was {_short(then)}, is {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:20]}..."
 
 
 def save(

@@ -36,6 +36,8 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     """
     expect_progress_within(config.engine.step_timeout_minutes)
     run, progress = open_run(config)
+    if progress.step == run.plan.steps:
+        run.say(f"complete: all {progress.step:,} steps are made; a larger schedule.total_tokens adds some")
     if config.rehearse or (config.rehearse is None and run.device.type == "cuda"):
         rehearse(run.engine, run.plan, progress.step)
 

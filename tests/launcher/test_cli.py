@@ -14,6 +14,7 @@ import typer
 
 from clinical_modernbert import __version__
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.recipes import recipe_names
 from clinical_modernbert.launcher import cli, config_command
 
 SURFACE = Path(__file__).with_name("cli_surface.txt")
@@ -142,3 +143,19 @@ def test_what_is_shown_is_a_recipe_that_loads(
 
 if __name__ == "__main__":
     print(*surface(), sep="\n")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_packaged_recipe_is_shown_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "shown.yaml"
+    assert run(monkeypatch, "config", "show", name) == 0
+    path.write_text(capsys.readouterr().out)
+    assert run(monkeypatch, "config", "show", str(path)) == 0
+    assert capsys.readouterr().out == path.read_text()
+
+
+def test_data_are_not_trained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert run(monkeypatch, "train", "data/demo") == 2
+    assert "says what data is made of, not how to train: `cmbert data prepare data/demo`" in capsys.readouterr().err

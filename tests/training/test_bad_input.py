@@ -85,7 +85,7 @@ def test_changed_data_is_not_continued(finished: SmallRun, new_run: Callable[[],
     before = sorted(run.run_dir.rglob("*"))
     output = run.train("seed=18", "data.weights={notes: 1, codes: 1}", ranks=2, code=2)
     assert "the data changed since this checkpoint" in output
-    assert re.search(r"weights was \{'notes': 0\.8.*, is \{'notes': 0\.5", output)
+    assert re.search(r"weights\.notes was 0\.8\d*, is 0\.5", output)
     assert "seed was 17, is 18" in output
     assert sorted(run.run_dir.rglob("*")) == before
 

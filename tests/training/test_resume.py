@@ -1,5 +1,6 @@
 """Killed anywhere, a run continues as if nothing had happened."""
 
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -49,10 +50,14 @@ def test_asked_to_stop_it_saves_and_says_so(
     assert run.column("loss") == finished.column("loss")
 
 
-def test_a_finished_run_started_again_does_nothing(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+def test_a_finished_run_started_again_does_nothing_and_tells_what_changed(
+    finished: SmallRun, new_run: Callable[[], SmallRun]
+) -> None:
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
-    run.train(ranks=2)
+    output = run.train("optimizer.lr=0.5", ranks=2)
+    assert re.search(r"^changed since then: optimizer.lr was 0\.\d+, is 0\.5$", output, re.MULTILINE)
+    assert "complete: all 12 steps are made" in output
     assert run.rows() == finished.rows()
 
 
