@@ -25,10 +25,10 @@ class Document:
 def is_held_out(document: Document, split_by: str, share: float, seed: int) -> bool:
     """Whether training must not see the document.
 
-    It depends on the fact `split_by` of its meta (the patient, the article) and the seed alone, so that all the text
-    of a patient is on one side, in all sources.
+    It depends on the fact `split_by` of its meta (the patient, the article) and the seed alone, not on what the source
+    calls the fact, so that all the text of a patient is on one side, in all sources.
     """
-    return uniform_hash("held_out", str(seed), split_by, document.meta[split_by]) < share
+    return uniform_hash("held_out", str(seed), document.meta[split_by]) < share
 
 
 def uniform_hash(*parts: str) -> float:

@@ -1,10 +1,13 @@
 """What `cmbert data prepare` is told: the sources, the tokenizer and the shape of the data set."""
 
+from encodings.aliases import aliases
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..configs.spelling import nearest_name
 from .clean import CleaningStep
 
 
@@ -152,17 +155,30 @@ def _check_template(template: str, *fields: str) -> None:
 
 
 class TableSource(Source):
-    """Your own notes: JSON lines, CSV or Parquet (by the file's name), one document a record.
+    """Your own notes: JSON lines, CSV, TSV or Parquet (by the file's name), one document a record.
 
     Attributes:
         text: the column of the text.
         id: the column of the document's id; without it the file's name and the record's number are the id.
         split_by: the column of the patient, whose records all go to one side of the held-out split.
+        encoding: of the files' text, as Python calls it, such as `cp1252` or `utf-16`; Parquet knows its own.
     """
 
     format: Literal["table"]
     text: str = "text"
     id: str | None = None
+    encoding: str = "utf-8"
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        try:
+            TextIOWrapper(BytesIO(), encoding=name)
+        except LookupError as error:
+            near = nearest_name(name, {*aliases, *aliases.values()})
+            hint = f"did you mean {near}?" if near else "expected one such as utf-8, cp1252 or utf-16"
+            raise ValueError(f"{name!r} is no encoding of text; {hint}") from error
+        return name
 
 
 AnySource = Annotated[

@@ -1,5 +1,6 @@
 """Finding input files and reading them, with one clear error for each way in which a file can be bad."""
 
+import codecs
 import fnmatch
 import glob
 import gzip
@@ -16,22 +17,31 @@ from typing import BinaryIO, TextIO, cast
 from ...configs.errors import UserError
 
 PACKAGE = "package:"
+_BLOCK = 1 << 20
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
     """The files that the patterns name, in the patterns' order, each pattern's matches sorted."""
     found: list[Path] = []
     for pattern in patterns:
-        matches = _in_package(pattern) if pattern.startswith(PACKAGE) else sorted(map(Path, glob.glob(pattern)))
+        matches = _in_package(pattern) if pattern.startswith(PACKAGE) else _on_disk(pattern)
         files = [path for path in matches if path.is_file()]
+        if matches and not files:
+            raise UserError(f"{pattern}: is a directory; name its files in `paths`, such as {matches[0] / '*'}")
         if not files:
             raise UserError(
-                f"{pattern}: no such file; check `paths` of this source (relative paths start at {Path.cwd()})"
+                f"{pattern}: no such file; check `paths` of this source (relative paths start at {Path.cwd()}"
+                + ("; a [ that is part of a name is written [[] in a pattern)" if "[" in pattern else ")")
             )
         found += files
     if twice := sorted({str(path) for path in found if found.count(path) > 1}):
         raise UserError(f"{', '.join(twice)}: named twice in `paths`; name each file once")
     return found
+
+
+def _on_disk(pattern: str) -> list[Path]:
+    """A file may be called what looks like a pattern: `notes [alpha].csv`."""
+    return [Path(pattern)] if Path(pattern).exists() else sorted(map(Path, glob.glob(pattern)))
 
 
 def _in_package(pattern: str) -> list[Path]:
@@ -66,18 +76,46 @@ def open_member(path: Path, pattern: str) -> BinaryIO:
 
 
 def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
-    """The file's text, line ends untouched."""
-    return io.TextIOWrapper(open_binary(path), encoding=encoding, newline="")
+    """The file's text, line ends untouched, without the byte order mark that it may begin with."""
+    codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    return io.TextIOWrapper(open_binary(path), encoding=codec, newline="")
 
 
 @contextmanager
-def reading(path: Path, position: Callable[[], str]) -> Iterator[None]:
-    """Turns damage met while reading into a UserError naming the file and `position()`, the last good place."""
+def reading(path: Path, position: Callable[[], str], encoding: str = "utf-8") -> Iterator[None]:
+    """Turns damage met while reading into a UserError naming the file and `position()`, the last good place.
+
+    Bytes that are not text in the encoding are named by their line.
+    """
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path}: cut short or damaged after {position()} ({error}); download the file again"
         ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 after {position()} ({error.reason}); convert it to UTF-8") from error
+    except UnicodeError as error:
+        raise _not_text(path, encoding, getattr(error, "reason", str(error))) from error
+
+
+def _not_text(path: Path, encoding: str, reason: str) -> UserError:
+    advice = "convert the file to UTF-8, or set the `encoding` of a source of the format `table`"
+    with open_binary(path) as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and "16" not in encoding:
+            return UserError(f"{path}: this is UTF-16, not {encoding.upper()}; {advice} to utf-16")
+    line = _first_bad_line(path, encoding)
+    return UserError(f"{path}: line {line:,} is not {encoding.upper()} ({reason}); {advice} to the right one")
+
+
+def _first_bad_line(path: Path, encoding: str) -> int:
+    """Reads the file again, since text is decoded some way ahead of what is read of it."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 1
+    with open_binary(path) as file:
+        try:
+            while block := file.read(_BLOCK):
+                line += decoder.decode(block).count("\n")
+        except UnicodeDecodeError as error:
+            line += error.object[: error.start].decode(error.encoding, "replace").count("\n")
+        except UnicodeError:  # no byte of it: UTF-16 without its mark
+            pass
+    return line

@@ -1,6 +1,7 @@
 """Your own notes: JSON lines, CSV or Parquet, one document a record, columns named in the config."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -9,59 +10,77 @@ from typing import Any
 from ...configs.errors import UserError
 from ..documents import Document
 from ..prepare_config import TableSource
+from .columns import check_columns, describe
 from .csv_records import read_csv
 from .files import open_text, reading
+from .identifiers import identifier, missing
 
+_CSV = (".csv", ".tsv")
+_JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET_ROWS = 1024
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(path: Path, source: TableSource) -> Iterator[Document]:
     """One document a record; meta holds the column of `split_by`."""
-    needed = list(dict.fromkeys([source.text, source.split_by, *([source.id] if source.id else [])]))
-    for number, row in read_records(path, needed):
-        values = {name: _as_text(row[name]) for name in needed}
-        if not values[source.split_by].strip():
-            raise UserError(
-                f"{path}: record {number} has no {source.split_by}; split_by must name a column that is filled in "
-                "every record, so that a patient's notes stay together"
-            )
-        document_id = values[source.id] if source.id else f"{path.name}:{number}"
-        yield Document(document_id, source.name, values[source.text], {source.split_by: values[source.split_by]})
+    unit = "line" if _plain_name(path).endswith(_JSON_LINES) else "record"
+    identifiers = list(dict.fromkeys([source.split_by, *([source.id] if source.id else [])]))
+    records = read_records(path, list(dict.fromkeys([source.text, *identifiers])), source.encoding)
+    for number, row in records:
+        found = {name: identifier(row[name]) for name in identifiers}
+        if not all(found.values()):
+            raise missing(path, identifiers, f"{unit} {number}", records)
+        text = row[source.text]
+        if not isinstance(text, str | None):
+            kind = type(text).__name__
+            raise UserError(f"{path}: {unit} {number}: {source.text} is of the type {kind}; expected text or null")
+        document_id = found[source.id] if source.id else f"{path.name}:{number}"
+        yield Document(document_id, source.name, text or "", {source.split_by: found[source.split_by]})
 
 
-def _as_text(value: Any) -> str:
-    return "" if value is None else str(value)
+def read_records(path: Path, needed: Sequence[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a table of any of these formats, numbered from 1, with the columns `needed` and maybe others.
 
-
-def read_records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of a table of any of these formats, numbered from 1, with the columns `needed` and maybe others."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".csv"):
-        yield from read_csv(path, needed)
-    elif name.endswith((".jsonl", ".ndjson")):
-        yield from _read_json_lines(path, needed)
+    A record of JSON lines has the number of its line. Half a character, left where an export cut an emoji in two,
+    becomes U+FFFD.
+    """
+    name = _plain_name(path)
+    if name.endswith(_CSV):
+        records: Iterator[tuple[int, dict[str, Any]]] = read_csv(path, needed, encoding)
+    elif name.endswith(_JSON_LINES):
+        records = _read_json_lines(path, needed, encoding)
     elif name.endswith(".parquet"):
-        yield from _read_parquet(path, needed)
+        records = _read_parquet(path, needed)
     else:
-        raise UserError(f"{path}: not a table; expected .csv, .jsonl or .ndjson (plain or .gz), or .parquet")
+        raise UserError(f"{path}: not a table; expected .csv, .tsv, .jsonl or .ndjson (plain or .gz), or .parquet")
+    for number, row in records:
+        yield number, {name: _whole(value) for name, value in row.items()}
 
 
-def _read_json_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _plain_name(path: Path) -> str:
+    return path.name.removesuffix(".gz")
+
+
+def _whole(value: Any) -> Any:
+    return value if not isinstance(value, str) or value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
+
+
+def _read_json_lines(path: Path, needed: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path, encoding) as file, reading(path, lambda: f"line {number}", encoding):
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}: line {number} is not JSON ({error.msg}); expected one object a line"
-                ) from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+                raise UserError(f"{path}: line {number} is not JSON ({reason}); expected one object a line") from error
             if not isinstance(record, dict):
                 raise UserError(f'{path}: line {number} is not a JSON object; expected {{"{needed[0]}": ...}}')
-            if missing := [name for name in needed if name not in record]:
-                raise UserError(f"{path}: line {number} has no {', '.join(missing)}; it has {', '.join(record)}")
+            if absent := [name for name in needed if name not in record]:
+                has = describe(list(record), needed, "keys")
+                raise UserError(f"{path}: line {number} has no {', '.join(absent)}; it has {has}")
             yield number, record
 
 
@@ -72,12 +91,18 @@ def _read_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
         raise UserError(
             f"{path}: reading Parquet needs pyarrow; run `pip install clinical-modernbert[parquet]`"
         ) from error
+    number = 0
     try:
         table = parquet.ParquetFile(path)
-        if missing := [name for name in needed if name not in table.schema_arrow.names]:
-            have = ", ".join(table.schema_arrow.names)
-            raise UserError(f"{path}: no column {', '.join(missing)}; the file has {have}")
-        batches = table.iter_batches(_PARQUET_ROWS, columns=list(needed))
-        yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
-    except arrow.ArrowInvalid as error:
+        check_columns(path, table.schema_arrow.names, needed)
+        for batch in table.iter_batches(_PARQUET_ROWS, columns=list(needed)):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (arrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a whole Parquet file ({error}); write or copy it again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: one of the {_PARQUET_ROWS:,} records after record {number} is not UTF-8 ({error.reason}); "
+            "write the file again"
+        ) from error

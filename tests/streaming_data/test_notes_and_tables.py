@@ -96,8 +96,8 @@ def test_without_pyarrow_parquet_says_what_to_install(tmp_path: Path, monkeypatc
 BAD_TABLES = {
     "a.csv": {
         "patient,note\np,x\n": "no column text; the file has patient, note",
-        "": "no column text, patient; the file has no header",
-        "p1,Seen today for chest pain\n": "2 columns whose first record does not look like a header",
+        "": "the file is empty; expected a header with text, patient",
+        "p1,Seen today for chest pain\n": "2 columns, none with a name that is needed; expected columns named text, pa",
         "patient,text\np1,a\np2\n": "record 2, ending at line 3, has 1 fields where the header has 2",
         'patient,text\np1,a\np2,"open\n': "after record 1, near line 3: not CSV",
         'patient,text\np1,"a"b\n': "not CSV",
@@ -107,9 +107,9 @@ BAD_TABLES = {
         '{"patient": 1, "text": "a"}\n{"patient": 2, "text"\n': "line 2 is not JSON",
         '["a"]\n': "line 1 is not a JSON object",
         '{"patient": 1, "note": "a"}\n': "line 1 has no text; it has patient, note",
-        '{"patient": null, "text": "a"}\n': "record 1 has no patient",
+        '{"patient": null, "text": "a"}\n': "line 1 has no patient",
     },
-    "a.txt": {"hello": "not a table; expected .csv, .jsonl"},
+    "a.txt": {"hello": "not a table; expected .csv, .tsv, .jsonl"},
 }
 
 
