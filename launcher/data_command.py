@@ -63,17 +63,21 @@ def prepare(
 
 def _tell_prepared(manifest: "dict[str, Any]") -> None:
     for name, source in manifest["sources"].items():
-        train = source["splits"]["train"]
+        train, held_out = source["splits"]["train"], source["splits"]["held_out"]
+        empty = f"{source['empty']:,} without text, " if source["empty"] else ""
         typer.echo(
             f"{name}: {train['documents']:,} documents, {train['tokens']:,} tokens in {train['packs']:,} packs, "
-            f"{train['fullness']:.2%} full; {source['splits']['held_out']['documents']:,} documents held out, "
-            f"{source['duplicates'] + source['near_duplicates']:,} duplicates dropped"
+            f"{train['fullness']:.2%} full; {held_out['documents']:,} documents, {held_out['tokens']:,} tokens "
+            f"held out; {empty}{source['duplicates'] + source['near_duplicates']:,} duplicates dropped"
         )
         if source["audit"] and source["audit"]["flagged"]:
             typer.echo(
                 f"{name}: {source['audit']['flagged']:,} documents may hold what identifies a patient; see "
                 "`cmbert data audit`"
             )
+    share = manifest["config"]["held_out"]
+    if share and not any(source["splits"]["held_out"]["documents"] for source in manifest["sources"].values()):
+        typer.echo(f"warning: no document was held out, so nothing can be evaluated; raise held_out ({share})")
 
 
 @contextmanager

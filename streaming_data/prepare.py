@@ -155,17 +155,23 @@ def _split_jobs(
 
 def _refuse_empty(jobs: Mapping[tuple[str, str], SplitJob], files: FilesOfSources, config: PrepareConfig) -> None:
     for source in config.sources:
-        if any(chosen.any() for chosen in jobs[source.name, "train"].chosen):
-            continue
-        documents = sum(len(file.digests) for file in files[source.name])
-        if documents and not any(chosen.any() for chosen in jobs[source.name, "held_out"].chosen):
-            raise UserError(
-                f"source {source.name}: each of its {documents:,} texts came before, in a source above it; leave it out"
-            )
-        raise UserError(
-            f"source {source.name}: no document left to train on; check its paths, or lower held_out "
-            f"({config.held_out}) or raise sample ({source.sample})"
-        )
+        if not any(chosen.any() for chosen in jobs[source.name, "train"].chosen):
+            held_out = any(chosen.any() for chosen in jobs[source.name, "held_out"].chosen)
+            raise UserError(f"source {source.name}: {_why_empty(source, files[source.name], held_out, config)}")
+
+
+def _why_empty(source: AnySource, files: Sequence[TokenisedFile], held_out: bool, config: PrepareConfig) -> str:
+    documents, empty = sum(len(file.digests) for file in files), sum(file.empty for file in files)
+    names = files[0].name if len(files) == 1 else f"{files[0].name} and the {len(files) - 1:,} after it"
+    if held_out:
+        return f"no document left to train on: all are held out; lower held_out ({config.held_out})"
+    if documents:
+        return f"each of its {documents:,} texts came before, in a source above it; leave it out"
+    if empty:
+        return f"no document left to train on: the {empty:,} in {names} are without text"
+    if source.sample < 1:
+        return f"no document left to train on; raise sample ({source.sample}), or check {names}"
+    return f"no document left to train on: no records in {names}; check its paths"
 
 
 def _describe(

@@ -130,9 +130,22 @@ def test_other_text_is_shown_when_asked_for(folder: Path) -> None:
 
 def test_preparing_prints_counts_and_no_text(folder: Path) -> None:
     result = cmbert("data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={folder / 'again'}")
+    held_out = json.loads((folder / "again/manifest.json").read_text())["sources"]["letters"]["splits"]["held_out"]
     assert "letters: 4" in result.output
-    assert "duplicates dropped" in result.output
+    assert f"{held_out['documents']} documents, {held_out['tokens']} tokens held out; 0 duplicates" in result.output
+    assert "without text" not in result.output
+    assert "warning: no document was held out" not in result.output
     assert SECRET not in result.output
+
+
+def test_preparing_tells_what_was_empty_and_that_nothing_is_held_out(folder: Path) -> None:
+    letters = folder / "few.jsonl"
+    letters.write_text('{"mrn": 1, "text": "once"}\n{"mrn": 2, "text": " "}\n{"mrn": 3, "text": null}\n')
+    few = [f"output={folder / 'few'}", f"sources.0.paths=[{letters}]", "held_out=1e-9"]
+    result = cmbert("data", "prepare", str(folder / "recipe.yaml"), *(f"--set={option}" for option in few))
+    assert "letters: 1 documents" in result.output
+    assert "0 documents, 0 tokens held out; 2 without text, 0 duplicates dropped" in result.output
+    assert "warning: no document was held out" in result.output
 
 
 def test_a_tokenizer_and_its_model_grow_together(folder: Path) -> None:

@@ -260,17 +260,34 @@ def test_an_existing_data_set_is_never_touched(prepared: PrepareConfig) -> None:
     assert hashes(prepared.output) == before
 
 
-def test_nothing_left_to_train_on(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
-    (tmp_path / "one.jsonl").write_text('{"patient": "p", "text": " "}\n')
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ('{"patient": "p", "text": " "}\n' * 2, {}, "the 2 in one.jsonl are without text"),
+        ("\n", {}, "no records in one.jsonl; check its paths"),
+        ('{"patient": "p", "text": "a"}\n', {"sample": 1e-9}, r"raise sample \(1e-09\), or check one.jsonl"),
+        ('{"patient": "p", "text": "a"}\n', {"held_out": 0.999}, r"all are held out; lower held_out \(0.999\)"),
+    ],
+)
+def test_nothing_left_to_train_on(
+    content: str,
+    options: dict[str, Any],
+    message: str,
+    inputs: Path,
+    tokenizer: LoadedTokenizer,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "one.jsonl").write_text(content)
     source = {
         "name": "one",
         "format": "table",
         "paths": [str(tmp_path / "one.jsonl")],
         "licence": "",
         "split_by": "patient",
+        "sample": options.pop("sample", 1.0),
     }
-    with pytest.raises(UserError, match="source one: no document left to train on"):
-        prepare(config(inputs, tokenizer, tmp_path / "data", sources=[source]), silent)
+    with pytest.raises(UserError, match=f"source one: no document left to train on(; |: ){message}"):
+        prepare(config(inputs, tokenizer, tmp_path / "data", sources=[source], **options), silent)
 
 
 def test_a_source_that_says_nothing_new(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
