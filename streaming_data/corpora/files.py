@@ -27,7 +27,8 @@ def find(patterns: Sequence[str]) -> list[Path]:
         matches = _in_package(pattern) if pattern.startswith(PACKAGE) else _on_disk(pattern)
         files = [path for path in matches if path.is_file()]
         if matches and not files:
-            raise UserError(f"{pattern}: is a directory; name its files in `paths`, such as {matches[0] / '*'}")
+            inside = f"{glob.escape(str(matches[0]))}/*"
+            raise UserError(f"{pattern}: is a directory; name its files in `paths`, such as {inside}")
         if not files:
             raise UserError(
                 f"{pattern}: no such file; check `paths` of this source (relative paths start at {Path.cwd()}"
