@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from ...configs.errors import UserError
 from .mimic_notes import COLUMNS
 from .synthetic_vocabulary import COMORBIDITIES, CONDITIONS, Comorbidity, Condition
 
@@ -99,17 +100,26 @@ class Admission(NamedTuple):
 
 
 def write(directory: Path, notes: int, seed: int = 0) -> list[Path]:
-    """Writes discharge.csv and radiology.csv with `notes` notes in all, and returns their paths."""
+    """Writes discharge.csv and radiology.csv with `notes` notes in all, and returns their paths.
+
+    Raises:
+        UserError: one of them is there, whose names are those of MIMIC's own files.
+    """
+    paths = {kind: directory / name for kind, name in _FILES.items()}
+    for path in paths.values():
+        if path.exists():
+            raise UserError(f"{path}: exists already, and notes are never overwritten; choose another directory")
     directory.mkdir(parents=True, exist_ok=True)
     rows = list(itertools.islice(generate(seed), notes))
-    paths = []
-    for kind, name in _FILES.items():
-        paths.append(directory / name)
-        with paths[-1].open("w", newline="", encoding="utf-8") as file:
+    asides = {path: path.with_name(f".{path.name}.part") for path in paths.values()}
+    for kind, path in paths.items():
+        with asides[path].open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(row for row in rows if row["note_type"] == kind)
-    return paths
+    for path, aside in asides.items():
+        aside.rename(path)
+    return list(paths.values())
 
 
 def generate(seed: int = 0) -> Iterator[dict[str, str]]:

@@ -6,6 +6,9 @@ import itertools
 import json
 from pathlib import Path
 
+import pytest
+
+from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.corpora import read
 from clinical_modernbert.streaming_data.corpora.mimic_notes import COLUMNS
 from clinical_modernbert.streaming_data.corpora.synthetic_notes import MARK, generate, write
@@ -48,6 +51,14 @@ def test_files_in_mimics_columns_read_back_as_written(tmp_path: Path) -> None:
     assert {name: document.text for name, document in got.items()} == expected
     assert len(expected) == 200
     assert {document.meta["synthetic"] for document in got.values()} == {"true"}
+
+
+@pytest.mark.parametrize("name", ["discharge.csv", "radiology.csv"])
+def test_files_that_are_there_stay(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("real notes")
+    with pytest.raises(UserError, match=f"{name}: exists already, and notes are never overwritten"):
+        write(tmp_path, 20)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "real notes")]
 
 
 def test_columns_agree_with_the_published_schema(dev_data: Path) -> None:
