@@ -50,7 +50,7 @@ def in_parallel(
                     future.result()
                 report(len(items) - len(pending), len(items), counter.value)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # The pool is then waited for: its thread would trip over what the interpreter takes down at its end.
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             raise

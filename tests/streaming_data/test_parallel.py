@@ -1,9 +1,11 @@
 """Work in processes: in order, counted, ended by the first error, and ended with the process that asked for it."""
 
+import operator
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -88,6 +90,13 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     process.wait()
     assert len(workers) == 2
     assert all(ended(worker) for worker in workers)
+
+
+def test_an_error_leaves_no_thread_behind_that_the_end_of_the_program_would_trip_over() -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        in_parallel(operator.add, range(40), 2, lambda done, total, counted: None)
+    names = [f"{type(thread).__name__} {thread.name}" for thread in threading.enumerate()]
+    assert [name for name in names if "Executor" in name or "QueueFeeder" in name] == []
 
 
 def test_an_error_does_not_wait_for_the_others(tmp_path: Path) -> None:
