@@ -9,11 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import UserError
+from ..configs.outputs import require_writable
 from .subjects import Subject
 from .suite import Evaluation, Scores, identity, learns, run
+
+_SUMMARY = "results.json"
 
 
 class Result(NamedTuple):
@@ -28,6 +32,7 @@ class Result(NamedTuple):
 def evaluate(subjects: Sequence[Subject], evaluations: Sequence[Evaluation], seeds: int, out: Path) -> Iterator[Result]:
     """Run what `out` does not hold yet, and yield every result as it is there."""
     keys = [identity(evaluation) for evaluation in evaluations]
+    require_writable(out / _SUMMARY)
     for evaluation, key in zip(evaluations, keys, strict=True):
         for subject in subjects:
             for seed in range(seeds if learns(evaluation) else 1):
@@ -47,17 +52,17 @@ def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
             "values": values,
         }
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "results.json"
+    path = out / _SUMMARY
     _write(path, {**(_read(path) if path.is_file() else {}), **summary})
     return summary
 
 
 def table(task: str, scores_of: dict[str, Any]) -> Table:
     """A task's part of the summary: a row a score, a column a subject."""
-    shown = Table(title=task, title_justify="left")
+    shown = Table(title=escape(task), title_justify="left")
     shown.add_column("")
     for subject in scores_of:
-        shown.add_column(subject, justify="right")
+        shown.add_column(escape(subject), justify="right")
     for name in next(iter(scores_of.values())):
         shown.add_row(name, *(_cell(scores[name]) for scores in scores_of.values()))
     return shown

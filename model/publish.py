@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..configs.errors import UserError
+from ..configs.outputs import require_writable
 
 
 @contextmanager
@@ -15,12 +16,12 @@ def publish_directory(directory: Path) -> Iterator[Path]:
     """Yield an empty directory to fill; on leaving it becomes `directory` in one rename, or vanishes on an error.
 
     It lies beside its destination, hidden, so that the rename never crosses file systems. Raises UserError when
-    `directory` holds something already.
+    `directory` holds something already or cannot be made.
     """
     directory = Path(directory).resolve()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory} exists already: choose another directory or remove it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(directory)
     staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.partial")
     staging.mkdir()
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..configs.errors import UserError
+from ..configs.outputs import require_writable
 from .audit import Audit, Finding, sum_audits
 from .corpora import InputFile, input_files, read_file
 from .parallel import Count, Report, cores, in_parallel
@@ -24,8 +25,10 @@ def audit_sources(config: PrepareConfig, positions: Path | None, report: Report)
 
     A document is named there by its number in its file (from 1, in the reader's order), as its id may be a patient's.
     """
-    if positions and positions.exists():
-        raise UserError(f"{positions}: exists already; choose a new file")
+    if positions:
+        if positions.exists():
+            raise UserError(f"{positions}: exists already; choose a new file")
+        require_writable(positions)
     tasks = [
         AuditTask(source, file, positions is not None) for source in config.sources for file in input_files(source)
     ]

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from filelock import FileLock, Timeout
 
 from ..configs.errors import UserError
+from ..configs.outputs import require_writable
 from . import tokenizer as tokenizers
 from .dataset import read_manifest
 from .duplicates import Duplicates, find_duplicates
@@ -72,6 +73,7 @@ def prepare_share(config: PrepareConfig, share: Share, stages: Stages) -> int:
     another: what one does not do, because it was killed or never started, `prepare` does.
     """
     _refuse_existing(config.output)
+    require_writable(config.output)
     workers = config.workers or cores()
     building = _beside(config.output)
     tokenizer = tokenizers.load(config.tokenizer)
@@ -117,7 +119,7 @@ def _refuse_existing(output: Path) -> None:
 def _building(output: Path) -> Iterator[Path]:
     """The directory to work in, for this process and those that do shares; it stays if anything in it is finished."""
     building = _beside(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(output)
     lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
     try:
         lock.acquire()

@@ -20,8 +20,12 @@ def write_report(run_dir: Path, out: Path, evaluations: list[Path]) -> None:
     page = render(read_facts(run_dir, evaluations))
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.part")
-    aside.write_text(page, encoding="utf-8")
-    aside.replace(out)
+    try:
+        aside.write_text(page, encoding="utf-8")
+        aside.replace(out)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def render(facts: Facts) -> str:

@@ -93,12 +93,30 @@ def test_means_and_deviations(tmp_path: Path) -> None:
     assert "0.7000 ± 0.2000" in console.export_text()
 
 
+def test_names_in_brackets_are_shown() -> None:
+    rows = {"Süd [bold]": {"f1": {"mean": 0.5, "deviation": None, "values": [0.5]}}}
+    console = Console(width=80, record=True)
+    console.print(results.table("t [red]", rows))
+    text = console.export_text()
+    assert "Süd [bold]" in text
+    assert "t [red]" in text
+
+
 def test_a_damaged_result_is_told(ours: Subject, evaluation: Evaluation, tmp_path: Path) -> None:
     summary([ours], evaluation, tmp_path / "out", seeds=1)
     [path] = (tmp_path / "out/seeds").iterdir()
     path.write_text("{")
     with pytest.raises(UserError, match=r"damaged; remove it, and what it held is run again"):
         summary([ours], evaluation, tmp_path / "out", seeds=1)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_run(
+    ours: Subject, evaluation: Evaluation, runs: list, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"results\.json: cannot be written there"):
+        summary([ours], evaluation, tmp_path / "file", seeds=1)
+    assert runs == []
 
 
 @pytest.mark.parametrize("recipe", sorted((PACKAGED / "evaluation").glob("*.yaml")), ids=lambda path: path.stem)

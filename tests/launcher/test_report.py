@@ -161,6 +161,12 @@ def test_no_run_is_the_users_mistake(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.html"))
 
 
+def test_a_page_that_cannot_be_written_leaves_nothing(written: Path, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_report(written, tmp_path, [])
+    assert not tmp_path.with_name(f".{tmp_path.name}.part").exists()
+
+
 class Tags(HTMLParser):
     """Every tag, and what its attributes point to."""
 

@@ -42,6 +42,13 @@ def test_an_empty_directory_is_filled_and_a_full_one_kept(tmp_path):
     assert (tmp_path / "empty" / "file").read_text() == "x"
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for target in (tmp_path / "file/out", "/proc/out"):
+        with pytest.raises(UserError, match="out: cannot be written there"), publish_directory(target):
+            pytest.fail("it was offered")
+
+
 def test_a_killed_writer_leaves_no_half_written_directory(tmp_path):
     code = """
 import os, signal, sys

@@ -132,3 +132,8 @@ def test_the_command_reports_places_and_never_text(tmp_path: Path) -> None:
     ]
     assert (tmp_path / "findings.csv").stat().st_mode & 0o077 == 0
     assert "exists already" in str(CliRunner().invoke(app, arguments).exception)
+    nowhere = CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "findings.csv/more.csv")])
+    assert "more.csv: cannot be written there" in str(nowhere.exception)
+    assert "1/1" not in nowhere.output, "it is refused before the work"
+    assert CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "new/findings.csv")]).exit_code == 0
+    assert (tmp_path / "new/findings.csv").read_text() == written
