@@ -1,11 +1,16 @@
 """`cmbert checkpoint`: the checkpoints of a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..configs.errors import UserError
+from ..configs.loader import load
+from ..configs.outputs import require_writable
+
+if TYPE_CHECKING:
+    from ..training.config import CheckpointConfig
 
 app = typer.Typer(help="Look at a run's checkpoints.", no_args_is_help=True)
 
@@ -22,7 +27,7 @@ def list_(run: Run) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..training.checkpoint import of_run, read_manifest
+    from ..training.checkpoint_files import of_run, read_manifest
 
     table = Table("checkpoint", "tokens", "ranks", "size", "directory", box=SIMPLE)
     for path in of_run(run):
@@ -44,7 +49,7 @@ def verify(run: Run) -> None:
 
     Example: cmbert checkpoint verify runs/tiny
     """
-    from ..training.checkpoint import damage, of_run
+    from ..training.checkpoint_files import damage, of_run
 
     problems = []
     for path in of_run(run):
@@ -59,22 +64,43 @@ def verify(run: Run) -> None:
 @app.command()
 def prune(
     run: Run,
-    keep_last: Annotated[int, typer.Option(min=1, help="How many of the newest stay.")] = 1,
-    keep_every_steps: Annotated[int, typer.Option(min=0, help="Those at its multiples stay too; 0: none.")] = 0,
-    keep_best: Annotated[int, typer.Option(min=0, help="So many of the lowest held-out loss stay too.")] = 0,
+    keep_last: Annotated[int | None, typer.Option(min=1, help="How many of the newest stay.")] = None,
+    keep_every_steps: Annotated[
+        int | None, typer.Option(min=0, help="Those at its multiples stay too; 0: none.")
+    ] = None,
+    keep_best: Annotated[int | None, typer.Option(min=0, help="So many of the lowest held-out loss stay too.")] = None,
 ) -> None:
     """Remove all but the newest checkpoints, if those that stay are whole.
 
     Example: cmbert checkpoint prune runs/tiny --keep-last 2
+
+    What is not said here is kept as the run's own configuration has it.
     """
-    from ..training.checkpoint import damage, of_run
-    from ..training.checkpoint import prune as remove
+    from ..training.checkpoint_files import damage, of_run
+    from ..training.checkpoint_files import prune as remove
 
     found = of_run(run)
+    keep = _kept_by(run)
+    keep_last = keep.keep_last if keep_last is None else keep_last
+    keep_every_steps = keep.keep_every_steps if keep_every_steps is None else keep_every_steps
+    keep_best = keep.keep_best if keep_best is None else keep_best
     if problem := next((problem for path in found[:keep_last] if (problem := damage(path))), None):
         raise UserError(f"{problem}: nothing was removed, since an older checkpoint may be needed")
     kept = remove(run / "checkpoints", keep_last, keep_every_steps, keep_best)
-    typer.echo(f"kept {', '.join(path.name for path in kept)}")
+    removed = [path for path in found if path not in kept]
+    typer.echo(f"removed {_listed(removed)}; kept {_listed(kept)}")
+
+
+def _kept_by(run: Path) -> "CheckpointConfig":
+    """What the run's configuration keeps; the defaults if it is not there."""
+    from ..training.config import CheckpointConfig, RunConfig
+
+    path = run / "config.yaml"
+    return load(RunConfig, path).checkpoint if path.is_file() else CheckpointConfig()
+
+
+def _listed(checkpoints: list[Path]) -> str:
+    return ", ".join(path.name for path in checkpoints) or "nothing"
 
 
 @app.command()
@@ -95,6 +121,7 @@ def convert(
     if out.exists():
         raise UserError(f"{out}: exists already: name a file to be made")
     path = find_checkpoint(checkpoint)
+    require_writable(out)
     tensors = consolidate_all(path) if optimizer else consolidate(path)
     aside = out.with_name(f".{out.name}.part")
     save_file(tensors, aside, metadata={"format": "pt"})

@@ -15,6 +15,7 @@ import typer
 
 from .. import __version__
 from ..configs.errors import USER_ERROR, UserError, tell
+from ..configs.outputs import as_user_error
 from . import (
     checkpoint_command,
     config_command,
@@ -61,7 +62,13 @@ def main() -> None:
         app()
     except UserError as error:
         tell(error)
-        sys.exit(USER_ERROR)
+    except OSError as error:
+        told = as_user_error(error)
+        if told is None:
+            raise
+        told.__cause__ = error
+        tell(told)
+    sys.exit(USER_ERROR)
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from ..configs.errors import UserError
 from ..configs.loader import load
+from ..configs.outputs import require_writable
 from ..configs.recipes import find_recipe
-from .options import Overrides, Recipe
+from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ..streaming_data.prepare import Stages
@@ -23,7 +24,7 @@ _SAMPLE_CHARACTERS = 800
 
 @app.command()
 def prepare(
-    recipe: Recipe,
+    recipe: DataRecipe,
     share: Annotated[
         str | None,
         typer.Option(
@@ -33,7 +34,7 @@ def prepare(
     upload_to: Annotated[
         str | None, typer.Option("--upload", metavar="URL", help="Then store it there, as `cmbert data upload` does.")
     ] = None,
-    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Read the sources of a recipe and write a data set: tokenised, split, packed, in shards only you may read.
 
@@ -41,12 +42,17 @@ def prepare(
 
     Interrupted or killed, the same command goes on, and ends in the same bytes.
     """
+    from ..streaming_data.prepare_config import PrepareConfig
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)  # before what follows costs its seconds
+
     from ..streaming_data.prepare import is_prepared, prepare_share
     from ..streaming_data.prepare import prepare as prepare_data
-    from ..streaming_data.prepare_config import PrepareConfig
     from ..streaming_data.tasks import parse_share
+    from ..streaming_data.upload import store_address
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    if upload_to is not None:
+        upload_to = store_address(upload_to)
     os.umask(0o077)
     if share is not None:
         with _progress() as stages:
@@ -118,6 +124,8 @@ def inspect(
     from ..streaming_data.inspect_plots import plot
     from .data_table import data_table, source_table
 
+    if plots:
+        require_writable(plots / "lengths.png")
     address = address.rstrip("/")
     manifest = read_manifest(address)
     console = Console()
@@ -125,7 +133,7 @@ def inspect(
     console.print(data_table(address, manifest["seq_length"], views), source_table(views))
     if plots:
         for path in plot(views, manifest["seq_length"], plots):
-            console.print(f"wrote {path}")
+            typer.echo(f"wrote {path}")
     sources = look.readable_sources(manifest, show_text)
     for source in sources if show_text else sources[:1]:
         console.rule(f"a piece of {source}")
@@ -170,9 +178,9 @@ def synthesize(
 
 @app.command()
 def audit(
-    recipe: Recipe,
+    recipe: DataRecipe,
     positions: Annotated[Path | None, typer.Option(help="A CSV file to write: where each finding stands.")] = None,
-    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Count what has the form of a patient's identifier in a recipe's sources: dates, names, numbers, addresses.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def data_table(address: str, seq_length: int, views: "Iterable[SplitView]") -> T
     """A row for each split of each source."""
     edges = [edge for edge in _LENGTHS if edge < seq_length]
     caption = f"lengths: share of tokens in pieces of up to {', '.join(map(str, edges))} and {seq_length}"
-    title = f"{address}: packs of {seq_length:,} tokens"
+    title = f"{escape(address)}: packs of {seq_length:,} tokens"
     table = Table(title=title, caption=caption, box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("source/split", no_wrap=True)
     for name in ("documents", "pieces", "tokens", "packs", "full", "median", "longest"):

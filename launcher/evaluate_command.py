@@ -8,7 +8,7 @@ import typer
 from ..configs.errors import UserError
 from ..configs.loader import load
 from ..configs.recipes import PACKAGED, find_recipe
-from .options import Overrides
+from .options import setting
 
 if TYPE_CHECKING:
     from ..evaluation.subjects import Subject
@@ -19,7 +19,7 @@ def evaluate(
         list[str], typer.Argument(help="Runs, exports, Hugging Face directories or names on the Hub; side by side.")
     ],
     task: Annotated[list[str], typer.Option(help="A task's name, such as ncbi-disease, or a YAML file of your own.")],
-    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Fine-tuning runs of each task.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Where results go; what is there already is not run again.")] = Path(
         "runs/evaluation"
@@ -31,6 +31,9 @@ def evaluate(
 
     Interrupted, it continues with the seed it was at.
     """
+    files = [_task_file(name) for name in task]  # before what follows costs its seconds
+    called = names(subjects)
+
     from rich.console import Console
 
     from ..evaluation.code_plot import plot_codes
@@ -39,10 +42,10 @@ def evaluate(
     from ..evaluation.results import table, write_summary
     from ..evaluation.suite import Evaluation
 
-    evaluations = [load(Evaluation, _task_file(name), overrides) for name in task]
+    evaluations = [load(Evaluation, file, overrides) for file in files]
     if len({evaluation.name for evaluation in evaluations}) < len(evaluations):
         raise UserError("two of the tasks have the same name; give each its own")
-    opened = [open_any(address, name) for address, name in zip(subjects, names(subjects), strict=True)]
+    opened = [open_any(address, name) for address, name in zip(subjects, called, strict=True)]
     results = []
     for result in results_of(opened, evaluations, seeds, out):
         score, value = next(iter(result.scores.items()))
@@ -64,7 +67,8 @@ def open_any(address: str, name: str) -> "Subject":
     from ..evaluation.subjects import open_subject, packed_subject
     from ..model.config import ModelConfig
     from ..model.hugging_face import assemble
-    from ..training.checkpoint import MANIFEST, consolidate, read_manifest
+    from ..training.checkpoint import consolidate
+    from ..training.checkpoint_files import MANIFEST, read_manifest
     from ..training.export import find_checkpoint
 
     path = Path(address)

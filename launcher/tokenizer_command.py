@@ -1,5 +1,6 @@
 """`cmbert tokenizer`: a vocabulary of one's own, new or grown from another."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ import typer
 
 from ..configs.errors import UserError
 from ..configs.loader import load
+from ..configs.outputs import require_writable
 from ..configs.recipes import find_recipe
-from .options import Overrides, Recipe
+from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ..streaming_data.prepare_config import AnySource, PrepareConfig
@@ -20,10 +22,10 @@ app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
 
 @app.command()
 def train(
-    recipe: Recipe,
+    recipe: DataRecipe,
     vocab_size: Annotated[int, typer.Option(help="Tokens, special ones included; 50,368 is ModernBERT's.")] = 8192,
     out: Annotated[Path | None, typer.Option(help="Where it is written; left out, the recipe's `tokenizer`.")] = None,
-    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train a byte-level BPE tokenizer on the sources of a data recipe, the held-out split left out.
 
@@ -33,21 +35,24 @@ def train(
     from ..streaming_data.tokenizer import train as train_tokenizer
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
+    _keep_closed(config)
     directory = out or config.tokenizer
     texts = (text for source in config.sources for text in _training_texts(config, source))
-    train_tokenizer(texts, vocab_size, directory, config.seq_length)
-    typer.echo(f"tokenizer: {directory}")
+    size = train_tokenizer(texts, vocab_size, directory, config.seq_length)
+    typer.echo(f"tokenizer: {directory}, {size:,} tokens")
+    if size < vocab_size:
+        typer.echo(f"note: there is too little text for the {vocab_size:,} tokens that were asked for")
 
 
 @app.command()
 def extend(
-    recipe: Recipe,
+    recipe: DataRecipe,
     out: Annotated[Path, typer.Option(help="A new directory for the tokenizer, and the model if one is given.")],
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 4096,
     model: Annotated[
         Path | None, typer.Option(help="A Hugging Face ModernBERT whose embedding grows with the tokenizer.")
     ] = None,
-    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Add tokens for the words of your text to the recipe's tokenizer, and to a model that uses it.
 
@@ -63,6 +68,8 @@ def extend(
     config = load(PrepareConfig, find_recipe(recipe), overrides)
     if out.exists():
         raise UserError(f"{out}: exists already; choose a new directory")
+    require_writable(out)
+    _keep_closed(config)
     tokenizer = tokenizers.load(config.tokenizer)
     counts = {
         source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
@@ -84,6 +91,12 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
 
     config = read_config(source)
     write_pretrained(*extend_vocabulary(read_weights(source, config), config, first_id, pieces, size), directory)
+
+
+def _keep_closed(config: "PrepareConfig") -> None:
+    """Tokens are words of the text: what is learned from closed sources is written for its owner only."""
+    if any(not (source.public or source.synthetic) for source in config.sources):
+        os.umask(0o077)
 
 
 def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 `import streaming` also imports its image, text and multimodal datasets, and with them torchvision, which has no
 build for every torch that we run on. Those three subpackages stand aside while the package is imported; nothing is
-put in torchvision's own place, and they can still be imported afterwards.
+put in torchvision's own place, and they can still be imported afterwards. It imports torch too, which takes seconds:
+hence whoever needs this module imports it where the first shard is read or written.
 """
 
 import importlib
@@ -22,9 +23,8 @@ if "streaming" not in sys.modules:
     for _name in _ASIDE:
         delattr(_streaming, _name)
 
-from streaming.base.format import FileInfo, MDSWriter, get_index_basename  # noqa: E402
+from streaming.base.format import FileInfo, MDSWriter  # noqa: E402
 from streaming.base.format.mds import MDSReader  # noqa: E402
-from streaming.base.hashing import get_hash  # noqa: E402
 from streaming.base.storage.download import CloudDownloader  # noqa: E402
 
-__all__ = ["CloudDownloader", "FileInfo", "MDSReader", "MDSWriter", "get_hash", "get_index_basename"]
+__all__ = ["CloudDownloader", "FileInfo", "MDSReader", "MDSWriter"]

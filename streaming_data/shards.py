@@ -13,16 +13,20 @@ from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import xxhash
 from filelock import FileLock
 
 from ..configs.errors import UserError
 from .cache import BoundedCache
-from .mosaic import FileInfo, MDSReader, MDSWriter, get_hash, get_index_basename
 from .packs import MDS_COLUMNS, Pack, from_mds, to_mds
 from .remote import DamagedError, download, is_remote, read
 
+if TYPE_CHECKING:
+    from .mosaic import MDSReader
+
+INDEX = "index.json"
 HASH = "xxh3_64"
 SHARD_BYTES = 1 << 26
 _COLUMNS = sorted(MDS_COLUMNS)  # as MDS lays them out
@@ -32,6 +36,8 @@ class PackWriter:
     """Writes packs into MDS shards of a new directory; the index appears only when the `with` block ends well."""
 
     def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        from .mosaic import MDSWriter
+
         self._writer = MDSWriter(out=str(directory), columns=MDS_COLUMNS, hashes=[HASH], size_limit=shard_bytes)
 
     def write(self, pack: Pack) -> None:
@@ -72,7 +78,7 @@ class PackReader:
 
     def __init__(self, address: str, cache: Path | None = None, limit: int | None = None, keep: int = 16) -> None:
         self.address = address.rstrip("/")
-        self.fingerprint, self.shards = read(f"{self.address}/{get_index_basename()}", _parse_index)
+        self.fingerprint, self.shards = read(f"{self.address}/{INDEX}", _parse_index)
         self._remote = is_remote(address)
         cache = cache or _default_cache()
         self._directory = cache / self.fingerprint[:16] if self._remote else Path(self.address)
@@ -142,7 +148,9 @@ class PackReader:
                 download(f"{self.address}/{shard.name}", path, lambda got: _damage(got, shard), retry=not hurry)
 
 
-def _mds_reader(directory: Path, shard: Shard) -> MDSReader:
+def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
+    from .mosaic import FileInfo, MDSReader
+
     return MDSReader(
         dirname=str(directory),
         split=None,
@@ -166,7 +174,7 @@ def _damage(path: Path, shard: Shard) -> str | None:
     if size != shard.bytes:
         return f"this shard has {size:,} bytes where its index says {shard.bytes:,}"
     content = path.read_bytes()
-    if get_hash(HASH, content) != shard.hash:
+    if xxhash.xxh3_64_hexdigest(content) != shard.hash:
         return f"this shard's {HASH} differs from its index: the file is damaged"
     if (packs := int.from_bytes(content[:4], "little")) != shard.packs:
         return f"this shard has {packs:,} packs where its index says {shard.packs:,}: the index is damaged"

@@ -23,6 +23,7 @@ from tokenizers import (
 )
 
 from ..configs.errors import UserError
+from ..configs.outputs import require_writable
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLES = ("unk", "cls", "sep", "pad", "mask")
@@ -137,10 +138,13 @@ def _encoded(encoding: Encoding) -> EncodedText:
     return EncodedText(np.array(encoding.ids, np.uint16), np.diff(words, prepend=-1) != 0, encoding)
 
 
-def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: int = 8192) -> None:
+def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: int = 8192) -> int:
     """Trains a byte-level BPE tokenizer with ModernBERT's special tokens, and writes it in Hugging Face's format.
 
     The same texts give the same files. The vocabulary is filled up to a multiple of 64 with [unused0], [unused1], ...
+
+    Returns:
+        How many tokens it has; fewer than asked for where the texts hold no more.
     """
     if not SMALLEST_VOCABULARY <= vocab_size <= LARGEST_VOCABULARY:
         raise UserError(
@@ -148,6 +152,7 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
         )
     if directory.exists():
         raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
+    require_writable(directory)
     names = [f"[{role.upper()}]" for role in ROLES]
     specials = [AddedToken(name, lstrip=name == "[MASK]", normalized=False, special=True) for name in names]
     backend = Tokenizer(models.BPE())
@@ -180,6 +185,7 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
     aside.mkdir(parents=True, exist_ok=True)
     write_files(aside, backend.to_str(pretty=True), config)
     aside.rename(directory)
+    return int(backend.get_vocab_size())
 
 
 def write_files(directory: Path, content: str, config: dict[str, Any]) -> None:

@@ -20,9 +20,8 @@ from ..configs.errors import UserError
 from .audit import refuse_identified
 from .closed_sources import closed_sources
 from .dataset import read_manifest
-from .mosaic import get_index_basename
 from .remote import persist, store_of
-from .shards import PackReader
+from .shards import INDEX, PackReader
 
 _PROBE = "tokenizer/tokenizer_config.json"
 _CHUNK = 1 << 20
@@ -50,12 +49,7 @@ def upload(directory: Path, url: str, unprotected: bool = False, say: Callable[[
     Raises:
         UserError: the data set is damaged, the address holds something else, or the store does not take it.
     """
-    url = url.rstrip("/")
-    if store_of(url) is None or not urlsplit(url).netloc or not urlsplit(url).path:
-        raise UserError(
-            f"{url}: expected s3://bucket/path, gs://bucket/path or az://container/path. Other stores are written "
-            "through their S3 protocol (set S3_ENDPOINT_URL) or with their own copying command, manifest.json last"
-        )
+    url = store_address(url)
     manifest = read_manifest(str(directory))
     refuse_identified(manifest)
     files = _checked_files(directory)
@@ -72,6 +66,21 @@ def upload(directory: Path, url: str, unprotected: bool = False, say: Callable[[
             f"{url}/{left[0].name}: is not what was stored; did somebody else write there? Use a new address"
         )
     say(f"{url}: {len(files)} files, {sum(file.size for file in files):,} bytes, all confirmed by the store")
+
+
+def store_address(url: str) -> str:
+    """The address without a slash at its end.
+
+    Raises:
+        UserError: a data set cannot be stored there.
+    """
+    url = url.rstrip("/")
+    if store_of(url) is None or not urlsplit(url).netloc or not urlsplit(url).path:
+        raise UserError(
+            f"{url}: expected s3://bucket/path, gs://bucket/path or az://container/path. Other stores are written "
+            "through their S3 protocol (set S3_ENDPOINT_URL) or with their own copying command, manifest.json last"
+        )
+    return url
 
 
 def _require_protection(files: list[LocalFile], missing: list[LocalFile], url: str, closed: list[str]) -> None:
@@ -94,7 +103,7 @@ def _require_protection(files: list[LocalFile], missing: list[LocalFile], url: s
 
 def _checked_files(directory: Path) -> list[LocalFile]:
     """Every file of the data set, its shards checked against their indexes."""
-    for index in sorted(directory.rglob(get_index_basename())):
+    for index in sorted(directory.rglob(INDEX)):
         PackReader(str(index.parent)).verify()
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     with ThreadPoolExecutor() as executor:
@@ -157,7 +166,7 @@ def _is_manifest(file: LocalFile) -> bool:
 
 
 def _is_index(file: LocalFile) -> bool:
-    return file.path.name == get_index_basename()
+    return file.path.name == INDEX
 
 
 def _is_shard(file: LocalFile) -> bool:

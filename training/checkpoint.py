@@ -18,27 +18,25 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import xxhash
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..configs.errors import UserError
 from ..model.publish import flush
 from .attempts import Attempt
+from .checkpoint_files import (
+    MANIFEST,
+    VERSION,
+    candidates,
+    damage,
+    hash_of_file,
+    hash_of_manifest,
+    name_of,
+    read_manifest,
+)
 from .engine import optimizer_state
 from .fragments import Fragment, fragments, fragments_to_save, publish_weights
 from .slices import WEIGHTS, Slices
-
-VERSION = 1
-MANIFEST = "manifest.json"
-
-
-def name_of(step: int) -> str:
-    return f"step{step:08d}"
-
-
-def step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step"))
 
 
 def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Mapping[str, Any]) -> Path:
@@ -114,46 +112,6 @@ def consolidate_all(path: Path) -> dict[str, torch.Tensor]:
         return {f"{name}/{key}": saved.whole(name, key) for name in saved.shapes for key in sorted(saved.keys(name))}
 
 
-def candidates(directory: Path) -> list[Path]:
-    """The published checkpoints of a run, newest first."""
-    if not directory.is_dir():
-        return []
-    published = [path for path in directory.iterdir() if path.name.startswith("step") and path.is_dir()]
-    return sorted(published, reverse=True)
-
-
-def of_run(run_dir: Path) -> list[Path]:
-    """The same, for a run that must have some.
-
-    Raises:
-        UserError: it has none.
-    """
-    if found := candidates(run_dir / "checkpoints"):
-        return found
-    raise UserError(f"{run_dir}: no checkpoint in {run_dir / 'checkpoints'}; expected the run_dir of a training run")
-
-
-def damage(path: Path, share: slice = slice(None)) -> str | None:
-    """What is wrong with a checkpoint, or None: every file is there with the size and hash that were written.
-
-    Args:
-        share: which of the files to look at, so that ranks may divide them.
-    """
-    try:
-        files = read_manifest(path)["files"]
-    except UserError as error:
-        return str(error)
-    for name in sorted(files)[share]:
-        file = path / name
-        if not file.is_file():
-            return f"{file}: this file of the checkpoint is missing"
-        if file.stat().st_size != files[name]["bytes"]:
-            return f"{file}: {file.stat().st_size:,} bytes where {files[name]['bytes']:,} were written"
-        if _hash(file) != files[name]["xxh3_128"]:
-            return f"{file}: its content differs from what was written"
-    return None
-
-
 def newest_complete(directory: Path) -> tuple[Path | None, list[str]]:
     """The newest undamaged checkpoint of a run, and what is wrong with newer ones; every rank calls it.
 
@@ -179,47 +137,6 @@ def newest_complete(directory: Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
-def prune(directory: Path, keep_last: int, keep_every_steps: int = 0, keep_best: int = 0) -> list[Path]:
-    """Remove what is neither among the newest `keep_last` checkpoints, nor at a multiple of `keep_every_steps`, nor
-    among the `keep_best` of lowest held-out loss; and what interrupted writers left behind.
-
-    Returns:
-        What is kept, newest first.
-    """
-    found = candidates(directory)
-    kept = {*found[:keep_last], *_best(found, keep_best)}
-    for path in found:
-        if path in kept or (keep_every_steps and step_of(path) % keep_every_steps == 0):
-            continue
-        # Under its own name a directory must be complete, so it loses the name first.
-        path.rename(path.with_name(f".{path.name}.pruned"))
-    for leftover in directory.glob(".step*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    return candidates(directory)
-
-
-def _best(found: list[Path], count: int) -> list[Path]:
-    """Of those that were written with a held-out loss, the `count` lowest."""
-    if not count:
-        return []
-    losses = {path: loss for path in found if (loss := read_manifest(path).get("held_out_loss")) is not None}
-    return sorted(losses, key=lambda path: losses[path])[:count]
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of one checkpoint."""
-    file = path / MANIFEST
-    try:
-        manifest = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error}): not a whole checkpoint; name another") from error
-    if manifest.get("version") != VERSION:
-        raise UserError(f"{file}: checkpoint version {manifest.get('version')!r}, expected {VERSION}")
-    if manifest.pop("manifest_hash", None) != _manifest_hash(manifest):
-        raise UserError(f"{file}: its content differs from what was written: name another checkpoint")
-    return manifest
-
-
 def _aside(directory: Path, step: int, attempt: Attempt) -> Path:
     """Where no other start of the run writes."""
     return directory / f".{name_of(step)}.{attempt.number:05d}"
@@ -233,7 +150,7 @@ def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
             tensors[f"{fragment.name}/{key}"] = value.detach().cpu().contiguous()
     save_file(tensors, file, metadata={"layout": json.dumps(layout)})
     flush(file)
-    return {file.name: {"bytes": file.stat().st_size, "xxh3_128": _hash(file)}}
+    return {file.name: {"bytes": file.stat().st_size, "xxh3_128": hash_of_file(file)}}
 
 
 def _values(engine: Any, fragment: Fragment) -> Iterator[tuple[str, torch.Tensor]]:
@@ -246,7 +163,7 @@ def _optimizer_step(engine: Any) -> int:
 
 
 def _publish(aside: Path, final: Path, manifest: Mapping[str, Any], attempt: Attempt) -> None:
-    signed = {**manifest, "manifest_hash": _manifest_hash(manifest)}
+    signed = {**manifest, "manifest_hash": hash_of_manifest(manifest)}
     (aside / MANIFEST).write_text(json.dumps(signed, indent=1))
     flush(aside / MANIFEST)
     flush(aside)
@@ -259,15 +176,3 @@ def _publish(aside: Path, final: Path, manifest: Mapping[str, Any], attempt: Att
         final.rename(final.with_name(f".{final.name}.damaged"))
     aside.rename(final)
     flush(final.parent)
-
-
-def _hash(file: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _manifest_hash(manifest: Mapping[str, Any]) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())

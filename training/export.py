@@ -13,7 +13,8 @@ from ..kernels.packed import PackedBatch
 from ..model.config import ModelConfig
 from ..model.hugging_face import assemble, write_pretrained
 from ..model.publish import publish_directory
-from .checkpoint import MANIFEST, consolidate, damage, of_run, read_manifest
+from .checkpoint import consolidate
+from .checkpoint_files import MANIFEST, damage, of_run, read_manifest
 from .model_card import model_card
 from .onnx import require_onnx, write_onnx
 from .scores import read_scores
@@ -47,8 +48,8 @@ def export_checkpoint(
     manifest = read_manifest(path)
     config = ModelConfig.model_validate(manifest["model"])
     scores = read_scores(path.parent.parent, evaluations)
-    weights = consolidate(path)
     with publish_directory(out) as staging:
+        weights = consolidate(path)
         write_pretrained(weights, config, staging)
         shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
         (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
@@ -64,11 +65,11 @@ def find_checkpoint(run: Path) -> Path:
     """The checkpoint that `run` is, or the newest whole one in it."""
     if (run / MANIFEST).is_file():
         if problem := damage(run):
-            raise UserError(f"{problem}; name another checkpoint")
+            raise UserError(f"{problem}; name a run, or a checkpoint of it that is whole")
         return run
     found = of_run(run)
     if problem := damage(found[0]):
-        older = f": to export an older one, name it, such as {found[1]}" if len(found) > 1 else ""
+        older = f": to use an older one, name it, such as {found[1]}" if len(found) > 1 else ""
         raise UserError(f"{problem}{older}")
     return found[0]
 

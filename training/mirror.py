@@ -17,7 +17,7 @@ from ..streaming_data.background import Background
 from ..streaming_data.remote import download, persist, store_of
 from ..streaming_data.upload import local_file, put
 from .attempts import Attempt
-from .checkpoint import MANIFEST, candidates, damage, read_manifest
+from .checkpoint_files import MANIFEST, candidates, damage, read_manifest
 
 QUEUE = ".uploading"
 

@@ -12,6 +12,7 @@ from ..configs.errors import UserError
 from ..streaming_data.dataset import PackDataset, manifest_hash
 from . import checkpoint
 from .attempts import Attempt
+from .checkpoint_files import prune, read_manifest
 from .config import RunConfig
 from .finite import restore_scaling, scaling_state
 from .mirror import Mirror, bring_newest
@@ -54,7 +55,7 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
         print(f"warning: skipping a damaged checkpoint: {problem}", flush=True)
     if path is None:
         return Progress()
-    manifest = checkpoint.read_manifest(path)
+    manifest = read_manifest(path)
     if changed := differences(manifest["data"], json.loads(json.dumps(dataset.identity()))):
         raise UserError(
             f"{path}: the data changed since this checkpoint, so its order cannot be continued: "
@@ -125,6 +126,6 @@ def save(
         mirror.add(path, attempt)
     if dist.get_rank() == 0 and not attempt.superseded():
         keep = config.checkpoint
-        checkpoint.prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best)
+        prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best)
     dist.barrier()
     return path

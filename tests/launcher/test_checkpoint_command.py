@@ -37,6 +37,9 @@ def test_convert(run: SmallRun, tmp_path: Path) -> None:
         assert converted[name].equal(value)
         assert everything[f"{name}/fp32"].equal(value)
         assert everything[f"{name}/exp_avg"].shape == value.shape
+    nowhere = cmbert("checkpoint", "convert", str(path), str(weights / "more"))
+    assert (nowhere.returncode, "cannot be written there" in nowhere.stderr) == (2, True)
+    assert cmbert("checkpoint", "convert", str(path), str(tmp_path / "new/weights.safetensors")).returncode == 0
     again = cmbert("checkpoint", "convert", str(path), str(weights))
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
 
@@ -58,7 +61,10 @@ def test_list_verify_prune(run: SmallRun) -> None:
     assert len(list((run.run_dir / "checkpoints").iterdir())) == 3
 
     damaged.write_bytes(whole)
-    assert cmbert("checkpoint", "prune", str(run.run_dir), "--keep-last", "2").returncode == 0
+    kept = cmbert("checkpoint", "prune", str(run.run_dir))
+    assert kept.stdout == "removed nothing; kept step00000006, step00000004, step00000002\n", "keep_last is 3 there"
+    pruned = cmbert("checkpoint", "prune", str(run.run_dir), "--keep-last", "2")
+    assert pruned.stdout == "removed step00000002; kept step00000006, step00000004\n"
     left = sorted(path.name for path in (run.run_dir / "checkpoints").iterdir())
     assert left == ["step00000004", "step00000006"]
 

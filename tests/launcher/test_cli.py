@@ -14,8 +14,12 @@ import typer
 
 from clinical_modernbert import __version__
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.recipes import recipe_names
+from clinical_modernbert.configs.loader import load
+from clinical_modernbert.configs.recipes import find_recipe, recipe_names
+from clinical_modernbert.evaluation.suite import Evaluation
 from clinical_modernbert.launcher import cli, config_command
+from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
+from clinical_modernbert.training.config import RunConfig
 
 SURFACE = Path(__file__).with_name("cli_surface.txt")
 HEAVY = {"torch", "transformers", "deepspeed", "streaming", "numpy", "tokenizers", "lxml"}
@@ -58,6 +62,29 @@ def test_it_starts_without_the_heavy_libraries() -> None:
     code = "import sys, clinical_modernbert.launcher.cli; print({name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert not HEAVY & set(eval(loaded))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data", "prepare", "data/demo", "--set", "sede=1"], "sede: unknown key"),
+        (["data", "audit", "data/demo", "--set", "sede=1"], "sede: unknown key"),
+        (["tokenizer", "train", "data/demo", "--set", "sede=1"], "sede: unknown key"),
+        (["data", "inspect", "none"], "none/manifest.json: no such file"),
+        (["evaluate", "none", "--task", "ncbi-diseas"], "did you mean evaluation/ncbi-disease?"),
+        (["checkpoint", "list", "none"], "none: no checkpoint in"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else " ".join(value[:2]),
+)
+def test_a_mistake_does_not_wait_for_torch(arguments: list[str], words: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom clinical_modernbert.launcher import cli\n"
+        "try: cli.main()\nfinally: print({name.split('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, words in ended.stderr) == (2, True), ended.stderr
+    assert not {"torch", "transformers", "deepspeed", "streaming"} & set(eval(ended.stdout.splitlines()[-1]))
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -122,6 +149,50 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["cmbert", "config", "show", "tiny"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
+
+
+@pytest.mark.parametrize("debug", ["0", "1"])
+def test_what_cannot_be_written_is_a_mistake_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, debug: str
+) -> None:
+    monkeypatch.setenv("CMBERT_DEBUG", debug)
+    taken = tmp_path / "taken"
+    taken.write_text("x")
+    assert run(monkeypatch, "data", "synthesize", "--out", str(taken)) == 2
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith(f"error: {taken}: File exists: a file is where a directory belongs")
+    assert ("FileExistsError" in err) == (debug == "1")
+
+
+def test_an_error_of_the_system_that_names_no_file_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(config_command, "find_recipe", fail)
+    monkeypatch.setattr(sys, "argv", ["cmbert", "config", "show", "tiny"])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("train", "optimizer.lr=5e-4"),
+        ("data prepare", "sources.0.sample=0.1"),
+        ("data audit", "sources.0.sample=0.1"),
+        ("tokenizer train", "sources.0.sample=0.1"),
+        ("evaluate", "protocol.epochs=5"),
+    ],
+)
+def test_the_example_of_set_is_a_key_that_the_command_takes(command: str, example: str) -> None:
+    found = typer.main.get_command(cli.app)
+    for name in command.split():
+        found = found.commands[name]
+    [option] = [parameter for parameter in found.params if "--set" in parameter.opts]
+    assert option.help.endswith(f"e.g. {example}.")
+    recipes = {"train": ("base", RunConfig), "evaluate": ("evaluation/ncbi-disease", Evaluation)}
+    recipe, model = recipes.get(command, ("data/demo", PrepareConfig))
+    load(model, find_recipe(recipe), [example])
 
 
 def test_what_is_shown_is_a_recipe_that_loads(

@@ -1,6 +1,7 @@
 """The commands, from made-up notes to a look at the data set: what they print, and above all what they do not."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,63 @@ def test_inspect_shows_every_split_and_a_text_that_may_be_shown(folder: Path) ->
         assert name in result.output
     assert MARK in result.output
     assert SECRET not in result.output
+
+
+def test_a_tokenizer_of_closed_text_is_as_closed_as_that(folder: Path) -> None:
+    modes = []
+    for public in ("false", "true"):
+        out = folder / f"tokenizer-{public}"
+        before = os.umask(0o022)  # commands that ran in this process left theirs
+        arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size", "600", "--out", str(out)]
+        assert cmbert(*arguments, "--set", f"sources.0.public={public}").exit_code == 0
+        os.umask(before)
+        modes.append({path.stat().st_mode & 0o777 for path in (out, *out.iterdir())})
+    assert modes == [{0o700, 0o600}, {0o755, 0o644}]
+
+
+def test_a_tokenizer_of_too_little_text_says_so(folder: Path) -> None:
+    arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size"]
+    result = cmbert(*arguments, "576", "--out", str(folder / "enough"))
+    assert result.output == f"tokenizer: {folder / 'enough'}, 576 tokens\n"
+    result = cmbert(*arguments, "60000", "--out", str(folder / "few-words"))
+    size = len(AutoTokenizer.from_pretrained(folder / "few-words"))
+    assert result.output.splitlines() == [
+        f"tokenizer: {folder / 'few-words'}, {size:,} tokens",
+        "note: there is too little text for the 60,000 tokens that were asked for",
+    ]
+    assert size < 10_000
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(folder: Path) -> None:
+    recipe, taken = str(folder / "recipe.yaml"), folder / "recipe.yaml"
+    for arguments, stage in (
+        (["data", "prepare", recipe, "--set", f"output={taken / 'data'}"], "tokenising"),
+        (["data", "prepare", recipe, "--set", "output=/proc/data"], "tokenising"),
+        (["data", "prepare", recipe, "--share", "0/2", "--set", f"output={taken / 'data'}"], "tokenising"),
+        (["tokenizer", "train", recipe, "--out", str(taken / "tokenizer")], "tokens"),
+        (["tokenizer", "extend", recipe, "--out", str(taken / "tokenizer")], "tokens"),
+        (["data", "inspect", str(folder / "data"), "--plots", str(taken)], "notes/train"),
+    ):
+        result = cmbert(*arguments)
+        assert isinstance(result.exception, UserError), arguments
+        assert "cannot be written there" in str(result.exception)
+        assert stage not in result.output
+
+
+def test_a_bad_address_is_refused_before_the_work(folder: Path) -> None:
+    output = folder / "uploaded"
+    arguments = ["data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={output}", "--upload", "/tmp/foo"]
+    assert "/tmp/foo: expected s3://bucket/path" in str(cmbert(*arguments).exception)
+    assert not output.exists()
+
+
+def test_names_in_brackets_are_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    named = folder / "Süd [alpha]"
+    named.symlink_to(folder / "data")
+    result = cmbert("data", "inspect", named.name, "--plots", "[beta]")
+    assert "Süd [alpha]: packs of 1,024 tokens" in result.output
+    assert "wrote [beta]/lengths.png" in result.output
 
 
 def test_inspect_draws_what_it_shows(folder: Path) -> None:

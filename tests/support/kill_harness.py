@@ -25,7 +25,7 @@ from small_data import SEQ_LENGTH, write_small_data
 from small_run import RECIPE, SmallRun
 from warm_start import processes
 
-from clinical_modernbert.training import checkpoint
+from clinical_modernbert.training import checkpoint_files
 
 STEPS = 20
 SETTINGS = [
@@ -78,7 +78,7 @@ def start_and_kill(run: SmallRun, ranks: int, draw: random.Random) -> str | None
     """The moment at which it was killed, or None if it was done before."""
     moment = draw.choice(MOMENTS)
     process = run.start(*SETTINGS, ranks=ranks)
-    published = {path.name for path in checkpoint.candidates(run.run_dir / "checkpoints")}
+    published = {path.name for path in checkpoint_files.candidates(run.run_dir / "checkpoints")}
     seconds = draw.uniform(0, 2.5)
     began = time.monotonic()
     reached: dict[str, Callable[[], bool]] = {
@@ -107,8 +107,8 @@ def listed(run: SmallRun) -> list[str]:
 
 def require_whole(run: SmallRun) -> None:
     """Whatever has the name of a checkpoint is one."""
-    for path in checkpoint.candidates(run.run_dir / "checkpoints"):
-        assert (problem := checkpoint.damage(path)) is None, problem
+    for path in checkpoint_files.candidates(run.run_dir / "checkpoints"):
+        assert (problem := checkpoint_files.damage(path)) is None, problem
 
 
 def compare(run: SmallRun, reference: SmallRun, exact: bool) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_run import SmallRun
 
-from clinical_modernbert.training import checkpoint
+from clinical_modernbert.training import checkpoint, checkpoint_files
 from clinical_modernbert.training.metrics import HeldOutMetrics
 from clinical_modernbert.training.row_log import read_rows
 
@@ -24,13 +24,13 @@ def copy(finished: SmallRun, new_run: Callable[[], SmallRun]) -> SmallRun:
 
 
 def newest(run: SmallRun) -> Path:
-    return checkpoint.candidates(run.run_dir / "checkpoints")[0]
+    return checkpoint_files.candidates(run.run_dir / "checkpoints")[0]
 
 
 def test_a_whole_checkpoint_has_no_damage(finished: SmallRun) -> None:
-    paths = checkpoint.candidates(finished.run_dir / "checkpoints")
+    paths = checkpoint_files.candidates(finished.run_dir / "checkpoints")
     assert [path.name for path in paths] == ["step00000012", "step00000008", "step00000004"]
-    assert [checkpoint.damage(path) for path in paths] == [None, None, None]
+    assert [checkpoint_files.damage(path) for path in paths] == [None, None, None]
 
 
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.999])
@@ -40,22 +40,22 @@ def test_one_flipped_bit_is_found(copy: SmallRun, place: float) -> None:
         content = bytearray(whole)
         content[int(place * len(content))] ^= 1
         file.write_bytes(content)
-        assert f"{file}: its content differs" in str(checkpoint.damage(newest(copy)))
+        assert f"{file}: its content differs" in str(checkpoint_files.damage(newest(copy)))
         file.write_bytes(whole)
 
 
 def test_a_changed_manifest_is_found(copy: SmallRun) -> None:
     manifest = newest(copy) / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"packs": 48', '"packs": 49'))
-    assert f"{manifest}: its content differs" in str(checkpoint.damage(newest(copy)))
+    assert f"{manifest}: its content differs" in str(checkpoint_files.damage(newest(copy)))
 
 
 def test_a_missing_or_short_file_is_found(copy: SmallRun) -> None:
     first, second = sorted(newest(copy).glob("*.safetensors"))
     second.write_bytes(second.read_bytes()[:-1])
-    assert str(second) in str(checkpoint.damage(newest(copy)))
+    assert str(second) in str(checkpoint_files.damage(newest(copy)))
     first.unlink()
-    assert f"{first}: this file of the checkpoint is missing" in str(checkpoint.damage(newest(copy)))
+    assert f"{first}: this file of the checkpoint is missing" in str(checkpoint_files.damage(newest(copy)))
 
 
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(copy: SmallRun, finished: SmallRun) -> None:
@@ -65,11 +65,11 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(copy: SmallRun, finished
     assert "rank00001-of-00002.safetensors" in output
     assert "step00000008: step 8, 32 packs consumed" in output
     assert copy.column("loss") == finished.column("loss")
-    assert checkpoint.damage(newest(copy)) is None
+    assert checkpoint_files.damage(newest(copy)) is None
 
 
 def test_a_run_never_starts_anew_over_damaged_checkpoints(copy: SmallRun) -> None:
-    for path in checkpoint.candidates(copy.run_dir / "checkpoints"):
+    for path in checkpoint_files.candidates(copy.run_dir / "checkpoints"):
         next(path.glob("rank00001*")).unlink()
     output = copy.train(ranks=2, code=2)
     assert "no checkpoint in it is whole" in output
@@ -117,23 +117,27 @@ def test_consolidated_weights_are_those_saved(finished: SmallRun) -> None:
 def test_the_best_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = {2: 3.0, 4: 1.0, 6: None, 8: 2.0, 10: 4.0}
     for step in losses:
-        (tmp_path / checkpoint.name_of(step)).mkdir()
-    monkeypatch.setattr(checkpoint, "read_manifest", lambda path: {"held_out_loss": losses[checkpoint.step_of(path)]})
-    kept = checkpoint.prune(tmp_path, keep_last=1, keep_best=2)
-    assert [checkpoint.step_of(path) for path in kept] == [10, 8, 4]
+        (tmp_path / checkpoint_files.name_of(step)).mkdir()
+    monkeypatch.setattr(
+        checkpoint_files, "read_manifest", lambda path: {"held_out_loss": losses[checkpoint_files.step_of(path)]}
+    )
+    kept = checkpoint_files.prune(tmp_path, keep_last=1, keep_best=2)
+    assert [checkpoint_files.step_of(path) for path in kept] == [10, 8, 4]
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 def test_the_manifest_says_how_good_it_is(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
-    assert checkpoint.read_manifest(newest(finished))["held_out_loss"] is None
+    assert checkpoint_files.read_manifest(newest(finished))["held_out_loss"] is None
     run = new_run()
     run.train("held_out.every_steps=12", "schedule.total_tokens=2048", "schedule.decay_tokens=0")
     rows = read_rows(run.run_dir / "held_out.csv", HeldOutMetrics)
-    assert checkpoint.read_manifest(newest(run))["held_out_loss"] == pytest.approx(fmean(row["loss"] for row in rows))
+    assert checkpoint_files.read_manifest(newest(run))["held_out_loss"] == pytest.approx(
+        fmean(row["loss"] for row in rows)
+    )
 
 
 def test_nothing_is_left_of_interrupted_writers(copy: SmallRun) -> None:
     directory = copy.run_dir / "checkpoints"
     (directory / ".step00000099.abc").mkdir()
-    checkpoint.prune(directory, keep_last=1)
+    checkpoint_files.prune(directory, keep_last=1)
     assert [path.name for path in directory.iterdir()] == ["step00000012"]

@@ -15,7 +15,8 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.hugging_face import read_config
 from clinical_modernbert.streaming_data.closed_sources import closed_sources
 from clinical_modernbert.training import export
-from clinical_modernbert.training.checkpoint import candidates, consolidate, read_manifest
+from clinical_modernbert.training.checkpoint import consolidate
+from clinical_modernbert.training.checkpoint_files import candidates, read_manifest
 from clinical_modernbert.training.model_card import model_card
 
 
@@ -89,7 +90,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_suggested(
     shutil.copytree(finished.run_dir, run.run_dir)
     newest, older = candidates(run.run_dir / "checkpoints")[:2]
     next(newest.glob("rank00000*")).unlink()
-    with pytest.raises(UserError, match=rf"rank00000-of-00002.safetensors: .* missing: .*{older}"):
+    with pytest.raises(UserError, match=rf"rank00000.* missing: to use an older one, name it, such as {older}"):
         export.export_checkpoint(run.run_dir, tmp_path / "model")
     export.export_checkpoint(older, tmp_path / "model")
     with pytest.raises(UserError, match="exists"):
@@ -98,4 +99,10 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_suggested(
 
 def test_a_directory_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
+        export.export_checkpoint(tmp_path, tmp_path / "model")
+
+
+def test_a_data_set_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"version": 1, "sources": {}}')
+    with pytest.raises(UserError, match=r"manifest\.json: not the manifest of a checkpoint; name a run, or a [a-z ]*$"):
         export.export_checkpoint(tmp_path, tmp_path / "model")

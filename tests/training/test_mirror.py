@@ -9,7 +9,7 @@ from s3_server import BUCKET, S3Server, environment
 from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.training import checkpoint
+from clinical_modernbert.training import checkpoint_files
 from clinical_modernbert.training.attempts import Attempt
 from clinical_modernbert.training.mirror import QUEUE, Mirror, bring_newest
 
@@ -51,7 +51,7 @@ def test_an_upload_that_failed_is_made_up_for(
 ) -> None:
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(finished.run_dir / "checkpoints", checkpoints)
-    newest = checkpoint.candidates(checkpoints)[0]
+    newest = checkpoint_files.candidates(checkpoints)[0]
     said: list[str] = []
     with monkeypatch.context() as unreachable:
         unreachable.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -59,7 +59,7 @@ def test_an_upload_that_failed_is_made_up_for(
         mirror.add(newest, Attempt(tmp_path, 7))
         mirror.close()
     assert "warning: step00000012.00007 is not in the object store" in said[0]
-    checkpoint.prune(checkpoints, keep_last=1)
+    checkpoint_files.prune(checkpoints, keep_last=1)
     shutil.rmtree(newest)  # what waits to be stored is no longer needed by anybody else
     Mirror(checkpoints, URL + "/late", said.append).close()
     assert said[1:] == [f"stored {URL}/late/step00000012.00007"]
@@ -67,12 +67,12 @@ def test_an_upload_that_failed_is_made_up_for(
     brought = bring_newest(URL + "/late", checkpoints)
     assert brought is not None
     assert brought.name == "step00000012"
-    assert checkpoint.damage(brought) is None
+    assert checkpoint_files.damage(brought) is None
 
 
 def test_damage_in_the_store_is_told(finished: SmallRun, store: S3Server, tmp_path: Path) -> None:
     mirror = Mirror(tmp_path, URL + "/damaged", print)
-    mirror.add(checkpoint.candidates(finished.run_dir / "checkpoints")[0], Attempt(tmp_path, 1))
+    mirror.add(checkpoint_files.candidates(finished.run_dir / "checkpoints")[0], Attempt(tmp_path, 1))
     mirror.close()
     key = "runs/small/damaged/step00000012.00001/rank00001-of-00002.safetensors"
     content = bytearray(store.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())

@@ -12,7 +12,7 @@ from small_run import SmallRun
 from warm_start import processes
 
 from clinical_modernbert.launcher.launches import LAUNCHES
-from clinical_modernbert.training import checkpoint
+from clinical_modernbert.training import checkpoint_files
 from clinical_modernbert.training.attempts import Attempt, _register, read_attempts
 
 
@@ -81,8 +81,8 @@ def test_out_of_disk_leaves_the_last_checkpoint_whole(finished: SmallRun, new_ru
     process.join(100)
     assert process.exitcode == 2
     assert "step00000008: this checkpoint could not be written, older ones are whole" in run.output.read_text()
-    kept = checkpoint.candidates(run.run_dir / "checkpoints")
-    assert [checkpoint.step_of(path) for path in kept] == [4]
-    assert checkpoint.damage(kept[0]) is None
+    kept = checkpoint_files.candidates(run.run_dir / "checkpoints")
+    assert [checkpoint_files.step_of(path) for path in kept] == [4]
+    assert checkpoint_files.damage(kept[0]) is None
     run.train(ranks=2)
     assert run.column("loss") == finished.column("loss")
