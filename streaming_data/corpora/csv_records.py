@@ -57,7 +57,7 @@ def _is_filled(row: Sequence[str]) -> bool:
 
 def _delimiter(path: Path, header: Sequence[str], needed: Sequence[str]) -> str:
     """The one that finds most of the needed columns in the header, a list of its first line; a comma if in doubt."""
-    if path.name.removesuffix(".gz").endswith(".tsv"):
+    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
         return "\t"
 
     wanted = {name.casefold() for name in needed}

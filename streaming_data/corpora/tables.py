@@ -58,11 +58,16 @@ def read_records(path: Path, needed: Sequence[str], encoding: str = "utf-8") -> 
 
 
 def _plain_name(path: Path) -> str:
-    return path.name.removesuffix(".gz")
+    return path.name.lower().removesuffix(".gz")
 
 
 def _whole(value: Any) -> Any:
-    return value if not isinstance(value, str) or value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, str):
+        try:
+            value.encode()  # many times faster than looking for what is so rare
+        except UnicodeEncodeError:
+            return _LONE_SURROGATE.sub("\ufffd", value)
+    return value
 
 
 def _read_json_lines(path: Path, needed: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -184,6 +184,8 @@ def test_blank_lines_are_skipped(tmp_path: Path, blank: str) -> None:
         ("a.csv", '"mrn";"body"\n1;"a, b; c\td"\n2;é\n'),
         ("a.csv", 'mrn;body;note, free text\n1;"a, b; c\td";x\n2;é;y\n'),
         ("a.csv", 'mrn\tbody\n1\t"a, b; c\td"\n2\té\n'),
+        ("A.CSV", 'mrn;body\n1;"a, b; c\td"\n2;é\n'),
+        ("A.TSV", '"a;mrn;body"\tmrn\tbody\nx\t1\t"a, b; c\td"\ny\t2\té\n'),
         ("a.tsv", 'mrn\tbody\n1\t"a, b; c\td"\n2\té\n'),
         ("a.csv", '"a;b\tc",mrn,body\nx,1,"a, b; c\td"\ny,2,é\n'),
     ],
