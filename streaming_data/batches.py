@@ -127,6 +127,8 @@ def load(
     Another thread brings and checks the shards of the windows of shards to come. An error while reading is raised at
     the step that it belongs to.
     """
+    from . import mosaic  # noqa: F401 - before two threads and this one import at once what is as entangled as torch
+
     batches, shards = Background("batches"), Background("shards")
     waiting: deque[Future[list[MicroBatch]]] = deque()
     try:

@@ -22,6 +22,7 @@ IMPORTED = [
     "deepspeed.runtime.zero.stage3",
     "deepspeed.runtime.zero.muon.muon_optimizer",
     "clinical_modernbert.training.trainer",
+    "clinical_modernbert.streaming_data.mosaic",
     "clinical_modernbert.launcher.cli",
 ]
 
