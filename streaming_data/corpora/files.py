@@ -17,7 +17,6 @@ from typing import BinaryIO, TextIO, cast
 from ...configs.errors import UserError
 
 PACKAGE = "package:"
-_BLOCK = 1 << 20
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
@@ -100,23 +99,26 @@ def reading(path: Path, position: Callable[[], str], encoding: str = "utf-8") ->
 
 def _not_text(path: Path, encoding: str, reason: str) -> UserError:
     advice = "convert the file to UTF-8, or set the `encoding` of a source of the format `table`"
-    with open_binary(path) as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and "16" not in encoding:
-            return UserError(f"{path}: this is UTF-16, not {encoding.upper()}; {advice} to utf-16")
-    line = _first_bad_line(path, encoding)
+    start, line = _first_bad_line(path, encoding)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and "16" not in encoding:
+        return UserError(f"{path}: this is UTF-16, not {encoding.upper()}; {advice} to utf-16")
     return UserError(f"{path}: line {line:,} is not {encoding.upper()} ({reason}); {advice} to the right one")
 
 
-def _first_bad_line(path: Path, encoding: str) -> int:
-    """Reads the file again, since text is decoded some way ahead of what is read of it."""
+def _first_bad_line(path: Path, encoding: str) -> tuple[bytes, int]:
+    """The first two bytes, and the line of the first byte that is not in the encoding.
+
+    Reads the file again, since text is decoded some way ahead of what is read of it.
+    """
     decoder = codecs.getincrementaldecoder(encoding)()
-    line = 1
+    start, line = b"", 1
     with open_binary(path) as file:
         try:
-            while block := file.read(_BLOCK):
+            while block := file.read(io.DEFAULT_BUFFER_SIZE):
+                start = start or block[:2]
                 line += decoder.decode(block).count("\n")
         except UnicodeDecodeError as error:
-            line += error.object[: error.start].decode(error.encoding, "replace").count("\n")
-        except UnicodeError:  # no byte of it: UTF-16 without its mark
+            line += error.object[: error.start].count(b"\n")
+        except (UnicodeError, EOFError, OSError, zlib.error):  # UTF-16 without its mark; a file cut short here as well
             pass
-    return line
+    return start, line

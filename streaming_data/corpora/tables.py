@@ -105,7 +105,7 @@ def _read_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                 number += 1
                 yield number, row
     except (arrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a whole Parquet file ({error}); write or copy it again") from error
+        raise UserError(f"{path}: not a whole Parquet file ({type(error).__name__}); write or copy it again") from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: one of the {_PARQUET_ROWS:,} records after record {number} is not UTF-8 ({error.reason}); "
