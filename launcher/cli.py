@@ -4,8 +4,8 @@ Every command lives in a module of its own, `launcher/<name>_command.py`, and is
 imports torch, transformers, deepspeed, streaming and our rooms that need them inside its functions, so that
 `cmbert --help` answers at once.
 
-Exit codes: 0 done, 2 a mistake of the user (one `error: ...`, no traceback unless CMBERT_DEBUG=1), 130 interrupted,
-1 a bug; a training run adds its own.
+Exit codes: 0 done, 2 a mistake of the user or a file that cannot be read or written (one `error: ...`, no traceback
+unless CMBERT_DEBUG=1), 130 interrupted, 1 a bug; a training run adds its own.
 """
 
 import sys

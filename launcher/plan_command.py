@@ -88,7 +88,7 @@ def _print(found: "Forecast", config: "RunConfig", sentences: list[str], steps: 
 
     from ..training.forecast import PUBLISHED_MFU, USABLE
 
-    console = Console(highlight=False)
+    console = Console(markup=False, highlight=False)
     engine, batch = config.engine, config.batch
     accumulated = batch.packs // (batch.micro_packs * found.ranks)
     console.print(

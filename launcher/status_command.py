@@ -32,9 +32,9 @@ def status(
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
-    console = Console()
+    console = Console(markup=False)
     for one in found:
-        console.print("\n".join(summary(one)), markup=False, highlight=False, soft_wrap=True)
+        console.print("\n".join(summary(one)), highlight=False, soft_wrap=True)
         console.print(starts_table(one))
 
 

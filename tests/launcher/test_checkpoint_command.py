@@ -63,10 +63,14 @@ def test_list_verify_prune(run: SmallRun) -> None:
     damaged.write_bytes(whole)
     kept = cmbert("checkpoint", "prune", str(run.run_dir))
     assert kept.stdout == "removed nothing; kept step00000006, step00000004, step00000002\n", "keep_last is 3 there"
-    pruned = cmbert("checkpoint", "prune", str(run.run_dir), "--keep-last", "2")
+    recipe = run.run_dir / "config.yaml"
+    recipe.write_text(recipe.read_text().replace("keep_last: 3", "keep_last: 2"))
+    pruned = cmbert("checkpoint", "prune", str(run.run_dir))
     assert pruned.stdout == "removed step00000002; kept step00000006, step00000004\n"
     left = sorted(path.name for path in (run.run_dir / "checkpoints").iterdir())
     assert left == ["step00000004", "step00000006"]
+    pruned = cmbert("checkpoint", "prune", str(run.run_dir), "--keep-last", "1")
+    assert pruned.stdout == "removed step00000004; kept step00000006\n"
 
 
 def test_no_run_there(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_where_nothing_ran_is_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_the_command_needs_no_torch(run_dir: Path, options: list[str]) -> None:
+    note_start(run_dir, "slurm", "gpu[a-c]")
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from clinical_modernbert.launcher.cli import main; sys.argv[0] = 'cmbert'; main()"
@@ -143,3 +144,4 @@ def test_the_command_needs_no_torch(run_dir: Path, options: list[str]) -> None:
     else:
         assert "step        7 of 12, 58.3%" in told.stdout
         assert "85: stopped as asked" in told.stdout
+        assert "gpu[a-c]" in told.stdout
