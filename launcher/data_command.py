@@ -124,10 +124,10 @@ def inspect(
     from ..streaming_data.inspect_plots import plot
     from .data_table import data_table, source_table
 
-    if plots:
-        require_writable(plots / "lengths.png")
     address = address.rstrip("/")
     manifest = read_manifest(address)
+    if plots:
+        require_writable(plots / "lengths.png")
     console = Console()
     views = list(look.inspect(address, packs))
     console.print(data_table(address, manifest["seq_length"], views), source_table(views))
