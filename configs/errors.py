@@ -15,6 +15,11 @@ class UserError(Exception):
     """
 
 
+class PassingError(UserError):
+    """The same of what may pass by itself: a store or a disk that failed. A run that ends with it is worth another try,
+    so its ranks exit with 1, as after a crash."""
+
+
 def tell(error: UserError) -> None:
     """Print the error as a user sees it, on stderr; with CMBERT_DEBUG=1 after its traceback."""
     if os.environ.get("CMBERT_DEBUG") == "1":

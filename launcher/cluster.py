@@ -139,7 +139,8 @@ class ClusterConfig(_Section):
         # On a shared disk the ranks of many nodes would race for the same files.
         home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
         caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
-        return {**FABRICS[self.fabric], **caches, **self.env}
+        on_cpus = {} if self.gpus() else {"CUDA_VISIBLE_DEVICES": ""}
+        return {**FABRICS[self.fabric], **caches, **on_cpus, **self.env}
 
     def all_environment(self) -> dict[str, str]:
         """The same with the values of `pass_env`, as this process has them; not to be written anywhere.

@@ -6,6 +6,7 @@ Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MAS
 """
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     # Run as a file: this room's names, such as `kubernetes`, would hide libraries' from whatever imports them.
     del sys.path[0]
 
-from clinical_modernbert.configs.errors import USER_ERROR, UserError, tell
+from clinical_modernbert.configs.errors import USER_ERROR, PassingError, UserError, tell
 from clinical_modernbert.configs.loader import load
 from clinical_modernbert.configs.recipes import find_recipe
 from clinical_modernbert.launcher.local import die_with_parent
@@ -33,6 +34,7 @@ RANK_0_ENDS_LAST_SECONDS = 1.0
 def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
+    faulthandler.enable()  # NCCL ends a rank that waited too long by SIGABRT: it shall say where it stood
     # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
     stop, kind = StopRequest(), ""
     try:
@@ -52,7 +54,7 @@ def main() -> None:
     except UserError as error:
         await_rank_0()
         tell(error)
-        code = USER_ERROR
+        code = 1 if isinstance(error, PassingError) else USER_ERROR
     except Exception as error:
         kind = type(error).__name__
         traceback.print_exc()

@@ -168,12 +168,15 @@ def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
 
 def _damage(path: Path, shard: Shard) -> str | None:
     """What is wrong with a shard's file, or None if it is the very file that was written."""
-    if not path.is_file():
-        return "this shard is missing"
-    size = path.stat().st_size
-    if size != shard.bytes:
-        return f"this shard has {size:,} bytes where its index says {shard.bytes:,}"
-    content = path.read_bytes()
+    try:
+        if not path.is_file():
+            return "this shard is missing"
+        size = path.stat().st_size
+        if size != shard.bytes:
+            return f"this shard has {size:,} bytes where its index says {shard.bytes:,}"
+        content = path.read_bytes()
+    except OSError as error:
+        return f"this shard cannot be read: {error.strerror}"
     if xxhash.xxh3_64_hexdigest(content) != shard.hash:
         return f"this shard's {HASH} differs from its index: the file is damaged"
     if (packs := int.from_bytes(content[:4], "little")) != shard.packs:

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..configs.errors import UserError
+from ..configs.errors import PassingError, UserError
 from ..model.publish import flush
 from .attempts import Attempt
 from .checkpoint_files import (
@@ -45,7 +45,7 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Ma
     Args:
         contents: of the manifest, besides what this function adds: the state of the run and where it came from.
     Raises:
-        UserError: a rank could not write, or the run was started again since. Nothing is published, older
+        PassingError: a rank could not write; UserError: the run was started again since. Nothing is published, older
             checkpoints are untouched.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
@@ -72,12 +72,14 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Ma
             _publish(aside, directory / name_of(step), manifest, attempt)
         except OSError as error:
             problems = [f"rank 0: {error}"]
-    outcome = [problems]
+    outcome: list[Any] = [problems, attempt.superseded()]
     dist.broadcast_object_list(outcome, src=0)
     if outcome[0]:
         if rank == 0:
             shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(
+        # A start that another one has replaced shall not come back.
+        kind = UserError if outcome[1] else PassingError
+        raise kind(
             f"{directory / name_of(step)}: this checkpoint could not be written, older ones are whole: "
             + "; ".join(outcome[0])
         )

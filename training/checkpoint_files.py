@@ -6,6 +6,7 @@ Nothing here looks into a tensor, so nothing waits for torch; `checkpoint.py` re
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +57,31 @@ def damage(path: Path, share: slice = slice(None)) -> str | None:
         return str(error)
     for name in sorted(files)[share]:
         file = path / name
-        if not file.is_file():
-            return f"{file}: this file of the checkpoint is missing"
-        if file.stat().st_size != files[name]["bytes"]:
-            return f"{file}: {file.stat().st_size:,} bytes where {files[name]['bytes']:,} were written"
-        if hash_of_file(file) != files[name]["xxh3_128"]:
-            return f"{file}: its content differs from what was written"
+        try:
+            if not file.is_file():
+                return f"{file}: this file of the checkpoint is missing"
+            if file.stat().st_size != files[name]["bytes"]:
+                return f"{file}: {file.stat().st_size:,} bytes where {files[name]['bytes']:,} were written"
+            if hash_of_file(file) != files[name]["xxh3_128"]:
+                return f"{file}: its content differs from what was written"
+        except OSError as error:
+            return f"{file}: cannot be read: {error.strerror}"
     return None
 
 
-def prune(directory: Path, keep_last: int, keep_every_steps: int = 0, keep_best: int = 0) -> list[Path]:
+def prune(
+    directory: Path, keep_last: int, keep_every_steps: int = 0, keep_best: int = 0, newest: int | None = None
+) -> list[Path]:
     """Remove what is neither among the newest `keep_last` checkpoints, nor at a multiple of `keep_every_steps`, nor
     among the `keep_best` of lowest held-out loss; and what interrupted writers left behind.
 
+    Args:
+        newest: step of the newest that is whole, as far as it is known. Later ones stay and count for nothing: they
+            were too damaged to be continued.
     Returns:
         What is kept, newest first.
     """
-    found = candidates(directory)
+    found = [path for path in candidates(directory) if newest is None or step_of(path) <= newest]
     kept = {*found[:keep_last], *_best(found, keep_best)}
     for path in found:
         if path in kept or (keep_every_steps and step_of(path) % keep_every_steps == 0):
@@ -88,8 +97,14 @@ def _best(found: list[Path], count: int) -> list[Path]:
     """Of those that were written with a held-out loss, the `count` lowest."""
     if not count:
         return []
-    losses = {path: loss for path in found if (loss := read_manifest(path).get("held_out_loss")) is not None}
+    losses = {path: loss for path in found if (loss := _held_out_loss(path)) is not None}
     return sorted(losses, key=lambda path: losses[path])[:count]
+
+
+def _held_out_loss(path: Path) -> float | None:
+    with suppress(UserError):
+        return read_manifest(path).get("held_out_loss")
+    return None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -123,9 +123,9 @@ class EngineConfig(_Section):
     zero_hpz_partition_size: PositiveInt = Field(
         1, description="ranks of one node that share a second copy of the weights, for backward; 1: no such copy"
     )
-    timeout_minutes: PositiveFloat = Field(10.0, description="of a collective, before a lost rank ends the run")
+    timeout_minutes: PositiveFloat = Field(30.0, description="of a collective, before a lost rank ends the run")
     step_timeout_minutes: NonNegativeFloat = Field(
-        30.0, description="a rank that makes no step for so long says where it stands and ends; 0: never"
+        20.0, description="a rank that makes no step for so long says where it stands and ends; 0: never"
     )
     zero_optimization: dict[str, Any] = Field(
         default_factory=dict, description="further keys of DeepSpeed's zero_optimization section, as they are there"
@@ -153,6 +153,8 @@ def impossible(engine: EngineConfig) -> str | None:
         )
     if offload == "cpu" and stage == 0:
         return "offload_optimizer=cpu needs partitions to move, and zero_stage 0 has none: set zero_stage to 1, 2 or 3"
+    if stage < 2 and engine.zero_optimization.get("overlap_comm"):
+        return "zero_optimization.overlap_comm needs zero_stage 2 or 3: leave it out"
     if hpz > 1 and stage < 3:
         return (
             f"zero_hpz_partition_size={hpz} is a second copy of divided weights, and zero_stage {stage} divides none: "

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     Returns:
         (rank, world size, this rank's device).
     """
+    require_what_the_node_has(os.environ)
     if not torch.cuda.is_available():
         # Read by DeepSpeed when it is imported; otherwise it would guess from the installed packages.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -113,6 +115,21 @@ def start_engine(
     if config.zero_stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine
+
+
+def require_what_the_node_has(environment: Mapping[str, str], devices: Path = Path("/dev")) -> None:
+    """A node that has lost its GPUs must not train on its CPUs, or wait for the others in another backend.
+
+    Raises:
+        UserError: torch is built for the GPUs that are there and sees none, though nobody asked for the CPU.
+    """
+    kind = "nvidia[0-9]*" if torch.version.cuda else "kfd" if torch.version.hip else None
+    asked = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or environment.get("DS_ACCELERATOR") == "cpu"
+    if kind and not asked and not torch.cuda.is_available() and any(devices.glob(kind)):
+        raise UserError(
+            f"{socket.gethostname()} has GPUs and torch sees none: `cmbert doctor` there says why; to train on its "
+            'CPUs set CUDA_VISIBLE_DEVICES=""'
+        )
 
 
 def require_possible(config: EngineConfig, device: torch.device) -> None:

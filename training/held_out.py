@@ -20,7 +20,8 @@ MLM_PROBABILITY = 0.15
 
 @torch.no_grad()
 def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterator[HeldOutMetrics]:
-    """Loss and accuracy of each source over its first `packs` held-out packs. Every rank calls it.
+    """Loss and accuracy of each source over its first `packs` held-out packs, if a token of them is masked. Every rank
+    calls it.
 
     The packs and their masks are the same at every step, in every run of the same seed and at any world size.
     """
@@ -34,13 +35,15 @@ def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterat
                 sums += pack_sums
         dist.all_reduce(sums)
         loss_sum, right, masked, right_words, words = sums.tolist()
+        if not masked:
+            continue
         yield HeldOutMetrics(
             step=step,
             source=dataset.sources[source],
             loss=loss_sum / masked,
             accuracy=right / masked,
             masked=int(masked),
-            word_accuracy=right_words / words,
+            word_accuracy=right_words / words if words else None,
             words=int(words),
         )
     engine.train()

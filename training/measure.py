@@ -17,6 +17,7 @@ from .objective import digest
 from .progress import Progress
 from .run import Run
 from .schedule import StepSettings
+from .spikes import place
 
 
 class Timer:
@@ -79,7 +80,7 @@ def measure(
 
 def mix_metrics(run: Run, progress: Progress) -> list[MixMetrics]:
     """The rows of one step: what was counted, beside what was planned."""
-    planned = plan_mix(run.dataset, progress.packs)
+    planned = plan_mix(run.dataset, place(run.skips, progress.packs))
     return [
         MixMetrics(
             step=progress.step,

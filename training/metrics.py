@@ -68,7 +68,7 @@ class HeldOutMetrics:
         loss: cross-entropy a masked token, in nats.
         accuracy: share of masked tokens predicted.
         masked: tokens masked, each alone.
-        word_accuracy: share of masked words of which every token is predicted.
+        word_accuracy: share of masked words of which every token is predicted; None if no word is.
         words: words masked whole, in a second pass.
     """
 
@@ -77,7 +77,7 @@ class HeldOutMetrics:
     loss: float
     accuracy: float
     masked: int
-    word_accuracy: float
+    word_accuracy: float | None
     words: int
 
 
@@ -136,8 +136,11 @@ class MetricsWriter:
         for row in rows:
             self._held_out.write(row)
             names = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
-            self._log(row.step, {f"held_out/{row.source}/{name}": value for name, value in names.items()})
-            accuracy = f"{row.accuracy:.3f} of tokens, {row.word_accuracy:.3f} of words"
+            known = {f"held_out/{row.source}/{name}": value for name, value in names.items() if value is not None}
+            self._log(row.step, known)
+            accuracy = f"{row.accuracy:.3f} of tokens"
+            if row.word_accuracy is not None:
+                accuracy += f", {row.word_accuracy:.3f} of words"
             self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {accuracy}")
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:

@@ -1,7 +1,7 @@
 """Where a run stands, and the checkpoints that remember it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .finite import restore_scaling, scaling_state
 from .mirror import Mirror, bring_newest
 from .provenance import provenance
 from .schedule import packs_before
+from .spikes import Skip, restore_skips
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
             f"{path}: {progress.packs:,} packs were consumed in its {progress.step:,} steps, but the batch section "
             f"says {planned:,} now: set it back, or start in another run_dir"
         )
+    restore_skips(config.run_dir, [Skip(**skip) for skip in manifest.get("skips", [])])
     checkpoint.load(engine, path, manifest)
     restore_scaling(engine, manifest.get("scaling", {}))
     if dist.get_rank() == 0:
@@ -94,6 +96,7 @@ def save(
     config: RunConfig,
     dataset: PackDataset,
     progress: Progress,
+    skips: Sequence[Skip],
     attempt: Attempt,
     mirror: Mirror | None = None,
     held_out_loss: float | None = None,
@@ -105,27 +108,32 @@ def save(
         held_out_loss: mean over sources, if it was measured at this step.
     """
     directory = config.run_dir / "checkpoints"
-    contents = {
-        "progress": asdict(progress),
-        "attempt": attempt.number,
-        "held_out_loss": held_out_loss,
-        "scaling": scaling_state(engine),
-        "model": engine.module.config.model_dump(mode="json"),
-        "data": dataset.identity(),
-        "data_manifest": manifest_hash(dataset.manifest),
-        "data_address": dataset.address,
-        "sources": {
-            name: {key: dataset.manifest["sources"][name].get(key) for key in ("licence", "public", "synthetic")}
-            for name in dataset.sources
-        },
-        "config": config.model_dump(mode="json"),
-        **provenance(),
-    }
+    contents = (
+        {}
+        if dist.get_rank()
+        else {
+            "progress": asdict(progress),
+            "attempt": attempt.number,
+            "held_out_loss": held_out_loss,
+            "scaling": scaling_state(engine),
+            "model": engine.module.config.model_dump(mode="json"),
+            "data": dataset.identity(),
+            "skips": [skip._asdict() for skip in skips],
+            "data_manifest": manifest_hash(dataset.manifest),
+            "data_address": dataset.address,
+            "sources": {
+                name: {key: dataset.manifest["sources"][name].get(key) for key in ("licence", "public", "synthetic")}
+                for name in dataset.sources
+            },
+            "config": config.model_dump(mode="json"),
+            **provenance(),
+        }
+    )
     path = checkpoint.save(engine, directory, progress.step, attempt, contents)
     if mirror is not None:
         mirror.add(path, attempt)
     if dist.get_rank() == 0 and not attempt.superseded():
         keep = config.checkpoint
-        prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best)
+        prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best, newest=progress.step)
     dist.barrier()
     return path

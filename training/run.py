@@ -1,6 +1,7 @@
 """A run as one rank holds it: opened once, the same from the first step to the last."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .mirror import Mirror
 from .profiling import StepProfiler
 from .progress import Progress, resume
 from .schedule import Plan, describe, make_plan
-from .spikes import Skip, read_skips
+from .spikes import Skip, place, read_skips
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def open_run(config: RunConfig) -> tuple[Run, Progress]:
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
     progress = resume(engine, config, dataset)
     attempt = begin(config.run_dir, progress.step)
-    metrics = open_metrics(config, plan, dataset, progress) if rank == 0 else None
+    skips = read_skips(config.run_dir)
+    metrics = open_metrics(config, plan, dataset, progress, skips) if rank == 0 else None
     run = Run(
         config=config,
         rank=rank,
@@ -90,7 +92,7 @@ def open_run(config: RunConfig) -> tuple[Run, Progress]:
         held_out=held_out,
         engine=engine,
         attempt=attempt,
-        skips=read_skips(config.run_dir),
+        skips=skips,
         profiler=StepProfiler(config.profile if rank == 0 else None, config.run_dir),
         metrics=metrics,
         mirror=open_mirror(config, metrics),
@@ -154,18 +156,20 @@ def require_fitting_tokenizer(model: ModelConfig, dataset: PackDataset) -> None:
         )
 
 
-def open_metrics(config: RunConfig, plan: Plan, dataset: PackDataset, progress: Progress) -> MetricsWriter:
+def open_metrics(
+    config: RunConfig, plan: Plan, dataset: PackDataset, progress: Progress, skips: Sequence[Skip]
+) -> MetricsWriter:
     """Rank 0's side of the run directory; prints the plan."""
     (config.run_dir / "config.yaml").write_text(dump(config))
     copy_tokenizer(dataset.address, config.run_dir / "tokenizer")
-    for line in plan_lines(plan, dataset):
+    for line in plan_lines(plan, dataset, skips):
         print(line, flush=True)
     return MetricsWriter(config.run_dir, progress.step, plan.steps, config.metrics)
 
 
-def plan_lines(plan: Plan, dataset: PackDataset) -> list[str]:
+def plan_lines(plan: Plan, dataset: PackDataset, skips: Sequence[Skip] = ()) -> list[str]:
     """All that a run will do, as the lines that are printed before step 1."""
-    return [*describe(plan), *describe_mix(plan_mix(dataset, plan.packs))]
+    return [*describe(plan), *describe_mix(plan_mix(dataset, place(skips, plan.packs)))]
 
 
 def open_mirror(config: RunConfig, metrics: MetricsWriter | None) -> Mirror | None:

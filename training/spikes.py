@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 
 import torch.distributed as dist
 
+from ..configs.errors import UserError
 from ..model.publish import flush
 from .config import RunConfig, SpikeConfig
 
@@ -54,6 +55,23 @@ def read_skips(run_dir: Path) -> list[Skip]:
     noted = [json.loads(path.read_text()) if dist.get_rank() == 0 and path.is_file() else []]
     dist.broadcast_object_list(noted, src=0)
     return [Skip(**entry) for entry in noted[0]]
+
+
+def restore_skips(run_dir: Path, saved: Sequence[Skip]) -> None:
+    """Before a checkpoint is continued: what it had left out is left out again, on a new disk too. Every rank calls it.
+
+    Raises:
+        UserError: the run notes something else.
+    """
+    noted = read_skips(run_dir)
+    if noted[: len(saved)] == list(saved):
+        return
+    path = run_dir / "skips.json"
+    if noted:
+        raise UserError(f"{path}: not what the newest checkpoint left out; bring back the file, or remove it")
+    if dist.get_rank() == 0:
+        _note(path, saved)
+    dist.barrier()
 
 
 def rewind(config: RunConfig, skips: Sequence[Skip], skip: Skip, step: int) -> NoReturn:

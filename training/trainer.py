@@ -36,6 +36,11 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     """
     expect_progress_within(config.engine.step_timeout_minutes)
     run, progress = open_run(config)
+    if progress.step > run.plan.steps:
+        raise UserError(
+            f"{config.run_dir}: {progress.step:,} steps are made, and schedule.total_tokens is that of "
+            f"{run.plan.steps:,}: set it back, or start in another run_dir"
+        )
     if progress.step == run.plan.steps:
         run.say(f"complete: all {progress.step:,} steps are made; a larger schedule.total_tokens adds some")
     if config.rehearse or (config.rehearse is None and run.device.type == "cuda"):
@@ -51,7 +56,8 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         timer.data_is_here()
         agreed = agree_on(run, settings, micro_batches, stop)
         if agreed.stop:
-            save_checkpoint(run, progress)
+            if progress != saved:
+                save_checkpoint(run, progress)
             break
 
         totals = update(run, settings, agreed, micro_batches)
@@ -113,18 +119,18 @@ def update(run: Run, settings: StepSettings, agreed: Agreement, micro_batches: S
     return totals
 
 
-def score(run: Run, step: int) -> float:
-    """The held-out loss after `step` steps, the mean over sources."""
+def score(run: Run, step: int) -> float | None:
+    """The held-out loss after `step` steps, the mean over sources; None if they hold too little text to mask."""
     assert run.held_out is not None
     scores = list(evaluate(run.engine, run.held_out, run.config.held_out.packs, step))
     if run.metrics is not None:
         run.metrics.write_held_out(scores)
-    return fmean(one.loss for one in scores)
+    return fmean(one.loss for one in scores) if scores else None
 
 
 def save_checkpoint(run: Run, progress: Progress, held_out_loss: float | None = None) -> None:
     started = perf_counter()
-    path = save(run.engine, run.config, run.dataset, progress, run.attempt, run.mirror, held_out_loss)
+    path = save(run.engine, run.config, run.dataset, progress, run.skips, run.attempt, run.mirror, held_out_loss)
     run.say(f"checkpoint {path}, {perf_counter() - started:.2f} s")
 
 

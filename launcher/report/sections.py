@@ -194,7 +194,7 @@ def _line(rows: Sequence[Row], key: str, name: str) -> Line:
 def _by_source(rows: Sequence[Row], key: str) -> list[Line]:
     return [
         Line(source, thin(_steps(of), _column(of, key), POINTS // 2), at % COLOURS)
-        for at, (source, of) in enumerate(_sources(rows))
+        for at, (source, of) in enumerate(_sources(row for row in rows if row[key] is not None))
     ]
 
 

@@ -28,6 +28,15 @@ def test_a_typing_error(new_run: Callable[[], SmallRun]) -> None:
     assert "--set data.seq_lenght: unknown key; did you mean seq_length?" in error
 
 
+def test_fewer_steps_than_are_made(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    (error,) = errors(run.train("schedule.total_tokens=8192", code=2))
+    assert (
+        "12 steps are made, and schedule.total_tokens is that of 8: set it back, or start in another run_dir" in error
+    )
+
+
 def test_no_data_there(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
     (error,) = errors(new_run().train(f"data.path={tmp_path}", code=2))
     assert f"{tmp_path}/manifest.json: no such file" in error

@@ -1,6 +1,8 @@
 """Checkpoints are whole or refused, and their content does not depend on who wrote them."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +126,24 @@ def test_the_best_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     kept = checkpoint_files.prune(tmp_path, keep_last=1, keep_best=2)
     assert [checkpoint_files.step_of(path) for path in kept] == [10, 8, 4]
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_damaged_newer_one_does_not_push_out_whole_ones(copy: SmallRun) -> None:
+    directory = copy.run_dir / "checkpoints"
+    shutil.copytree(newest(copy), directory / "step00001000")
+    (directory / "step00001000/manifest.json").write_text("{")
+    kept = checkpoint_files.prune(directory, keep_last=1, keep_best=1, newest=12)
+    assert [path.name for path in kept] == ["step00001000", "step00000012"]
+
+
+def test_a_file_that_cannot_be_read_is_damaged(copy: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+    monkeypatch.setattr(checkpoint_files, "hash_of_file", fail)
+    problem = checkpoint_files.damage(newest(copy))
+    assert problem is not None
+    assert problem.endswith("safetensors: cannot be read: Input/output error")
 
 
 def test_the_manifest_says_how_good_it_is(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from small_run import SmallRun
 from clinical_modernbert.streaming_data.config import DataConfig
 from clinical_modernbert.streaming_data.dataset import open_dataset
 from clinical_modernbert.streaming_data.order import PackAddress
-from clinical_modernbert.training.held_out import _word_sums
+from clinical_modernbert.training.held_out import _word_sums, evaluate
 from clinical_modernbert.training.metrics import HeldOutMetrics
 from clinical_modernbert.training.row_log import read_rows
 
@@ -44,6 +45,16 @@ def test_a_word_counts_when_all_of_it_was_hidden_and_found(tmp_path) -> None:
     assert words == len(whole) > 5
     assert found == sum(all(place % 2 == 0 for place in places) for places in whole)
     assert 0 < found < words
+
+
+def test_a_source_without_a_word_to_hide_is_left_out(monkeypatch: pytest.MonkeyPatch, process_group: None) -> None:
+    sums = iter([torch.tensor([6.0, 1.0, 2.0, 0.0, 0.0]), torch.zeros(5)])
+    readers = SimpleNamespace(readers=[[0], [0]], sources=["one", "none"])
+    engine = SimpleNamespace(device="cpu", eval=lambda: None, train=lambda: None)
+    monkeypatch.setattr("clinical_modernbert.training.held_out._token_sums", lambda *_: next(sums).double())
+    monkeypatch.setattr("clinical_modernbert.training.held_out._word_sums", lambda *_: torch.zeros(0))
+    (row,) = evaluate(engine, readers, packs=1, step=3)
+    assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
 
 
 def held_out(run: SmallRun) -> list[dict]:

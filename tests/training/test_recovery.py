@@ -79,7 +79,7 @@ def test_out_of_disk_leaves_the_last_checkpoint_whole(finished: SmallRun, new_ru
     for pid in processes(process)[1:]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size // 2, size // 2))
     process.join(100)
-    assert process.exitcode == 2
+    assert process.exitcode == 1, "a disk may be mended while the launcher tries again"
     assert "step00000008: this checkpoint could not be written, older ones are whole" in run.output.read_text()
     kept = checkpoint_files.candidates(run.run_dir / "checkpoints")
     assert [checkpoint_files.step_of(path) for path in kept] == [4]

@@ -57,6 +57,14 @@ def test_a_spike_rewinds_the_run_and_a_copy_of_the_list_repeats_it(
     again.train(ranks=2)
     assert again.column("data_digest") == run.column("data_digest")
     assert again.column("loss") == run.column("loss")
+    # The checkpoints know the list too: a new disk has nothing else.
+    (again.run_dir / "skips.json").unlink()
+    shutil.rmtree(again.run_dir / "checkpoints/step00000012")
+    again.train(ranks=2)
+    assert json.loads((again.run_dir / "skips.json").read_text()) == skips
+    assert again.column("data_digest") == run.column("data_digest")
+    (again.run_dir / "skips.json").write_text('[{"after": 0, "packs": 4}]')
+    assert "not what the newest checkpoint left out" in again.train(ranks=2, code=2)
 
 
 def test_a_run_that_keeps_jumping_stops(new_run: Callable[[], SmallRun]) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from clinical_modernbert.streaming_data.batches import StepData, rank_micro_batc
 from clinical_modernbert.streaming_data.dataset import open_dataset
 from clinical_modernbert.training.checkpoint import consolidate
 from clinical_modernbert.training.config import EngineConfig, RunConfig
-from clinical_modernbert.training.engine import require_possible
+from clinical_modernbert.training.engine import require_possible, require_what_the_node_has
 from clinical_modernbert.training.schedule import make_plan
 
 STEPS = 25
@@ -177,6 +178,7 @@ def test_fp16_that_only_overflows_ends(new_run: Callable[[], SmallRun]) -> None:
         ({"zero_stage": 0}, "zero_stage 0 with precision bf16 would add up gradients in bf16: set zero_stage=1"),
         ({"offload_optimizer": "nvme"}, "out of reach of checkpoints .* set offload_optimizer=cpu"),
         ({"zero_stage": 0, "precision": "fp32", "offload_optimizer": "cpu"}, "needs partitions to move"),
+        ({"zero_stage": 1, "zero_optimization": {"overlap_comm": True}}, "overlap_comm needs zero_stage 2 or 3"),
         ({"zero_stage": 2, "zero_hpz_partition_size": 2}, "set zero_stage=3 or zero_hpz_partition_size=1"),
         ({"zero_optimization": {"stage": 1}}, "set engine.zero_stage instead"),
     ],
@@ -192,3 +194,13 @@ def test_what_these_ranks_cannot_do_is_refused(process_group: None) -> None:
         require_possible(EngineConfig(zero_optimization={"zero_quantized_weights": True}), cpu)
     with pytest.raises(UserError, match="zero_hpz_partition_size=2 does not divide the 1 ranks"):
         require_possible(EngineConfig(zero_hpz_partition_size=2), cpu)
+
+
+def test_a_node_that_lost_its_gpus_does_not_train_on_its_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia0").touch()
+    require_what_the_node_has({}, tmp_path)  # this torch is built for CPUs: it was meant so
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    with pytest.raises(UserError, match=r'has GPUs and torch sees none: .*set CUDA_VISIBLE_DEVICES=""'):
+        require_what_the_node_has({}, tmp_path)
+    require_what_the_node_has({"CUDA_VISIBLE_DEVICES": ""}, tmp_path)
+    require_what_the_node_has({}, tmp_path / "nothing")
