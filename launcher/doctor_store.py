@@ -33,6 +33,8 @@ def object_store(url: str) -> Finding:
 
 
 def _use(store: ModuleType, url: str) -> str:
+    from ..streaming_data.remote import Deadline
+
     content = os.urandom(_SIZE)
     sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content, usedforsecurity=False).digest()
     with TemporaryDirectory() as directory:
@@ -40,7 +42,7 @@ def _use(store: ModuleType, url: str) -> str:
         there.write_bytes(content)
         written = _seconds(lambda: store.put(there, url, sha256, md5))
         try:
-            read = _seconds(lambda: store.get(url, back, time.monotonic() + _DEADLINE_SECONDS))
+            read = _seconds(lambda: store.get(url, back, Deadline(_DEADLINE_SECONDS)))
             if back.read_bytes() != content:
                 raise ValueError("what was read is not what was written")
             asked = sorted(_seconds(lambda: store.names(url)) for _ in range(_READS))[_READS // 2]

@@ -16,6 +16,8 @@ from ..configs.errors import PassingError, UserError
 from . import clouds, s3
 
 REFUSALS = 3
+BREAKS = 10
+_PROGRESS = 1 << 24  # bytes, for which there is patience anew
 _HOPELESS = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 _DISK = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
@@ -26,6 +28,28 @@ Check = Callable[[Path], str | None]
 
 class DamagedError(ValueError):
     """What came is not what was written."""
+
+
+class Deadline:
+    """Until when to go on with an object: `seconds` from now, and again from each 16 MB of it that come."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._size = 0
+        self.at = time.monotonic() + seconds
+
+    def __call__(self, size: int) -> None:
+        """So many bytes came; TimeoutError if that is too late."""
+        if self.remaining() < 0:
+            raise TimeoutError(f"only {size:,} bytes of it came in the time given")
+        if size < self._size:  # another try, from the start
+            self._size = 0
+        if size - self._size >= _PROGRESS:
+            self._size = size
+            self.at = time.monotonic() + self._seconds
+
+    def remaining(self) -> float:
+        return self.at - time.monotonic()
 
 
 def is_remote(address: str) -> bool:
@@ -46,7 +70,7 @@ def read(address: str, parse: Callable[[bytes], T]) -> T:
         raise UserError(f"{path}: {error}; restore this file from its source, or prepare the data again") from error
 
 
-def _fetched(url: str, deadline: float) -> bytes:
+def _fetched(url: str, deadline: Deadline) -> bytes:
     with TemporaryDirectory() as aside:
         path = Path(aside) / "file"
         _fetch(url, path, deadline)
@@ -63,7 +87,7 @@ def download(url: str, path: Path, check: Check, retry: bool = True) -> None:
     """
     aside = path.with_name(f"{path.name}.part")
 
-    def fetch(deadline: float) -> None:
+    def fetch(deadline: Deadline) -> None:
         try:
             _fetch(url, aside, deadline)
             if problem := check(aside):
@@ -78,32 +102,34 @@ def download(url: str, path: Path, check: Check, retry: bool = True) -> None:
         raise UserError(f"{path.parent}: cannot keep {url} ({error}); free space or set data.cache") from error
 
 
-def persist(url: str, attempt: Callable[[float], T], retry: bool = True) -> T:
+def persist(url: str, attempt: Callable[[Deadline], T], retry: bool = True) -> T:
     """What `attempt` returns, as soon as it does not fail.
 
     Refusals (403, 404, no credentials) and damaged content are tried three times, everything else for five minutes
-    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. `attempt` is given the time, as of `time.monotonic`,
-    by which it should be done.
+    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. `attempt` is given the deadline, which moves on while
+    an object comes; one that breaks off on its way is begun anew ten times.
 
     Raises:
         UserError: it was of no use; the message says what the store answered.
         OSError: this machine's disk refused.
     """
-    start, patience = time.monotonic(), _patience()
-    tries = refusals = 0
+    start, deadline = time.monotonic(), Deadline(_patience())
+    tries = refusals = breaks = 0
     while True:
         tries += 1
+        until = deadline.at
         try:
-            return attempt(start + patience)
+            return attempt(deadline)
         except Exception as error:  # the stores' clients share no base class
             if isinstance(error, OSError) and error.errno in _DISK:
                 raise
             refusals += _is_refusal(error)
+            breaks += deadline.at > until
             problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
             if isinstance(error, DamagedError):
                 problem = f"{error}; the store holds something else than what was written: upload the data again"
         elapsed, pause = time.monotonic() - start, min(30.0, 0.25 * 2**tries) * random.uniform(0.5, 1.5)
-        if not retry or refusals >= REFUSALS or elapsed + pause > patience:
+        if not retry or refusals >= REFUSALS or breaks >= BREAKS or pause > deadline.remaining():
             kind = PassingError if retry and refusals < REFUSALS else UserError
             raise kind(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}")
         time.sleep(pause)
@@ -117,7 +143,7 @@ def _patience() -> float:
         raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {given!r}; expected a number of seconds") from None
 
 
-def _fetch(url: str, path: Path, deadline: float) -> None:
+def _fetch(url: str, path: Path, deadline: Deadline) -> None:
     if store := store_of(url):
         store.get(url, path, deadline)
     else:
@@ -135,11 +161,12 @@ def store_of(url: str) -> ModuleType | None:
 
 def _is_refusal(error: Exception) -> bool:
     """Whether asking again will not help."""
-    response = getattr(error, "response", None)
+    response, code = getattr(error, "response", None), None
     if isinstance(response, dict):
+        code = response.get("Error", {}).get("Code")  # an upload that stalled is S3's 400 RequestTimeout
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
         status = getattr(error, "status_code", getattr(error, "code", None))
     if isinstance(status, int):
-        return 400 <= status < 500 and status not in (408, 429)
+        return 400 <= status < 500 and status not in (408, 429) and code != "RequestTimeout"
     return isinstance(error, _HOPELESS)

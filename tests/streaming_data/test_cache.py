@@ -36,7 +36,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             writer.write(numbered(number))
     asked: list[str] = []
 
-    def fetch(url: str, path: Path, deadline: float) -> None:
+    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
         asked.append(url.rsplit("/", 1)[1])
         shutil.copy(tmp_path / "notes" / asked[-1], path)
 

@@ -1,6 +1,7 @@
 """Fetching from an object store that refuses, fails, damages and recovers. A real server is in test_s3.py."""
 
 import errno
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +47,7 @@ def store(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> Callable[..., 
     def open_store(*answers: bytes | BaseException) -> list[str]:
         asked: list[str] = []
 
-        def fetch(url: str, path: Path, deadline: float) -> None:
+        def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
             asked.append(url)
             answer = answers[min(len(asked), len(answers)) - 1]
             path.write_bytes(answer if isinstance(answer, bytes) else b"who")
@@ -89,6 +90,8 @@ def test_a_passing_fault_is_survived(store: Callable, tmp_path: Path, fault: byt
         (answered(429, "TooManyRequests"), False, "TooManyRequests"),
         (StatusError(500), False, "StatusError"),
         (TimeoutError("read timed out"), False, "read timed out"),
+        (answered(400, "RequestTimeout"), False, "RequestTimeout"),
+        (answered(400, "BadDigest"), True, "BadDigest"),
     ],
 )
 def test_giving_up_is_one_error_that_leaves_nothing(
@@ -115,6 +118,39 @@ def test_patience_is_set_by_the_environment(
     monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "soon")
     with pytest.raises(UserError, match="CMBERT_DOWNLOAD_PATIENCE is 'soon'; expected a number of seconds"):
         download(URL, tmp_path / "shard", check)
+
+
+@pytest.mark.parametrize(
+    ("megabytes_a_second", "breaks", "tries"),
+    [(1, 3, 4), (1, math.inf, remote.BREAKS), (0.01, math.inf, 1)],
+)
+def test_there_is_patience_while_a_large_object_comes(
+    clock: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    megabytes_a_second: float,
+    breaks: float,
+    tries: int,
+) -> None:
+    """1 GB in 1,000 s, after tries that broke off at half of it; and a stream that is too thin to be waited for."""
+    asked = []
+
+    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
+        asked.append(url)
+        for megabytes in range(1001):
+            clock[0] += 1 / megabytes_a_second
+            deadline(megabytes * 1_000_000)
+            if megabytes == 500 and len(asked) <= breaks:
+                raise ConnectionResetError
+        path.write_bytes(b"whole")
+
+    monkeypatch.setattr(remote, "_fetch", fetch)
+    if math.isinf(breaks):
+        with pytest.raises(UserError, match=rf"gave up after {tries} tries"):
+            download(URL, tmp_path / "shard", check)
+    else:
+        download(URL, tmp_path / "shard", check)
+    assert len(asked) == tries
 
 
 def test_without_retry_one_fault_is_enough(store: Callable, clock: list[float], tmp_path: Path) -> None:

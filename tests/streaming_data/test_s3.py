@@ -180,7 +180,7 @@ def test_the_usual_endpoint_variable_serves_too(
 
 
 def read_again(path: Path) -> bytes:
-    s3_module.get(f"{URL}/{SHARD}", path, time.monotonic() + 30)
+    s3_module.get(f"{URL}/{SHARD}", path, remote.Deadline(30))
     return path.read_bytes()
 
 

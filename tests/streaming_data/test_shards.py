@@ -185,7 +185,7 @@ def store(copied: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The copied shards in an object store at s3://bucket; returns what was asked of it."""
     asked: list[str] = []
 
-    def fetch(url: str, path: Path, deadline: float) -> None:
+    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
         asked.append(url.rsplit("/", 1)[1])
         shutil.copy(copied / asked[-1], path)
 
