@@ -131,7 +131,7 @@ def save(
     )
     path = checkpoint.save(engine, directory, progress.step, attempt, contents)
     if mirror is not None:
-        mirror.add(path, attempt)
+        mirror.add(path)
     if dist.get_rank() == 0 and not attempt.superseded():
         keep = config.checkpoint
         prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best, newest=progress.step)
