@@ -105,8 +105,8 @@ class MetricsWriter:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, start)
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
-        self._sinks = open_sinks(config, run_dir, start)
         self._console = Console()
+        self._sinks = open_sinks(config, run_dir, start, self.say)
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -144,9 +144,12 @@ class MetricsWriter:
             self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {accuracy}")
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
+        """Of one step."""
+        shares = {}
         for row in rows:
             self._mix.write(row)
-            self._log(row.step, {f"mix/{row.source}/share": row.share})
+            shares[f"mix/{row.source}/share"] = row.share
+        self._log(row.step, shares)
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         for sink in self._sinks:

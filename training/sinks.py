@@ -1,12 +1,23 @@
-"""Where scalars go beside the CSV files: TensorBoard, W&B, MLflow, and a text file for Prometheus."""
+"""Where scalars go beside the CSV files: TensorBoard, W&B, MLflow, and a text file for Prometheus.
+
+Training depends on none of them: the first failure of each is told, and ends nothing.
+"""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from queue import Full, Queue
+from threading import Thread
 from typing import Any, Protocol
 
 from ..configs.errors import UserError
 from .config import MetricsConfig
+
+WAITING = 1000
+CLOSE_SECONDS = 60.0
+
+Say = Callable[[str], None]
 
 
 class Sink(Protocol):
@@ -17,22 +28,22 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-def open_sinks(config: MetricsConfig, run_dir: Path, start: int) -> list[Sink]:
-    """Those that the recipe names, for a run that goes on after `start` steps.
+def open_sinks(config: MetricsConfig, run_dir: Path, start: int, say: Say = print) -> list[Sink]:
+    """Those that the recipe names, for a run that goes on after `start` steps; `say` is told what fails.
 
     Raises:
         UserError: one needs a package that is not installed.
     """
     sinks: list[Sink] = []
     if config.tensorboard:
-        sinks.append(TensorBoard(run_dir, start))
+        sinks.append(Guarded("TensorBoard", partial(TensorBoard, run_dir, start), say))
     if config.prometheus is not None:
-        sinks.append(PrometheusFile(config.prometheus, run_dir))
+        sinks.append(Guarded("metrics.prometheus", partial(PrometheusFile, config.prometheus, run_dir), say))
     try:
         if config.wandb_project is not None:
-            sinks.append(WandB(config.wandb_project, run_dir))
+            sinks.append(Guarded("W&B", partial(WandB, config.wandb_project, run_dir), say))
         if config.mlflow_uri is not None:
-            sinks.append(MLflow(config.mlflow_uri, run_dir))
+            sinks.append(InBackground(Guarded("MLflow", partial(MLflow, config.mlflow_uri, run_dir), say)))
     except ImportError as error:
         package = (error.name or "a package").partition(".")[0]
         raise UserError(
@@ -40,6 +51,73 @@ def open_sinks(config: MetricsConfig, run_dir: Path, start: int) -> list[Sink]:
             "metrics.wandb_project and metrics.mlflow_uri"
         ) from error
     return sinks
+
+
+class Guarded:
+    """A sink whose failures end nothing; the first is told."""
+
+    def __init__(self, name: str, make: Callable[[], Sink], say: Say) -> None:
+        self._name = name
+        self._say = say
+        self._told = False
+        self._sink: Sink | None = None
+        try:
+            self._sink = make()
+        except ImportError:
+            raise
+        except Exception as error:  # their clients share no base class
+            self.tell(error)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        if self._sink is not None:
+            self._attempt(partial(self._sink.log, step, values))
+
+    def close(self) -> None:
+        if self._sink is not None:
+            self._attempt(self._sink.close)
+
+    def tell(self, problem: object) -> None:
+        if not self._told:
+            self._told = True
+            kind = f"{type(problem).__name__}: " if isinstance(problem, Exception) else ""
+            self._say(f"warning: {self._name} lacks numbers that metrics.csv has, training goes on: {kind}{problem}")
+
+    def _attempt(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self.tell(error)
+
+
+class InBackground:
+    """A sink that waits for a server, beside the steps. What does not fit into the queue is left out, and so is what is
+    not sent soon after the run ended."""
+
+    def __init__(self, sink: Guarded) -> None:
+        self._sink = sink
+        self._rows: Queue[tuple[int, Mapping[str, float]] | None] = Queue(WAITING)
+        self._thread = Thread(target=self._work, name="metrics", daemon=True)
+        self._thread.start()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        try:
+            self._rows.put_nowait((step, values))
+        except Full:
+            self._sink.tell(f"it is too slow, {WAITING:,} rows wait")
+
+    def close(self) -> None:
+        try:
+            self._rows.put(None, timeout=CLOSE_SECONDS)
+            self._thread.join(CLOSE_SECONDS)
+        except Full:
+            pass
+        if self._thread.is_alive():
+            self._sink.tell("it is too slow for what was left at the end")
+
+    def _work(self) -> None:
+        while row := self._rows.get():
+            self._sink.log(*row)
+        self._sink.close()
 
 
 class TensorBoard:
@@ -82,22 +160,30 @@ class MLflow:
         from mlflow import MlflowClient
 
         self._client = MlflowClient(uri)
-        kept = run_dir / "mlflow_run_id"
-        if not kept.is_file():
-            experiment = self._client.get_experiment_by_name(run_dir.name)
-            number = experiment.experiment_id if experiment else self._client.create_experiment(run_dir.name)
-            kept.write_text(self._client.create_run(number, run_name=run_dir.name).info.run_id)
-        self._run_id = kept.read_text()
+        self._run_dir = run_dir
+        self._run_id: str | None = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
         from mlflow.utils.time import get_current_time_millis
 
         now = get_current_time_millis()
+        self._run_id = self._run_id or self._open_run()
         self._client.log_batch(self._run_id, [Metric(name, value, now, step) for name, value in values.items()])
 
     def close(self) -> None:
-        self._client.set_terminated(self._run_id)
+        if self._run_id is not None:
+            self._client.set_terminated(self._run_id)
+
+    def _open_run(self) -> str:
+        """Asks the server, and so not before the first numbers."""
+        kept = self._run_dir / "mlflow_run_id"
+        if not kept.is_file():
+            name = self._run_dir.name
+            experiment = self._client.get_experiment_by_name(name)
+            number = experiment.experiment_id if experiment else self._client.create_experiment(name)
+            kept.write_text(self._client.create_run(number, run_name=name).info.run_id)
+        return kept.read_text()
 
 
 class PrometheusFile:

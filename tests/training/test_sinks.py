@@ -3,15 +3,19 @@
 import json
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.training import sinks
 from clinical_modernbert.training.config import MetricsConfig
-from clinical_modernbert.training.sinks import open_sinks
+from clinical_modernbert.training.sinks import Guarded, InBackground, open_sinks
 
 FIRST = [(1, {"train/loss": 3.5, "train/lr": 1e-3}), (2, {"train/loss": 3.0, "train/lr": 2e-3})]
 THEN = [(3, {"train/loss": 2.5, "train/lr": 3e-3, "held_out/notes/loss": 2.75, "mix/notes/share": 0.8})]
@@ -23,11 +27,10 @@ def write(run_dir: Path, **settings: Any) -> None:
     config = MetricsConfig(**{"tensorboard": False, **settings})
     rows: list[tuple[int, Mapping[str, float]]]
     for start, rows in ((0, [*FIRST]), (2, [*THEN])):
-        sinks = open_sinks(config, run_dir, start)
-        assert len(sinks) == 1
+        (sink,) = open_sinks(config, run_dir, start)
         for step, values in rows:
-            sinks[0].log(step, values)
-        sinks[0].close()
+            sink.log(step, values)
+        sink.close()
 
 
 def test_tensorboard(tmp_path: Path) -> None:
@@ -64,6 +67,67 @@ def test_mlflow_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     history = client.get_metric_history(run.info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 3.5), (2, 3.0), (3, 2.5)]
     assert run.data.metrics["mix/notes/share"] == 0.8
+
+
+class Breaking:
+    """A sink whose server is away."""
+
+    def __init__(self, slow: threading.Event | None = None) -> None:
+        self.slow = slow
+        self.asked = 0
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.asked += 1
+        if self.slow is not None:
+            self.slow.wait(60)
+        raise ConnectionError("nobody is there")
+
+    def close(self) -> None:
+        raise ConnectionError("nor now")
+
+
+def test_a_sink_that_fails_is_told_once_and_ends_nothing() -> None:
+    said: list[str] = []
+    broken = Breaking()
+    sink = Guarded("W&B", lambda: broken, said.append)
+    for step in (1, 2):
+        sink.log(step, {"train/loss": 1.0})
+    sink.close()
+    warning = "warning: W&B lacks numbers that metrics.csv has, training goes on: ConnectionError: nobody is there"
+    assert (said, broken.asked) == ([warning], 2)
+
+    def refused() -> Breaking:
+        raise ConnectionError("nobody is there")
+
+    absent = Guarded("W&B", refused, said.append)
+    absent.log(1, {"train/loss": 1.0})
+    absent.close()
+    assert said == [warning] * 2
+
+
+def test_a_run_goes_on_without_its_sink(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    (run.run_dir.parent / "file").touch()
+    short = ("schedule.total_tokens=3072", "schedule.warmup_tokens=0", "schedule.decay_tokens=1024")
+    output = run.train(f"metrics.prometheus={run.run_dir.parent / 'file/cmbert.prom'}", *short)
+    assert output.count("warning: metrics.prometheus lacks numbers that metrics.csv has, training goes on") == 1
+    assert run.column("step") == [1, 2, 3]
+
+
+def test_a_slow_server_does_not_hold_a_step_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "WAITING", 3)
+    monkeypatch.setattr(sinks, "CLOSE_SECONDS", 0.1)
+    said: list[str] = []
+    answers = threading.Event()
+    slow = Breaking(answers)
+    sink = InBackground(Guarded("MLflow", lambda: slow, said.append))
+    start = time.monotonic()
+    for step in range(10):
+        sink.log(step, {"train/loss": 1.0})
+    sink.close()
+    assert time.monotonic() - start < 10
+    assert said == ["warning: MLflow lacks numbers that metrics.csv has, training goes on: it is too slow, 3 rows wait"]
+    answers.set()
 
 
 def records(content: bytes) -> Iterator[bytes]:
