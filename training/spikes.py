@@ -63,11 +63,10 @@ def restore_skips(run_dir: Path, saved: Sequence[Skip]) -> None:
     Raises:
         UserError: the run notes something else.
     """
-    noted = read_skips(run_dir)
+    noted, path = read_skips(run_dir), run_dir / "skips.json"
     if noted[: len(saved)] == list(saved):
         return
-    path = run_dir / "skips.json"
-    if noted:
+    if list(saved[: len(noted)]) != noted:
         raise UserError(f"{path}: not what the newest checkpoint left out; bring back the file, or remove it")
     if dist.get_rank() == 0:
         _note(path, saved)
