@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ..configs.errors import UserError
+from ..streaming_data.parallel import cores
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
@@ -128,13 +129,8 @@ def _shared_environment(ranks: int, place: Place, alone: bool) -> dict[str, str]
         # else gloo looks up the host's name, which on a laptop may lead to an address that is not reachable
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # else every rank starts a thread for every core, and they wait for each other
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // ranks)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // ranks)))
     return environment
-
-
-def _cores() -> int:
-    """That this process may use: a job's share of a node."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _has_accelerator() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from ..configs.errors import UserError
 from ..configs.loader import load
 from ..training.attempts import read_attempts
+from ..training.checkpoint_files import MANIFEST, candidates, step_of
 from ..training.config import RunConfig
 from ..training.metrics import read_metrics
 from ..training.schedule import Plan, make_plan
@@ -84,7 +85,9 @@ def read_status(run_dir: Path) -> Status:
     step = rows[-1]["step"] if rows else 0
     plan = plan_of(run_dir, starts)
     speed = median(row["tokens_per_second"] for row in rows[-_RECENT:]) if rows else None
-    checkpoint = _newest_checkpoint(run_dir / "checkpoints")
+    # What has its final name is whole, if it has its manifest.
+    found = (path for path in candidates(run_dir / "checkpoints") if (path / MANIFEST).is_file())
+    checkpoint = next(found, None)
     silent = _silent_seconds(run_dir)
     complete = plan is not None and step >= plan.steps
     return Status(
@@ -97,7 +100,7 @@ def read_status(run_dir: Path) -> Status:
         seconds_left=_tokens_left(plan, step) / speed if plan and speed else None,
         silent_seconds=silent,
         checkpoint=str(checkpoint) if checkpoint else None,
-        checkpoint_step=int(checkpoint.name.removeprefix("step")) if checkpoint else None,
+        checkpoint_step=step_of(checkpoint) if checkpoint else None,
         starts=starts,
     )
 
@@ -163,11 +166,6 @@ def plan_of(run_dir: Path, starts: Sequence[Start]) -> Plan | None:
 
 def _tokens_left(plan: Plan, step: int) -> int:
     return (plan.packs - plan.start(min(step, plan.steps))) * plan.config.data.seq_length
-
-
-def _newest_checkpoint(directory: Path) -> Path | None:
-    """Whole: what has its final name has its manifest."""
-    return max((path for path in directory.glob("step[0-9]*") if (path / "manifest.json").is_file()), default=None)
 
 
 def _silent_seconds(run_dir: Path) -> float | None:

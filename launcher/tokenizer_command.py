@@ -95,7 +95,9 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
 
 def _keep_closed(config: "PrepareConfig") -> None:
     """Tokens are words of the text: what is learned from closed sources is written for its owner only."""
-    if any(not (source.public or source.synthetic) for source in config.sources):
+    from ..streaming_data.closed_sources import closed_sources
+
+    if closed_sources({"sources": {source.name: source.model_dump() for source in config.sources}}):
         os.umask(0o077)
 
 

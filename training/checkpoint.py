@@ -72,7 +72,7 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Ma
             _publish(aside, directory / name_of(step), manifest, attempt)
         except OSError as error:
             problems = [f"rank 0: {error}"]
-    outcome: list[Any] = [problems, attempt.superseded()]
+    outcome: list[Any] = [problems, bool(problems) and attempt.superseded()]
     dist.broadcast_object_list(outcome, src=0)
     if outcome[0]:
         if rank == 0:

@@ -55,17 +55,21 @@ def damage(path: Path, share: slice = slice(None)) -> str | None:
         files = read_manifest(path)["files"]
     except UserError as error:
         return str(error)
-    for name in sorted(files)[share]:
-        file = path / name
-        try:
-            if not file.is_file():
-                return f"{file}: this file of the checkpoint is missing"
-            if file.stat().st_size != files[name]["bytes"]:
-                return f"{file}: {file.stat().st_size:,} bytes where {files[name]['bytes']:,} were written"
-            if hash_of_file(file) != files[name]["xxh3_128"]:
-                return f"{file}: its content differs from what was written"
-        except OSError as error:
-            return f"{file}: cannot be read: {error.strerror}"
+    problems = (damage_of_file(path / name, files[name]) for name in sorted(files)[share])
+    return next(filter(None, problems), None)
+
+
+def damage_of_file(file: Path, written: Mapping[str, Any]) -> str | None:
+    """What is wrong with one file, or None; `written` is what the manifest says of it."""
+    try:
+        if not file.is_file():
+            return f"{file}: this file of the checkpoint is missing"
+        if file.stat().st_size != written["bytes"]:
+            return f"{file}: {file.stat().st_size:,} bytes where {written['bytes']:,} were written"
+        if hash_of_file(file) != written["xxh3_128"]:
+            return f"{file}: its content differs from what was written"
+    except OSError as error:
+        return f"{file}: cannot be read: {error.strerror}"
     return None
 
 

@@ -15,6 +15,7 @@ from ..model.hugging_face import assemble, write_pretrained
 from ..model.publish import publish_directory
 from .checkpoint import consolidate
 from .checkpoint_files import MANIFEST, damage, of_run, read_manifest
+from .equal_outputs import require_equal
 from .model_card import model_card
 from .onnx import require_onnx, write_onnx
 from .scores import read_scores
@@ -22,9 +23,6 @@ from .sentence_embedding import write_sentence_embedding
 
 TRAINING = "training.json"
 """Beside the model: how it was trained, and on what."""
-
-LARGEST_DIFFERENCE = 1e-4
-"""Between our logits and transformers', as a share of the largest logit (at least 1)."""
 
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 
@@ -88,13 +86,7 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     with torch.no_grad():
         packed = ours.logits(tokens, PackedBatch.from_lengths(lengths, "cpu"), torch.arange(len(tokens)))
         apart = torch.cat([theirs(input_ids=row[None]).logits[0] for row in tokens.split(lengths)])
-    difference = (packed - apart).abs().max().item()
-    allowed = LARGEST_DIFFERENCE * max(1.0, packed.abs().max().item())
-    if not difference <= allowed:
-        raise UserError(
-            f"transformers computes other logits from the exported model (largest difference {difference:.2e}, "
-            f"allowed {allowed:.2e}): nothing was written; please report this with your transformers version"
-        )
+    require_equal(apart, packed, "transformers computes other logits from the exported model", "transformers")
 
 
 def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:

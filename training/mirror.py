@@ -13,14 +13,13 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..configs.errors import UserError
 from ..model.publish import flush
 from ..streaming_data.background import Background
 from ..streaming_data.remote import download, persist, store_of
 from ..streaming_data.upload import local_file, put
-from .checkpoint_files import MANIFEST, candidates, damage, hash_of_file, read_manifest, step_of
+from .checkpoint_files import MANIFEST, candidates, damage, damage_of_file, read_manifest, step_of
 
 QUEUE = ".uploading"
 WAITING = 3
@@ -123,7 +122,7 @@ def bring_newest(url: str, checkpoints: Path) -> Path | None:
     aside.mkdir(parents=True, exist_ok=True)
     download(f"{url}/{newest}/{MANIFEST}", aside / MANIFEST, lambda path: None)
     for name, facts in read_manifest(aside)["files"].items():
-        if not _is_whole(aside / name, facts):  # else it came in a start before
+        if damage_of_file(aside / name, facts):  # else it came in a start before
             download(f"{url}/{newest}/{name}", aside / name, partial(_wrong_size, facts["bytes"]))
     if problem := damage(aside):
         raise UserError(f"{url}/{newest}: {problem}: remove it there, so that the one before is taken")
@@ -140,10 +139,6 @@ def _newest(url: str, retry: bool) -> str | None:
         )
     names = persist(url, lambda deadline: store.names(url), retry)
     return max((name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")), default=None)
-
-
-def _is_whole(path: Path, facts: dict[str, Any]) -> bool:
-    return path.is_file() and path.stat().st_size == facts["bytes"] and hash_of_file(path) == facts["xxh3_128"]
 
 
 def _wrong_size(expected: int, path: Path) -> str | None:

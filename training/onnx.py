@@ -12,12 +12,10 @@ from typing import Any
 import torch
 
 from ..configs.errors import UserError
+from .equal_outputs import require_equal
 
 DIRECTORY = "onnx"
 """Below the model's, where the Hub's libraries look for a graph."""
-
-LARGEST_DIFFERENCE = 1e-4
-"""Between ONNX Runtime's output and transformers', as a share of the largest output (at least 1)."""
 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime", "transformers.exporters.exporter_onnx")
 _TRACED = (2, 40)
@@ -88,10 +86,5 @@ def _require_equal(model: Any, path: Path) -> None:
         with torch.no_grad():
             theirs = model(**inputs)[0][real]
         ours = torch.from_numpy(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])[real]
-        difference = (ours - theirs).abs().max().item()
-        if not difference <= LARGEST_DIFFERENCE * max(1.0, theirs.abs().max().item()):
-            raise UserError(
-                f"ONNX Runtime computes something else from the graph than transformers from the model (largest "
-                f"difference {difference:.2e}): nothing was written; please report this with the versions of "
-                "transformers, onnxscript and onnxruntime"
-            )
+        complaint = "ONNX Runtime computes something else from the graph than transformers from the model"
+        require_equal(ours, theirs, complaint, "transformers, onnxscript and onnxruntime")

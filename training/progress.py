@@ -47,8 +47,14 @@ class Progress:
         )
 
 
-def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
-    """Continue from the newest whole checkpoint of the run, if there is one here or in its object store."""
+def resume(engine: Any, config: RunConfig, dataset: PackDataset, steps: int) -> Progress:
+    """Continue from the newest whole checkpoint of the run, if there is one here or in its object store.
+
+    Args:
+        steps: of the whole run.
+    Raises:
+        UserError: the checkpoints are all damaged, or the data, the batch, the skips or `steps` do not fit the newest.
+    """
     if config.checkpoint.upload and dist.get_rank() == 0:
         bring_newest(config.checkpoint.upload, config.run_dir / "checkpoints")
     path, damaged = checkpoint.newest_complete(config.run_dir / "checkpoints")
@@ -67,6 +73,11 @@ def resume(engine: Any, config: RunConfig, dataset: PackDataset) -> Progress:
         raise UserError(
             f"{path}: {progress.packs:,} packs were consumed in its {progress.step:,} steps, but the batch section "
             f"says {planned:,} now: set it back, or start in another run_dir"
+        )
+    if progress.step > steps:
+        raise UserError(
+            f"{config.run_dir}: {progress.step:,} steps are made, and schedule.total_tokens is that of {steps:,}: set "
+            "it back, or start in another run_dir"
         )
     restore_skips(config.run_dir, [Skip(**skip) for skip in manifest.get("skips", [])])
     checkpoint.load(engine, path, manifest)
@@ -108,27 +119,9 @@ def save(
         held_out_loss: mean over sources, if it was measured at this step.
     """
     directory = config.run_dir / "checkpoints"
-    contents = (
-        {}
-        if dist.get_rank()
-        else {
-            "progress": asdict(progress),
-            "attempt": attempt.number,
-            "held_out_loss": held_out_loss,
-            "scaling": scaling_state(engine),
-            "model": engine.module.config.model_dump(mode="json"),
-            "data": dataset.identity(),
-            "skips": [skip._asdict() for skip in skips],
-            "data_manifest": manifest_hash(dataset.manifest),
-            "data_address": dataset.address,
-            "sources": {
-                name: {key: dataset.manifest["sources"][name].get(key) for key in ("licence", "public", "synthetic")}
-                for name in dataset.sources
-            },
-            "config": config.model_dump(mode="json"),
-            **provenance(),
-        }
-    )
+    contents = {}
+    if dist.get_rank() == 0:
+        contents = _contents(engine, config, dataset, progress, skips, attempt) | {"held_out_loss": held_out_loss}
     path = checkpoint.save(engine, directory, progress.step, attempt, contents)
     if mirror is not None:
         mirror.add(path)
@@ -137,3 +130,25 @@ def save(
         prune(directory, keep.keep_last, keep.keep_every_steps, keep.keep_best, newest=progress.step)
     dist.barrier()
     return path
+
+
+def _contents(
+    engine: Any, config: RunConfig, dataset: PackDataset, progress: Progress, skips: Sequence[Skip], attempt: Attempt
+) -> dict[str, Any]:
+    """Of a manifest: the state of the run and where it came from."""
+    return {
+        "progress": asdict(progress),
+        "attempt": attempt.number,
+        "scaling": scaling_state(engine),
+        "model": engine.module.config.model_dump(mode="json"),
+        "data": dataset.identity(),
+        "skips": [skip._asdict() for skip in skips],
+        "data_manifest": manifest_hash(dataset.manifest),
+        "data_address": dataset.address,
+        "sources": {
+            name: {key: dataset.manifest["sources"][name].get(key) for key in ("licence", "public", "synthetic")}
+            for name in dataset.sources
+        },
+        "config": config.model_dump(mode="json"),
+        **provenance(),
+    }

@@ -79,7 +79,7 @@ def open_run(config: RunConfig) -> tuple[Run, Progress]:
     held_out = open_held_out(config) if config.held_out.every_steps else None
     model = build_model(config, dataset)
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
-    progress = resume(engine, config, dataset)
+    progress = resume(engine, config, dataset, plan.steps)
     attempt = begin(config.run_dir, progress.step)
     skips = read_skips(config.run_dir)
     metrics = open_metrics(config, plan, dataset, progress, skips) if rank == 0 else None

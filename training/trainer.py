@@ -36,11 +36,6 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     """
     expect_progress_within(config.engine.step_timeout_minutes)
     run, progress = open_run(config)
-    if progress.step > run.plan.steps:
-        raise UserError(
-            f"{config.run_dir}: {progress.step:,} steps are made, and schedule.total_tokens is that of "
-            f"{run.plan.steps:,}: set it back, or start in another run_dir"
-        )
     if progress.step == run.plan.steps:
         run.say(f"complete: all {progress.step:,} steps are made; a larger schedule.total_tokens adds some")
     if config.rehearse or (config.rehearse is None and run.device.type == "cuda"):

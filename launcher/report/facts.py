@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
+from ...training.checkpoint_files import MANIFEST, candidates
 from ...training.metrics import HeldOutMetrics, MixMetrics, read_metrics
 from ...training.row_log import read_rows
 from ...training.schedule import Plan
@@ -92,7 +93,7 @@ def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _checkpoints(directory: Path) -> dict[str, dict[str, Any] | None]:
-    return {path.name: _json(path / "manifest.json") for path in sorted(directory.glob("step[0-9]*"))}
+    return {path.name: _json(path / MANIFEST) for path in reversed(candidates(directory))}
 
 
 def _text(path: Path) -> str:
