@@ -51,7 +51,7 @@ docs: install
 
 # Compiles every Triton kernel for every architecture, checks the machine code, writes its table into docs/kernels.md.
 kernels-report: install
-	$(BIN)/python -m clinical_modernbert.kernels.report
+	$(BIN)/python -m clinical_modernbert.kernels.verify.report
 
 # After changing what is installed in .venv by hand: write down the versions that work together.
 lock:

@@ -11,8 +11,8 @@ from itertools import islice
 
 from faker import Faker
 
-from clinical_modernbert.streaming_data.audit import find
-from clinical_modernbert.streaming_data.corpora.synthetic_notes import generate
+from clinical_modernbert.streaming_data.phi.patterns import find
+from clinical_modernbert.streaming_data.synthetic.notes import generate
 
 DATES = ("%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%B %d, %Y", "%b %d %Y", "%d %B %Y")
 

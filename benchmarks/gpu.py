@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from clinical_modernbert.kernels import reference
-from clinical_modernbert.kernels.accuracy import Function
-from clinical_modernbert.kernels.attention import available_backends, explain_backend, packed_attention
-from clinical_modernbert.kernels.bench import packs, padded_attention
+from clinical_modernbert.kernels.attention.dispatch import available_backends, explain_backend, packed_attention
 from clinical_modernbert.kernels.geglu import geglu
 from clinical_modernbert.kernels.mlm_loss import mlm_loss
 from clinical_modernbert.kernels.norm import add_layer_norm
 from clinical_modernbert.kernels.packed import PackedBatch
-from clinical_modernbert.kernels.self_test import EPS, HEAD_DIM, THETA, VOCABULARY, WINDOW, self_test
+from clinical_modernbert.kernels.verify import reference
+from clinical_modernbert.kernels.verify.accuracy import Function
+from clinical_modernbert.kernels.verify.bench import packs, padded_attention
+from clinical_modernbert.kernels.verify.self_test import EPS, HEAD_DIM, THETA, VOCABULARY, WINDOW, self_test
 
 MODELS = {"base": (768, 12, 1152), "large": (1024, 16, 2624)}
 """Hidden size, heads of 64, and the MLP's intermediate size of ModernBERT."""

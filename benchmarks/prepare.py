@@ -16,17 +16,17 @@ from typing import TypeVar
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when tokenizers is imported
 
-from clinical_modernbert.configs.loader import load
-from clinical_modernbert.streaming_data import tokenizer as tokenizers
-from clinical_modernbert.streaming_data.audit import Audit
-from clinical_modernbert.streaming_data.corpora import input_files, read_file
-from clinical_modernbert.streaming_data.near_duplicates import band_hashes, bands_for
-from clinical_modernbert.streaming_data.packing import pack
-from clinical_modernbert.streaming_data.packs import Pack
-from clinical_modernbert.streaming_data.pieces import split
-from clinical_modernbert.streaming_data.prepare_config import AnySource, PrepareConfig
-from clinical_modernbert.streaming_data.shards import PackWriter
-from clinical_modernbert.streaming_data.tokenizer import LoadedTokenizer
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read_file
+from clinical_modernbert.streaming_data.phi.patterns import Audit
+from clinical_modernbert.streaming_data.prepare.chunking import split
+from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
+from clinical_modernbert.streaming_data.prepare.minhash import band_hashes, bands_for
+from clinical_modernbert.streaming_data.prepare.packing import pack
+from clinical_modernbert.streaming_data.shards.mds import PackWriter
+from clinical_modernbert.streaming_data.shards.pack import Pack
+from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
+from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
 
 SIMILARITY = 0.8
 BATCH = 256

@@ -22,24 +22,24 @@ import torch
 import yaml
 
 from clinical_modernbert.configs.errors import UserError, tell
-from clinical_modernbert.configs.loader import load
-from clinical_modernbert.configs.recipes import find_recipe
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.evaluation.bag_of_subwords import score_bag_of_entities, tfidf, train_cbow
-from clinical_modernbert.evaluation.code_structure import CodesTask, read_systems, structure
-from clinical_modernbert.evaluation.iob import read_iob
-from clinical_modernbert.evaluation.masked_words import MaskedWordsTask, run_masked_words
-from clinical_modernbert.evaluation.ner import NerTask
+from clinical_modernbert.evaluation.formats.iob import read_iob
+from clinical_modernbert.evaluation.models.model import Subject, open_subject
 from clinical_modernbert.evaluation.results import deviation
-from clinical_modernbert.evaluation.subjects import Subject, open_subject
 from clinical_modernbert.evaluation.suite import Evaluation, Scores
-from clinical_modernbert.launcher.demo_command import heading, run
+from clinical_modernbert.evaluation.tasks.code_structure import CodesTask, read_systems, structure
+from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, run_masked_words
+from clinical_modernbert.evaluation.tasks.ner import NerTask
+from clinical_modernbert.launcher.commands.demo import heading, run
 from clinical_modernbert.model.hugging_face import write_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.model.publish import publish_directory
-from clinical_modernbert.streaming_data.dataset import open_dataset
-from clinical_modernbert.training.config import RunConfig
-from clinical_modernbert.training.metrics import read_metrics
+from clinical_modernbert.storage.files import publish_directory
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
+from clinical_modernbert.training.metrics.writer import read_metrics
+from clinical_modernbert.training.recipe.config import RunConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "proof.md"
 BEGIN, END = "<!-- proof: begin -->", "<!-- proof: end -->"

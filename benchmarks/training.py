@@ -20,15 +20,15 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from transformers import ModernBertForMaskedLM
 
-from clinical_modernbert.kernels.bench import packs
 from clinical_modernbert.kernels.packed import PackedBatch
-from clinical_modernbert.launcher.local import run_ranks
+from clinical_modernbert.kernels.verify.bench import packs
+from clinical_modernbert.launcher.ranks.local import run_ranks
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.training.config import EngineConfig, OptimizerConfig
-from clinical_modernbert.training.engine import join_ranks, start_engine
+from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.zero.engine import join_ranks, start_engine
 
 MODEL = ModelConfig(
     vocab_size=8192,

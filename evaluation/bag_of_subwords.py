@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..streaming_data.batches import micro_batch
-from ..streaming_data.dataset import PackDataset
-from .fine_tune import seeded
-from .iob import Sentence
-from .libraries import require
-from .ner import score_entities
-from .ranking import Vectors
-from .subjects import MaskedLogits, Subject
+from ..streaming_data.loader.batches import micro_batch
+from ..streaming_data.loader.dataset import PackDataset
+from .formats.iob import Sentence
+from .models.fine_tune import seeded
+from .models.model import MaskedLogits, Subject
+from .models.tokens import encode_texts, encode_words
+from .scores.libraries import require
+from .scores.ranking import Vectors
 from .suite import Scores
-from .tokens import encode_texts, encode_words
+from .tasks.ner import score_entities
 
 SIDE = 5
 WIDTH = 128

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import UserError
-from ..configs.outputs import require_writable
-from .subjects import Subject
+from ..storage.outputs import require_writable
+from .models.model import Subject
 from .suite import Evaluation, Scores, identity, learns, run
 
 _SUMMARY = "results.json"

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..configs.errors import UserError
-from .classification import ClassificationTask, run_classification
-from .code_structure import CodesTask, run_codes
-from .fine_tune import Protocol
-from .masked_words import MaskedWordsTask, run_masked_words
-from .ner import NerTask, run_ner
-from .relations import RelationTask, run_relations
-from .retrieval import RetrievalTask, run_retrieval
-from .similarity import SimilarityTask, run_similarity
-from .subjects import Subject
+from .models.fine_tune import Protocol
+from .models.model import Subject
+from .tasks.classification import ClassificationTask, run_classification
+from .tasks.code_structure import CodesTask, run_codes
+from .tasks.masked_words import MaskedWordsTask, run_masked_words
+from .tasks.ner import NerTask, run_ner
+from .tasks.relations import RelationTask, run_relations
+from .tasks.retrieval import RetrievalTask, run_retrieval
+from .tasks.similarity import SimilarityTask, run_similarity
 
 AnyTask = Annotated[
     NerTask | ClassificationTask | RelationTask | SimilarityTask | RetrievalTask | MaskedWordsTask | CodesTask,

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .rope import rope_tables
+from .rope_tables import rope_tables
 
 PAIRS = 2048
 """Pairs of values a program turns: sixteen for each of 128 threads, two 128-bit loads of bf16 on either side."""

@@ -15,23 +15,21 @@ import typer
 
 from .. import __version__
 from ..configs.errors import USER_ERROR, UserError, tell
-from ..configs.outputs import as_user_error
-from . import (
-    checkpoint_command,
-    config_command,
-    data_command,
-    demo_command,
-    doctor_command,
-    evaluate_command,
-    export_command,
-    launch_command,
-    plan_command,
-    push_command,
-    report_command,
-    status_command,
-    tokenizer_command,
-    train_command,
-)
+from ..storage.outputs import as_user_error
+from .commands import checkpoint as checkpoint_command
+from .commands import config as config_command
+from .commands import data as data_command
+from .commands import demo as demo_command
+from .commands import doctor as doctor_command
+from .commands import evaluate as evaluate_command
+from .commands import export as export_command
+from .commands import launch as launch_command
+from .commands import plan as plan_command
+from .commands import push as push_command
+from .commands import report as report_command
+from .commands import status as status_command
+from .commands import tokenizer as tokenizer_command
+from .commands import train as train_command
 
 app = typer.Typer(
     name="cmbert",

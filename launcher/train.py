@@ -19,14 +19,13 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     del sys.path[0]
 
 from clinical_modernbert.configs.errors import USER_ERROR, PassingError, UserError, tell
-from clinical_modernbert.configs.loader import load
-from clinical_modernbert.configs.recipes import find_recipe
-from clinical_modernbert.launcher.local import die_with_parent
-from clinical_modernbert.launcher.slurm_place import adopt_slurm_place
-from clinical_modernbert.training.signals import STOPPED, StopRequest
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.launcher.ranks.local import die_with_parent
+from clinical_modernbert.launcher.ranks.slurm import adopt_slurm_place
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
+from clinical_modernbert.training.resilience.signals import StopRequest
 
-REWOUND = 86
-"""Exit code of a rank whose run is to be started again at once: after a jump of the loss it leaves packs out."""
 RANK_0_SPEAKS_FIRST_SECONDS = 3.0
 RANK_0_ENDS_LAST_SECONDS = 1.0
 
@@ -39,8 +38,8 @@ def main() -> None:
     stop, kind = StopRequest(), ""
     try:
         adopt_slurm_place(os.environ)
-        from clinical_modernbert.training.config import RunConfig
-        from clinical_modernbert.training.spikes import LossSpikeError
+        from clinical_modernbert.training.recipe.config import RunConfig
+        from clinical_modernbert.training.resilience.spikes import LossSpikeError
         from clinical_modernbert.training.trainer import train
 
         try:

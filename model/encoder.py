@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..kernels.attention import packed_attention
+from ..kernels.attention.dispatch import packed_attention
 from ..kernels.geglu import geglu
 from ..kernels.norm import add_layer_norm, layer_norm
 from ..kernels.packed import PackedBatch

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..configs.errors import UserError
+from ..storage.files import publish_directory
 from .config import ModelConfig
 from .hugging_face_config import read_config, read_json, write_config
 from .masked_lm import MaskedLM
-from .publish import publish_directory
 
 __all__ = [
     "assemble",

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 
-from ..streaming_data.batches import MicroBatch
-from ..streaming_data.mix import plan_mix
-from .finite import gradient_norm, loss_scale
-from .flops import step_flops
-from .hardware import device_name, peak_flops, peak_memory
-from .lockstep import Agreement
-from .metrics import MixMetrics, StepMetrics
+from ..streaming_data.loader.batches import MicroBatch
+from ..streaming_data.loader.mix import plan_mix
+from .metrics.writer import MixMetrics, StepMetrics
 from .objective import digest
+from .planning.flops import step_flops
+from .planning.hardware import device_name, peak_flops, peak_memory
 from .progress import Progress
+from .recipe.schedule import StepSettings
+from .resilience.lockstep import Agreement
+from .resilience.spikes import place
 from .run import Run
-from .schedule import StepSettings
-from .spikes import place
+from .zero.loss_scaling import gradient_norm, loss_scale
 
 
 class Timer:

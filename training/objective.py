@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from ..kernels.packed import PackedBatch
-from ..streaming_data.batches import MicroBatch
+from ..streaming_data.loader.batches import MicroBatch
 
 
 def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, seed: int) -> torch.Tensor:

@@ -9,16 +9,17 @@ from typing import Any
 import torch.distributed as dist
 
 from ..configs.errors import UserError
-from ..streaming_data.dataset import PackDataset, manifest_hash
-from . import checkpoint
-from .attempts import Attempt
-from .checkpoint_files import prune, read_manifest
-from .config import RunConfig
-from .finite import restore_scaling, scaling_state
-from .mirror import Mirror, bring_newest
-from .provenance import provenance
-from .schedule import packs_before
-from .spikes import Skip, restore_skips
+from ..streaming_data.loader.dataset import PackDataset
+from ..streaming_data.shards.manifest import manifest_hash
+from .checkpoint import save_load as checkpoint
+from .checkpoint.attempts import Attempt
+from .checkpoint.files import prune, read_manifest
+from .checkpoint.mirror import Mirror, bring_newest
+from .checkpoint.provenance import provenance
+from .recipe.config import RunConfig
+from .recipe.schedule import packs_before
+from .resilience.spikes import Skip, restore_skips
+from .zero.loss_scaling import restore_scaling, scaling_state
 
 
 @dataclass(frozen=True)

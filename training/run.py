@@ -9,23 +9,23 @@ from typing import Any
 import torch
 
 from ..configs.errors import UserError
-from ..configs.loader import dump
+from ..configs.loader.load import dump
 from ..model.config import ModelConfig
 from ..model.hugging_face import from_pretrained
 from ..model.hugging_face_config import read_json
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
-from ..streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset, read_tokenizer
-from ..streaming_data.mix import describe_mix, plan_mix
-from .attempts import Attempt, begin
-from .config import RunConfig
-from .engine import join_ranks, start_engine
-from .metrics import MetricsWriter
-from .mirror import Mirror
-from .profiling import StepProfiler
+from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset, read_tokenizer
+from ..streaming_data.loader.mix import describe_mix, plan_mix
+from .checkpoint.attempts import Attempt, begin
+from .checkpoint.mirror import Mirror
+from .metrics.profiling import StepProfiler
+from .metrics.writer import MetricsWriter
 from .progress import Progress, resume
-from .schedule import Plan, describe, make_plan
-from .spikes import Skip, place, read_skips
+from .recipe.config import RunConfig
+from .recipe.schedule import Plan, describe, make_plan
+from .resilience.spikes import Skip, place, read_skips
+from .zero.engine import join_ranks, start_engine
 
 
 @dataclass(frozen=True)

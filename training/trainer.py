@@ -8,21 +8,22 @@ from time import perf_counter
 import torch
 
 from ..configs.errors import UserError
-from ..streaming_data.batches import MicroBatch, StepData, load
-from .config import RunConfig
-from .engine import set_learning_rate
-from .finite import count_skipped, loss_scale
-from .held_out import evaluate
-from .lockstep import Agreement, agree
+from ..streaming_data.loader.batches import MicroBatch, StepData, load
 from .measure import Timer, measure
+from .memory_check import rehearse
 from .objective import accumulate
 from .progress import Progress, save
-from .rehearsal import rehearse
+from .recipe.config import RunConfig
+from .recipe.schedule import StepSettings
+from .resilience.exit_codes import STOPPED
+from .resilience.lockstep import Agreement, agree
+from .resilience.signals import StopRequest
+from .resilience.spikes import Skip, SpikeWatch, place, rewind
+from .resilience.watchdog import expect_progress_within
 from .run import Run, open_run
-from .schedule import StepSettings
-from .signals import STOPPED, StopRequest
-from .spikes import Skip, SpikeWatch, place, rewind
-from .watchdog import expect_progress_within
+from .validation import evaluate
+from .zero.engine import set_learning_rate
+from .zero.loss_scaling import count_skipped, loss_scale
 
 
 def train(config: RunConfig, stop: StopRequest) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ...training.checkpoint_files import MANIFEST, candidates
-from ...training.metrics import HeldOutMetrics, MixMetrics, read_metrics
-from ...training.row_log import read_rows
-from ...training.schedule import Plan
-from ...training.scores import Scores, read_scores
-from ..status import Start, plan_of, read_starts, state_of
+from ...training.checkpoint.files import MANIFEST, candidates
+from ...training.export.scores import Scores, read_scores
+from ...training.metrics.csv_log import read_rows
+from ...training.metrics.writer import HeldOutMetrics, MixMetrics, read_metrics
+from ...training.recipe.schedule import Plan
+from ..runs.status import Start, plan_of, read_starts, state_of
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")

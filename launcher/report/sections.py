@@ -5,9 +5,9 @@ from itertools import groupby, pairwise
 from statistics import fmean, median
 from typing import Any
 
-from ...training.schedule import Plan
-from ..status import Start
-from ..train import REWOUND
+from ...training.recipe.schedule import Plan
+from ...training.resilience.exit_codes import REWOUND
+from ..runs.status import Start
 from .charts import COLOURS, Chart, Line, Mark, draw
 from .facts import Facts, state
 from .thin import POINTS, Point, bucket_size, thin, turns

@@ -7,16 +7,64 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
+
+from pydantic import model_validator
 
 from ...configs.errors import UserError
-from ..documents import Document
-from ..prepare_config import CodesSource, CodeSystem
+from ..documents.csv_records import read_csv
+from ..documents.document import Document
+from ..documents.files import open_member, open_text, reading
 from . import dots
 from .crosswalks import read_crosswalk, stranger
-from .csv_records import read_csv
-from .files import open_member, open_text, reading
 from .ontologies import read_hpo, read_mesh
+from .source import Source, check_template
+
+CodeSystem = Literal[
+    "icd9_diagnoses",
+    "icd9_procedures",
+    "icd10pcs",
+    "hcpcs",
+    "mesh",
+    "hpo",
+    "mimic_diagnoses",
+    "mimic_procedures",
+    "mimic_hcpcs",
+    "mimic_lab_items",
+]
+
+_WITH_CROSSWALK = ("icd9_diagnoses", "icd9_procedures", "icd10pcs")
+
+
+class CodesSource(Source):
+    """Other code systems, each from its publisher's file, and MIMIC's dictionaries (`d_*.csv`).
+
+    Attributes:
+        template: the first line of each code's text, from {system}, {code} and {description}.
+        details: whether lines follow it where the file has more to say (MeSH and HPO do).
+        crosswalks: for ICD-9 and ICD-10-PCS, files of CMS that lead from these codes to the other edition's
+            (`2018_I9gem.txt`, `gem_i9pcs.txt`, `gem_pcsi9.txt`): a line with the codes there.
+    """
+
+    format: Literal["codes"]
+    system: CodeSystem
+    public: bool = True
+    split_by: str = "category"
+    template: str = "{system} code for {code}: {description}"
+    details: bool = True
+    crosswalks: list[str] = []
+
+    @model_validator(mode="after")
+    def _template_is_complete(self) -> "CodesSource":
+        check_template(self.template, "system", "code", "description")
+        return self
+
+    @model_validator(mode="after")
+    def _crosswalk_is_possible(self) -> "CodesSource":
+        if self.crosswalks and self.system not in _WITH_CROSSWALK:
+            raise ValueError(f"crosswalks: there are none for {self.system}; only for {', '.join(_WITH_CROSSWALK)}")
+        return self
+
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+(\S.*)")
 _HCPCS_MEMBER = r"(?i:.*ANWEB.*\.txt)"

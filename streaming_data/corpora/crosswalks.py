@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from .csv_records import read_csv
-from .files import find, open_text, reading
+from ..documents.csv_records import read_csv
+from ..documents.files import find, open_text, reading
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+([A-Z0-9]{2,7}|NoDx|NoPCS|NoPx)\s+([01]{3}\d\d)")
 

@@ -6,16 +6,45 @@ The tabular list knows where a code stands and what else it is called; the text 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from lxml import etree
+from pydantic import model_validator
 
 from ...configs.errors import UserError
-from ..documents import Document
-from ..prepare_config import CodeDetail, Icd10CmSource
+from ..documents.document import Document
+from ..documents.files import open_binary, open_member, open_text, reading
 from . import dots
 from .crosswalks import read_crosswalk, stranger
-from .files import open_binary, open_member, open_text, reading
+from .source import Source, check_template
+
+CodeDetail = Literal["hierarchy", "inclusion_terms", "includes", "excludes"]
+
+
+class Icd10CmSource(Source):
+    """ICD-10-CM: the tabular list (XML), or an order file or code list of CMS (text).
+
+    Attributes:
+        template: the first line of each code's text, from {code} and {description}.
+        details: lines that follow it where the file has them (only the tabular list does).
+        seventh_characters: from the tabular list, also the codes that it describes by their seventh character only
+            (initial encounter, left eye), more than half of all; the text files name them one by one.
+        crosswalks: files of CMS that lead from ICD-10-CM to ICD-9 (`2018_I10gem.txt`): a line with the codes there.
+    """
+
+    format: Literal["icd10cm"]
+    public: bool = True
+    split_by: str = "category"
+    template: str = "ICD 10 code for {code}: {description}"
+    details: list[CodeDetail] = ["hierarchy", "inclusion_terms"]
+    seventh_characters: bool = True
+    crosswalks: list[str] = []
+
+    @model_validator(mode="after")
+    def _template_is_complete(self) -> "Icd10CmSource":
+        check_template(self.template, "code", "description")
+        return self
+
 
 _CODE = r"([A-Z][A-Z0-9]{2,6})"
 _ORDER_LINE = re.compile(r"\d{5} " + _CODE + r" +([01]) (.{60}) (.+)")

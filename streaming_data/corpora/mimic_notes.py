@@ -2,11 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from ..documents import Document
-from ..prepare_config import MimicNotesSource
-from .csv_records import read_csv
-from .identifiers import identifier, missing
+from ..documents.csv_records import read_csv
+from ..documents.document import Document
+from ..documents.identifiers import identifier, missing
+from .source import Source
+
+
+class MimicNotesSource(Source):
+    """MIMIC-IV-Note's discharge.csv or radiology.csv, or any CSV file with those columns."""
+
+    format: Literal["mimic_notes"]
+    split_by: str = "subject_id"
+
 
 COLUMNS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq", "charttime", "storetime", "text")
 _NEEDED = ("note_id", "subject_id", "text")

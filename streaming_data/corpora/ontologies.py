@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from .files import open_text, reading
+from ..documents.files import open_text, reading
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 

@@ -9,14 +9,28 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lxml import etree
 
 from ...configs.errors import UserError
-from ..documents import Document
-from ..prepare_config import PmcSource
-from .files import open_binary, reading
+from ..documents.clean import CleaningStep
+from ..documents.document import Document
+from ..documents.files import open_binary, reading
+from .source import Source
+
+
+class PmcSource(Source):
+    """PMC open-access full text in JATS XML: article files, or PMC's tar packages of them.
+
+    It splits by PMID, like PubMed, so that an article and its abstract are on one side.
+    """
+
+    format: Literal["pmc"]
+    public: bool = True
+    clean: list[CleaningStep] = ["encoding", "control_characters", "boilerplate"]
+    split_by: str = "pmid"
+
 
 _MATHML = "{http://www.w3.org/1998/Math/MathML}"
 _TEX = re.compile(r"\\begin\{document\}\s*(.*?)\s*\\end\{document\}", re.DOTALL)

@@ -8,16 +8,32 @@ parallel and again, and the memory needed is some bytes a citation.
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from lxml import etree
 
 from ...configs.errors import UserError
-from ..documents import Document
-from ..prepare_config import PubMedSource
-from .files import open_binary, reading
+from ..documents.clean import CleaningStep
+from ..documents.document import Document
+from ..documents.files import open_binary, reading
+from .source import Source
+
+
+class PubMedSource(Source):
+    """PubMed baseline and update files (XML), oldest first: the newest version of a citation wins.
+
+    Attributes:
+        require_abstract: leave out the citations that are a title only (about a third of PubMed).
+    """
+
+    format: Literal["pubmed"]
+    public: bool = True
+    clean: list[CleaningStep] = ["encoding", "control_characters", "boilerplate"]
+    split_by: str = "pmid"
+    require_abstract: bool = False
+
 
 _PMID = rb'<PMID(?:\s+Version="(\d+)")?\s*>\s*(\d+)\s*</PMID>'
 _CITATION = re.compile(rb"<MedlineCitation(?:\s[^>]*)?>\s*" + _PMID)

@@ -3,17 +3,50 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from encodings.aliases import aliases
 from importlib import import_module
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import field_validator
 
 from ...configs.errors import UserError
-from ..documents import Document
-from ..prepare_config import TableSource
-from .columns import check_columns, describe
-from .csv_records import read_csv
-from .files import open_text, reading
-from .identifiers import identifier, missing
+from ...configs.spelling import nearest_name
+from ..documents.columns import check_columns, describe
+from ..documents.csv_records import read_csv
+from ..documents.document import Document
+from ..documents.files import open_text, reading
+from ..documents.identifiers import identifier, missing
+from .source import Source
+
+
+class TableSource(Source):
+    """Your own notes: JSON lines, CSV, TSV or Parquet (by the file's name), one document a record.
+
+    Attributes:
+        text: the column of the text.
+        id: the column of the document's id; without it the file's name and the record's number are the id.
+        split_by: the column of the patient, whose records all go to one side of the held-out split.
+        encoding: of the files' text, as Python calls it, such as `cp1252` or `utf-16`; Parquet knows its own.
+    """
+
+    format: Literal["table"]
+    text: str = "text"
+    id: str | None = None
+    encoding: str = "utf-8"
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        try:
+            TextIOWrapper(BytesIO(), encoding=name)
+        except LookupError as error:
+            near = nearest_name(name, {*aliases, *aliases.values()})
+            hint = f"did you mean {near}?" if near else "expected one such as utf-8, cp1252 or utf-16"
+            raise ValueError(f"{name!r} is no encoding of text; {hint}") from error
+        return name
+
 
 _CSV = (".csv", ".tsv")
 _JSON_LINES = (".jsonl", ".ndjson")

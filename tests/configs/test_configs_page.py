@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clinical_modernbert.configs import tree
+from clinical_modernbert.configs.loader import tree
 from clinical_modernbert.launcher import cli
 
 FILE = re.compile(r'^```yaml title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)

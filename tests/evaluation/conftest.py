@@ -7,12 +7,12 @@ import pytest
 import torch
 import transformers
 
-from clinical_modernbert.evaluation.fine_tune import Protocol
-from clinical_modernbert.evaluation.subjects import Subject, open_subject
+from clinical_modernbert.evaluation.models.fine_tune import Protocol
+from clinical_modernbert.evaluation.models.model import Subject, open_subject
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.streaming_data import tokenizer
+from clinical_modernbert.streaming_data.tokenizer import tokenizer
 
 WORDS = ["aspirin", "fever", "cough", "lung", "heart", "pain", "acute", "chronic", "left", "right", "with", "and", "at"]
 QUICK = Protocol(lr=3e-3, epochs=5, batch=8, tokens=512)

@@ -9,10 +9,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from small_data import MASK, PAD, SEQ_LENGTH, VOCAB, write_small_data
 
 from clinical_modernbert.evaluation.bag_of_subwords import SIDE, _neighbours, score_bag_of_entities, tfidf, train_cbow
-from clinical_modernbert.evaluation.iob import Sentence
-from clinical_modernbert.evaluation.subjects import Subject
-from clinical_modernbert.streaming_data.config import DataConfig
-from clinical_modernbert.streaming_data.dataset import open_dataset
+from clinical_modernbert.evaluation.formats.iob import Sentence
+from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 
 
 def test_neighbours_are_of_the_own_sequence_and_never_masks() -> None:

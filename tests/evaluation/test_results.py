@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.loader import load
-from clinical_modernbert.configs.recipes import PACKAGED
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import PACKAGED
 from clinical_modernbert.evaluation import results
-from clinical_modernbert.evaluation.fine_tune import Protocol
-from clinical_modernbert.evaluation.subjects import Subject
+from clinical_modernbert.evaluation.models.fine_tune import Protocol
+from clinical_modernbert.evaluation.models.model import Subject
 from clinical_modernbert.evaluation.suite import Evaluation, learns
 
 

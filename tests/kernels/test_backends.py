@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from clinical_modernbert.kernels import attention, attention_flash, devices, reference
-from clinical_modernbert.kernels.attention import choose_backend, explain_backend, packed_attention
+from clinical_modernbert.kernels import devices
+from clinical_modernbert.kernels.attention import dispatch as attention
+from clinical_modernbert.kernels.attention import flash as attention_flash
+from clinical_modernbert.kernels.attention.dispatch import choose_backend, explain_backend, packed_attention
 from clinical_modernbert.kernels.geglu import geglu
 from clinical_modernbert.kernels.packed import PackedBatch
+from clinical_modernbert.kernels.verify import reference
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 BF16 = torch.bfloat16

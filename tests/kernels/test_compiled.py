@@ -22,7 +22,7 @@ def test_compiled(repository: Path, tmp_path: Path) -> None:
 
 def test_table_is_of_these_kernels(repository: Path) -> None:
     pytest.importorskip("triton", reason="Triton has no wheel for this platform")
-    from clinical_modernbert.kernels.report import fingerprint
+    from clinical_modernbert.kernels.verify.report import fingerprint
 
     page = (repository / "docs" / "kernels.md").read_text()
     assert f"sources {fingerprint()}" in page, "run: make kernels-report"

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from clinical_modernbert.kernels import reference
 from clinical_modernbert.kernels.logit_chunks import chunk_rows
 from clinical_modernbert.kernels.mlm_loss import mlm_loss
+from clinical_modernbert.kernels.verify import reference
 
 
 def problem(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 48) -> list[torch.Tensor]:

@@ -4,12 +4,13 @@ import pytest
 import torch
 from kernel_accuracy import check
 
-from clinical_modernbert.kernels import reference
-from clinical_modernbert.kernels.accuracy import DTYPES
 from clinical_modernbert.kernels.geglu import geglu
 from clinical_modernbert.kernels.norm import add_layer_norm, layer_norm
 from clinical_modernbert.kernels.packed import PackedBatch
-from clinical_modernbert.kernels.rope import rope_tables, rotate_qk
+from clinical_modernbert.kernels.rope import rotate_qk
+from clinical_modernbert.kernels.rope_tables import rope_tables
+from clinical_modernbert.kernels.verify import reference
+from clinical_modernbert.kernels.verify.accuracy import DTYPES
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES.keys())
 

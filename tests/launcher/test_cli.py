@@ -14,12 +14,13 @@ import typer
 
 from clinical_modernbert import __version__
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.loader import load
-from clinical_modernbert.configs.recipes import find_recipe, recipe_names
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe, recipe_names
 from clinical_modernbert.evaluation.suite import Evaluation
-from clinical_modernbert.launcher import cli, config_command
-from clinical_modernbert.streaming_data.prepare_config import PrepareConfig
-from clinical_modernbert.training.config import RunConfig
+from clinical_modernbert.launcher import cli
+from clinical_modernbert.launcher.commands import config as config_command
+from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
+from clinical_modernbert.training.recipe.config import RunConfig
 
 SURFACE = Path(__file__).with_name("cli_surface.txt")
 HEAVY = {"torch", "transformers", "deepspeed", "streaming", "numpy", "tokenizers", "lxml"}

@@ -6,13 +6,13 @@ import pytest
 from slurm_cluster import SlurmCluster
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.loader import load
-from clinical_modernbert.configs.recipes import find_recipe
-from clinical_modernbert.launcher.slurm_place import adopt_slurm_place
-from clinical_modernbert.launcher.snapshot import PACKAGE, code, entry, launch_directory, recipe, take_snapshot
-from clinical_modernbert.launcher.train import REWOUND, leave_word, let_rank_0_tell
-from clinical_modernbert.training.config import RunConfig
-from clinical_modernbert.training.trainer import STOPPED
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.launcher.ranks.slurm import adopt_slurm_place
+from clinical_modernbert.launcher.runs.snapshot import PACKAGE, code, entry, launch_directory, recipe, take_snapshot
+from clinical_modernbert.launcher.train import leave_word, let_rank_0_tell
+from clinical_modernbert.training.recipe.config import RunConfig
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 
 STEP = {
     "SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "20007",

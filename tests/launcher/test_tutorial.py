@@ -14,8 +14,8 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import write_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.streaming_data import tokenizer
-from clinical_modernbert.streaming_data.corpora import synthetic_notes
+from clinical_modernbert.streaming_data.synthetic import notes as synthetic_notes
+from clinical_modernbert.streaming_data.tokenizer import tokenizer
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from s3_server import FaultProxy, S3Server, environment, faulty
 
-from clinical_modernbert.streaming_data import tokenizer as tokenizers
-from clinical_modernbert.streaming_data.corpora.synthetic_notes import generate
-from clinical_modernbert.streaming_data.s3 import _client as client_of_this_process
-from clinical_modernbert.streaming_data.tokenizer import LoadedTokenizer
+from clinical_modernbert.storage.s3 import _client as client_of_this_process
+from clinical_modernbert.streaming_data.synthetic.notes import generate
+from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
+from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,11 @@ from small_data import SEQ_LENGTH, write_small_data
 from small_run import RECIPE, SmallRun
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.streaming_data import remote
-from clinical_modernbert.streaming_data import s3 as s3_module
-from clinical_modernbert.streaming_data.batches import StepData, load, rank_micro_batches
-from clinical_modernbert.streaming_data.config import DataConfig
-from clinical_modernbert.streaming_data.dataset import PackDataset, copy_tokenizer, open_dataset
+from clinical_modernbert.storage import remote
+from clinical_modernbert.storage import s3 as s3_module
+from clinical_modernbert.streaming_data.loader.batches import StepData, load, rank_micro_batches
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
 from clinical_modernbert.training.objective import digest
 
 URL = f"s3://{BUCKET}/small"
@@ -203,9 +203,10 @@ def of_a_child(path: Path) -> tuple[int, bytes]:
 
 READ_AS_A_RANK = """
 import json, sys
-from clinical_modernbert.streaming_data.batches import StepData, load
-from clinical_modernbert.streaming_data.config import DataConfig
-from clinical_modernbert.streaming_data.dataset import open_dataset
+from clinical_modernbert.streaming_data.loader.batches import StepData
+from clinical_modernbert.streaming_data.loader.batches import load
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 url, cache, seq_length, rank = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 dataset = open_dataset(DataConfig(path=url, cache=cache, seq_length=seq_length), 3)
 print("ready", flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clinical_modernbert.model.config import ModelConfig
-from clinical_modernbert.training.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
 
 MODEL = ModelConfig(
     vocab_size=2048,
@@ -137,8 +137,8 @@ def _count(watched: _Watched, config: EngineConfig) -> Counted:
     import torch
 
     from clinical_modernbert.model.masked_lm import MaskedLM
-    from clinical_modernbert.training.engine import join_ranks, start_engine
     from clinical_modernbert.training.objective import accumulate
+    from clinical_modernbert.training.zero.engine import join_ranks, start_engine
 
     _, ranks, device = join_ranks(1)
     gc.collect()
@@ -162,7 +162,7 @@ def _count(watched: _Watched, config: EngineConfig) -> Counted:
 def _micro_batches() -> Sequence[Any]:
     import torch
 
-    from clinical_modernbert.streaming_data.batches import MicroBatch
+    from clinical_modernbert.streaming_data.loader.batches import MicroBatch
 
     ids = torch.arange(TOKENS) + 3
     one = MicroBatch(
@@ -177,8 +177,8 @@ def _micro_batches() -> Sequence[Any]:
 
 
 def main(ranks: int) -> None:
-    from clinical_modernbert.training.communication import exchange
-    from clinical_modernbert.training.memory import states
+    from clinical_modernbert.training.planning.communication import exchange
+    from clinical_modernbert.training.planning.memory import states
 
     for name, counted in count(ranks).items():
         engine = EngineConfig.model_validate(ENGINES[name])

@@ -1,11 +1,11 @@
-"""A kernel held to the rule of `clinical_modernbert.kernels.accuracy`."""
+"""A kernel held to the rule of `clinical_modernbert.kernels.verify.accuracy`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from clinical_modernbert.kernels.accuracy import Function, compare
+from clinical_modernbert.kernels.verify.accuracy import Function, compare
 
 
 def check(

@@ -25,7 +25,7 @@ from small_data import SEQ_LENGTH, write_small_data
 from small_run import RECIPE, SmallRun
 from warm_start import processes
 
-from clinical_modernbert.training import checkpoint_files
+from clinical_modernbert.training.checkpoint import files as checkpoint_files
 
 STEPS = 20
 SETTINGS = [

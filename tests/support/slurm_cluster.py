@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from clinical_modernbert.launcher.local import start_bound
+from clinical_modernbert.launcher.ranks.local import start_bound
 
 CPUS = 16
 GPUS = 8

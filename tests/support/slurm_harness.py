@@ -19,7 +19,7 @@ from slurm_cluster import SlurmCluster
 from small_data import SEQ_LENGTH, write_small_data
 from small_run import CMBERT, RECIPE, SmallRun
 
-from clinical_modernbert.training.attempts import read_attempts
+from clinical_modernbert.training.checkpoint.attempts import read_attempts
 
 STEPS = 400
 SETTINGS = [f"schedule.total_tokens={STEPS * 4 * SEQ_LENGTH}", "checkpoint.every_steps=5"]

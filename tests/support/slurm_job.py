@@ -8,9 +8,9 @@ from typing import Any
 
 from slurm_cluster import SlurmCluster, wait_for
 
-from clinical_modernbert.launcher.cluster import ClusterConfig
-from clinical_modernbert.launcher.launches import read_launches
-from clinical_modernbert.launcher.slurm import render_job, submit
+from clinical_modernbert.launcher.cluster.config import ClusterConfig
+from clinical_modernbert.launcher.runs.launch_log import read_launches
+from clinical_modernbert.launcher.slurm.job import render_job, submit
 
 RANK = Path(__file__).with_name("slurm_rank.py")
 

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from clinical_modernbert.streaming_data.packs import Pack
-from clinical_modernbert.streaming_data.shards import PackWriter
+from clinical_modernbert.streaming_data.shards.mds import PackWriter
+from clinical_modernbert.streaming_data.shards.pack import Pack
 
 PAD, CLS, SEP, MASK, UNK = range(5)
 VOCAB = 128

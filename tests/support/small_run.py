@@ -11,7 +11,7 @@ from pathlib import Path
 from small_data import CLS, PAD, SEP, SEQ_LENGTH, VOCAB
 from warm_start import start
 
-from clinical_modernbert.training.metrics import read_metrics
+from clinical_modernbert.training.metrics.writer import read_metrics
 
 CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 

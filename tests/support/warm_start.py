@@ -16,13 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
-from clinical_modernbert.launcher.local import FORWARDED
+from clinical_modernbert.launcher.ranks.local import FORWARDED
 
 IMPORTED = [
     "deepspeed.runtime.zero.stage3",
     "deepspeed.runtime.zero.muon.muon_optimizer",
     "clinical_modernbert.training.trainer",
-    "clinical_modernbert.streaming_data.mosaic",
+    "clinical_modernbert.storage.mosaic",
     "clinical_modernbert.launcher.cli",
 ]
 
@@ -57,7 +57,8 @@ def _launch(arguments: list[str], environment: dict[str, str], output: Path) -> 
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    from clinical_modernbert.launcher import cli, local
+    from clinical_modernbert.launcher import cli
+    from clinical_modernbert.launcher.ranks import local
 
     local.subprocess = SimpleNamespace(Popen=ForkedRank)  # type: ignore[assignment]
     sys.argv = ["cmbert", *arguments]

@@ -4,8 +4,8 @@ import json
 import math
 from pathlib import Path
 
-from clinical_modernbert.training.metrics import HeldOutMetrics, MixMetrics, StepMetrics
-from clinical_modernbert.training.row_log import RowLog
+from clinical_modernbert.training.metrics.csv_log import RowLog
+from clinical_modernbert.training.metrics.writer import HeldOutMetrics, MixMetrics, StepMetrics
 
 SOURCES = {"notes": 0.7, "codes": 0.3}
 RECIPE = """

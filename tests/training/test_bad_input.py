@@ -8,7 +8,7 @@ from pathlib import Path
 
 from small_run import SmallRun
 
-from clinical_modernbert.training.export import export_checkpoint
+from clinical_modernbert.training.export.export import export_checkpoint
 
 
 def errors(output: str) -> list[str]:

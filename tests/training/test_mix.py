@@ -7,8 +7,8 @@ import pytest
 from small_data import SEQ_LENGTH
 from small_run import SmallRun
 
-from clinical_modernbert.training.metrics import MixMetrics
-from clinical_modernbert.training.row_log import read_rows
+from clinical_modernbert.training.metrics.csv_log import read_rows
+from clinical_modernbert.training.metrics.writer import MixMetrics
 
 MIX = ("data.weights={notes: 1, codes: 3}", "data.max_epochs={codes: 2}")
 

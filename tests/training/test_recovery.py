@@ -11,9 +11,9 @@ from pathlib import Path
 from small_run import SmallRun
 from warm_start import processes
 
-from clinical_modernbert.launcher.launches import LAUNCHES
-from clinical_modernbert.training import checkpoint_files
-from clinical_modernbert.training.attempts import Attempt, _register, read_attempts
+from clinical_modernbert.launcher.runs.launch_log import LAUNCHES
+from clinical_modernbert.training.checkpoint import files as checkpoint_files
+from clinical_modernbert.training.checkpoint.attempts import Attempt, _register, read_attempts
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.loader import load
+from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.streaming_data.batches import StepData, rank_micro_batches
-from clinical_modernbert.streaming_data.dataset import open_dataset
-from clinical_modernbert.training.checkpoint import consolidate
-from clinical_modernbert.training.config import EngineConfig, RunConfig
-from clinical_modernbert.training.engine import require_possible, require_what_the_node_has
-from clinical_modernbert.training.schedule import make_plan
+from clinical_modernbert.streaming_data.loader.batches import StepData, rank_micro_batches
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
+from clinical_modernbert.training.checkpoint.save_load import consolidate
+from clinical_modernbert.training.recipe.config import EngineConfig, RunConfig
+from clinical_modernbert.training.recipe.schedule import make_plan
+from clinical_modernbert.training.zero.engine import require_possible, require_what_the_node_has
 
 STEPS = 25
 LONG = (

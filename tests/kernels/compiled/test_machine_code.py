@@ -7,11 +7,11 @@ import torch
 import triton
 import triton.language as tl
 
-from clinical_modernbert.kernels import machine_code, report
-from clinical_modernbert.kernels.ahead_of_time import TARGETS, compiled_for
+from clinical_modernbert.kernels.verify import machine_code, report
+from clinical_modernbert.kernels.verify.ahead_of_time import TARGETS, compiled_for
 
 OWN = report.cases(["bf16"], [64])
-OTHERS = [  # the whole grid is `python -m clinical_modernbert.kernels.report --check`
+OTHERS = [  # the whole grid is `python -m clinical_modernbert.kernels.verify.report --check`
     ("sm80", report.Case("attention", "fp16", 128, True)),
     ("sm80", report.Case("attention", "fp32", 32, False)),
     ("sm90", report.Case("attention", "fp16", 32, False)),

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from kernel_accuracy import check
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clinical_modernbert.kernels import attention_triton, reference
-from clinical_modernbert.kernels.accuracy import DTYPES, direction
-from clinical_modernbert.kernels.attention import packed_attention
+from clinical_modernbert.kernels.attention import triton_op as attention_triton
+from clinical_modernbert.kernels.attention.dispatch import packed_attention
 from clinical_modernbert.kernels.packed import PackedBatch
+from clinical_modernbert.kernels.verify import reference
+from clinical_modernbert.kernels.verify.accuracy import DTYPES, direction
 
 THETA = 10_000.0
 MARGIN = 4096

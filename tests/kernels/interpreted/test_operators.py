@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from clinical_modernbert.kernels import attention_triton, geglu_triton, mlm_loss_triton, norm_triton, rope_triton
-from clinical_modernbert.kernels.attention import packed_attention
+from clinical_modernbert.kernels import geglu_triton, mlm_loss_triton, norm_triton, rope_triton
+from clinical_modernbert.kernels.attention import triton_op as attention_triton
+from clinical_modernbert.kernels.attention.dispatch import packed_attention
 from clinical_modernbert.kernels.geglu import geglu
 from clinical_modernbert.kernels.norm import add_layer_norm, layer_norm
 from clinical_modernbert.kernels.packed import PackedBatch

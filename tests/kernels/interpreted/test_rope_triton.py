@@ -2,10 +2,10 @@ import pytest
 import torch
 from kernel_accuracy import check
 
-from clinical_modernbert.kernels import reference
-from clinical_modernbert.kernels.accuracy import DTYPES, direction
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.rope import rotate_qk, rotate_qk_
+from clinical_modernbert.kernels.verify import reference
+from clinical_modernbert.kernels.verify.accuracy import DTYPES, direction
 
 LENGTHS = [33, 0, 70, 1]
 

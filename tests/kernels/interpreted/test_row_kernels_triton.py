@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_accuracy import check
 
-from clinical_modernbert.kernels import reference
-from clinical_modernbert.kernels.accuracy import DTYPES, GRADIENT, accuracy, outputs_and_gradients
 from clinical_modernbert.kernels.geglu import geglu
 from clinical_modernbert.kernels.mlm_loss import mlm_loss
 from clinical_modernbert.kernels.norm import add_layer_norm, layer_norm
+from clinical_modernbert.kernels.verify import reference
+from clinical_modernbert.kernels.verify.accuracy import DTYPES, GRADIENT, accuracy, outputs_and_gradients
 
 EPS = 1e-5
 dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES.keys())

@@ -1,0 +1,78 @@
+"""Tables of texts: CSV, TSV, JSON lines, Parquet, and the layout of PubMed-RCT."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+from ...streaming_data.corpora.readers import tables
+from ...streaming_data.documents.files import open_text, reading
+
+_RCT_LABEL = re.compile(r"[A-Za-z_]+")
+
+
+def read_records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a table, numbered from 1, with the columns `needed`.
+
+    Raises:
+        UserError: no such file, a column is missing, or a record is damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; set `data` of the task to the directory that holds it")
+    if path.name.removesuffix(".gz").endswith(".tsv"):
+        yield from _read_tsv(path, needed)
+    else:
+        yield from tables.read_records(path, needed)
+
+
+def read_rows(path: Path, columns: int, expected: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a file of tab-separated columns without header, numbered from 1; `expected` names the columns."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; set `data` of the task to the directory that holds it")
+    number = 0
+    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+        for number, line in enumerate(file, start=1):
+            row = line.rstrip("\r\n").split("\t")
+            if len(row) != columns and line.strip():
+                raise UserError(f"{path}: line {number} has {len(row)} columns; expected {columns}: {expected}")
+            if line.strip():
+                yield number, row
+
+
+def read_rct(path: Path) -> Iterator[tuple[str, str]]:
+    """(sentence, role) of abstracts in PubMed-RCT's layout: `###PMID`, then lines of a role, a tab and a sentence."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; set `data` of the task to the directory that holds it")
+    number = 0
+    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+        for number, line in enumerate(file, start=1):
+            label, tab, sentence = line.strip().partition("\t")
+            if not line.strip() or line.startswith("###"):
+                continue
+            if not tab or not _RCT_LABEL.fullmatch(label):
+                raise UserError(f"{path}: line {number} is not a role, a tab and a sentence, nor `###` and a PMID")
+            yield sentence, label
+
+
+def _read_tsv(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Tab-separated with a header; quotes are text."""
+    header: list[str] = []
+    number = 0
+    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+        for number, line in enumerate(file, start=1):
+            row = line.rstrip("\r\n").split("\t")
+            if not header:
+                header = [name.strip().removeprefix("\ufeff") for name in row]
+                if missing := [name for name in needed if name not in header]:
+                    raise UserError(
+                        f"{path}: its first line names no column {', '.join(missing)}; it has {len(header)} columns "
+                        f"separated by tabs, and the task asks for {', '.join(needed)}"
+                    )
+            elif len(row) != len(header):
+                if line.strip():
+                    raise UserError(
+                        f"{path}: line {number} has {len(row)} columns, its header {len(header)}; mend its tabs"
+                    )
+            else:
+                yield number - 1, dict(zip(header, row, strict=True))

@@ -1,0 +1,165 @@
+"""The Triton attention as a PyTorch operator: differentiable, and opaque to torch.compile."""
+
+import math
+from typing import Any
+
+import torch
+
+from ..architecture import architecture
+from ..packed import PackedBatch
+from ..rope_tables import rope_tables
+from ..rope_triton import rotate_into
+from .tile_sizes import Tile, Tuning, tuning
+from .triton_backward import attention_backward_dkdv, attention_backward_dq
+from .triton_forward import attention_forward
+
+
+def triton_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float) -> torch.Tensor:
+    """(T, 3, H, D) -> (T, H, D); see `attention.packed_attention`."""
+    tiles = [batch.tiles[size] for size in (32, 64, 128)]
+    limit = -1 if window is None else min(window, batch.max_seqlen)
+    return _attention(qkv, batch.cu_seqlens, batch.positions, *tiles, batch.max_seqlen, limit, float(rope_theta))[0]
+
+
+@torch.library.custom_op("clinical_modernbert::attention", mutates_args=())
+def _attention(
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    positions: torch.Tensor,
+    tiles_32: torch.Tensor,
+    tiles_64: torch.Tensor,
+    tiles_128: torch.Tensor,
+    max_seqlen: int,
+    window: int,
+    rope_theta: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(output (T, H, D), log2 of the softmax's normaliser (H, T)); window -1 is none."""
+    tokens, _, heads, dim = qkv.shape
+    out, lse = _empty_outputs(qkv)
+    if not tokens:
+        return out, lse
+    settings = _tuning(qkv, window)
+    cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate)
+    tile = settings.forward
+    tiles = {32: tiles_32, 64: tiles_64, 128: tiles_128}[tile.queries]
+    with torch.cuda.device_of(qkv):
+        attention_forward[(len(tiles), heads)](
+            q, k, v, out, lse, cos, sin, cu_seqlens, tiles,
+            *strides, out.stride(0), tokens, _scale(dim) * math.log2(math.e), max(window, 0),
+            **_constants(qkv, tile, window, settings.rotate),
+        )  # fmt: skip
+    return out, lse
+
+
+@torch.library.custom_op("clinical_modernbert::attention_backward", mutates_args=())
+def _attention_backward(
+    grad_out: torch.Tensor,
+    qkv: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    positions: torch.Tensor,
+    tiles_32: torch.Tensor,
+    tiles_64: torch.Tensor,
+    tiles_128: torch.Tensor,
+    max_seqlen: int,
+    window: int,
+    rope_theta: float,
+) -> torch.Tensor:
+    """The gradient (T, 3, H, D) of qkv."""
+    tokens, _, heads, dim = qkv.shape
+    grad = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
+    if not tokens:
+        return grad
+    grad_out = grad_out.contiguous()
+    settings = _tuning(qkv, window)
+    cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate)
+    delta = torch.empty_like(lse)
+    scale = _scale(dim)
+    tables = {32: tiles_32, 64: tiles_64, 128: tiles_128}
+    tail = (*strides, out.stride(0), grad.stride(0), tokens, scale, scale * math.log2(math.e), max(window, 0))
+    with torch.cuda.device_of(qkv):
+        tiles = tables[settings.dq.queries]
+        attention_backward_dq[(len(tiles), heads)](
+            q, k, v, out, grad_out, lse, delta, grad[:, 0], cos, sin, cu_seqlens, tiles, *tail,
+            PEEL=settings.dq.peel, **_constants(qkv, settings.dq, window, settings.rotate),
+        )  # fmt: skip
+        tiles = tables[settings.dkdv.keys]
+        attention_backward_dkdv[(len(tiles), heads)](
+            q, k, v, grad_out, lse, delta, grad[:, 1], grad[:, 2], cos, sin, cu_seqlens, tiles, *tail,
+            PEEL=settings.dkdv.peel, **_constants(qkv, settings.dkdv, window, settings.rotate),
+        )  # fmt: skip
+    return grad
+
+
+@_attention.register_fake
+def _(qkv: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return _empty_outputs(qkv)
+
+
+@_attention_backward.register_fake
+def _(grad_out: torch.Tensor, qkv: torch.Tensor, *_: Any) -> torch.Tensor:
+    return torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    qkv, *tables, max_seqlen, window, rope_theta = inputs
+    ctx.save_for_backward(qkv, *output, *tables)
+    ctx.scalars = (max_seqlen, window, rope_theta)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_out: torch.Tensor | None, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    if grad_out is None:
+        return (None,) * 9
+    return _attention_backward(grad_out, *ctx.saved_tensors, *ctx.scalars), *(None,) * 8
+
+
+_attention.register_autograd(_backward, setup_context=_save)
+
+
+def _empty_outputs(qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens, _, heads, dim = qkv.shape
+    return qkv.new_empty(tokens, heads, dim), qkv.new_empty(heads, tokens, dtype=torch.float32)
+
+
+def _scale(dim: int) -> float:
+    return 1 / math.sqrt(dim)
+
+
+def _tuning(qkv: torch.Tensor, window: int) -> Tuning:
+    return tuning(architecture(), qkv.shape[-1], 8 * qkv.element_size(), window >= 0)
+
+
+def _split(
+    qkv: torch.Tensor, positions: torch.Tensor, max_seqlen: int, rope_theta: float, *, rotate_in_load: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    """q, k, v and the token and head strides of q and k, and of v. q and k are turned here unless the kernel does it;
+    the turned copy lives no longer than the kernel, so backward turns again rather than keep it."""
+    if qkv.stride(3) != 1:
+        qkv = qkv.contiguous()
+    v = qkv[:, 2]
+    qk = qkv
+    if not rotate_in_load:
+        qk = qkv.new_empty(qkv.shape[0], 2, *qkv.shape[2:])
+        rotate_into(qk, qkv, positions, max_seqlen, rope_theta)
+    return qk[:, 0], qk[:, 1], v, (qk.stride(0), qk.stride(2), v.stride(0), v.stride(1))
+
+
+def _constants(qkv: torch.Tensor, tile: Tile, window: int, rotate: bool) -> dict[str, Any]:
+    """The kernels' compile-time arguments. fp32 products are made of three TF32 ones; AMD's are exact, and its 16-row
+    matrix instructions let a warp own 16 rows of a tile as NVIDIA's do, where 32 would repeat work."""
+    hip = architecture().startswith("gfx")
+    constants = {
+        "HALF": qkv.shape[-1] // 2,
+        "QUERIES": tile.queries,
+        "KEYS": tile.keys,
+        "LOCAL": window >= 0,
+        "ROTATE": rotate,
+        "PRECISION": "ieee" if hip or qkv.dtype != torch.float32 else "tf32x3",
+        "num_warps": tile.warps,
+        "num_stages": tile.stages,
+    }
+    return {**constants, "matrix_instr_nonkdim": 16} if hip else constants

@@ -1,0 +1,217 @@
+"""Compile every kernel for every architecture, check the machine code, and write the table of docs/kernels.md.
+
+    python -m clinical_modernbert.kernels.verify.report [--check]
+
+Exits with 1 and names each fault if one is found. Takes minutes the first time; Triton keeps what it compiled.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+
+from ..attention.triton_op import triton_attention
+from ..geglu_triton import triton_geglu
+from ..mlm_loss_triton import triton_cross_entropy_
+from ..norm_triton import triton_add_layer_norm
+from ..packed import PackedBatch
+from ..rope_triton import triton_rotate_
+from .ahead_of_time import TARGETS, compiled_for
+from .machine_code import MachineCode, read
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+HEAD_DIMS = (32, 64, 128)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "kernels.md"
+BEGIN, END = "<!-- kernels-report: begin", "<!-- kernels-report: end -->"
+MATMULS = {"attention_forward": 2, "attention_backward_dq": 3, "attention_backward_dkdv": 4}
+NARROW_SCALARS = {"cross_entropy": 2, "attention_backward_dkdv": 2}
+"""A row's target, an int64, and its logit; AMD loads the two statistics of neighbouring queries two at a time."""
+SMALLEST_SHARED = 99 * 1024
+"""Bytes a block may have on sm86, sm89 and sm120, which run sm80's rows of the tuning table."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A public call to compile: what it is, its type, and for attention the head size and whether it is local."""
+
+    name: str
+    dtype: str
+    head_dim: int = 64
+    local: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kernel that the case launched. work: FLOPs of its matrix instructions by those that its tile needs; vectors:
+    whether each of its loads has 128 bits for every thread of the block."""
+
+    architecture: str
+    case: Case
+    kernel: str
+    tile: str
+    warps: int
+    code: MachineCode
+    work: float | None
+    vectors: bool = True
+
+
+def cases(dtypes: Iterable[str] = DTYPES, head_dims: Iterable[int] = HEAD_DIMS) -> list[Case]:
+    attention = [
+        Case("attention", dtype, dim, local) for dtype in dtypes for dim in head_dims for local in (False, True)
+    ]
+    return attention + [Case(name, dtype) for dtype in dtypes for name in _CALLS if name != "attention"]
+
+
+def measure(architecture: str, case: Case) -> list[Row]:
+    """Compile the case for an architecture (a key of TARGETS) and read its kernels' machine code."""
+    with compiled_for(architecture) as kernels:
+        _CALLS[case.name](case)
+    rows = {}
+    for kernel in kernels:
+        if case.name == "attention" and kernel.name not in MATMULS:
+            continue  # RoPE has a case of its own
+        constants = {kernel.src.fn.arg_names[key[0]]: value for key, value in kernel.src.constants.items()}
+        tile, work, vectors, warps = "", None, True, kernel.metadata.num_warps
+        code = read(kernel, architecture)
+        if kernel.name in MATMULS:
+            size = constants["QUERIES"] * constants["KEYS"]
+            tile = f"{constants['QUERIES']}x{constants['KEYS']}" + (", turns q and k" if constants["ROTATE"] else "")
+            least = min(constants["QUERIES"], constants["KEYS"]) * case.head_dim // 2 * DTYPES[case.dtype].itemsize
+            vectors = least >= 16 * warps * TARGETS[architecture].warp_size
+            work = code.mma_flops / (2 * MATMULS[kernel.name] * size * case.head_dim)
+        rows[kernel.name] = Row(architecture, case, kernel.name, tile, warps, code, work, vectors)
+    return list(rows.values())
+
+
+def faults(row: Row) -> list[str]:
+    """What is wrong with a kernel, as the ends of sentences about it."""
+    code, case, nvidia = row.code, row.case, not row.architecture.startswith("gfx")
+    attention, half = row.kernel in MATMULS, case.dtype != "fp32"
+    found = []
+    if code.spills and (half or not attention):
+        found.append(f"spills {code.spills} times")
+    if not code.blocks:
+        found.append("does not fit")
+    if row.architecture == "sm80" and half and code.shared > SMALLEST_SHARED:
+        found.append(f"needs {code.shared} bytes of shared memory, more than {SMALLEST_SHARED}")
+    if attention and not code.tensor:
+        found.append("has no tensor-core instructions")
+    if attention and row.work != (3 if nvidia and not half else 1):
+        found.append(f"does {row.work:.2f} times the work of its tile")
+    if attention and half and nvidia and case.head_dim == 64 and code.blocks * row.warps < 8:
+        found.append(f"has {code.blocks} blocks of {row.warps} warps a SM, not eight warps")
+    if row.vectors and (not code.wide or code.narrow > NARROW_SCALARS.get(row.kernel, 0)):
+        found.append(f"has {code.narrow} narrow loads to {code.wide} of 128 bits")
+    return found
+
+
+def fingerprint() -> str:
+    """Of the sources that the table depends on."""
+    kernels = Path(__file__).parents[1]
+    attention = [*sorted((kernels / "attention").glob("triton_*.py")), kernels / "attention" / "tile_sizes.py"]
+    paths = [*attention, *sorted(kernels.glob("*_triton.py")), kernels / "architecture.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m clinical_modernbert.kernels.verify.report", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="check only, leave docs/kernels.md as it is")
+    options = parser.parse_args(arguments)
+    jobs = [(architecture, case) for case in cases() for architecture in TARGETS]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        rows = []
+        for (architecture, case), measured in zip(jobs, pool.map(measure, *zip(*jobs, strict=True)), strict=True):
+            rows += measured
+            print(f"{architecture} {case.name} {case.dtype} {case.head_dim}{' local' * case.local}", flush=True)
+    found = [f"{row.architecture} {row.kernel} {row.case}: it {fault}" for row in rows for fault in faults(row)]
+    print("\n".join(found) or f"{len(rows)} kernels compiled, no faults")
+    if not options.check:
+        _write("\n".join(_tables(rows)))
+    return 1 if found else 0
+
+
+def _attention(case: Case) -> None:
+    batch = PackedBatch.from_lengths([100, 300], "cpu")
+    qkv = torch.randn(400, 3, 12, case.head_dim, dtype=DTYPES[case.dtype], requires_grad=True)
+    triton_attention(qkv, batch, 64 if case.local else None, 1e4).sum().backward()
+
+
+def _rope(case: Case) -> None:
+    batch = PackedBatch.from_lengths([100, 300], "cpu")
+    qkv = torch.randn(400, 3, 12, 64, dtype=DTYPES[case.dtype])
+    triton_rotate_(qkv[:, :2], batch.positions, batch.max_seqlen, 1e4, False)
+
+
+def _geglu(case: Case) -> None:
+    x = torch.randn(400, 2 * 1152, dtype=DTYPES[case.dtype], requires_grad=True)
+    triton_geglu(x).backward(torch.ones(400, 1152, dtype=x.dtype))
+
+
+def _norm(case: Case) -> None:
+    residual, x = (torch.randn(400, 768, dtype=DTYPES[case.dtype], requires_grad=True) for _ in range(2))
+    weight = torch.ones(768, dtype=x.dtype, requires_grad=True)
+    total, y, *_ = triton_add_layer_norm(residual, x, weight, 1e-5)
+    torch.autograd.backward([total, y], [torch.ones_like(total), torch.ones_like(y)])
+
+
+def _cross_entropy(case: Case) -> None:
+    triton_cross_entropy_(torch.randn(8, 50_368, dtype=DTYPES[case.dtype]), torch.arange(8))
+
+
+_CALLS: dict[str, Callable[[Case], None]] = {
+    "attention": _attention,
+    "RoPE": _rope,
+    "GeGLU": _geglu,
+    "residual + norm": _norm,
+    "cross-entropy": _cross_entropy,
+}
+
+
+def _tables(rows: list[Row]) -> list[str]:
+    """The model's own shapes kernel by kernel, then the rest by type and head size."""
+    lines = [
+        "| kernel (bf16) | for | tile | warps | registers | spills | shared memory | blocks/SM | tensor-core"
+        " instructions | work / useful | 128-bit / narrow loads |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    own = [row for row in rows if row.case.dtype == "bf16" and row.case.head_dim == 64]
+    for row in sorted(own, key=lambda row: (row.case.name, row.kernel, row.case.local)):
+        code, reach = row.code, (" local" if row.case.local else " global") if row.work else ""
+        cells: list[Any] = [row.kernel + reach, row.architecture, row.tile, row.warps, code.registers, code.spills]
+        cells += [code.shared, code.blocks, code.tensor or "", f"{row.work:.2f}" if row.work else ""]
+        lines.append(f"| {' | '.join(map(str, [*cells, f'{code.wide} / {code.narrow}']))} |")
+    lines += ["", "| other types and head sizes | for | kernels | most registers | spills | fewest blocks/SM |"]
+    lines += ["|---|---|---|---|---|---|"]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row not in own:
+            kind = f"attention, heads of {row.case.head_dim}" if row.work else "all others"
+            groups.setdefault((f"{kind}, {row.case.dtype}", row.architecture), []).append(row)
+    for (kind, architecture), group in sorted(groups.items()):
+        codes = [row.code for row in group]
+        spilling = [f"{row.kernel} {row.code.spills}" for row in group if row.code.spills]
+        spills = ", ".join(dict.fromkeys(spilling)) or "0"
+        cells = [kind, architecture, len(group), max(x.registers for x in codes), spills, min(x.blocks for x in codes)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def _write(table: str) -> None:
+    page = PAGE.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    begin = f"{BEGIN}, sources {fingerprint()}, triton {triton.__version__} -->"
+    PAGE.write_text(f"{before}{begin}\n{table}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

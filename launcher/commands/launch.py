@@ -1,0 +1,174 @@
+"""`cmbert launch`: the same run under different launchers."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...configs.loader.load import load
+from ...configs.loader.recipes import find_recipe
+from .options import Overrides, Recipe
+from .train import train
+
+app = typer.Typer(help="Start a run on this machine, on hosts by ssh, or under a scheduler.", no_args_is_help=True)
+app.command("local")(train)
+
+Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and stop.")]
+
+
+@app.command()
+def slurm(
+    recipe: Recipe,
+    cluster: Cluster,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    dry_run: DryRun = False,
+    chain: Annotated[
+        int, typer.Option(min=1, help="Submit so many jobs, each going on where the last one stopped.")
+    ] = 1,
+) -> None:
+    """Submit a run that outlives time limits, preemption, crashes and dead nodes without you.
+
+    Example: cmbert launch slurm base --cluster cluster.yaml --set run_dir=runs/base --dry-run
+    """
+    from ...training.recipe.config import RunConfig
+    from ...training.recipe.schedule import make_plan
+    from ..cluster.config import ClusterConfig
+    from ..runs.snapshot import entry, launch_directory, take_snapshot
+    from ..runs.snapshot import recipe as copied
+    from ..slurm.job import render_job, submit
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    asked = load(ClusterConfig, cluster)
+    make_plan(config, asked.ranks)
+    run_dir, launch = config.run_dir.resolve(), launch_directory(config.run_dir)
+    # An image has a Python of its own.
+    python = "python3" if asked.slurm.container else sys.executable
+    script = render_job(launch, run_dir, asked, [python, str(entry(launch)), "--config", str(copied(launch))])
+    if dry_run:
+        typer.echo(script, nl=False)
+        return
+    take_snapshot(launch, config)
+    (run_dir / "logs").mkdir(exist_ok=True)
+    (launch / "job.sbatch").write_text(script, encoding="utf-8")
+    for _ in range(chain):
+        typer.echo(f"submitted job {submit(launch / 'job.sbatch', asked)}")
+    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out\nlook: cmbert status {run_dir}")
+
+
+@app.command()
+def hostfile(
+    recipe: Recipe,
+    hosts: Annotated[Path, typer.Option("--hostfile", metavar="FILE", help="Lines such as: node1 slots=8")],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Cluster description, for its fabric, env, pass_env and setup.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of the first host, as the others reach it: its name.")] = None,
+    port: Annotated[int, typer.Option(help="Free on the first host.")] = 29500,
+    ssh: Annotated[str, typer.Option(help="How to reach a host.")] = "ssh",
+) -> None:
+    """Run on several hosts by ssh, with no scheduler. It stays here, and ends everything when it ends.
+
+    Example: cmbert launch hostfile base --hostfile hosts --set run_dir=/shared/runs/base
+
+    The hosts need the run_dir and this Python at the same places, as on a shared disk.
+    """
+    from ...training.recipe.config import RunConfig
+    from ...training.recipe.schedule import make_plan
+    from ..cluster.config import ClusterConfig
+    from ..ranks.hostfile import read_hostfile, run_on_hosts
+    from ..runs.launch_log import run_noted
+    from ..runs.snapshot import code, entry, launch_directory, take_snapshot
+    from ..runs.snapshot import recipe as copied
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    slots = read_hostfile(hosts)
+    described = load(ClusterConfig, cluster) if cluster else None
+    make_plan(config, sum(slots.values()))
+    launch = launch_directory(config.run_dir)
+    take_snapshot(launch, config)
+    command = [sys.executable, str(entry(launch)), "--config", str(copied(launch))]
+    env = {"PYTHONPATH": str(code(launch)), **(described.all_environment() if described else {})}
+
+    def start() -> int:
+        setup = described.setup if described else ()
+        return run_on_hosts(
+            slots, command, env, pythonpath=code(launch), setup=setup, address=address, port=port, ssh=ssh
+        )
+
+    raise typer.Exit(run_noted(config.run_dir, "hostfile", start, " ".join(slots)))
+
+
+@app.command("deepspeed-slurm")
+def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
+    """Run under DeepSpeed's own SLURM runner, inside an allocation; `cmbert launch slurm` does more.
+
+    Example: salloc --nodes=2 --ntasks-per-node=8 cmbert launch deepspeed-slurm base --set run_dir=runs/base
+    """
+    from ...training.recipe.config import RunConfig
+    from ..runs.launch_log import run_noted
+    from ..runs.snapshot import code, entry, launch_directory, take_snapshot
+    from ..runs.snapshot import recipe as copied
+    from ..slurm.deepspeed import allocated_hosts, run_deepspeed
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    hosts = allocated_hosts(os.environ)
+    launch = launch_directory(config.run_dir)
+    take_snapshot(launch, config)
+    arguments = ["--config", str(copied(launch))]
+
+    def start() -> int:
+        return run_deepspeed(launch, code(launch), entry(launch), arguments)
+
+    raise typer.Exit(run_noted(config.run_dir, "deepspeed", start, " ".join(hosts)))
+
+
+@app.command("slurm-prepare")
+def slurm_prepare(
+    recipe: Recipe,
+    cluster: Cluster,
+    shares: Annotated[int, typer.Option(min=1, help="Tasks of the array: machines that share the work.")],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    dry_run: DryRun = False,
+) -> None:
+    """Submit `cmbert data prepare` as an array of jobs that share the work, and a last job that packs it.
+
+    Example: cmbert launch slurm-prepare mine.yaml --cluster cluster.yaml --shares 16
+    """
+    from ...streaming_data.prepare.config import PrepareConfig
+    from ..cluster.config import ClusterConfig
+    from ..slurm.prepare import prepare_directory, render_prepare, submit_prepare
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    asked = load(ClusterConfig, cluster)
+    if dry_run:
+        typer.echo("\n".join(render_prepare(prepare_directory(config), asked, shares)), nl=False)
+        return
+    array, last = submit_prepare(config, asked, shares)
+    typer.echo(f"submitted array {array} of {shares} shares, and job {last}, which packs them afterwards")
+
+
+@app.command()
+def k8s(
+    recipe: Recipe,
+    cluster: Cluster,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    dry_run: DryRun = False,
+) -> None:
+    """Create a JobSet on Kubernetes that outlives preemption, crashes and lost nodes.
+
+    Example: cmbert launch k8s base --cluster cluster.yaml --set run_dir=/runs/base --dry-run
+    """
+    from ...training.recipe.config import RunConfig
+    from ...training.recipe.schedule import make_plan
+    from ..cluster.config import ClusterConfig
+    from ..k8s.jobset import render, submit
+
+    config = load(RunConfig, find_recipe(recipe), overrides)
+    asked = load(ClusterConfig, cluster)
+    make_plan(config, asked.ranks)
+    manifest = render(config, asked)
+    typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)

@@ -1,0 +1,111 @@
+"""`cmbert tokenizer`: a vocabulary of one's own, new or grown from another."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...configs.errors import UserError
+from ...configs.loader.load import load
+from ...configs.loader.recipes import find_recipe
+from ...storage.outputs import require_writable
+from .options import DataOverrides, DataRecipe
+
+if TYPE_CHECKING:
+    from ...streaming_data.corpora.readers import AnySource
+from ...streaming_data.prepare.config import PrepareConfig
+
+app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    recipe: DataRecipe,
+    vocab_size: Annotated[int, typer.Option(help="Tokens, special ones included; 50,368 is ModernBERT's.")] = 8192,
+    out: Annotated[Path | None, typer.Option(help="Where it is written; left out, the recipe's `tokenizer`.")] = None,
+    overrides: DataOverrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train a byte-level BPE tokenizer on the sources of a data recipe, the held-out split left out.
+
+    Example: cmbert tokenizer train data/demo --vocab-size 8192
+    """
+    from ...streaming_data.prepare.config import PrepareConfig
+    from ...streaming_data.tokenizer.tokenizer import train as train_tokenizer
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    _keep_closed(config)
+    directory = out or config.tokenizer
+    texts = (text for source in config.sources for text in _training_texts(config, source))
+    size = train_tokenizer(texts, vocab_size, directory, config.seq_length)
+    typer.echo(f"tokenizer: {directory}, {size:,} tokens")
+    if size < vocab_size:
+        typer.echo(f"note: there is too little text for the {vocab_size:,} tokens that were asked for")
+
+
+@app.command()
+def extend(
+    recipe: DataRecipe,
+    out: Annotated[Path, typer.Option(help="A new directory for the tokenizer, and the model if one is given.")],
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 4096,
+    model: Annotated[
+        Path | None, typer.Option(help="A Hugging Face ModernBERT whose embedding grows with the tokenizer.")
+    ] = None,
+    overrides: DataOverrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Add tokens for the words of your text to the recipe's tokenizer, and to a model that uses it.
+
+    A new token starts from the mean of the embeddings of the pieces it replaces. Ids of old tokens stay.
+
+    Example: cmbert tokenizer extend data/clinical --tokens 4096 --model models/modernbert-base --out models/extended
+    """
+    from ...storage.files import publish_directory
+    from ...streaming_data.prepare.config import PrepareConfig
+    from ...streaming_data.tokenizer import extend as extending
+    from ...streaming_data.tokenizer import tokenizer as tokenizers
+
+    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    if out.exists():
+        raise UserError(f"{out}: exists already; choose a new directory")
+    require_writable(out)
+    _keep_closed(config)
+    tokenizer = tokenizers.load(config.tokenizer)
+    counts = {
+        source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
+    }
+    extension = extending.learn(sum(counts.values(), Counter()), tokens, tokenizer.vocab_size)
+    with publish_directory(out) as directory:
+        size = extending.write(tokenizer, extension, directory)
+        if model is not None:
+            _extend_model(model, extension.first_id, extension.pieces(), size, directory)
+    typer.echo(f"{len(extension.merges):,} tokens added, {size:,} in all: {out}")
+    for name, words in counts.items():
+        before, after = extending.fertility(words), extending.fertility(words, extension.words)
+        typer.echo(f"{name}: {before:.3f} pieces a word before, {after:.3f} after, in {words.total():,} words")
+
+
+def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], size: int, directory: Path) -> None:
+    from ...model.hugging_face import read_config, read_weights, write_pretrained
+    from ...model.vocabulary import extend_vocabulary
+
+    config = read_config(source)
+    write_pretrained(*extend_vocabulary(read_weights(source, config), config, first_id, pieces, size), directory)
+
+
+def _keep_closed(config: "PrepareConfig") -> None:
+    """Tokens are words of the text: what is learned from closed sources is written for its owner only."""
+    from ...streaming_data.shards.restricted import closed_sources
+
+    if closed_sources({"sources": {source.name: source.model_dump() for source in config.sources}}):
+        os.umask(0o077)
+
+
+def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[str]:
+    from ...streaming_data.corpora.readers import read
+    from ...streaming_data.documents.document import is_held_out
+
+    for document in read(source):
+        if not is_held_out(document, source.split_by, config.held_out, config.seed):
+            yield document.text

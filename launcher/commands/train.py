@@ -1,0 +1,49 @@
+"""`cmbert train`: a run on this machine, from its recipe."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...configs.errors import UserError
+from ...configs.loader.load import load, sections
+from ...configs.loader.recipes import find_recipe
+from ..ranks.local import run_ranks
+from ..runs.launch_log import run_noted
+from .options import Overrides, Recipe
+
+
+def train(
+    recipe: Recipe,
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+    plan: Annotated[bool, typer.Option("--plan", help="Print what the run would do, and stop.")] = False,
+    ranks: Annotated[int, typer.Option(help="Processes on this machine: one a GPU, or one a core.", min=1)] = 1,
+) -> None:
+    """Train, or continue from the newest checkpoint of the recipe's run_dir.
+
+    Example: cmbert train tiny --ranks 2 --set run_dir=runs/first
+
+    The same loop runs under other launchers: deepspeed launcher/train.py --config tiny
+    """
+    from ...storage.remote import is_remote
+    from ...streaming_data.loader.dataset import open_dataset
+    from ...training.recipe.config import RunConfig
+    from ...training.recipe.schedule import make_plan
+
+    path = find_recipe(recipe)
+    if "sources" in sections(path):
+        raise UserError(f"{path}: says what data is made of, not how to train: `cmbert data prepare {recipe}`")
+    config = load(RunConfig, path, overrides)
+    planned = make_plan(config, ranks)
+    # Mistakes are told here, at once, and not by ranks that first import torch.
+    dataset = open_dataset(config.data, config.seed) if plan or not is_remote(config.data.path) else None
+    if plan and dataset is not None:
+        from ...training.run import plan_lines
+
+        typer.echo("\n".join(plan_lines(planned, dataset)))
+        return
+    entry = Path(__file__).parents[1] / "train.py"
+    settings = [part for override in overrides for part in ("--set", override)]
+    command = [sys.executable, str(entry), "--config", recipe, *settings]
+    raise typer.Exit(run_noted(config.run_dir, "local", lambda: run_ranks(command, ranks)))

@@ -1,0 +1,65 @@
+"""Data preparation on a cluster: an array of jobs that share the work, and a last one that packs it."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from ...streaming_data.prepare.config import PrepareConfig
+from ..cluster.config import ClusterConfig
+from ..runs.snapshot import code, launch_directory, recipe, take_snapshot
+from .job import SHELL, directives, log_pattern, place_options, shared_lines, submit
+
+
+def render_prepare(launch: Path, cluster: ClusterConfig, shares: int) -> tuple[str, str]:
+    """The scripts of the array and of the last job."""
+    share = f'--share "$SLURM_ARRAY_TASK_ID/{shares}"'
+    return _render(launch, cluster, "share", [f"--array=0-{shares - 1}"], share), _render(
+        launch, cluster, "pack", [], ""
+    )
+
+
+def submit_prepare(config: PrepareConfig, cluster: ClusterConfig, shares: int) -> tuple[str, str]:
+    """Submit both; returns the numbers of the array and of the last job."""
+    launch = prepare_directory(config)
+    take_snapshot(launch, config)
+    paths = launch / "share.sbatch", launch / "pack.sbatch"
+    for path, text in zip(paths, render_prepare(launch, cluster, shares), strict=True):
+        path.write_text(text, encoding="utf-8")
+    array = submit(paths[0], cluster)
+    # afterany: a share that failed is made up for by the last job, which does whatever is left.
+    return array, submit(paths[1], cluster, f"--dependency=afterany:{array}")
+
+
+def prepare_directory(config: PrepareConfig) -> Path:
+    """Beside the data set, which holds nothing but data."""
+    return launch_directory(config.output.with_name(f"{config.output.name}-jobs"))
+
+
+def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str], arguments: str) -> str:
+    slurm = cluster.slurm
+    log = f"{name}-%{'A-%a' if options else 'j'}.out"
+    options = [
+        f"--job-name=cmbert-{name}",
+        *options,
+        "--ntasks=1",
+        *([f"--cpus-per-task={slurm.cpus_per_rank}"] if slurm.cpus_per_rank else []),
+        *place_options(cluster),
+        # Finished files outlive a preempted task, which goes on with the next one.
+        "--requeue",
+        "--open-mode=append",
+        f"--output={log_pattern(launch, log)}",
+        *slurm.options,
+    ]
+    command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(recipe(launch))]
+    lines = [
+        SHELL,
+        "# Written by `cmbert launch slurm-prepare`; sbatch takes it as it is.",
+        *directives(options),
+        "",
+        *shared_lines(cluster, code(launch)),
+        "",
+        "set_up",
+        f"exec {shlex.join(command)} {arguments}".rstrip(),
+        "",
+    ]
+    return "\n".join(lines)

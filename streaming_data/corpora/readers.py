@@ -1,0 +1,88 @@
+"""Readers of the original files, behind one call.
+
+A source's files are found first; each can then be read by itself, so that they can be read in parallel and again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ..documents.clean import clean
+from ..documents.document import Document, uniform_hash
+from ..documents.files import find
+from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
+from .codes import CodesSource
+from .icd10cm import Icd10CmSource
+from .mimic_notes import MimicNotesSource
+from .pmc import PmcSource
+from .pubmed import PubMedSource
+from .tables import TableSource
+
+AnySource = Annotated[
+    PubMedSource | PmcSource | MimicNotesSource | Icd10CmSource | CodesSource | TableSource,
+    Field(discriminator="format"),
+]
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of a source and what is known of it from its siblings.
+
+    Attributes:
+        keep: for PubMed, which of its records are the newest of their citation: bool (records,). Else None.
+    """
+
+    path: Path
+    keep: npt.NDArray[np.bool_] | None = None
+
+
+def input_files(
+    source: AnySource,
+    scan_all: Callable[[Sequence[Path]], Sequence[pubmed.Scan]] = pubmed.scan_all,
+) -> list[InputFile]:
+    """The files of a source in reading order; `scan_all` scans those of PubMed."""
+    paths = find(source.paths)
+    if isinstance(source, PubMedSource):
+        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest(scan_all(paths)), strict=True)]
+    return [InputFile(path) for path in paths]
+
+
+def read_file(source: AnySource, file: InputFile, changed: "Counter[str] | None" = None) -> Iterator[Document]:
+    """The documents of one file, cleaned, in its order, in constant memory.
+
+    `changed` counts the documents that each cleaning step changes.
+    """
+    changed = Counter() if changed is None else changed
+    for document in _read_all(source, file):
+        if source.sample == 1.0 or uniform_hash("sample", document.id) < source.sample:
+            text = clean(document.text, source.clean, changed)
+            yield document if text is document.text else replace(document, text=text)
+
+
+def read(source: AnySource) -> Iterator[Document]:
+    """The documents of all files of a source."""
+    for file in input_files(source):
+        yield from read_file(source, file)
+
+
+def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
+    match source:
+        case PubMedSource():
+            assert file.keep is not None
+            return pubmed.read(file.path, source, file.keep)
+        case PmcSource():
+            return pmc.read(file.path, source)
+        case MimicNotesSource():
+            return mimic_notes.read(file.path, source)
+        case Icd10CmSource():
+            return icd10cm.read(file.path, source)
+        case CodesSource():
+            return codes.read(file.path, source)
+        case TableSource():
+            return tables.read(file.path, source)

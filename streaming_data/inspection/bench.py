@@ -1,0 +1,119 @@
+"""How fast one core turns packs at rest into micro-batches: `python -m ...streaming_data.inspection.bench`.
+
+The packs are as long and as cut up as those of abstracts and notes: 8,192 tokens in 30 pieces. Their files lie in the
+page cache; times are of the processor, so that what else the machine does counts little.
+"""
+
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..loader.batches import StepData, load, rank_micro_batches
+from ..loader.dataset import PackDataset
+from ..loader.mask_groups import Strategy, mask_groups
+from ..loader.masking import Masked, mask, vocabulary
+from ..loader.order import Order
+from ..shards.mds import PackReader, PackWriter
+from ..shards.pack import Pack
+
+LENGTH = 8192
+PACKS = 4096  # more than one shard
+NODE_TOKENS, NODE_CORES = 1_200_000, 96  # a second, and beside 8 GPUs: what a node is planned with, not measured
+VOCABULARY = vocabulary(50_368, pad_id=0, mask_id=4, unmaskable_ids=[0, 1, 2, 3, 4])
+
+
+def main() -> None:
+    """Print the table."""
+    packs = [_random_pack(number) for number in range(64)]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "packs"
+        _write(Path(directory) / "first", packs, 1)  # whoever writes first imports torch
+        _report("write with hashes", lambda: _write(path, packs))
+        dataset = _dataset(path)
+        reader = dataset.readers[0]
+        scattered = np.random.default_rng(0).permutation(PACKS).tolist()
+        _report("check every hash", reader.verify)
+        _report("read", lambda: _consume(reader[number] for number in scattered))
+        for strategy in ("token", "whole_word", "span"):
+            masked = (_mask(packs[n % 64], strategy, n) for n in scattered)
+            _report(f"mask 30 %, {strategy}", partial(_consume, masked))
+        steps = [StepData(10**9 + start, 64, 1024, 0.3) for start in range(0, PACKS, 64)]
+        loader = _report(
+            "order, read, mask, cut, assemble", lambda: _consume(rank_micro_batches(dataset, s, 8, 0, 1) for s in steps)
+        )
+    order = Order([[3700] * 500, [3700] * 200, [3700] * 100, [100], [37], [5]], [50, 20, 20, 5, 3, 2], seed=0)
+    _report("order alone, 6 sources", lambda: order.between(10**9, 10**9 + PACKS))
+    _report("order alone, a rank's share of 64", lambda: order.between(10**9, 10**9 + 64 * PACKS, 64))
+    print(
+        f"the loader is {loader / (NODE_TOKENS / NODE_CORES):,.0f} times a core's share of the node it is planned for"
+    )
+    for times in (1, 10):
+        print(f"memory of a loader of {times * PACKS:,} packs: {_loader_megabytes(times * PACKS, packs):,.0f} MB")
+
+
+def _loader_megabytes(count: int, packs: list[Pack]) -> float:
+    """The most memory that a process of its own needs to load from so many packs."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "packs"
+        _write(path, packs, count)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_load_a_while, path).result()
+
+
+def _load_a_while(path: Path) -> float:
+    dataset = _dataset(path)
+    _consume(load(dataset, (StepData(start, 64, 1024, 0.3) for start in range(0, PACKS, 64)), 8))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _report(name: str, work: Callable[[], object]) -> float:
+    """Print what one kind of work costs; returns its tokens a second."""
+    start = time.process_time()
+    work()
+    seconds = time.process_time() - start
+    print(f"{name:36}{1e6 * seconds / PACKS:8.0f} us/pack{PACKS * LENGTH / seconds / 1e6:10.1f} M tokens/s", flush=True)
+    return PACKS * LENGTH / seconds
+
+
+def _consume(items: Iterable[object]) -> None:
+    deque(items, maxlen=0)
+
+
+def _random_pack(seed: int) -> Pack:
+    rng = np.random.default_rng(seed)
+    cuts = np.sort(rng.choice(np.arange(1, LENGTH), 29, replace=False))
+    return Pack(
+        tokens=rng.integers(5, 50_000, LENGTH).astype(np.uint16),
+        lengths=np.diff(cuts, prepend=0, append=LENGTH).astype(np.int32),
+        word_starts=rng.random(LENGTH) < 0.6,
+        doc_ids=[f"pubmed:{seed * 30 + piece + 30_000_000}" for piece in range(30)],
+    )
+
+
+def _mask(pack: Pack, strategy: Strategy, key: int) -> Masked:
+    groups = mask_groups(strategy, pack.tokens, pack.word_starts, VOCABULARY.is_real, None, key)
+    return mask(pack.tokens, 0.3, VOCABULARY, key, groups=groups)
+
+
+def _write(path: Path, packs: list[Pack], count: int = PACKS) -> None:
+    with PackWriter(path) as writer:
+        for number in range(count):
+            writer.write(packs[number % len(packs)])
+
+
+def _dataset(path: Path) -> PackDataset:
+    reader = PackReader(str(path))
+    order = Order([[shard.packs for shard in reader.shards]], [1], seed=0)
+    return PackDataset(str(path), ("random",), (reader,), order, VOCABULARY, LENGTH, (LENGTH,), seed=0, manifest={})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""A prepared data set opened for training: its manifest, its sources' packs and their mixed order."""
+
+import json
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+from ...configs.spelling import nearest_name
+from ...storage.remote import DamagedError, read
+from ..shards.manifest import read_manifest
+from ..shards.mds import PackReader
+from ..shards.pack import Pack
+from ..tokenizer.tokenizer import FILES as TOKENIZER_FILES
+from .config import DataConfig
+from .mask_groups import CodeParts, Strategy, code_parts
+from .masking import Vocabulary, vocabulary
+from .order import Order, PackAddress
+
+
+@dataclass(frozen=True)
+class PackDataset:
+    """One split of a data set.
+
+    Attributes:
+        address: where it lies.
+        sources: names; `PackAddress.source` counts in this order.
+        readers: the packs of each source.
+        order: which pack comes n-th.
+        vocabulary: for masking.
+        seq_length: tokens of a pack.
+        pack_tokens: of each source, the mean number of tokens in a pack.
+        seed: of the order and the masks.
+        masking: what is masked as a whole.
+        manifest: as `cmbert data prepare` wrote it.
+    """
+
+    address: str
+    sources: tuple[str, ...]
+    readers: tuple[PackReader, ...]
+    order: Order
+    vocabulary: Vocabulary
+    seq_length: int
+    pack_tokens: tuple[float, ...]
+    seed: int
+    manifest: dict[str, Any]
+    masking: Strategy = "token"
+
+    def read(self, address: PackAddress) -> Pack:
+        return self.readers[address.source][address.pack]
+
+    def fetch_ahead(self, start: int) -> None:
+        """Bring and check the shards that pack number `start` of the order and the next ones lie in."""
+        for source, shard in self.order.shards_ahead(start):
+            self.readers[source].fetch_ahead(shard)
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides which tokens come in which order with which masks: what a resume may not change."""
+        return {
+            "sources": {name: reader.fingerprint for name, reader in zip(self.sources, self.readers, strict=True)},
+            "weights": dict(zip(self.sources, self.order.weights, strict=True)),
+            "seq_length": self.seq_length,
+            "limits": {name: limit for name, limit in zip(self.sources, self.order.limits, strict=True) if limit}
+            or None,
+            "shuffle_window": self.order.window,
+            "seed": self.seed,
+        }
+
+
+def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDataset:
+    """Open the data set that a run's `data` section names.
+
+    Raises:
+        UserError: it is not there, or it does not fit the configuration.
+    """
+    address = config.path.rstrip("/")
+    manifest = read_manifest(address)
+    if manifest["seq_length"] != config.seq_length:
+        raise UserError(
+            f"{address} was prepared with seq_length {manifest['seq_length']:,}, but data.seq_length is "
+            f"{config.seq_length:,}: set data.seq_length={manifest['seq_length']} or prepare the data again"
+        )
+    splits = {name: source["splits"].get(split) for name, source in manifest["sources"].items()}
+    sources = _chosen(config, [name for name, counts in splits.items() if counts and counts["packs"]], address)
+    readers = tuple(_open_source(address, name, split, splits[name]["packs"], config) for name in sources)
+    pack_tokens = tuple(splits[name]["tokens"] / splits[name]["packs"] for name in sources)
+    tokenizer = manifest["tokenizer"]
+    return PackDataset(
+        address=address,
+        sources=tuple(sources),
+        readers=readers,
+        order=Order(
+            [[shard.packs for shard in reader.shards] for reader in readers],
+            [config.weights[name] / tokens for name, tokens in zip(sources, pack_tokens, strict=True)]
+            if config.weights
+            else [len(reader) for reader in readers],
+            seed,
+            config.shuffle_window,
+            [_limit(config, name, len(reader)) for name, reader in zip(sources, readers, strict=True)],
+        ),
+        vocabulary=vocabulary(
+            tokenizer["vocab_size"],
+            tokenizer["special_ids"]["pad"],
+            tokenizer["special_ids"]["mask"],
+            tokenizer["unmaskable_ids"],
+            _code_parts(address, tokenizer["vocab_size"]) if config.masking == "code_aware" else None,
+        ),
+        seq_length=config.seq_length,
+        pack_tokens=pack_tokens,
+        seed=seed,
+        manifest=manifest,
+        masking=config.masking,
+    )
+
+
+def copy_tokenizer(address: str, directory: Path) -> None:
+    """Bring the data set's tokenizer to `directory`, so that a run can be exported without its data."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _checked_json))
+
+
+def read_tokenizer(address: str) -> bytes:
+    """The data set's tokenizer.json."""
+    return read(f"{address}/tokenizer/tokenizer.json", _checked_json)
+
+
+def _code_parts(address: str, size: int) -> CodeParts:
+    try:
+        return code_parts(read_tokenizer(address), size)
+    except ValueError as error:
+        raise UserError(f"{address}/tokenizer/tokenizer.json: {error}: set data.masking=whole_word") from error
+
+
+def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]:
+    if not available:
+        raise UserError(f"{address}: no source in it has a pack of this split: prepare more data")
+    for key, named in (("weights", config.weights), ("max_epochs", config.max_epochs)):
+        for name in named if isinstance(named, dict) else ():
+            if name not in available:
+                close = nearest_name(name, available)
+                hint = f"; did you mean {close}?" if close else ""
+                raise UserError(f"data.{key} names {name!r}, but {address} has {', '.join(available)}{hint}")
+    return [name for name in available if config.weights is None or name in config.weights]
+
+
+def _limit(config: DataConfig, name: str, packs: int) -> int | None:
+    """How many of the source's packs may pass: as many whole ones as `max_epochs` allows."""
+    epochs = config.max_epochs.get(name) if isinstance(config.max_epochs, dict) else config.max_epochs
+    if epochs is None:
+        return None
+    if limit := math.floor(Fraction(epochs) * packs):
+        return limit
+    raise UserError(
+        f"data.max_epochs: {epochs:g} of the {packs:,} packs of {name} is less than one pack; raise it, or leave the "
+        "source out of data.weights"
+    )
+
+
+def _open_source(address: str, name: str, split: str, packs: int, config: DataConfig) -> PackReader:
+    limit = None if config.cache_gigabytes is None else int(config.cache_gigabytes * 1e9)
+    # The window in use, the next, and the one before, which batches in the making may still read.
+    reader = PackReader(f"{address}/{name}/{split}", config.cache, limit, keep=3 * config.shuffle_window)
+    if len(reader) != packs:
+        raise UserError(
+            f"{reader.address}: its index holds {len(reader):,} packs, but {address}/manifest.json says {packs:,}; the "
+            "two do not belong together: restore both from their source, or prepare the data again"
+        )
+    return reader
+
+
+def _checked_json(content: bytes) -> bytes:
+    try:
+        json.loads(content)
+    except ValueError as error:
+        raise DamagedError(f"not JSON ({error})") from error
+    return content

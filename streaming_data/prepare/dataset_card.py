@@ -1,0 +1,102 @@
+"""A data set's card: README.md beside its manifest, in the form of Hugging Face's dataset cards."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..shards.restricted import closed_sources
+
+NAME = "README.md"
+_SIZES = {
+    "n<1K": 10**3,
+    "1K<n<10K": 10**4,
+    "10K<n<100K": 10**5,
+    "100K<n<1M": 10**6,
+    "1M<n<10M": 10**7,
+    "10M<n<100M": 10**8,
+    "100M<n<1B": 10**9,
+}
+_MATTERS_OF_THE_MACHINE = ("output", "workers")
+_COUNTS = ("documents", "pieces", "tokens", "packs")
+
+
+def write_card(directory: Path, manifest: Mapping[str, Any]) -> Path:
+    """Write what a manifest says for people to read. It holds no text of any document.
+
+    Reference: https://huggingface.co/docs/hub/datasets-cards
+    """
+    path = directory / NAME
+    path.write_text(card(manifest), encoding="utf-8")
+    return path
+
+
+def card(manifest: Mapping[str, Any]) -> str:
+    """The card's text."""
+    sources = manifest["sources"]
+    tokenizer = manifest["tokenizer"]
+    config = {key: value for key, value in manifest["config"].items() if key not in _MATTERS_OF_THE_MACHINE}
+    closed = closed_sources(manifest)
+    warning = (
+        f"**{', '.join(closed)} may hold text of patients: share this data set only as their licences allow.**"
+        if closed
+        else "Every source is public or synthetic."
+    )
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(_metadata(manifest), sort_keys=False, allow_unicode=True)}---",
+            "# Packed text for pretraining an encoder",
+            f"Packs of at most {manifest['seq_length']:,} tokens in MDS shards, written by Clinical ModernBERT. "
+            f"{warning}",
+            "## Sources",
+            _table(
+                ("source", "format", "licence", "kind", "files", "bytes"),
+                ((source, *_origin(entry)) for source, entry in sources.items()),
+            ),
+            "## Counts at every stage",
+            _table(
+                ("source", "empty", "duplicates", "near duplicates", "split", *_COUNTS, "fullness"),
+                (row for source, entry in sources.items() for row in _stages(source, entry)),
+            ),
+            "## Tokenizer",
+            f"{tokenizer['vocab_size']:,} tokens, in `tokenizer/`; SHA-256 `{tokenizer['sha256']}`.",
+            "## Configuration",
+            f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```",
+            "## Versions",
+            "\n".join(f"- {package} {version}" for package, version in manifest["packages"].items()),
+            "The hash of every input file is in `manifest.json`, that of every shard in its `index.json`.\n",
+        ]
+    ).replace("\n#", "\n\n#")
+
+
+def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    documents = sum(split["documents"] for entry in manifest["sources"].values() for split in entry["splits"].values())
+    size = next((name for name, limit in _SIZES.items() if documents < limit), "n>1B")
+    return {
+        "license": "other",
+        "license_name": "see-sources",
+        "task_categories": ["fill-mask"],
+        "tags": ["medical", "clinical", "mds"],
+        "size_categories": [size],
+        "pretty_name": ", ".join(manifest["sources"]),
+    }
+
+
+def _origin(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    kind = "synthetic" if entry["synthetic"] else "public" if entry["public"] else "not public"
+    inputs = entry["inputs"]
+    return entry["format"], entry["licence"], kind, f"{len(inputs):,}", f"{sum(file['bytes'] for file in inputs):,}"
+
+
+def _stages(source: str, entry: Mapping[str, Any]) -> Iterable[tuple[object, ...]]:
+    dropped = tuple(f"{entry[stage]:,}" for stage in ("empty", "duplicates", "near_duplicates"))
+    for split, counts in entry["splits"].items():
+        yield (source, *dropped, split, *(f"{counts[name]:,}" for name in _COUNTS), f"{counts['fullness']:.2%}")
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [list(header)]
+    lines.append(["---"] * len(lines[0]))
+    lines += [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,194 @@
+"""A tokenizer directory in Hugging Face's format: reading, encoding with word starts, and training a new one."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import (
+    AddedToken,
+    Encoding,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from ...configs.errors import UserError
+from ...storage.outputs import require_writable
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
+ROLES = ("unk", "cls", "sep", "pad", "mask")
+LARGEST_VOCABULARY = 1 << 16
+SMALLEST_VOCABULARY = 512
+MULTIPLE = 64
+_UNUSED = re.compile(r"\[unused\d+\]")
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A tokenizer and what the rest of the system must know of it.
+
+    Attributes:
+        vocab_size: the largest id and one.
+        special_ids: the ids of the roles unk, cls, sep, pad and mask.
+        unmaskable_ids: every id that random replacement must not draw: special tokens, unused ones, and holes.
+        sha256: of tokenizer.json.
+    """
+
+    directory: Path
+    backend: Tokenizer
+    vocab_size: int
+    special_ids: dict[str, int]
+    unmaskable_ids: tuple[int, ...]
+    sha256: str
+
+    def decode(self, tokens: npt.NDArray[np.uint16]) -> str:
+        """The text of the tokens, special tokens left out."""
+        return str(self.backend.decode(tokens.tolist(), skip_special_tokens=True))
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as tokens, without [CLS] and [SEP].
+
+    Attributes:
+        tokens: uint16 (n,).
+        word_starts: bool (n,), True at the first token of each word, a word being what the pre-tokenizer makes one:
+            letters with the space before them, digits, a run of punctuation, a run of blanks.
+    """
+
+    tokens: npt.NDArray[np.uint16]
+    word_starts: npt.NDArray[np.bool_]
+    encoding: Encoding
+
+    def character_starts(self) -> npt.NDArray[np.int64]:
+        """Where in the text each token starts: int64 (n,)."""
+        return np.array([start for start, _ in self.encoding.offsets], np.int64)
+
+
+def load(directory: Path) -> LoadedTokenizer:
+    """Reads tokenizer.json and tokenizer_config.json; any fault in them is a UserError."""
+    for name in FILES:
+        if not (directory / name).is_file():
+            raise UserError(
+                f"{directory / name}: no such file; a tokenizer is a directory with {' and '.join(FILES)}, from "
+                "Hugging Face or from `cmbert tokenizer train`"
+            )
+    content = (directory / FILES[0]).read_bytes()
+    try:
+        backend = Tokenizer.from_str(content.decode())
+        config = json.loads((directory / FILES[1]).read_bytes())
+    except Exception as error:  # the Rust library raises plain Exception
+        raise UserError(f"{directory}: not a Hugging Face tokenizer ({error})") from error
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True  # "[MASK]" written in a document is text, not a mask
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    size = max(vocabulary.values()) + 1
+    if size > LARGEST_VOCABULARY:
+        raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
+    return LoadedTokenizer(
+        directory=directory,
+        backend=backend,
+        vocab_size=size,
+        special_ids=_special_ids(directory, config, vocabulary),
+        unmaskable_ids=_unmaskable_ids(backend, vocabulary, size),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, int]:
+    ids = {}
+    for role in ROLES:
+        token = config.get(f"{role}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if token not in vocabulary:
+            raise UserError(f"{directory / FILES[1]}: {role}_token is {token!r}; expected a token of the vocabulary")
+        ids[role] = vocabulary[token]
+    if len(set(ids.values())) < len(ROLES):
+        raise UserError(
+            f"{directory / FILES[1]}: two of the tokens of {', '.join(ROLES)} are the same; each needs its own"
+        )
+    return ids
+
+
+def _unmaskable_ids(backend: Tokenizer, vocabulary: dict[str, int], size: int) -> tuple[int, ...]:
+    special = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
+    unused = {number for token, number in vocabulary.items() if _UNUSED.fullmatch(token)}
+    holes = set(range(size)) - set(vocabulary.values())
+    return tuple(sorted(special | unused | holes))
+
+
+def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText]:
+    """Encodes whole texts, however long."""
+    return [_encoded(encoding) for encoding in tokenizer.backend.encode_batch(texts, add_special_tokens=False)]
+
+
+def _encoded(encoding: Encoding) -> EncodedText:
+    words = np.array(encoding.word_ids, np.int64)
+    return EncodedText(np.array(encoding.ids, np.uint16), np.diff(words, prepend=-1) != 0, encoding)
+
+
+def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: int = 8192) -> int:
+    """Trains a byte-level BPE tokenizer with ModernBERT's special tokens, and writes it in Hugging Face's format.
+
+    The same texts give the same files. The vocabulary is filled up to a multiple of 64 with [unused0], [unused1], ...
+
+    Returns:
+        How many tokens it has; fewer than asked for where the texts hold no more.
+    """
+    if not SMALLEST_VOCABULARY <= vocab_size <= LARGEST_VOCABULARY:
+        raise UserError(
+            f"a vocabulary of {vocab_size:,}; expected {SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY:,} tokens"
+        )
+    if directory.exists():
+        raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
+    require_writable(directory)
+    names = [f"[{role.upper()}]" for role in ROLES]
+    specials = [AddedToken(name, lstrip=name == "[MASK]", normalized=False, special=True) for name in names]
+    backend = Tokenizer(models.BPE())
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=specials,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    missing = -backend.get_vocab_size() % MULTIPLE
+    backend.add_tokens([AddedToken(f"[unused{number}]", normalized=True, special=False) for number in range(missing)])
+    ends = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **{f"{role}_token": f"[{role.upper()}]" for role in ROLES},
+    }
+    aside = directory.with_name(f"{directory.name}.partial")
+    aside.mkdir(parents=True, exist_ok=True)
+    write_files(aside, backend.to_str(pretty=True), config)
+    aside.rename(directory)
+    return int(backend.get_vocab_size())
+
+
+def write_files(directory: Path, content: str, config: dict[str, Any]) -> None:
+    """Writes the two files of a tokenizer into a directory that exists."""
+    (directory / FILES[0]).write_text(content, encoding="utf-8")
+    (directory / FILES[1]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

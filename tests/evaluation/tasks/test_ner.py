@@ -1,0 +1,99 @@
+"""Entities: words and first subwords, files, scores by hand, and learning."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.evaluation.formats.iob import Sentence, read_iob
+from clinical_modernbert.evaluation.models.fine_tune import Protocol
+from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.models.tokens import encode_words
+from clinical_modernbert.evaluation.tasks.ner import NerTask, run_ner, score_entities
+
+from ..conftest import WORDS
+
+
+@pytest.mark.parametrize("which", ["ours", "bert"])
+def test_each_word_is_read_at_its_first_subword(which: str, request: pytest.FixtureRequest) -> None:
+    subject = request.getfixturevalue(which)
+    sentences = [["aspirin", "unheardof", ",", "Ménière's", "heart"], ["(", "lung", ")"], ["naïve"]]
+    for words, encoded in zip(sentences, encode_words(subject, sentences), strict=True):
+        assert encoded.words.tolist() == list(range(len(words)))
+        ends = [*encoded.places.tolist()[1:], len(encoded.ids) - 1]
+        spelled = [
+            subject.tokenizer.decode(encoded.ids[start:end]).strip()
+            for start, end in zip(encoded.places.tolist(), ends, strict=True)
+        ]
+        assert spelled == words
+
+
+def test_words_beyond_the_longest_sequence_have_no_token(bert: Subject) -> None:
+    [encoded] = encode_words(bert, [["fever"] * 500])
+    assert len(encoded.ids) == 64
+    assert encoded.words.tolist() == list(range(len(encoded.words)))
+    assert len(encoded.words) <= 62
+
+
+def test_whole_entities_are_scored() -> None:
+    truth = [["B-D", "I-D", "O", "B-D", "O", "B-C"]]
+    guess = [["B-D", "I-D", "O", "I-D", "O", "B-D"]]
+    scores = score_entities(truth, guess)
+    # Leniently two of three guesses are right, of three true entities; strictly the one that begins with I- is none.
+    assert scores["precision"] == pytest.approx(2 / 3)
+    assert scores["recall"] == pytest.approx(2 / 3)
+    assert scores["f1"] == pytest.approx(2 / 3)
+    assert scores["strict_f1"] == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
+    assert scores["f1 D"] == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
+    assert scores["f1 C"] == 0
+    assert score_entities(truth, truth)["strict_f1"] == 1
+    half = score_entities([["B-D", "I-D"]], [["B-D", "O"]])
+    assert half["f1"] == 0
+
+
+def test_files_are_read_as_iob2(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("-DOCSTART-\tO\n\nacute\tI-D\npain\tI-D\nfever\tI-S\n\n\nno\tO\ncough\tB-S")
+    assert read_iob(path) == [
+        Sentence(["acute", "pain", "fever"], ["B-D", "I-D", "B-S"]),
+        Sentence(["no", "cough"], ["O", "B-S"]),
+    ]
+    path.write_text("EU NNP B-NP B-ORG\nrejects VBZ B-VP O\n")
+    assert read_iob(path) == [Sentence(["EU", "rejects"], ["B-ORG", "O"])]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag; expected a token, a tab and O"),
+        ("secret\tS-D\n", r"bad\.tsv: line 1 does not end in a tag"),
+        ("\n\n", r"bad\.tsv: holds no sentence"),
+        ("secret\tO\n", r"bad\.tsv: every tag is O; expected B-TYPE"),
+    ],
+)
+def test_bad_files_are_told_without_their_text(
+    content: str, message: str, tmp_path: Path, ours: Subject, quick: Protocol
+) -> None:
+    (tmp_path / "bad.tsv").write_text(content)
+    with pytest.raises(UserError, match=message) as error:
+        run_ner(ours, NerTask(kind="ner", train="bad.tsv", test="bad.tsv"), tmp_path, quick, 0)
+    assert "secret" not in str(error.value)
+
+
+def test_entities_of_two_words_are_learned(ours: Subject, tmp_path: Path, quick: Protocol) -> None:
+    draw = random.Random(0)
+    for name, count in (("train.tsv", 200), ("test.tsv", 60)):
+        with (tmp_path / name).open("w") as file:
+            for _ in range(count):
+                before, after = (draw.choices(WORDS[8:], k=draw.randint(1, 4)) for _ in range(2))
+                file.writelines(f"{word}\tO\n" for word in before)
+                file.write(f"{draw.choice(['lung', 'heart'])}\tB-Disease\npain\tI-Disease\n")
+                file.writelines(f"{word}\tO\n" for word in after)
+                file.write("\n")
+    task = NerTask(kind="ner", train="train.tsv", test="test.tsv")
+    scores = run_ner(ours, task, tmp_path, quick, 0)
+    assert scores["f1"] > 0.95
+    assert scores["strict_f1"] > 0.95
+    untrained = run_ner(ours, task, tmp_path, quick.model_copy(update={"lr": 1e-12, "epochs": 1}), 0)
+    assert untrained["f1"] < 0.5

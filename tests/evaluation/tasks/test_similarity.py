@@ -1,0 +1,52 @@
+"""Correlations of cosines that transformers computed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+from transformers import AutoModel
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.evaluation.models.fine_tune import Protocol
+from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.tasks.similarity import SimilarityTask, run_similarity
+
+PAIRS = [("fever", "acute fever", 3.5), ("lung pain", "heart", 1), ("cough", "cough", 5), ("left lung", "aspirin", 0)]
+
+
+def write(directory: Path, scores: list[object]) -> None:
+    rows = "".join(f"{a}\t{b}\t{score}\n" for (a, b, _), score in zip(PAIRS, scores, strict=True))
+    (directory / "test.tsv").write_text(f"text1\ttext2\tscore\n{rows}")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_correlations_are_those_of_transformers(
+    pooling: str, ours: Subject, our_directory: Path, tmp_path: Path, quick: Protocol
+) -> None:
+    write(tmp_path, [score for *_, score in PAIRS])
+    task = SimilarityTask.model_validate({"kind": "similarity", "test": "test.tsv", "pooling": pooling})
+    scores = run_similarity(ours, task, tmp_path, quick, 0)
+    model = AutoModel.from_pretrained(our_directory).eval()
+
+    def vector(text: str) -> torch.Tensor:
+        hidden = model(torch.tensor([ours.tokenizer(text)["input_ids"]])).last_hidden_state[0]
+        return hidden.mean(0) if pooling == "mean" else hidden[0]
+
+    with torch.no_grad():
+        cosines = [float(torch.cosine_similarity(vector(a), vector(b), dim=0)) for a, b, _ in PAIRS]
+    judged = [score for *_, score in PAIRS]
+    assert scores["pearson"] == pytest.approx(stats.pearsonr(cosines, judged)[0], abs=1e-4)
+    assert scores["spearman"] == pytest.approx(stats.spearmanr(cosines, judged)[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [([1, "much", 2, 3], r"test\.tsv: record 2: score is not a number"), ([1, 1, 1, 1], r"every score is the same")],
+)
+def test_bad_scores_are_told(
+    scores: list[object], message: str, ours: Subject, tmp_path: Path, quick: Protocol
+) -> None:
+    write(tmp_path, scores)
+    with pytest.raises(UserError, match=message):
+        run_similarity(ours, SimilarityTask(kind="similarity", test="test.tsv"), tmp_path, quick, 0)

@@ -1,0 +1,267 @@
+"""The commands, from made-up notes to a look at the data set: what they print, and above all what they do not."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import DatasetCard
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+from typer.testing import CliRunner, Result
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.model.hugging_face import save_pretrained
+from clinical_modernbert.model.initialize import initialize
+from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.streaming_data.inspection import summary as inspect
+from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
+from clinical_modernbert.streaming_data.shards.mds import PackReader
+from clinical_modernbert.streaming_data.synthetic.notes import MARK
+
+SECRET = "Mr. Undisclosed"
+
+
+def cmbert(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), terminal_width=120)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of notes that may be shown and letters that may not, carried as far as a data set."""
+    root: Path = tmp_path_factory.mktemp("road")
+    letters = [{"mrn": str(number), "text": f"{SECRET} was seen {number} times."} for number in range(50)]
+    (root / "letters.jsonl").write_text("".join(json.dumps(letter) + "\n" for letter in letters))
+    recipe = {
+        "output": str(root / "data"),
+        "tokenizer": str(root / "tokenizer"),
+        "seq_length": 1024,
+        "held_out": 0.1,
+        "workers": 1,
+        "sources": [
+            {
+                "name": "letters",
+                "format": "table",
+                "paths": [str(root / "letters.jsonl")],
+                "split_by": "mrn",
+                "licence": "the hospital's own",
+            },
+            {
+                "name": "notes",
+                "format": "mimic_notes",
+                "paths": [str(root / "notes" / "*.csv")],
+                "licence": "Apache-2.0",
+                "synthetic": True,
+            },
+        ],
+    }
+    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for arguments in (
+        ["data", "synthesize", "--out", str(root / "notes"), "--notes", "80"],
+        ["tokenizer", "train", str(root / "recipe.yaml"), "--vocab-size", "600"],
+        ["data", "prepare", str(root / "recipe.yaml")],
+    ):
+        result = cmbert(*arguments)
+        assert result.exit_code == 0, result.output
+    return root
+
+
+def test_only_the_owner_may_read_the_data(folder: Path) -> None:
+    paths = [folder / "data", *(folder / "data").rglob("*")]
+    assert len(paths) > 5
+    assert {path.stat().st_mode & 0o077 for path in paths} == {0}
+
+
+def test_inspect_shows_every_split_and_a_text_that_may_be_shown(folder: Path) -> None:
+    result = cmbert("data", "inspect", str(folder / "data"))
+    assert result.exit_code == 0
+    for name in ("letters/train", "letters/held_out", "notes/train", "notes/held_out"):
+        assert name in result.output
+    assert MARK in result.output
+    assert SECRET not in result.output
+
+
+def test_a_tokenizer_of_closed_text_is_as_closed_as_that(folder: Path) -> None:
+    modes = []
+    for public in ("false", "true"):
+        out = folder / f"tokenizer-{public}"
+        before = os.umask(0o022)  # commands that ran in this process left theirs
+        arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size", "600", "--out", str(out)]
+        assert cmbert(*arguments, "--set", f"sources.0.public={public}").exit_code == 0
+        os.umask(before)
+        modes.append({path.stat().st_mode & 0o777 for path in (out, *out.iterdir())})
+    assert modes == [{0o700, 0o600}, {0o755, 0o644}]
+
+
+def test_a_tokenizer_of_too_little_text_says_so(folder: Path) -> None:
+    arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size"]
+    result = cmbert(*arguments, "576", "--out", str(folder / "enough"))
+    assert result.output == f"tokenizer: {folder / 'enough'}, 576 tokens\n"
+    result = cmbert(*arguments, "60000", "--out", str(folder / "few-words"))
+    size = len(AutoTokenizer.from_pretrained(folder / "few-words"))
+    assert result.output.splitlines() == [
+        f"tokenizer: {folder / 'few-words'}, {size:,} tokens",
+        "note: there is too little text for the 60,000 tokens that were asked for",
+    ]
+    assert size < 10_000
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(folder: Path) -> None:
+    recipe, taken = str(folder / "recipe.yaml"), folder / "recipe.yaml"
+    for arguments, stage in (
+        (["data", "prepare", recipe, "--set", f"output={taken / 'data'}"], "tokenising"),
+        (["data", "prepare", recipe, "--set", "output=/proc/data"], "tokenising"),
+        (["data", "prepare", recipe, "--share", "0/2", "--set", f"output={taken / 'data'}"], "tokenising"),
+        (["tokenizer", "train", recipe, "--out", str(taken / "tokenizer")], "tokens"),
+        (["tokenizer", "extend", recipe, "--out", str(taken / "tokenizer")], "tokens"),
+        (["data", "inspect", str(folder / "data"), "--plots", str(taken)], "notes/train"),
+    ):
+        result = cmbert(*arguments)
+        assert isinstance(result.exception, UserError), arguments
+        assert "cannot be written there" in str(result.exception)
+        assert stage not in result.output
+
+
+def test_a_bad_address_is_refused_before_the_work(folder: Path) -> None:
+    output = folder / "uploaded"
+    arguments = ["data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={output}", "--upload", "/tmp/foo"]
+    assert "/tmp/foo: expected s3://bucket/path" in str(cmbert(*arguments).exception)
+    assert not output.exists()
+
+
+def test_names_in_brackets_are_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    named = folder / "Süd [alpha]"
+    named.symlink_to(folder / "data")
+    result = cmbert("data", "inspect", named.name, "--plots", "[beta]")
+    assert "Süd [alpha]: packs of 1,024 tokens" in result.output
+    assert "wrote [beta]/lengths.png" in result.output
+
+
+def test_inspect_draws_what_it_shows(folder: Path) -> None:
+    result = cmbert("data", "inspect", str(folder / "data"), "--plots", str(folder / "pictures"))
+    assert result.exit_code == 0, result.output
+    pictures = sorted((folder / "pictures").iterdir())
+    assert [picture.name for picture in pictures] == ["lengths.png", "sources.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_tokens_a_word_and_duplicates_are_those_of_the_data(folder: Path) -> None:
+    manifest = json.loads((folder / "data/manifest.json").read_text())
+    special = set(manifest["tokenizer"]["special_ids"].values())
+    for view in inspect.inspect(str(folder / "data"), 10_000):
+        reader = PackReader(str(folder / "data" / view.source / view.split))
+        packs = [reader[number] for number in range(len(reader))]
+        words = sum(int(pack.word_starts.sum()) for pack in packs)
+        assert sum(view.pack_tokens) == view.counts.tokens
+        assert view.fertility == sum(token not in special for pack in packs for token in pack.tokens.tolist()) / words
+        assert view.fertility >= 1
+        entry = manifest["sources"][view.source]
+        read = entry["duplicates"] + sum(split["documents"] for split in entry["splits"].values())
+        assert view.dropped == entry["duplicates"] / read
+
+
+def test_the_card_is_one_of_hugging_faces_and_holds_no_text(folder: Path) -> None:
+    text = (folder / "data/README.md").read_text()
+    assert DatasetCard(text).data.to_dict()["task_categories"] == ["fill-mask"]
+    manifest = json.loads((folder / "data/manifest.json").read_text())
+    for name, source in manifest["sources"].items():
+        assert f"| {name} | {source['format']} | {source['licence']} |" in text
+        assert f"| train | {source['splits']['train']['documents']:,} |" in text
+    assert "letters may hold text of patients" in text
+    assert manifest["tokenizer"]["sha256"] in text
+    assert SECRET not in text
+    assert MARK not in text
+
+
+def test_other_text_is_shown_when_asked_for(folder: Path) -> None:
+    assert SECRET in cmbert("data", "inspect", str(folder / "data"), "--show-text").output
+
+
+def test_preparing_prints_counts_and_no_text(folder: Path) -> None:
+    result = cmbert("data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={folder / 'again'}")
+    held_out = json.loads((folder / "again/manifest.json").read_text())["sources"]["letters"]["splits"]["held_out"]
+    assert "letters: 4" in result.output
+    assert f"{held_out['documents']} documents, {held_out['tokens']} tokens held out; 0 duplicates" in result.output
+    assert "without text" not in result.output
+    assert "warning: no document was held out" not in result.output
+    assert SECRET not in result.output
+
+
+def test_preparing_tells_what_was_empty_and_that_nothing_is_held_out(folder: Path) -> None:
+    letters = folder / "few.jsonl"
+    letters.write_text('{"mrn": 1, "text": "once"}\n{"mrn": 2, "text": " "}\n{"mrn": 3, "text": null}\n')
+    few = [f"output={folder / 'few'}", f"sources.0.paths=[{letters}]", "held_out=1e-9"]
+    result = cmbert("data", "prepare", str(folder / "recipe.yaml"), *(f"--set={option}" for option in few))
+    assert "letters: 1 documents" in result.output
+    assert "0 documents, 0 tokens held out; 2 without text, 0 duplicates dropped" in result.output
+    assert "warning: no document was held out" in result.output
+
+
+def test_a_tokenizer_and_its_model_grow_together(folder: Path) -> None:
+    config = ModelConfig(
+        vocab_size=640,
+        hidden_size=32,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        pad_token_id=3,
+        cls_token_id=1,
+        sep_token_id=2,
+    )
+    model = MaskedLM(config)
+    initialize(model, seed=0)
+    save_pretrained(model.state_dict(), config, folder / "model")
+    out = folder / "extended"
+    arguments = ["tokenizer", "extend", str(folder / "recipe.yaml"), "--tokens", "100", "--out", str(out)]
+    result = cmbert(*arguments, "--model", str(folder / "model"))
+    assert result.exit_code == 0, result.output
+    assert "100 tokens added, 768 in all" in result.output
+    before, after = re.search(r"notes: ([\d.]+) pieces a word before, ([\d.]+) after", result.output).groups()
+    assert float(after) < float(before)
+    assert SECRET not in result.output
+    tokenizer, grown = AutoTokenizer.from_pretrained(out), AutoModelForMaskedLM.from_pretrained(out)
+    assert grown.config.vocab_size == len(tokenizer) == 768
+    with torch.no_grad():
+        logits = grown(**tokenizer("The patient was [MASK].", return_tensors="pt")).logits
+    assert torch.isfinite(logits).all()
+    result = cmbert(*arguments)
+    assert "exists already" in str(result.exception)
+
+
+def test_a_mistake_ends_with_code_2_and_one_message(folder: Path) -> None:
+    command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(folder / "recipe.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {folder / 'data'}: exists already, and a data set is never overwritten")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "recipe.yaml", "--set", "sources.0.splitby=x"], "did you mean split_by?"),
+        (["prepare", "recipe.yaml", "--set", "sources.0.format=tabel"], "did you mean table?"),
+        (["inspect", "none"], "none/manifest.json: no such file"),
+    ],
+)
+def test_mistakes_name_their_place(folder: Path, arguments: list[str], message: str) -> None:
+    command, path, *others = arguments
+    result = cmbert("data", command, str(folder / path), *others)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+
+
+def test_the_demos_recipe_is_valid_and_names_what_is_public() -> None:
+    config = load(PrepareConfig, find_recipe("data/demo"))
+    assert [source.name for source in config.sources] == ["pubmed", "icd10cm", "notes", "pmc"]
+    assert all(source.public for source in config.sources)
+    assert config.seq_length == 8192

@@ -1,0 +1,42 @@
+"""`cmbert evaluate` from a real run's checkpoint to the table."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_run import SmallRun
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher import cli
+from clinical_modernbert.launcher.commands.evaluate import names
+
+
+def test_a_run_beside_a_second_checkpoint_of_it(
+    new_run: Callable[[], SmallRun],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    run = new_run()
+    run.train()
+    first = sorted((run.run_dir / "checkpoints").glob("step*"))[0]
+    arguments = ["evaluate", str(run.run_dir), str(first), "--task", "masked-words", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["cmbert", *arguments, "--set", f"data={run.data}", "--seeds", "2"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out = capsys.readouterr().out
+    assert not ended.value.code
+    assert "notes word" in out
+    scores = json.loads((tmp_path / "results.json").read_text())["masked-words"]
+    assert list(scores) == ["run", first.name]
+    assert scores["run"]["notes loss"]["mean"] < scores[first.name]["notes loss"]["mean"]
+    assert len(scores["run"]["notes loss"]["values"]) == 1
+
+
+def test_subjects_are_named_shortly_but_apart() -> None:
+    assert names(["runs/mine", "org/bert"]) == ["mine", "bert"]
+    assert names(["a/model", "b/model", "c"]) == ["a/model", "b/model", "c"]
+    with pytest.raises(UserError, match="named twice"):
+        names(["a", "a"])

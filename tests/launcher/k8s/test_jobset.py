@@ -1,0 +1,247 @@
+"""Manifests against Kubernetes' and JobSet's own schemas, and what a pod starts."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.launcher.cluster.config import ClusterConfig
+from clinical_modernbert.launcher.k8s import node as kubernetes_node
+from clinical_modernbert.launcher.k8s.jobset import render, run_name, submit
+from clinical_modernbert.training.recipe.config import RunConfig
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
+
+CLUSTER = """
+nodes: 4
+ranks_per_node: 8
+fabric: efa
+env: {NCCL_DEBUG: "WARN,INIT", NOTE: "two words"}
+pass_env: [WANDB_API_KEY]
+kubernetes:
+  image: registry.example/clinical-modernbert:1
+  namespace: nlp
+  volumes: {runs: /runs, packs: /packs}
+  secrets: [s3-writer]
+  pass_secret: tracking
+  rdma: {vpc.amazonaws.com/efa: 32}
+  cpu: "96"
+  memory: 900Gi
+  exclude: [bad-node-7]
+  node_selector: {pool: h100}
+  queue: train
+  priority_class: low
+  topology: cloud.provider.com/rack
+"""
+SMALLEST = "ranks_per_node: 1\nkubernetes: {image: one, volumes: {runs: /runs}}\n"
+
+
+def cluster_config(directory: Path, text: str = CLUSTER) -> ClusterConfig:
+    file = directory / "cluster.yaml"
+    file.write_text(text)
+    return load(ClusterConfig, file)
+
+
+@pytest.fixture
+def config(repository: Path) -> RunConfig:
+    return load(RunConfig, repository / "configs" / "base.yaml", ["run_dir=/runs/First_run.2", "batch.packs=512"])
+
+
+@pytest.fixture
+def job_set(config: RunConfig, tmp_path: Path) -> dict[str, Any]:
+    return yaml.safe_load(render(config, cluster_config(tmp_path)))
+
+
+def lost(given: Any, understood: Any, place: str = "") -> Iterator[str]:
+    """What the model has dropped of what it was given."""
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if not isinstance(understood, dict) or key not in understood:
+                yield f"{place}.{key}"
+            else:
+                yield from lost(value, understood[key], f"{place}.{key}")
+    elif isinstance(given, list):
+        for number, pair in enumerate(zip(given, understood, strict=True)):
+            yield from lost(*pair, f"{place}[{number}]")
+
+
+def understood(job_set: dict[str, Any]) -> list[str]:
+    return list(lost(job_set, JobsetV1alpha2JobSet.from_dict(job_set).to_dict()))
+
+
+@pytest.mark.parametrize("text", [CLUSTER, SMALLEST], ids=["everything", "the smallest"])
+def test_jobset_understands_all_of_it(config: RunConfig, tmp_path: Path, text: str) -> None:
+    assert understood(yaml.safe_load(render(config, cluster_config(tmp_path, text)))) == []
+
+
+def test_the_check_would_notice_mistakes(job_set: dict[str, Any]) -> None:
+    job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
+    job["backofLimit"] = job.pop("backoffLimit")
+    assert understood(job_set) == [".spec.replicatedJobs[0].template.spec.backofLimit"]
+    job["parallelism"] = "four"
+    with pytest.raises(ValidationError):
+        understood(job_set)
+
+
+def test_kubernetes_own_schemas_hold(job_set: dict[str, Any]) -> None:
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}}
+    job |= job_set["spec"]["replicatedJobs"][0]["template"]
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    job["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, "1.33", strict=True)
+
+
+def template(job_set: dict[str, Any]) -> dict[str, Any]:
+    return job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+
+
+def pod(job_set: dict[str, Any]) -> dict[str, Any]:
+    return template(job_set)["spec"]
+
+
+def test_what_stops_as_asked_starts_again_for_free(job_set: dict[str, Any]) -> None:
+    spec = job_set["spec"]
+    rules = spec["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
+    assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [None, [STOPPED, REWOUND]]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    (again,) = spec["failurePolicy"]["rules"]
+    assert (again["action"], again["onJobFailureReasons"]) == (
+        "RestartJobSetAndIgnoreMaxRestarts",
+        ["PodFailurePolicy"],
+    )
+    assert spec["failurePolicy"]["maxRestarts"] == 3
+    assert pod(job_set)["containers"][0]["name"] == rules[1]["onExitCodes"]["containerName"]
+
+
+def test_ranks_find_the_first_pod_by_the_name_it_has(job_set: dict[str, Any]) -> None:
+    values = {one["name"]: one.get("value") for one in pod(job_set)["containers"][0]["env"]}
+    assert values["MASTER_ADDR"] == "cmbert-first-run-2-node-0-0.cmbert-first-run-2"
+    assert (values["NODES"], values["RANKS_PER_NODE"], values["GRACE_SECONDS"]) == ("4", "8", "300")
+    assert (values["NCCL_DEBUG"], values["NOTE"], values["FI_PROVIDER"]) == ("WARN,INIT", "two words", "efa")
+    assert len(run_name(Path("/runs") / ("long" * 30))) <= 40
+
+
+def test_a_pod_has_what_its_ranks_need(job_set: dict[str, Any]) -> None:
+    container = pod(job_set)["containers"][0]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod(job_set)["volumes"]}
+    assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+    assert volumes[mounts["/runs"]]["persistentVolumeClaim"] == {"claimName": "runs"}
+    assert pod(job_set)["terminationGracePeriodSeconds"] == 300
+
+
+def test_secrets_go_by_name(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "do-not-tell")
+    text = render(config, cluster_config(tmp_path))
+    assert "do-not-tell" not in text
+    container = pod(yaml.safe_load(text))["containers"][0]
+    assert container["env"][-1]["valueFrom"]["secretKeyRef"] == {"name": "tracking", "key": "WANDB_API_KEY"}
+    assert container["envFrom"] == [{"secretRef": {"name": "s3-writer"}}]
+
+
+def test_the_recipe_travels_whole(job_set: dict[str, Any], config: RunConfig, tmp_path: Path) -> None:
+    """As a file, which the kubelet writes of the one annotation, where the ranks' command looks for it."""
+    (volume,) = (volume for volume in pod(job_set)["volumes"] if volume["name"] == "recipe")
+    (item,) = volume["downwardAPI"]["items"]
+    ((key, text),) = template(job_set)["metadata"]["annotations"].items()
+    assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{key}']"
+    container = pod(job_set)["containers"][0]
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "recipe")
+    assert container["command"][-2:] == ["--config", f"{mount['mountPath']}/{item['path']}"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    assert load(RunConfig, recipe) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ranks_per_node: 1\n", "no section `kubernetes`"),
+        ("ranks_per_node: 1\npass_env: [A_KEY]\nkubernetes: {image: one, volumes: {a: /runs}}\n", "pass_secret"),
+        ("ranks_per_node: 1\nkubernetes: {image: one, volumes: {a: /elsewhere}}\n", "lies on no volume"),
+        ("ranks_per_node: 1\nkubernetes: {image: one}\n", "one of kubernetes.volumes"),
+    ],
+)
+def test_what_is_missing_is_told(config: RunConfig, tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        render(config, cluster_config(tmp_path, text))
+
+
+def test_the_command_prints_and_creates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster_config(tmp_path, SMALLEST)
+    arguments = ["launch", "k8s", "base", "--cluster", str(tmp_path / "cluster.yaml"), "--set", "run_dir=/runs/base"]
+    printed = CliRunner().invoke(app, [*arguments, "--dry-run"])
+    # One object: what is left of a run that was deleted, or has the same name, cannot become part of it.
+    assert [one["kind"] for one in yaml.safe_load_all(printed.output)] == ["JobSet"]
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/created\necho made\n')
+    kubectl.chmod(0o755)
+    assert CliRunner().invoke(app, arguments).output == "made\n"
+    assert (tmp_path / "arguments").read_text() == "create -f -\n"
+    assert (tmp_path / "created").read_text() == printed.output
+    kubectl.write_text("#!/bin/sh\necho 'Error from server (AlreadyExists): cmbert-base' >&2; exit 1\n")
+    with pytest.raises(
+        UserError, match=r"(?s)cmbert-base.*kubectl delete jobset.*run_dir to a directory of another name"
+    ):
+        submit(printed.output)
+    kubectl.write_text("#!/bin/sh\necho created; echo 'Warning: pods are restricted' >&2; exit 1\n")
+    with pytest.raises(UserError, match=r"kubectl: created\nWarning: pods are restricted$"):
+        submit(printed.output)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="kubectl is not here"):
+        submit(printed.output)
+
+
+ENTRY = """
+import json, os, sys, pathlib, time
+names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+place = {name: os.environ[name] for name in names} | {"arguments": sys.argv[1:]}
+here, rank = pathlib.Path(__file__).parent, int(os.environ["RANK"])
+(here / "aside").joinpath(str(rank)).write_text(json.dumps(place))
+os.rename(here / "aside" / str(rank), here / f"rank{rank}")
+while not (here / f"rank{rank ^ 1}").exists():
+    time.sleep(0.01)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+def test_pods_start_their_part_of_the_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text(ENTRY)
+    (tmp_path / "aside").mkdir()
+    shared = {"NODES": "2", "RANKS_PER_NODE": "2", "MASTER_ADDR": "run-node-0-0.run", "MASTER_PORT": "29500"}
+    shared["GRACE_SECONDS"] = "300"
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    for node, code in (("0", 0), ("1", 85)):
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", node)
+        assert kubernetes_node.run_node(["--code", str(code)], tmp_path / "train.py") == code
+    places = [json.loads((tmp_path / f"rank{rank}").read_text()) for rank in range(4)]
+    assert [(place["RANK"], place["LOCAL_RANK"]) for place in places] == [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "0"),
+        ("3", "1"),
+    ]
+    assert {place["WORLD_SIZE"] for place in places} == {"4"}
+    assert {(place["MASTER_ADDR"], place["MASTER_PORT"]) for place in places} == {("run-node-0-0.run", "29500")}
+
+
+def test_outside_a_pod_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+    monkeypatch.setattr(sys, "argv", ["kubernetes_node"])
+    with pytest.raises(UserError, match="JOB_COMPLETION_INDEX is not set"):
+        kubernetes_node.run_node([])

@@ -1,0 +1,148 @@
+"""How a run stands, told from its files: while it runs, after it ended, after it died."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from small_data import SEQ_LENGTH
+from small_run import RECIPE
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher.runs.launch_log import note_end
+from clinical_modernbert.launcher.runs.launch_log import note_start
+from clinical_modernbert.launcher.runs.status import read_status
+from clinical_modernbert.training.metrics.writer import StepMetrics
+from clinical_modernbert.training.metrics.csv_log import RowLog
+
+TOKENS_A_STEP = 4 * SEQ_LENGTH
+SPEED = 512.0
+
+
+def write_attempt(run_dir: Path, number: int, step: int, minute: int) -> None:
+    told = {"started": at(minute), "step": step, "world_size": 2, "hosts": ["node1", "node2"]}
+    path = run_dir / "attempts" / f"{number:05d}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(told))
+
+
+def write_launch(run_dir: Path, minute: int, **told: object) -> None:
+    with (run_dir / "launches.jsonl").open("a") as file:
+        file.write(json.dumps({"time": at(minute), "launcher": "local", "job": None, "nodes": "node1", **told}) + "\n")
+
+
+def at(minute: int) -> str:
+    return f"2026-01-01T00:{minute:02d}:00+00:00"
+
+
+def write_steps(run_dir: Path, steps: int) -> None:
+    """So many of twelve; the last is slow, as one with a checkpoint is."""
+    kinds = {field.name: field.type for field in fields(StepMetrics)}
+    rest = {name: "a" if kind is str else 1 for name, kind in kinds.items()}
+    log = RowLog(run_dir / "metrics.csv", StepMetrics, 0)
+    for step in range(1, steps + 1):
+        speed = 1.0 if step == steps else SPEED
+        log.write(StepMetrics(**rest | {"step": step, "loss": 5 - step / 10, "tokens_per_second": speed}))
+    log.close()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run that made five of its twelve steps, was asked to stop, and made two more since."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    (directory / "config.yaml").write_text(RECIPE)
+    write_launch(directory, 1, event="started")
+    write_attempt(directory, 1, 0, minute=2)
+    write_launch(directory, 3, event="ended", code=85, reason="stopped as asked")
+    write_launch(directory, 4, event="started")
+    write_attempt(directory, 2, 5, minute=5)
+    write_steps(directory, 7)
+    for name in ("step00000004", "step00000005", ".step00000006.00002"):
+        (directory / "checkpoints" / name).mkdir(parents=True)
+        (directory / "checkpoints" / name / "manifest.json").touch()
+    (directory / "checkpoints" / "step00000007").mkdir()
+    return directory
+
+
+def test_a_running_run(run_dir: Path) -> None:
+    status = read_status(run_dir)
+    assert (status.state, status.step, status.steps, status.checkpoint_step) == ("running", 7, 12, 5)
+    assert status.loss == pytest.approx(4.3)
+    assert status.tokens_per_second == SPEED
+    assert status.seconds_left == 5 * TOKENS_A_STEP / SPEED
+    assert status.silent_seconds is not None
+    assert 0 <= status.silent_seconds < 60
+    first, second = status.starts
+    assert (first.attempt, first.step, first.ranks, first.hosts) == (1, 0, 2, "node1 node2")
+    assert (first.launcher, first.code, first.reason) == ("local", 85, "stopped as asked")
+    assert (second.attempt, second.step, second.code) == (2, 5, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(0, "complete"), (1, "crashed"), (137, "killed by signal 9"), (85, "stopped as asked")]
+)
+def test_an_ended_run_says_how(run_dir: Path, code: int, state: str) -> None:
+    note_end(run_dir, "local", code)
+    assert read_status(run_dir).state == state
+
+
+def test_a_start_whose_ranks_never_met_is_shown(run_dir: Path) -> None:
+    note_end(run_dir, "local", 1)
+    note_start(run_dir, "hostfile", "a b")
+    note_end(run_dir, "hostfile", 255)
+    last = read_status(run_dir).starts[-1]
+    assert (last.attempt, last.step, last.hosts, last.code) == (None, None, "a b", 255)
+
+
+def test_a_start_that_no_one_told_the_end_of_was_lost_once_there_is_another(run_dir: Path) -> None:
+    note_start(run_dir, "slurm")
+    _, second, third = read_status(run_dir).starts
+    assert (second.code, second.reason) == (None, "lost with its launcher")
+    assert third.reason is None
+
+
+def test_starts_by_launchers_that_tell_nothing_are_shown_in_their_place(run_dir: Path) -> None:
+    write_attempt(run_dir, 3, 7, minute=6)
+    starts = read_status(run_dir).starts
+    assert [start.attempt for start in starts] == [1, 2, 3]
+    assert starts[-1].launcher is None
+    (run_dir / "launches.jsonl").unlink()
+    status = read_status(run_dir)
+    assert [start.step for start in status.starts] == [0, 5, 7]
+    assert status.state == "started by a launcher that tells nothing"
+
+
+def test_it_reads_what_is_there_of_a_run_that_died_early(run_dir: Path) -> None:
+    (run_dir / "config.yaml").unlink()
+    (run_dir / "metrics.csv").unlink()
+    (run_dir / "launches.jsonl").write_text((run_dir / "launches.jsonl").read_text() + '{"time": "20')
+    status = read_status(run_dir)
+    assert (status.step, status.steps, status.loss, status.seconds_left) == (0, None, None, None)
+
+
+def test_where_nothing_ran_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run was started here"):
+        read_status(tmp_path)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_command_needs_no_torch(run_dir: Path, options: list[str]) -> None:
+    note_start(run_dir, "slurm", "gpu[a-c]")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from clinical_modernbert.launcher.cli import main; sys.argv[0] = 'cmbert'; main()"
+    )
+    command = [sys.executable, "-c", code, "status", str(run_dir), *options]
+    told = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
+    assert told.returncode == 0, told.stderr
+    if options:
+        (status,) = json.loads(told.stdout)
+        assert (status["step"], status["starts"][0]["reason"]) == (7, "stopped as asked")
+    else:
+        assert "step        7 of 12, 58.3%" in told.stdout
+        assert "85: stopped as asked" in told.stdout
+        assert "gpu[a-c]" in told.stdout

@@ -1,0 +1,188 @@
+"""Code systems: dotted as they are written in notes, in the paper's template, each from its publisher's file."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora.codes import CodesSource
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.documents.document import Document
+
+
+def codes(path: Path, system: str, **options: Any) -> list[Document]:
+    config = {"name": "codes", "format": "codes", "licence": "public domain", "paths": [str(path)], "system": system}
+    return list(read(CodesSource.model_validate(config | options)))
+
+
+def texts(path: Path, system: str, content: str, encoding: str = "utf-8", **options: Any) -> list[str]:
+    path.write_text(content, encoding=encoding)
+    return [document.text for document in codes(path, system, **options)]
+
+
+@pytest.mark.parametrize(
+    ("system", "line", "text"),
+    [
+        ("icd9_diagnoses", "25000 Diabetes mellitus", "ICD 9 code for 250.00: Diabetes mellitus"),
+        ("icd9_diagnoses", "E8497 Accident in hospital", "ICD 9 code for E849.7: Accident in hospital"),
+        ("icd9_diagnoses", "V10   History", "ICD 9 code for V10: History"),
+        ("icd9_diagnoses", "38600 Ménière's disease", "ICD 9 code for 386.00: Ménière's disease"),
+        ("icd9_procedures", "3961 Bypass", "ICD 9 procedure code for 39.61: Bypass"),
+        ("icd10pcs", "0016070 Bypass Cerebral", "ICD 10 procedure code for 0016070: Bypass Cerebral"),
+    ],
+)
+def test_lists_of_cms(tmp_path: Path, system: str, line: str, text: str) -> None:
+    encoding = "utf-8" if system == "icd10pcs" else "latin-1"
+    assert texts(tmp_path / "codes.txt", system, f"{line}\r\n", encoding) == [text]
+
+
+def test_the_template_is_a_choice(tmp_path: Path) -> None:
+    content = "0010  Cholera\n"
+    path = tmp_path / "codes.txt"
+    assert texts(path, "icd9_diagnoses", content, template="{code} ({system}): {description}") == [
+        "001.0 (ICD 9): Cholera"
+    ]
+    with pytest.raises(ValueError, match=r"may hold \{system\}, \{code\}, \{description\} only"):
+        codes(path, "icd9_diagnoses", template="{}")
+
+
+HCPCS = "".join(
+    f"{code}{number:05}{kind}{text:80}{'':28}\n"
+    for code, number, kind, text in [
+        ("   P2", 100, "7", "A patient with mild systemic disease"),
+        ("A0021", 100, "3", "Ambulance service, outside state per mile, transport"),
+        ("A0021", 200, "4", "(medicaid only)"),
+        ("V5362", 100, "3", "Speech screening"),
+    ]
+)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_hcpcs_joins_its_lines(tmp_path: Path, packed: bool) -> None:
+    content = f"***Disclaimers\t\n{HCPCS}".encode("latin-1")
+    path = tmp_path / ("hcpcs.zip" if packed else "HCPC2019_ANWEB.txt")
+    if packed:
+        with zipfile.ZipFile(path, "w") as package:
+            package.writestr("HCPC2019_CONTR_ANWEB.txt", content)
+            package.writestr("readme.txt", "")
+    else:
+        path.write_bytes(content)
+    assert [document.text for document in codes(path, "hcpcs")] == [
+        "HCPCS modifier code for P2: A patient with mild systemic disease",
+        "HCPCS code for A0021: Ambulance service, outside state per mile, transport (medicaid only)",
+        "HCPCS code for V5362: Speech screening",
+    ]
+
+
+def test_mesh_names_what_stands_above(tmp_path: Path) -> None:
+    content = "C14.280\tHeart Diseases\nC\tDiseases\nC14\tCardiovascular Diseases\nC14.280.647\tMyocardial Ischemia\n"
+    got = texts(tmp_path / "mesh.txt", "mesh", content)
+    assert got[-1] == (
+        "MeSH code for C14.280.647: Myocardial Ischemia\nHierarchy: Diseases > Cardiovascular Diseases > Heart Diseases"
+    )
+    assert got[1] == "MeSH code for C: Diseases"
+    assert texts(tmp_path / "mesh.txt", "mesh", content, details=False)[-1] == got[-1].split("\n")[0]
+
+
+def test_hpo_terms(tmp_path: Path) -> None:
+    content = """format-version: 1.2
+
+[Term]
+id: HP:3
+name: Kidney dysplasia
+def: "Characterized by \\"cysts\\"." [orcid]
+synonym: "Dysplastic kidney" EXACT []
+synonym: "Kidney cysts" EXACT layperson []
+is_a: HP:2 ! Renal cyst
+
+[Term]
+id: HP:4
+name: old
+is_obsolete: true
+
+[Typedef]
+id: part_of
+name: part of
+"""
+    assert texts(tmp_path / "hp.obo", "hpo", content) == [
+        'HPO code for HP:3: Kidney dysplasia\nDefinition: Characterized by "cysts".\n'
+        "Synonyms: Dysplastic kidney; Kidney cysts\nIs a: Renal cyst"
+    ]
+
+
+def test_mimics_dictionaries(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    content = "icd_code,icd_version,long_title\n25000,9,Diabetes\nE119,10,Type 2 diabetes\n"
+    assert texts(path, "mimic_diagnoses", content) == [
+        "ICD 9 code for 250.00: Diabetes",
+        "ICD 10 code for E11.9: Type 2 diabetes",
+    ]
+    assert texts(path, "mimic_diagnoses", "icd9_code,long_title\n0010,Cholera\n") == ["ICD 9 code for 001.0: Cholera"]
+    content = "icd_code,icd_version,long_title\n3961,9,Bypass\n0016070,10,Bypass Cerebral\n"
+    assert texts(path, "mimic_procedures", content) == [
+        "ICD 9 procedure code for 39.61: Bypass",
+        "ICD 10 procedure code for 0016070: Bypass Cerebral",
+    ]
+    content = "code,category,long_description,short_description\n0001F,1,,Heart failure composite\n"
+    assert texts(path, "mimic_hcpcs", content) == ["HCPCS code for 0001F: Heart failure composite"]
+    content = "itemid,label,fluid,category\n50813,Lactate,Blood,Blood Gas\n"
+    assert texts(path, "mimic_lab_items", content) == ["MIMIC lab item code for 50813: Lactate (Blood, Blood Gas)"]
+
+
+@pytest.mark.parametrize(
+    ("system", "content", "message"),
+    [
+        ("icd9_diagnoses", "0010 Cholera\n???\n", "line 2 is not a code and its description"),
+        ("icd10pcs", "", "holds no codes; expected a file of icd10pcs"),
+        ("hcpcs", "nothing\n", "holds no codes"),
+        ("hcpcs", HCPCS.splitlines(keepends=True)[2], "line 1 continues A0021, whose first line is missing"),
+        ("mesh", "C14 Diseases\n", "line 1 is not a tree number, a tab and a heading"),
+        ("hpo", "x\n\n[Term]\nname: y\n", "no id or no name"),
+        ("mimic_diagnoses", "icd_code,icd_version,long_title\n1,11,x\n", "record 1: expected an icd_code"),
+        ("mimic_lab_items", "itemid,label\n1,x\n", "no column fluid, category"),
+    ],
+)
+def test_bad_files(tmp_path: Path, system: str, content: str, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    with pytest.raises(UserError) as error:
+        texts(path, system, content)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+
+
+def test_bad_packages(tmp_path: Path) -> None:
+    path = tmp_path / "hcpcs.zip"
+    path.write_bytes(b"PK")
+    with pytest.raises(UserError, match="cut short or damaged"):
+        codes(path, "hcpcs")
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("other.txt", "")
+    with pytest.raises(UserError, match="expected one file in it named like"):
+        codes(path, "hcpcs")
+
+
+def test_the_publishers_own_files(dev_data: Path) -> None:
+    expected = {
+        ("icd9_diagnoses", "codes/cms/CMS32_DESC_LONG_DX.txt.gz"): (
+            14_567,
+            "ICD 9 code for 250.00: Diabetes mellitus ",
+        ),
+        ("icd9_procedures", "codes/cms/CMS32_DESC_LONG_SG.txt"): (3_882, "ICD 9 procedure code for 39.61: "),
+        ("icd10pcs", "codes/cms/icd10pcs-codes-2024.txt.gz"): (78_603, "ICD 10 procedure code for 0016070: Bypass "),
+        ("hcpcs", "codes/hcpcs/2019-Alpha-Numeric-HCPCS-File.zip"): (6_800, "HCPCS code for V5362: Speech screening"),
+        ("mesh", "codes/mesh/mesh2020.nodes.gz"): (60_682, "MeSH code for C14.280.647: Myocardial Ischemia\n"),
+        ("hpo", "codes/hpo/hp.obo.gz"): (19_034, "HPO code for HP:0000003: Multicystic kidney dysplasia\n"),
+        ("mimic_lab_items", "mimic3_demo/D_LABITEMS.csv"): (753, "MIMIC lab item code for 50813: Lactate"),
+    }
+    for (system, name), (count, start) in expected.items():
+        got = codes(dev_data / name, system)
+        assert len(got) == len({document.id for document in got}) == count
+        assert any(document.text.startswith(start) for document in got), system
+
+
+def test_cms_and_mimic_agree_on_icd9(dev_data: Path) -> None:
+    cms = {document.text for document in codes(dev_data / "codes/cms/CMS32_DESC_LONG_DX.txt.gz", "icd9_diagnoses")}
+    mimic = {document.text for document in codes(dev_data / "mimic3_demo/D_ICD_DIAGNOSES.csv", "mimic_diagnoses")}
+    assert len(cms & mimic) > 0.9 * len(cms)

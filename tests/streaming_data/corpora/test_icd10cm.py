@@ -1,0 +1,153 @@
+"""ICD-10-CM codes as text, from each kind of file that CMS publishes."""
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora.icd10cm import Icd10CmSource
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.documents.document import Document
+
+TABULAR = """<?xml version="1.0" encoding="utf-8"?>
+<ICD10CM.tabular><version>2026</version>
+<chapter><name>4</name><desc>Endocrine diseases (E00-E89)</desc>
+<includes><note>of the chapter</note></includes>
+<section id="E08-E13"><desc>Diabetes mellitus (E08-E13)</desc>
+<diag><name>E11</name><desc>Type 2 diabetes mellitus</desc>
+ <includes><note>diabetes NOS</note></includes>
+ <excludes1><note>type 1 diabetes (E10.-)</note></excludes1><excludes2><note>other</note></excludes2>
+ <diag><name>E11.2</name><desc>Type 2 diabetes with kidney complications</desc>
+  <diag><name>E11.21</name><desc>Type 2 diabetes with nephropathy</desc>
+   <inclusionTerm><note>with glomerulosclerosis</note><note>with Kimmelstiel-Wilson disease</note></inclusionTerm>
+  </diag>
+ </diag>
+ <diag><name>E11.9</name><desc>Type 2 diabetes mellitus without complications</desc></diag>
+</diag></section></chapter></ICD10CM.tabular>
+"""
+
+
+def codes(path: Path | str, **options: object) -> list[Document]:
+    config = {"name": "codes", "format": "icd10cm", "licence": "public domain", "paths": [str(path)], **options}
+    return list(read(Icd10CmSource.model_validate(config)))
+
+
+def test_the_tabular_list_verbalised(tmp_path: Path) -> None:
+    path = tmp_path / "tabular.xml"
+    path.write_text(TABULAR)
+    got = codes(path)
+    assert [document.id for document in got] == ["E11", "E11.2", "E11.21", "E11.9"]
+    assert {document.meta["category"] for document in got} == {"ICD 10 E11"}
+    assert got[2].text == (
+        "ICD 10 code for E11.21: Type 2 diabetes with nephropathy\n"
+        "Hierarchy: Endocrine diseases (E00-E89) > Diabetes mellitus (E08-E13) > Type 2 diabetes mellitus (E11)"
+        " > Type 2 diabetes with kidney complications (E11.2)\n"
+        "Inclusion terms: with glomerulosclerosis; with Kimmelstiel-Wilson disease"
+    )
+    assert codes(path, details=["includes", "excludes"])[0].text == (
+        "ICD 10 code for E11: Type 2 diabetes mellitus\n"
+        "Includes: diabetes NOS\nExcludes1: type 1 diabetes (E10.-)\nExcludes2: other"
+    )
+
+
+def test_the_tabular_list_in_the_zip_it_comes_in(tmp_path: Path) -> None:
+    path = tmp_path / "icd10cm-table-index-2026.zip"
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("tables/icd10cm-tabular-2026.xml", TABULAR)
+        package.writestr("tables/icd10cm-index-2026.xml", "<index/>")
+    assert len(codes(path)) == 4
+
+
+SEVENTH = """<ICD10CM.tabular><chapter><desc>Injury (S00-T88)</desc><section><desc>Poisoning (T36-T50)</desc>
+<diag><name>T40</name><desc>Narcotics</desc>
+ <sevenChrDef><extension char="A">initial encounter</extension><extension char="S">sequela</extension></sevenChrDef>
+ <diag><name>T40.0</name><desc>Opium</desc>
+  <diag><name>T40.0X1</name><desc>Opium, accidental</desc></diag>
+  <diag><name>T40.0X5</name><desc>Adverse effect of opium</desc>
+   <sevenChrDef><extension char="1">right</extension></sevenChrDef></diag></diag>
+ <diag><name>T40.9</name><desc>Other</desc></diag></diag>
+<diag><name>Y38</name><desc>Terrorism</desc><sevenChrDef><extension char="D">later</extension></sevenChrDef></diag>
+<diag><name>Y39</name><desc>None</desc></diag>
+</section></chapter></ICD10CM.tabular>"""
+
+
+def test_seventh_characters_and_their_placeholders(tmp_path: Path) -> None:
+    path = tmp_path / "tabular.xml"
+    path.write_text(SEVENTH)
+    by_code = {document.id: document for document in codes(path)}
+    seventh = ["T40.0X1A", "T40.0X1S", "T40.0X51", "T40.9XXA", "T40.9XXS", "Y38.XXXD"]
+    assert [code for code in by_code if len(code) == 8] == seventh
+    assert by_code["T40.9XXA"].text == (
+        "ICD 10 code for T40.9XXA: Other, initial encounter\n"
+        "Hierarchy: Injury (S00-T88) > Poisoning (T36-T50) > Narcotics (T40) > Other (T40.9)"
+    )
+    assert by_code["T40.0X51"].meta["category"] == "ICD 10 T40"
+    assert codes(path, details=[])[3].text == "ICD 10 code for T40.0X1A: Opium, accidental, initial encounter"
+    assert [document.id for document in codes(path, seventh_characters=False)] == [
+        code for code in by_code if code not in seventh
+    ]
+
+
+def test_the_papers_template_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tabular.xml.gz"
+    path.write_bytes(gzip.compress(TABULAR.encode()))
+    assert codes(path, details=[])[3].text == "ICD 10 code for E11.9: Type 2 diabetes mellitus without complications"
+    assert codes(path, details=[], template="{code} is {description}")[3].text.startswith("E11.9 is Type 2")
+    with pytest.raises(ValueError, match=r"\{code\}, \{description\} only"):
+        codes(path, template="{name}")
+
+
+def test_order_files_and_code_lists(tmp_path: Path) -> None:
+    order, listed = tmp_path / "icd10cm_order_2026.txt", tmp_path / "icd10cm-codes-2026.txt"
+    order.write_text(
+        f"00001 A00     0 {'Cholera':60} Cholera\n"
+        f"00002 A000    1 {'Cholera due to Vibrio cholerae 01, biovar cholerae':60} "
+        "Cholera due to Vibrio cholerae 01, biovar cholerae\n"
+    )
+    listed.write_text("A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\n")
+    cholera = "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"
+    assert [document.text for document in codes(order)] == ["ICD 10 code for A00: Cholera", cholera]
+    assert [document.text for document in codes(listed)] == [cholera, "ICD 10 code for S52.001A: Fracture"]
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    path = tmp_path / "codes.txt"
+    path.write_text("A000    Cholera\nnonsense\n")
+    with pytest.raises(UserError, match=r"codes\.txt: line 2 is neither an order file's"):
+        codes(path)
+    path = tmp_path / "tabular.xml"
+    path.write_text("<ICD10CM.tabular></ICD10CM.tabular>")
+    with pytest.raises(UserError, match="holds no codes"):
+        codes(path)
+    path.write_text(TABULAR.replace("</section>", ""))
+    with pytest.raises(UserError, match=r"tabular\.xml: malformed XML at line 15"):
+        codes(path)
+
+
+def test_the_table_that_the_demo_reads() -> None:
+    """Its own package lists its codes too, made from the same table by another program."""
+    simple = pytest.importorskip("simple_icd_10_cm", reason="the extra `demo` is not installed")
+    got = codes("package:simple-icd-10-cm/simple_icd_10_cm/data/*.xml")
+    assert len(got) == len({document.id for document in got})
+    is_a_code = (code for code in simple.get_all_codes(with_dots=True) if simple.is_category_or_subcategory(code))
+    assert {document.id for document in got} == set(is_a_code)
+    by_code = {document.id: document.text for document in got}
+    assert by_code["E11.9"].splitlines()[0] == "ICD 10 code for E11.9: Type 2 diabetes mellitus without complications"
+
+
+def test_seventh_characters_of_the_table_are_the_codes_of_the_list(dev_data: Path) -> None:
+    """51,060 of 51,126 names are the publisher's own, made of the same words; the others were revised since."""
+    table = codes(dev_data / "codes" / "simple_icd_10_cm" / "icd10c-tabular-April-1-2026.xml.gz", details=[])
+    listed = codes(dev_data / "codes" / "cms" / "icd10cm-codes-2024.txt.gz")
+    ours, theirs = ({each.id: each.text for each in found if len(each.id) == 8} for found in (table, listed))
+    both = ours.keys() & theirs.keys()
+    assert len(both) > 51_000
+    assert sum(ours[code] == theirs[code] for code in both) > 0.998 * len(both)
+
+
+def test_the_code_list_of_2024(dev_data: Path) -> None:
+    got = codes(dev_data / "codes" / "cms" / "icd10cm-codes-2024.txt.gz")
+    assert len(got) == 74_044
+    assert got[0].text == "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"

@@ -1,0 +1,287 @@
+"""Tables as hospitals' programs mangle them: read where that is safe, else refused without a word of a patient's."""
+
+import codecs
+import gzip
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora.mimic_notes import MimicNotesSource
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.corpora.tables import TableSource
+from clinical_modernbert.streaming_data.documents.document import Document, is_held_out
+from clinical_modernbert.streaming_data.documents.identifiers import identifier
+
+PRIVATE = "Smith"
+
+
+def source(path: object, **options: Any) -> TableSource:
+    options = {"text": "body", "split_by": "mrn"} | options
+    return TableSource(name="own", format="table", licence="own", paths=[str(path)], **options)
+
+
+def table(path: object, **options: Any) -> list[Document]:
+    return list(read(source(path, **options)))
+
+
+def refusal(path: object, **options: Any) -> str:
+    with pytest.raises(UserError) as error:
+        table(path, **options)
+    told = str(error.value).removeprefix(f"{path}: ")
+    assert told != str(error.value)
+    assert PRIVATE not in told
+    return told
+
+
+NAMELESS = "none with a name that is needed; expected"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", json.dumps({f"{n} John Smith": "note" for n in range(99)}), f"99 keys, {NAMELESS} keys named body"),
+        ("a.csv", "n1,p1,Smith\nn2,p2,Jones\n", f"3 columns, {NAMELESS} columns named body, mrn"),
+        ("a.csv", "Smith\n", f"1 column, {NAMELESS}"),
+        ("a.csv", "MRN;Note\n1;Smith\n", "no column body, mrn; the file has MRN, Note"),
+        ("a.csv", "MRN,note\n1,Smith\n", "no column body, mrn; the file has MRN, note"),
+        ("a.jsonl", '{"mrn": 1, "no\\nte\\ud83d": "Smith"}', "line 1 has no body; it has mrn and 1 more"),
+        ("a.csv", "mrn" + ",x" * 99, f"the file has mrn{', x' * 19} and 80 more"),
+        ("a.csv", "mrn,note_text1,Mr. Smith; seen\n", "no column body; the file has mrn, note_text1 and 1 more"),
+    ],
+)
+def test_names_are_told_only_if_they_are_names(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    told = refusal(tmp_path / name)
+    assert message in told
+    assert len(told) < 200
+
+
+def test_parquet_names_are_told_only_if_they_are_names(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"1 John Smith": ["note"]}), path)
+    assert f"1 column, {NAMELESS} columns named body, mrn" in refusal(path)
+    parquet.write_table(arrow.table([["m"], ["a"], ["b"]], names=["mrn", "body", "body"]), path)
+    assert "more than one column is named body" in refusal(path)
+    parquet.write_table(arrow.table({"mrn": [1.0, 2.0], "body": [1.5, 2.5]}), path)
+    assert "record 1: body is of the type float; expected text" in refusal(path)
+    bad = arrow.array([b"Smith \xed\xa0\xbd"], arrow.binary()).buffers()
+    parquet.write_table(arrow.table({"mrn": ["m"], "body": arrow.StringArray.from_buffers(1, *bad[1:])}), path)
+    assert "after record 0 is not UTF-8" in refusal(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "not a whole Parquet file" in refusal(path)
+
+
+@pytest.mark.parametrize("value", ["NaN", "5", "0", "false", "[]", '["Smith"]', '{"note": "Smith"}'])
+def test_text_is_text(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"mrn": "1", "body": "fine"}}\n\n{{"mrn": "1", "body": {value}}}\n')
+    assert "line 3: body is of the type " in refusal(path)
+
+
+def test_a_text_that_is_null_or_empty_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"mrn": "1", "body": null}\n{"mrn": "1", "body": ""}\n')
+    assert [document.text for document in table(path)] == ["", ""]
+
+
+def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("note_id,mrn,body,body\n1,1,Smith,Smith\n")
+    assert "more than one column is named body; rename or remove all but one" in refusal(path)
+    path.write_text("x,mrn,body,x\n1,2,3,4\n")
+    assert [document.text for document in table(path)] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (1, "1"), (1.0, "1"), ("1", "1"), ("1.0", "1"), (" 1.000\t", "1"), (Decimal("1.00"), "1"), (-2.0, "-2"),
+        (1e16, "10000000000000000"), (1.5, "1.5"), ("1.50", "1.50"), ("007", "007"), ("p 1", "p 1"), ("A.0", "A.0"),
+        *((absent, "") for absent in ("", " ", "nan", "NaN", "NULL", "null", "None", "N/A", "n/a", "NA", "<NA>")),
+        *((absent, "") for absent in ("-NaN", None, float("nan"), True, ["1"], {"a": 1}, b"1")),
+    ],
+)  # fmt: skip
+def test_an_identifier_has_one_spelling(written: object, meant: str) -> None:
+    assert identifier(written) == meant
+
+
+def test_a_patient_is_one_however_files_write_him(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("key,mrn,body\n1.0, 7 ,x\n")
+    (tmp_path / "b.jsonl").write_text('{"key": 1, "mrn": 7.0, "body": "x"}\n')
+    (tmp_path / "discharge.csv").write_text("note_id,subject_id,text\n1.0,7.0,x\n")
+    mimic = MimicNotesSource(name="m", format="mimic_notes", licence="", paths=[str(tmp_path / "discharge.csv")])
+    documents = [*table(tmp_path / "a.csv", id="key"), *table(tmp_path / "b.jsonl", id="key"), *read(mimic)]
+    assert [document.id for document in documents] == ["1", "1", "1"]
+    assert [document.meta["mrn"] for document in documents[:2]] == ["7", "7"]
+    assert documents[2].meta["subject_id"] == "7"
+
+
+def test_a_patient_is_on_one_side_whatever_the_column_is_called() -> None:
+    for patient in map(str, range(50)):
+        sides = {
+            is_held_out(Document("d", "s", "text", {column: patient}), column, 0.5, 3)
+            for column in ("mrn", "subject_id")
+        }
+        assert len(sides) == 1
+
+
+@pytest.mark.parametrize("absent", ["", "NULL", "nan", "NaN", "None", "n/a"])
+def test_every_record_without_patient_is_counted(tmp_path: Path, absent: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"mrn,body\n1,a\n{absent},Smith\n2,b\n{absent},c\n , \n{absent},d\n")
+    assert "record 2 (and 2 after it) has no mrn; " in refusal(path)
+    path.write_text(f"key,mrn,body\n{absent},1,Smith\n")
+    assert "record 1 has no mrn or no key; " in refusal(path, id="key")
+
+
+def test_half_a_character_becomes_the_replacement_character(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"mrn": "m\\ude00", "body": "\\ud83d lone"}\n{"mrn": "m", "body": "\\ud83d\\ude00 whole"}\n')
+    documents = table(path, clean=[], id="mrn")
+    assert [document.text for document in documents] == ["\ufffd lone", "\U0001f600 whole"]
+    assert documents[0].meta["mrn"] == documents[0].id == "m\ufffd"
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 100_000])
+def test_json_beyond_bounds(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"mrn": "1", "body": "a"}}\n{{"mrn": {value}, "body": "Smith"}}\n')
+    assert "line 2 is not JSON" in refusal(path)
+
+
+CSV = 'mrn,body\n1,"a, b; c\td"\n2,é\n'
+TEXTS = ["a, b; c\td", "é"]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV.replace("mrn", '"mrn"'), encoding="utf-8-sig")
+    (tmp_path / "a.jsonl").write_text('{"mrn": 1, "body": "é"}\n', encoding="utf-8-sig")
+    assert [document.text for document in table(tmp_path / "a.csv")] == TEXTS
+    assert [document.text for document in table(tmp_path / "a.jsonl")] == ["é"]
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "  \n", ",\n"])
+def test_blank_lines_are_skipped(tmp_path: Path, blank: str) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write("\n" + blank.join(CSV.splitlines(keepends=True)) + blank)
+    assert [(document.id, document.text) for document in table(path)] == [("a.csv:1", TEXTS[0]), ("a.csv:2", TEXTS[1])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'mrn;body\n1;"a, b; c\td"\n2;é\n'),
+        ("a.csv", '"mrn";"body"\n1;"a, b; c\td"\n2;é\n'),
+        ("a.csv", 'mrn;body;note, free text\n1;"a, b; c\td";x\n2;é;y\n'),
+        ("a.csv", 'mrn\tbody\n1\t"a, b; c\td"\n2\té\n'),
+        ("A.CSV", 'mrn;body\n1;"a, b; c\td"\n2;é\n'),
+        ("A.TSV", '"a;mrn;body"\tmrn\tbody\nx\t1\t"a, b; c\td"\ny\t2\té\n'),
+        ("a.tsv", 'mrn\tbody\n1\t"a, b; c\td"\n2\té\n'),
+        ("a.csv", '"a;b\tc",mrn,body\nx,1,"a, b; c\td"\ny,2,é\n'),
+    ],
+)
+def test_fields_are_separated_as_the_header_shows(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    documents = table(tmp_path / name)
+    assert [(document.text, document.meta["mrn"]) for document in documents] == [(TEXTS[0], "1"), (TEXTS[1], "2")]
+
+
+def test_backslashes_of_mysql_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('mrn,body\n1,"says \\"Smith\\" is"\n')
+    assert 'written twice, "", not after a backslash' in refusal(path)
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.csv", "1,{}\n"), ("a.jsonl", '{{"mrn": 1, "body": "{}"}}\n')])
+def test_the_first_line_that_is_not_in_the_encoding(tmp_path: Path, name: str, line: str) -> None:
+    path = tmp_path / name
+    header = b"mrn,body\n" if name == "a.csv" else b""
+    lines = [line.format("naïve Smith " * 20).encode()] * 2_000
+    lines[1_234] = line.format("naïve Smith").encode("latin-1")
+    path.write_bytes(header + b"".join(lines))
+    wanted = f"line {1_235 + len(header.splitlines()):,} is not UTF-8 (invalid continuation byte)"
+    assert wanted in refusal(path)
+    assert "set the `encoding` of a source" in refusal(path)
+    zipped = tmp_path / f"{name}.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    assert wanted in refusal(zipped)
+    zipped.write_bytes(gzip.compress(b"\xff" + os.urandom(50_000))[:-9])
+    assert "line 1 is not UTF-8" in refusal(zipped)
+    assert table(path, encoding="latin-1")[1_234].text == "naïve Smith"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
+    path.write_bytes(mark + CSV.encode(encoding))
+    assert [document.text for document in table(path, encoding=encoding)] == TEXTS
+    if encoding != "cp1252":
+        assert "this is UTF-16, not UTF-8; convert the file to UTF-8, or set the `encoding`" in refusal(path)
+    else:
+        assert "line 3 is not UTF-8" in refusal(path)
+        assert "is not UTF-16 (" in refusal(path, encoding="utf-16")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("windows1252", "did you mean windows_1252?"),
+        ("hex", "no encoding of text"),
+        ("\u20ac", "such as utf-8, cp1252"),
+    ],
+)
+def test_an_encoding_that_there_is_not(name: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message.replace("?", r"\?")):
+        source("a.csv", encoding=name)
+
+
+def test_paths_that_look_like_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / "Süd [alpha]"
+    folder.mkdir()
+    path = folder / "notes é*.csv"
+    path.write_text(CSV, encoding="utf-8")
+    (folder / "notes é2.csv").write_text(CSV, encoding="utf-8")
+    assert len(table(path)) == 2
+    inside = refusal(folder).removeprefix("is a directory; name its files in `paths`, such as ")
+    assert len(table(inside)) == 4
+    assert "is written [[] in a pattern" in refusal(folder / "*.csv")
+    assert len(table(tmp_path / "Süd [[]alpha]" / "*.csv")) == 4
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"]),
+    cut=st.tuples(st.integers(0, 120), st.integers(0, 9)),
+    put=st.sampled_from([b"", b"\0", b"\xff\xfe", b'"', b"\n", b"\r", b"[", b"\xed\xa0\x80", b"1e999", b'"a":{']),
+    encoding=st.sampled_from(["utf-8", "utf-8", "utf-16", "cp1252", "utf-7", "unicode_escape"]),
+)
+def test_whatever_is_mangled_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, name: str, cut: tuple[int, int], put: bytes, encoding: str
+) -> None:
+    rows = "".join(f'{{"mrn": {number}.0, "body": "é \\ud83d, so"}}\n' for number in range(3))
+    text = rows if name == "a.jsonl" else CSV.replace(",", "\t") if name == "a.tsv" else CSV
+    start, length = cut
+    content = text.encode()[:start] + put + text.encode()[start + length :]
+    path = tmp_path_factory.getbasetemp() / f"mangled-{name}"
+    path.write_bytes(gzip.compress(content)[: -length or None] if name.endswith(".gz") else content)
+    try:
+        documents, told = table(path, encoding=encoding), ""
+    except UserError as error:
+        documents, told = [], str(error)
+    assert not told or told.startswith(f"{path}: ")
+    assert len(told.splitlines()) <= 1
+    for document in documents:
+        assert document.text.encode().decode() == document.text
+        assert document.meta["mrn"]

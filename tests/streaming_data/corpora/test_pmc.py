@@ -1,0 +1,158 @@
+"""PMC full text: the article as it reads, from files and packages, without the apparatus round it."""
+
+import gzip
+import io
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora.pmc import PmcSource
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.documents.document import Document
+
+ARTICLE = """<?xml version="1.0"?>
+<!DOCTYPE article PUBLIC "-//NLM//DTD JATS (Z39.96) v1.2//EN" "JATS-archivearticle1.dtd">
+<article xmlns:mml="http://www.w3.org/1998/Math/MathML" article-type="research-article"><front><journal-meta>
+<journal-title>J</journal-title></journal-meta><article-meta><article-id pub-id-type="pmid">77</article-id>
+<article-id pub-id-type="pmc">{pmcid}</article-id><title-group><article-title>On <italic>E. coli</italic>{note}
+</article-title></title-group><abstract><sec><title>Aim</title><p>Why.</p></sec></abstract>
+<abstract abstract-type="toc"><p>Teaser.</p></abstract></article-meta></front>
+<body><sec><title>Methods</title>{body}</sec></body>
+<back><ack><p>Thanks.</p></ack><ref-list><ref><mixed-citation>Someone 1999</mixed-citation></ref></ref-list>
+<app-group><app><title>Appendix</title><p>More.</p></app></app-group></back></article>"""
+REFERENCE = '<xref ref-type="bibr" rid="b{0}">{0}</xref>'
+
+
+def article(body: str, pmcid: str = "PMC5", note: str = "") -> str:
+    return ARTICLE.format(pmcid=pmcid, body=body, note=note)
+
+
+def documents(*paths: Path | str) -> list[Document]:
+    config = {"name": "pmc", "format": "pmc", "licence": "CC BY", "paths": [str(path) for path in paths]}
+    return list(read(PmcSource.model_validate(config)))
+
+
+def body(tmp_path: Path, content: str) -> str:
+    """What becomes of the paragraphs of a section."""
+    path = tmp_path / "a.nxml"
+    path.write_text(article(content), encoding="utf-8")
+    (document,) = documents(path)
+    return document.text.split("\n\nMethods\n")[1].removesuffix("\n\nAppendix\nMore.")
+
+
+def test_title_abstract_sections_and_appendix(tmp_path: Path) -> None:
+    path = tmp_path / "a.nxml"
+    path.write_text(
+        article("<p>First.</p><sec><title>Patients</title><p>Second\n  line.</p></sec>", "5", "<fn><p>x</p></fn>")
+    )
+    (document,) = documents(path)
+    assert document.text == (
+        "On E. coli\n\nAbstract\n\nAim\nWhy.\n\nMethods\nFirst.\n\nPatients\nSecond line.\n\nAppendix\nMore."
+    )
+    assert document.id == "PMC5"
+    assert document.meta == {"pmcid": "PMC5", "pmid": "77", "type": "research-article"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("seen [{1}].", "seen."),
+        ("seen [{1}-{3}, {7}] once", "seen once"),
+        ("seen<sup>{1},{2}</sup>. Then", "seen. Then"),
+        ("seen ({4}) in (x) and f()", "seen in (x) and f()"),
+        ("seen (reviewed in {4})", "seen (reviewed in)"),
+        ("by {Smith, 1999} and (see {Doe 2001})", "by Smith, 1999 and (see Doe 2001)"),
+        ('see <xref ref-type="fig" rid="f">Fig. 1</xref>', "see Fig. 1"),
+    ],
+)
+def test_numbers_of_references_go_and_authors_stay(tmp_path: Path, before: str, after: str) -> None:
+    marked = re.sub(r"\{(.*?)\}", lambda match: REFERENCE.format(match[1]), before)
+    assert body(tmp_path, f"<p>{marked}</p>") == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "if <inline-formula><mml:math><mml:semantics><mml:mrow><mml:mi>p</mml:mi> <mml:mo>=</mml:mo>"
+            "<mml:mn>1</mml:mn></mml:mrow><mml:annotation>TEX</mml:annotation></mml:semantics></mml:math>"
+            "</inline-formula> then",
+            "if p=1 then",
+        ),
+        (
+            r"is<disp-formula><tex-math>\documentclass{x}\begin{document}$$a^2$$\end{document}</tex-math></disp-formula>.",
+            "is a^2 .",
+        ),
+        (
+            "<alternatives><tex-math>q</tex-math><mml:math><mml:mi>x</mml:mi></mml:math><graphic/></alternatives>",
+            "x",
+        ),
+        ("<inline-formula><italic>V</italic><sub>max</sub></inline-formula>", "Vmax"),
+    ],
+)
+def test_formulas_are_characters_or_tex(tmp_path: Path, before: str, after: str) -> None:
+    assert body(tmp_path, f"<p>{before}</p>") == after
+
+
+def test_captions_stand_and_cells_go(tmp_path: Path) -> None:
+    table = "<table><tr><td>0.1</td></tr></table>"
+    wrap = (
+        f"<table-wrap><label>Table 1.</label><caption><title>Ages</title><p>In years.</p></caption>{table}</table-wrap>"
+    )
+    figure = "<fig><label>Figure 1</label><caption><p>A scan.</p></caption><graphic/></fig>"
+    assert body(tmp_path, f"<p>Before {wrap}after.</p>{figure}") == (
+        "Before after.\nTable 1. Ages In years.\nFigure 1. A scan."
+    )
+
+
+def test_lists(tmp_path: Path) -> None:
+    items = "<list><list-item><p>one</p></list-item><list-item><p>two</p></list-item></list>"
+    terms = "<def-list><def-item><term>BP</term><def><p>blood pressure</p></def></def-item></def-list>"
+    assert body(tmp_path, f"<p>Of:{items}</p>{terms}") == "Of:\n- one\n- two\n- BP: blood pressure"
+
+
+def test_a_package_is_read_article_by_article(tmp_path: Path) -> None:
+    path = tmp_path / "oa_comm_xml.PMC000xxxxxx.tar.gz"
+    with tarfile.open(path, "w:gz") as package:
+        for number in range(1, 200):
+            content = article(f"<p>Number {number}. {'word ' * number}</p>", f"PMC{number}").encode()
+            entry = tarfile.TarInfo(f"PMC000xxxxxx/PMC{number}.xml")
+            entry.size = len(content)
+            package.addfile(entry, io.BytesIO(content))
+        package.addfile(tarfile.TarInfo("PMC000xxxxxx/readme.txt"))
+    got = documents(path)
+    assert [document.id for document in got] == [f"PMC{number}" for number in range(1, 200)]
+    assert "Number 7." in got[6].text
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(UserError, match=r"tar\.gz: cut short or damaged after PMC000xxxxxx/PMC\d+\.xml"):
+        documents(path)
+
+
+def test_bad_articles(tmp_path: Path) -> None:
+    path = tmp_path / "a.nxml.gz"
+    for content, message in (
+        (article("<p>"), r"a\.nxml\.gz: malformed XML at line 8"),
+        ("<html/>", "its root is <html>; expected a JATS <article>"),
+        (article("").replace("pmc", "doi"), "no PMC id in its front matter"),
+    ):
+        path.write_bytes(gzip.compress(content.encode()))
+        with pytest.raises(UserError, match=message):
+            documents(path)
+
+
+def test_real_articles_keep_every_sentence_in_order(dev_data: Path) -> None:
+    """Against the words of lxml's own string value of each paragraph."""
+    paths = sorted((dev_data / "pmc_fulltext" / "nxml").glob("*.nxml"))
+    got = documents(*paths)
+    assert len(got) == len(paths) > 50
+    for path, document in zip(paths, got, strict=True):
+        assert "\ue000" not in document.text
+        lines = iter(document.text.split("\n"))
+        for paragraph in etree.parse(path).xpath("//body//sec/p[not(.//table-wrap|.//fig|.//inline-formula|.//list)]"):
+            wanted = re.findall(r"[^\W\d_]{3,}", paragraph.xpath("string()"))
+            assert any(re.findall(r"[^\W\d_]{3,}", line) == wanted for line in lines) or not wanted
+    assert sum(len(document.text) for document in got) / len(got) > 20_000

@@ -1,0 +1,181 @@
+"""PubMed reader against lxml's own view of the whole tree, the rules of versions and deletion, and damaged files."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
+from clinical_modernbert.streaming_data.corpora.readers import pubmed, read
+from clinical_modernbert.streaming_data.documents.document import Document
+
+
+def citation(pmid: int, title: str = "A title.", abstract: str = "", version: int = 1, more: str = "") -> str:
+    return f"""
+<PubmedArticle><MedlineCitation Status="MEDLINE" Owner="NLM">
+<PMID Version="{version}">{pmid}</PMID>
+<Article PubModel="Print"><Journal><Title>J</Title></Journal><ArticleTitle>{title}</ArticleTitle>{abstract}
+<AuthorList CompleteYN="Y"><Author><LastName>Doe</LastName></Author></AuthorList><Language>eng</Language>
+{more}</Article>
+<CommentsCorrectionsList><CommentsCorrections RefType="Cites"><PMID Version="1">99</PMID></CommentsCorrections>
+</CommentsCorrectionsList></MedlineCitation>
+<PubmedData><ReferenceList><Reference><Citation>Someone &amp; al.</Citation></Reference></ReferenceList></PubmedData>
+</PubmedArticle>"""
+
+
+def write(path: Path, *records: str, deleted: tuple[int, ...] = (), root: str = "PubmedArticleSet") -> Path:
+    gone = "".join(f'<PMID Version="1">{pmid}</PMID>\n' for pmid in deleted)
+    tail = f"<DeleteCitation>\n{gone}</DeleteCitation>" if gone else ""
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<{root}>{"".join(records)}\n{tail}</{root}>\n'
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def source(*paths: Path, **options: object) -> PubMedSource:
+    return PubMedSource.model_validate(
+        {"name": "pubmed", "format": "pubmed", "licence": "NLM", "paths": [str(path) for path in paths], **options}
+    )
+
+
+def documents(*paths: Path, **options: object) -> list[Document]:
+    return list(read(source(*paths, **options)))
+
+
+def text(path: Path) -> str:
+    (document,) = documents(path)
+    return document.text
+
+
+def test_title_and_abstract_on_lines_of_their_own(tmp_path: Path) -> None:
+    abstract = (
+        "<Abstract><AbstractText>One. Two.</AbstractText><CopyrightInformation>(c)</CopyrightInformation></Abstract>"
+    )
+    assert text(write(tmp_path / "a.xml", citation(1, "Title.", abstract))) == "Title.\nOne. Two."
+
+
+def test_structured_abstracts_keep_their_labels(tmp_path: Path) -> None:
+    abstract = """<Abstract><AbstractText Label="BACKGROUND" NlmCategory="BACKGROUND">Why.</AbstractText>
+    <AbstractText Label="UNLABELLED">Then.</AbstractText><AbstractText Label="EMPTY"/></Abstract>"""
+    assert text(write(tmp_path / "a.xml", citation(1, "T.", abstract))) == "T.\nBACKGROUND: Why.\nThen."
+
+
+def test_inline_markup_and_mathml_keep_their_order(tmp_path: Path) -> None:
+    abstract = """<Abstract><AbstractText>Of 10<sup>3</sup> <i>in <b>vitro</b></i> cells, <mml:math
+    xmlns:mml="http://www.w3.org/1998/Math/MathML"><mml:mi>p</mml:mi><mml:mo>&lt;</mml:mo><mml:mn>0.05</mml:mn>
+    </mml:math> &#x3b1;.<!-- no --></AbstractText></Abstract>"""
+    assert text(write(tmp_path / "a.xml", citation(1, "H<sub>2</sub>O", abstract))) == (
+        "H2O\nOf 103 in vitro cells, p<0.05 α."
+    )
+
+
+def test_other_abstracts_and_books_are_left_out(tmp_path: Path) -> None:
+    book = "<PubmedBookArticle><BookDocument><PMID Version='1'>7</PMID></BookDocument></PubmedBookArticle>"
+    other = "<OtherAbstract Type='plain-language-summary'><AbstractText>No.</AbstractText></OtherAbstract>"
+    path = write(tmp_path / "a.xml", book, citation(1, "T.", more=other), book)
+    assert [(document.id, document.text) for document in documents(path)] == [("1", "T.")]
+
+
+def test_a_title_that_was_not_translated_falls_back_to_its_own_language(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xml", citation(1, "[Not Available].", more="<VernacularTitle>Titel.</VernacularTitle>"))
+    assert text(path) == "Titel."
+
+
+def test_require_abstract_leaves_titles_out(tmp_path: Path) -> None:
+    abstract = "<Abstract><AbstractText>Text.</AbstractText></Abstract>"
+    path = write(tmp_path / "a.xml", citation(1), citation(2, "T.", abstract))
+    assert [document.id for document in documents(path, require_abstract=True)] == ["2"]
+
+
+def test_retractions_are_flagged(tmp_path: Path) -> None:
+    kind = '<PublicationType UI="D016441">Retracted Publication</PublicationType>'
+    kinds = f"<PublicationTypeList>{kind}</PublicationTypeList>"
+    first, second = documents(write(tmp_path / "a.xml", citation(1, more=kinds), citation(2)))
+    assert (first.meta["retracted"], second.meta["retracted"]) == ("true", "false")
+
+
+def test_the_newest_version_wins_across_files(tmp_path: Path) -> None:
+    old = write(tmp_path / "1.xml.gz", citation(1, "old"), citation(2, "v2", version=2), citation(3, "same"))
+    new = write(tmp_path / "2.xml.gz", citation(3, "same, again"), citation(1, "new"), citation(2, "v1 revised"))
+    assert [document.text for document in documents(old, new)] == ["v2", "same, again", "new"]
+
+
+def test_the_newest_version_wins_within_a_file(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "1.xml", citation(1, "v2", version=2), citation(1, "v1"), citation(2, "a"), citation(2, "b")
+    )
+    assert [document.text for document in documents(path)] == ["v2", "b"]
+
+
+def test_deletion_reaches_back_and_not_ahead(tmp_path: Path) -> None:
+    first = write(tmp_path / "1.xml", citation(1), citation(2), citation(3))
+    second = write(tmp_path / "2.xml", citation(4), deleted=(1, 2, 4, 1234567))
+    third = write(tmp_path / "3.xml", citation(2, "back again"))
+    assert [document.id for document in documents(first, second, third)] == ["3", "2"]
+
+
+def test_the_older_root_without_pubmed_article(tmp_path: Path) -> None:
+    article = "<Article><ArticleTitle>T.</ArticleTitle></Article>"
+    record = f'<MedlineCitation Status="MEDLINE"><PMID>5</PMID>{article}</MedlineCitation>'
+    assert text(write(tmp_path / "a.xml", record, root="MedlineCitationSet")) == "T."
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_blocks_may_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    path = write(tmp_path / "a.xml", *(citation(n, f"Title {n}") for n in range(1, 20)), deleted=(3, 5))
+    whole = documents(path)
+    monkeypatch.setattr(pubmed, "_PARSE_BLOCK", block)
+    monkeypatch.setattr(pubmed, "_SCAN_BLOCK", 1000 + block)
+    assert documents(path) == whole
+    assert len(whole) == 17
+
+
+def test_a_cut_short_gzip_names_the_file_and_the_last_citation(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xml.gz", *(citation(n, f"Title {n} {'x' * n}") for n in range(1, 4000)))
+    keep = pubmed.newest([pubmed.scan(path)])[0]
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match=r"a\.xml\.gz: cut short or damaged after [\d,]+ citations"):
+        pubmed.scan(path)
+    with pytest.raises(UserError, match=r"a\.xml\.gz: cut short or damaged after (PMID \d+|its first)"):
+        list(pubmed.read(path, source(path), keep))
+
+
+@pytest.mark.parametrize("broken", ["<ArticleTitle>T.</ArticleTitl>", "</Article>", "<PubmedData>", "<b>", "&nbsp;"])
+def test_malformed_xml_names_line_and_pmid(tmp_path: Path, broken: str) -> None:
+    path = write(tmp_path / "a.xml", citation(41), citation(42), citation(43, more=broken), citation(44))
+    lines = path.read_text().splitlines()
+    first, last = (next(n for n, line in enumerate(lines, 1) if f">{pmid}</PMID>" in line) for pmid in (43, 44))
+    with pytest.raises(UserError, match=r"a\.xml: malformed XML at line \d+, after PMID (42|43)") as error:
+        documents(path)
+    assert first < int(str(error.value).split("line ")[1].split(",")[0]) <= last + 12
+
+
+@pytest.mark.parametrize("content", ["<PubmedArticleSet></PubmedArticleSet>", "<html><p>Error</p></html>"])
+def test_a_file_without_citations_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(content)
+    with pytest.raises(UserError, match="holds no MedlineCitation"):
+        documents(path)
+
+
+def test_every_real_record_has_the_text_that_the_whole_tree_has(dev_data: Path) -> None:
+    """Against an independent reading: the file parsed whole, texts by itertext, no pruning and no freeing."""
+    paths = sorted([*(dev_data / "pubmed_xml_samples").glob("*.xml*"), *(dev_data / "pubmed").glob("example_*.xml.gz")])
+    assert paths
+    for path in paths:
+        content = path.read_bytes()
+        tree = etree.fromstring(gzip.decompress(content) if path.suffix == ".gz" else content)
+        expected = {}
+        for element in tree.iter("MedlineCitation"):
+            words = [element.xpath("string(Article/ArticleTitle)")]
+            for part in element.iterfind("Article/Abstract/AbstractText"):
+                label = part.get("Label", "UNLABELLED") if part.xpath("normalize-space()") else "UNLABELLED"
+                words += ["" if label == "UNLABELLED" else f"{label}:", *part.itertext()]
+            expected[element.findtext("PMID"), element.find("PMID").get("Version")] = "".join("".join(words).split())
+        deleted = {pmid.text for pmid in tree.iterfind("DeleteCitation/PMID")}
+        got = documents(path, clean=[])
+        assert {document.id for document in got} == {pmid for pmid, _ in expected} - deleted
+        for document in got:
+            newest = max(version for pmid, version in expected if pmid == document.id)
+            assert "".join(document.text.split()) == expected[document.id, newest]

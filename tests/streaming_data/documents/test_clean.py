@@ -1,0 +1,101 @@
+"""Cleaning: damage is mended, what publishers add is dropped, and nothing that an author wrote changes."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
+from clinical_modernbert.streaming_data.corpora.readers import input_files, read, read_file
+from clinical_modernbert.streaming_data.corpora.tables import TableSource
+from clinical_modernbert.streaming_data.documents import clean as cleaning
+from clinical_modernbert.streaming_data.documents.clean import clean
+
+ALL: Any = ("encoding", "control_characters", "boilerplate")
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        ("a 5 Âµm pore in MÃ©niÃ¨re's â€œdiseaseâ€\x9d", "a 5 µm pore in Ménière's “disease”"),
+        ("the town of voilÃ  and more", "the town of voilà and more"),
+        ("P &lt; 0.05 &amp; rising", "P < 0.05 & rising"),
+        ("signi\ufb01cant", "significant"),
+        ("one\r\ntwo\rthree", "one\ntwo\nthree"),
+        ("it\u0092s", "it’s"),
+        ("cafe\u0301", "café"),
+        ("10 kg\u00ad wei\u200bght\x00 \x1b\ufeff.", "10 kg weight ."),
+        ("So it is. This article is protected by copyright. All rights reserved.", "So it is."),
+        (
+            "So it is. © 2021 The Authors. Published by John Wiley & Sons, Ltd.\nMETHODS: Two.",
+            "So it is.\nMETHODS: Two.",
+        ),
+        ("So it is. Copyright © 1999 Elsevier Inc. All rights reserved. ", "So it is."),
+        ("So it is. (PsycInfo Database Record (c) 2021 APA, all rights reserved).", "So it is."),
+        ("And then the(ABSTRACT TRUNCATED AT 250 WORDS)", "And then the"),
+    ],
+)
+def test_damage_is_mended(broken: str, mended: str) -> None:
+    changed: Counter[str] = Counter()
+    assert clean(broken, ALL, changed) == mended
+    assert changed.total() > 0
+    assert clean(mended, ALL, changed) == mended
+    assert clean(broken, (), Counter()) == broken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name:  ___              Unit No:   ___\n \nAdmission Date:  ___\n\n\nAllergies: \nPenicillins\n\t- 5 mg",
+        "WBC-5.2 RBC-3.9*\n___ 07:15AM BLOOD\n\n=====\n1) A & B <b>\n____________\n",
+        "“Curly” quotes, ‘these’ too; ５ ｍｇ; γδ T cells ≥ 5 ± 2 °C – naïve, Ångström, β‑blocker",
+        "The copyright of the article is transferred. Truncated proteins (c) 2021 were reserved.",
+        "In (a) 2019, (b) 2020 and (c) 2021",
+        "We ask who owns © 2020 marks\nand go on. This article is protected by copyright. So they say.",
+    ],
+)
+def test_what_an_author_wrote_stays(text: str) -> None:
+    changed: Counter[str] = Counter()
+    assert clean(text.replace("©", "(C)"), ALL, changed) == text.replace("©", "(C)")
+    assert clean(text, ("encoding", "control_characters"), changed) == text
+    assert not changed
+
+
+@given(st.text(st.sampled_from("aé ÃÂ©â€\u009d™μ≥&lt;\n\r\ufb01\u0301e_\x00\u00a0K"), max_size=12))
+def test_passing_over_plain_text_changes_nothing(text: str) -> None:
+    assert clean(text, ("encoding",), Counter()) == ftfy.fix_text(text, cleaning._FTFY)
+
+
+def test_steps_are_chosen_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    texts = ["plain", "P &lt; 1", "a\\u0000b", "c\\u0000d &gt;", "Ours. All rights reserved."]
+    path.write_text("".join(f'{{"patient": "1", "text": "{text}"}}\n' for text in texts))
+    config = {"name": "own", "format": "table", "licence": "", "paths": [str(path)], "split_by": "patient"}
+
+    def cleaned(**options: Any) -> tuple[list[str], dict[str, int]]:
+        source = TableSource.model_validate(config | options)
+        changed: Counter[str] = Counter()
+        return [document.text for document in read_file(source, input_files(source)[0], changed)], dict(changed)
+
+    assert cleaned() == (
+        ["plain", "P < 1", "ab", "cd >", "Ours. All rights reserved."],
+        {"encoding": 2, "control_characters": 2},
+    )
+    assert cleaned(clean=["boilerplate"])[0][4] == "Ours."
+    assert cleaned(clean=[]) == (["plain", "P &lt; 1", "a\0b", "c\0d &gt;", "Ours. All rights reserved."], {})
+
+
+def test_little_of_real_abstracts_changes(dev_data: Path) -> None:
+    """And where plain text is passed over, ftfy has nothing to say."""
+    paths = [str(dev_data / "pubmed_xml_samples" / "*.xml*"), str(dev_data / "pubmed" / "example_*.xml.gz")]
+    source = PubMedSource(name="pubmed", format="pubmed", licence="", paths=paths, clean=[])
+    before = [document.text for document in read(source)]
+    after = [clean(text, ALL, Counter()) for text in before]
+    for text in before:
+        assert clean(text, ("encoding",), Counter()) == ftfy.fix_text(text, cleaning._FTFY)
+    assert sum(map(len, after)) > 0.999 * sum(map(len, before))
+    assert sum(a != b for a, b in zip(before, after, strict=True)) < 0.03 * len(before)

@@ -1,0 +1,210 @@
+"""Fetching from a server that stalls, breaks off, refuses, ignores ranges and lies about checksums."""
+
+import hashlib
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.streaming_data.download import publishers as fetching
+from clinical_modernbert.streaming_data.download.publishers import COLLECTIONS, Collection, fetch
+
+CONTENTS = {f"pubmed26n000{n}.xml.gz": bytes([n]) * (300_000 + n) for n in (1, 2, 3)}
+PATTERN = COLLECTIONS["pubmed"].pattern
+
+
+class Server(ThreadingHTTPServer):
+    """Files, their checksums and a page that lists them. `faults` are used up one a request for a file's bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.faults: list[str] = []
+        self.requests: Counter[str] = Counter()
+        self.bytes_sent = 0
+        self.lying = False
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/baseline/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        name = self.path.rsplit("/", 1)[-1]
+        self.server.requests[name] += 1
+        if not name:
+            links = [f'<a href="{kind}">{kind}</a>' for name in CONTENTS for kind in (name, f"{name}.md5")]
+            self.answer("".join(['<a href="../">up</a><a href="README.txt">r</a>', *links]).encode())
+        elif name.endswith(".md5"):
+            content = b"other" if self.server.lying else CONTENTS[name.removesuffix(".md5")]
+            self.answer(f"MD5({name})= {hashlib.md5(content).hexdigest()}\n".encode())
+        elif name in CONTENTS:
+            self.send_file(CONTENTS[name], self.server.faults.pop(0) if self.server.faults else "")
+        else:
+            self.send_error(404)
+
+    def answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_file(self, content: bytes, fault: str) -> None:
+        if fault.isdigit():
+            self.send_error(int(fault))
+            return
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(wanted[1]) if wanted and fault != "no ranges" else 0
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        part = body[: len(body) // 2] if fault in ("break off", "stall") else body
+        self.wfile.write(part)
+        self.server.bytes_sent += len(part)
+        self.wfile.flush()
+        if fault == "stall":
+            time.sleep(1.5)
+        self.close_connection = True
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(fetching, "_PAUSES", (0.01,) * 4)
+    monkeypatch.setattr(fetching, "_STALL_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "_CONNECTIONS", 1)
+    with Server() as one:
+        threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield one
+        one.shutdown()
+
+
+def get(server: Server, folder: Path, md5: bool = True) -> list[Path]:
+    collection = Collection((server.url,), PATTERN, md5=md5)
+    return fetch(collection, folder, lambda done, total, counted: None)
+
+
+def check(folder: Path) -> None:
+    """Every file is whole, and nothing else is there."""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
+
+
+def test_everything_listed_arrives_once(server: Server, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+    paths = fetch(Collection((server.url,), PATTERN, md5=True), tmp_path, lambda *report: seen.append(report))
+    assert [path.name for path in paths] == sorted(CONTENTS)
+    check(tmp_path)
+    assert seen[-1] == (3, 3, sum(map(len, CONTENTS.values())))
+    assert server.requests["README.txt"] == 0
+    get(server, tmp_path)
+    assert all(server.requests[name] == 1 for name in CONTENTS)
+
+
+@pytest.mark.parametrize("fault", ["break off", "stall", "503", "429", "500", "no ranges"])
+def test_a_fault_that_passes_costs_only_time(server: Server, tmp_path: Path, fault: str) -> None:
+    server.faults = [fault, "break off", fault]
+    get(server, tmp_path)
+    check(tmp_path)
+
+
+def test_what_arrived_is_not_sent_again(server: Server, tmp_path: Path) -> None:
+    server.faults = ["break off"] * 3
+    get(server, tmp_path)
+    check(tmp_path)
+    assert server.bytes_sent == sum(map(len, CONTENTS.values()))
+
+
+def test_it_goes_on_as_long_as_something_arrives(server: Server, tmp_path: Path) -> None:
+    server.faults = ["break off"] * 12  # more than the tries that nothing arrives in
+    get(server, tmp_path)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("size", [100, len(CONTENTS["pubmed26n0001.xml.gz"])])
+def test_a_run_that_was_killed_is_taken_up(server: Server, tmp_path: Path, size: int) -> None:
+    (tmp_path / "pubmed26n0001.xml.gz.part").write_bytes(CONTENTS["pubmed26n0001.xml.gz"][:size])
+    get(server, tmp_path)
+    check(tmp_path)
+    assert server.bytes_sent == sum(map(len, CONTENTS.values())) - size
+
+
+@pytest.mark.parametrize("part", [b"of another version", b"x" * 400_000])
+def test_a_part_of_another_file_is_found_out(server: Server, tmp_path: Path, part: bytes) -> None:
+    (tmp_path / "pubmed26n0001.xml.gz.part").write_bytes(part)
+    get(server, tmp_path)
+    check(tmp_path)
+
+
+def test_a_lie_about_the_checksum_is_one_error(server: Server, tmp_path: Path) -> None:
+    server.lying = True
+    with pytest.raises(UserError, match=r"pubmed26n0001\.xml\.gz: arrived twice with another MD5"):
+        get(server, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_never_answers_well_is_one_error(server: Server, tmp_path: Path) -> None:
+    server.faults = ["break off", *["503"] * 100]
+    with pytest.raises(UserError, match=r"pubmed26n0001\.xml\.gz: gave up after \d tries \(the server answers 503"):
+        get(server, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pubmed26n0001.xml.gz.part"]
+    server.faults = []
+    get(server, tmp_path)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["403", "404"])
+def test_a_refusal_is_told_at_once(server: Server, tmp_path: Path, code: str) -> None:
+    server.faults = [code] * 100
+    with pytest.raises(UserError, match=f"the server answers {code}"):
+        get(server, tmp_path)
+    assert server.requests["pubmed26n0001.xml.gz"] == 1
+
+
+def test_without_checksums_the_length_decides(server: Server, tmp_path: Path) -> None:
+    server.faults = ["break off", "stall"]
+    get(server, tmp_path, md5=False)
+    check(tmp_path)
+    assert server.requests["pubmed26n0001.xml.gz.md5"] == 0
+
+
+def test_no_server_and_no_list(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file named like nothing"):
+        fetch(Collection((server.url,), "nothing"), tmp_path, lambda done, total, counted: None)
+    server.server_close()
+    server.shutdown()
+    with pytest.raises(UserError, match="gave up after 5 tries"):
+        get(server, tmp_path)
+
+
+def test_two_pages_go_to_two_directories_and_the_newest_can_be_enough(server: Server, tmp_path: Path) -> None:
+    pages = (server.url, server.url.replace("baseline", "updatefiles"))
+    report = lambda done, total, counted: None  # noqa: E731
+    paths = fetch(Collection(pages, PATTERN), tmp_path, report)
+    assert {path.parent.name for path in paths} == {"baseline", "updatefiles"}
+    assert len(paths) == 6
+    (only,) = fetch(Collection((server.url,), PATTERN, newest_only=True), tmp_path / "newest", report)
+    assert only.name == "pubmed26n0001.xml.gz"
+
+
+def test_the_command(server: Server, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["data", "fetch", "pubmed", "--out", str(tmp_path), "--index", server.url])
+    assert result.exit_code == 0, result.output
+    assert f"3 files in {tmp_path}" in result.output.replace("\n", "")
+    check(tmp_path)
+    assert "no such corpus" in str(CliRunner().invoke(app, ["data", "fetch", "medline", "--out", "x"]).exception)

@@ -1,0 +1,305 @@
+"""Batches against the packs they are made of: nothing lost, repeated or different at another world size."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_data import PAD, SEQ_LENGTH, write_small_data
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.storage.background import Background
+from clinical_modernbert.streaming_data.loader.batches import MicroBatch, StepData, cut, load, rank_micro_batches
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import PackDataset, open_dataset
+from clinical_modernbert.streaming_data.loader.masking import mask
+from clinical_modernbert.streaming_data.loader.order import PackAddress
+from clinical_modernbert.streaming_data.shards.pack import Pack
+
+Row = tuple[bytes, bytes, bytes, tuple[int, ...]]
+EPOCH = 75  # packs of the small data set
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackDataset:
+    path = write_small_data(tmp_path_factory.mktemp("data"))
+    return open_dataset(DataConfig(path=str(path), seq_length=SEQ_LENGTH), seed=3)
+
+
+def rows(batch: MicroBatch) -> dict[PackAddress, Row]:
+    """What the micro-batch holds of each of its packs: input, masked places, targets and lengths."""
+    ends = np.cumsum(batch.lengths)
+    assert ends[-1] == len(batch.input_ids) == len(batch.addresses) * SEQ_LENGTH
+    found = {}
+    for row, address in enumerate(batch.addresses):
+        low, high = row * SEQ_LENGTH, (row + 1) * SEQ_LENGTH
+        mine = (batch.masked_positions >= low) & (batch.masked_positions < high)
+        lengths = np.array(batch.lengths)[(ends > low) & (ends <= high)]
+        assert lengths.sum() == SEQ_LENGTH  # no sequence crosses from one pack to the next
+        found[address] = (
+            batch.input_ids[low:high].numpy().tobytes(),
+            (batch.masked_positions[mine] - low).numpy().tobytes(),
+            batch.targets[mine].numpy().tobytes(),
+            tuple(lengths.tolist()),
+        )
+    return found
+
+
+def step_of(dataset: PackDataset, step: StepData, micro_packs: int, world_size: int) -> dict[PackAddress, Row]:
+    """One step over all ranks; fails if a pack comes twice or a rank has another number of micro-batches."""
+    everything: dict[PackAddress, Row] = {}
+    counts = set()
+    for rank in range(world_size):
+        batches = rank_micro_batches(dataset, step, micro_packs, rank, world_size)
+        counts.add(len(batches))
+        for batch in batches:
+            assert len(batch.addresses) == micro_packs
+            found = rows(batch)
+            assert not everything.keys() & found.keys()
+            everything.update(found)
+    assert len(counts) == 1
+    return everything
+
+
+@given(st.lists(st.integers(0, 100), max_size=20), st.integers(1, 110))
+@settings(max_examples=200, deadline=None)
+def test_cutting_keeps_the_tokens_and_bounds_the_lengths(lengths: list[int], longest: int) -> None:
+    expected = []
+    for length in lengths:
+        while length > longest:
+            expected.append(longest)
+            length -= longest
+        if length:
+            expected.append(length)
+    assert cut(np.array(lengths, np.int32), longest).tolist() == expected
+    assert sum(expected) == sum(lengths)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("micro_packs", [1, 2])
+def test_a_step_is_the_same_at_any_world_size(dataset: PackDataset, world_size: int, micro_packs: int) -> None:
+    for number in range(5):
+        step = StepData(number * 24, 24, SEQ_LENGTH, 0.3)
+        together = step_of(dataset, step, micro_packs, world_size)
+        assert together == step_of(dataset, step, 24, 1)
+        assert Counter([*together]) == Counter(dataset.order.between(step.start, step.start + step.packs))
+
+
+def test_a_step_that_ranks_cannot_share_is_refused(dataset: PackDataset) -> None:
+    with pytest.raises(ValueError, match="12 packs a step are not a multiple of 4 ranks x 2 packs"):
+        rank_micro_batches(dataset, StepData(0, 12, SEQ_LENGTH, 0.3), 2, 0, 4)
+
+
+def test_every_token_of_every_pack_comes_once_an_epoch(dataset: PackDataset) -> None:
+    seen = Counter[tuple[int, int]]()
+    for number in range(EPOCH // 5):
+        for rank in range(5):
+            for batch in rank_micro_batches(dataset, StepData(number * 5, 5, SEQ_LENGTH, 0.3), 1, rank, 5):
+                ((source, epoch, pack),) = batch.addresses
+                assert epoch == 0
+                seen[source, pack] += 1
+                written = dataset.readers[source][pack].tokens
+                restored = batch.input_ids.clone()
+                restored[batch.masked_positions] = batch.targets
+                np.testing.assert_array_equal(restored[: len(written)], written)
+                assert (restored[len(written) :] == PAD).all()
+                assert batch.pack_tokens == (len(written),)
+    assert seen == {(0, pack): 1 for pack in range(60)} | {(1, pack): 1 for pack in range(15)}
+
+
+def test_masks_are_those_of_the_packs(dataset: PackDataset) -> None:
+    (batch,) = rank_micro_batches(dataset, StepData(20, 4, SEQ_LENGTH, 0.15), 4, 0, 1)
+    found = rows(batch)
+    for address in batch.addresses:
+        alone = mask(dataset.read(address).tokens, 0.15, dataset.vocabulary, 3, *address)
+        assert found[address][1:3] == (alone.positions.tobytes(), alone.targets.tobytes())
+    for name, dtype in (("input_ids", torch.int64), ("masked_positions", torch.int64), ("targets", torch.int64)):
+        assert getattr(batch, name).dtype == dtype
+    assert (batch.masked_positions.diff() > 0).all()
+
+
+@pytest.mark.parametrize("longest", [1, 7, 64, 200])
+def test_a_shorter_stage_only_adds_boundaries(dataset: PackDataset, longest: int) -> None:
+    whole = rank_micro_batches(dataset, StepData(8, 8, SEQ_LENGTH, 0.3), 4, 1, 2)
+    short = rank_micro_batches(dataset, StepData(8, 8, longest, 0.3), 4, 1, 2)
+    for one, other in zip(whole, short, strict=True):
+        for name in ("input_ids", "masked_positions", "targets"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        assert (one.pack_tokens, one.addresses) == (other.pack_tokens, other.addresses)
+        assert sum(other.lengths) == sum(one.lengths)
+        assert max(other.lengths) <= longest
+        assert set(np.cumsum(one.lengths)) <= set(np.cumsum(other.lengths))
+        assert (longest < max(one.lengths)) == (len(one.lengths) < len(other.lengths))
+
+
+def steps(count: int) -> list[StepData]:
+    return [StepData(number * 6, 6, (64, SEQ_LENGTH)[number % 2], (0.3, 0.15)[number % 2]) for number in range(count)]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 50])
+def test_preparing_ahead_changes_nothing(dataset: PackDataset, ahead: int) -> None:
+    loaded = list(load(dataset, iter(steps(9)), 3, rank=1, world_size=2, ahead=ahead))
+    assert len(loaded) == 9
+    for step, batches in zip(steps(9), loaded, strict=True):
+        for batch, expected in zip(batches, rank_micro_batches(dataset, step, 3, 1, 2), strict=True):
+            assert rows(batch) == rows(expected)
+
+
+class Reader:
+    """A source that calls `before` ahead of each pack."""
+
+    def __init__(self, dataset: PackDataset, source: int, before: Callable[[int], None]) -> None:
+        self.inner, self.before = dataset.readers[source], before
+
+    def __getitem__(self, index: int) -> Pack:
+        self.before(index)
+        return self.inner[index]
+
+    def fetch_ahead(self, number: int) -> None:
+        pass
+
+
+def with_reader(dataset: PackDataset, before: Callable[[int], None]) -> PackDataset:
+    readers = tuple(Reader(dataset, source, before) for source in range(2))
+    return dataclasses.replace(dataset, readers=readers)  # type: ignore[arg-type]
+
+
+def test_an_error_is_raised_at_the_step_that_it_belongs_to(dataset: PackDataset) -> None:
+    bad = next(address for address in dataset.order.between(5 * 6, 6 * 6) if address.source == 0)
+
+    def before(pack: int) -> None:
+        if pack == bad.pack:
+            raise UserError("shard.00003.mds: this shard is missing")
+
+    broken = with_reader(dataset, before)
+    bad_rank = dataset.order.between(5 * 6, 6 * 6).index(bad) % 2
+    batches = load(broken, iter(steps(10)), 3, rank=bad_rank, world_size=2, ahead=3)
+    for _ in range(5):
+        next(batches)
+    with pytest.raises(UserError, match="this shard is missing"):
+        next(batches)
+    with pytest.raises(StopIteration):
+        next(batches)
+    assert len(list(load(broken, iter(steps(5)), 3, rank=bad_rank, world_size=2, ahead=3))) == 5
+
+
+def test_a_mistake_in_the_schedule_is_raised(dataset: PackDataset) -> None:
+    def failing() -> object:
+        yield steps(1)[0]
+        raise RuntimeError("no such step")
+
+    batches = load(dataset, failing(), 3, ahead=0)  # type: ignore[arg-type]
+    next(batches)
+    with pytest.raises(RuntimeError, match="no such step"):
+        next(batches)
+
+
+def test_leaving_the_loop_waits_for_nothing(dataset: PackDataset) -> None:
+    held, reading = threading.Event(), threading.Event()
+    hold = dataset.order.between(6, 7)[0].pack
+
+    def before(pack: int) -> None:
+        if pack == hold:
+            reading.set()
+            held.wait(60)
+
+    batches = load(with_reader(dataset, before), iter(steps(20)), 3)
+    next_one = Background("test").submit(next, batches)
+    assert reading.wait(30)
+    next_one.result(30)
+    start = time.monotonic()
+    batches.close()
+    assert time.monotonic() - start < 5
+    held.set()
+    deadline = time.monotonic() + 30
+    while any(thread.name in ("batches", "shards") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "the loader's threads outlive it"
+        time.sleep(0.01)
+
+
+def test_calls_in_the_background_keep_their_order_and_their_errors() -> None:
+    background = Background("test")
+    called: list[int] = []
+    futures = [background.submit(called.append, number) for number in range(5)]
+    failed = background.submit(int, "x")
+    cancelled = background.submit(called.append, 9)
+    background.close()
+    for future in futures:
+        future.result(10)
+    assert called[:5] == list(range(5))
+    with pytest.raises(ValueError, match="invalid literal"):
+        failed.result(10)
+    assert cancelled.result(10) is None
+
+
+LOAD_FOR_EVER = """
+import itertools, sys
+from clinical_modernbert.streaming_data.loader.batches import StepData
+from clinical_modernbert.streaming_data.loader.batches import load
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
+dataset = open_dataset(DataConfig(path=sys.argv[1], seq_length=int(sys.argv[2])), 3)
+for _ in load(dataset, (StepData(2 * n, 2, 64, 0.3) for n in itertools.count()), 1, 1, 2):
+    print("step", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_rank_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
+    """Started as DeepSpeed's launcher does it, which says LOCAL_SIZE where others say LOCAL_WORLD_SIZE."""
+    path = write_small_data(tmp_path / "data")
+    before = {*Path("/dev/shm").iterdir()}
+    environment = {name: value for name, value in os.environ.items() if name != "LOCAL_WORLD_SIZE"}
+    environment |= {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_SIZE": "2"}
+    for _ in range(2):  # the second finds nothing in its way
+        rank = subprocess.Popen(
+            [sys.executable, "-c", LOAD_FOR_EVER, str(path), str(SEQ_LENGTH)], env=environment, stdout=subprocess.PIPE
+        )
+        assert rank.stdout is not None
+        assert [rank.stdout.readline() for _ in range(3)] == [b"step\n"] * 3
+        rank.kill()
+        rank.wait()
+        rank.stdout.close()
+    names = {file.name for file in {*Path("/dev/shm").iterdir()} - before}
+    assert not [name for name in names if name.startswith(("0000", "sem.", "psm_"))]
+
+
+def test_ctrl_c_ends_a_process_whose_data_hangs(tmp_path: Path) -> None:
+    write_small_data(tmp_path / "data", packs=4)
+    # Where these tests run in the background of a shell, it has their children ignore Ctrl-C.
+    script = f"""
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from clinical_modernbert.streaming_data.loader import batches
+from clinical_modernbert.streaming_data.shards import mds as shards
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
+def hang(*args):
+    print("waiting", flush=True)
+    time.sleep(600)
+shards.from_mds = hang
+dataset = open_dataset(DataConfig(path={str(tmp_path / "data")!r}, seq_length={SEQ_LENGTH}), 0)
+next(batches.load(dataset, [batches.StepData(0, 4, 64, 0.3)], 1))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"waiting\n"  # importing is over: nothing swallows the signal
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert b"KeyboardInterrupt" in error
+    assert process.returncode not in (0, -signal.SIGKILL)

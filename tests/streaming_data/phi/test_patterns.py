@@ -1,0 +1,140 @@
+"""The audit finds planted identifiers, leaves de-identified notes alone, and never repeats a text."""
+
+import csv
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer.testing import CliRunner
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.streaming_data.corpora.pmc import PmcSource
+from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.phi.patterns import KINDS, find, refuse_identified
+from clinical_modernbert.streaming_data.synthetic.notes import generate
+
+FIRST = ("James", "Mary", "Robert", "Patricia", "John", "Jennifer", "Michael", "Linda", "Siobhan", "Mei-Ling")
+LAST = ("Smith", "Johnson", "Williams", "Brown", "Garcia", "Miller", "Davis", "O'Brien", "Nguyen", "Kowalski")
+MONTHS = ("January", "Feb", "March", "Apr.", "May", "June", "July", "Aug", "September", "Oct", "November", "Dec.")
+
+
+def plant(kind: str, rng: Random) -> str:
+    """An identifier of a kind, in one of the forms in which clinical notes hold it."""
+    first, last, digits = rng.choice(FIRST), rng.choice(LAST), rng.randint
+    month, day, year = digits(1, 12), digits(1, 28), digits(1925, 2024)
+    area, exchange, line = digits(201, 989), digits(200, 999), digits(1000, 9999)
+    forms = {
+        "name": (f"Dr. {last}", f"Mr. {first} {last}", f"Mrs {last}", f"{first} {last}, MD", f"{first} Q. {last}, RN"),
+        "date": (
+            f"{month}/{day}/{year}",
+            f"{month:02}/{day:02}/{year % 100:02}",
+            f"{year}-{month:02}-{day:02}",
+            f"{MONTHS[month - 1]} {day}, {year}",
+            f"{day} {MONTHS[month - 1]} {year}",
+            f"{month}-{day}-{year}",
+        ),
+        "phone": (f"({area}) {exchange}-{line}", f"{area}-{exchange}-{line}", f"{area}.{exchange}.{line}"),
+        "email": (f"{first.lower()}.{last.lower().replace(chr(39), '')}@example.org",),
+        "url": ("https://www.example.org/portal?id=1", "www.example.com/a"),
+        "social_security_number": (f"{digits(1, 665):03}-{digits(1, 99):02}-{line}",),
+        "record_number": (
+            f"MRN: {digits(10**5, 10**9)}",
+            f"Medical Record Number {digits(10**6, 10**8)}",
+            "MRN#0012345",
+        ),
+        "ip_address": (f"10.{digits(0, 255)}.{digits(0, 255)}.{digits(1, 254)}",),
+        "address": (
+            f"{digits(1, 9999)} {rng.choice(('Main', 'Oak Hill', 'Elm'))} {rng.choice(('Street', 'Ave', 'Rd'))}",
+        ),
+        "zip_code": (f"{rng.choice(('MA', 'NY', 'CA', 'TX'))} {digits(10000, 99999)}",),
+        "age_over_89": (f"{digits(90, 104)} year old", f"{digits(90, 99)}-year-old", f"{digits(90, 99)} y/o"),
+    }
+    return rng.choice(forms[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_identifiers_are_found_where_they_stand(kind: str) -> None:
+    rng = Random(kind)
+    notes = [row["text"] for row in itertools.islice(generate(1), 100)]
+    for note in notes:
+        words = note.split(" ")
+        place = rng.randrange(1, len(words))
+        planted = plant(kind, rng)
+        before = " ".join([*words[:place], ""])
+        text = f"{before}{planted} {' '.join(words[place:])}"
+        found = [finding for finding in find(text) if finding.kind == kind]
+        assert any(finding.start <= len(before) and finding.end >= len(before) + len(planted) for finding in found), (
+            planted
+        )
+
+
+def test_deidentified_notes_raise_no_alarm() -> None:
+    findings = Counter(finding.kind for row in itertools.islice(generate(0), 1000) for finding in find(row["text"]))
+    assert not findings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BP 120/80, HR 72-84, T 98.6, 5-10 mg, ratio 1/2, 12-35-20 and G2P1001",
+        "PMID 12345678, NCT04390672, pH 7.35-7.45, 100-200-300 mL, 2.5.1 and 10 000-20 000",
+        "Dr. ___ saw Ms. ___ on ___ at ___; MRN ___, tel. ___",
+        "C:\\data 3/4 of the 50/50 mix, 11/0/19 and 2019-13-01, age 89 years old, 990 years old",
+        "Discharge Diagnosis:\nName:  ___   Unit No:   ___",
+    ],
+)
+def test_numbers_of_medicine_are_not_identifiers(text: str) -> None:
+    assert find(text) == []
+
+
+def test_public_text_raises_few_alarms(dev_data: Path) -> None:
+    """PubMed and PMC do hold dates, authors' names and addresses of the web; hardly anything else may be reported."""
+    pubmed = PubMedSource(name="p", format="pubmed", licence="", paths=[str(dev_data / "pubmed" / "example_*.xml.gz")])
+    pmc = PmcSource(name="f", format="pmc", licence="", paths=[str(dev_data / "pmc_fulltext" / "nxml" / "*.nxml")])
+    documents = [document.text for source in (pubmed, pmc) for document in read(source)]
+    kinds = Counter(finding.kind for text in documents for finding in find(text))
+    strict = {"phone", "social_security_number", "record_number", "email", "ip_address", "address"}
+    assert sum(kinds[kind] for kind in strict) <= len(documents) // 200
+    assert sum(bool(find(text)) for text in documents) < len(documents) // 8
+
+
+def test_too_many_findings_stop_what_would_leave() -> None:
+    def manifest(flagged: int) -> dict[str, object]:
+        audit = {"documents": 1000, "flagged": flagged, "kinds": {"date": 2 * flagged}}
+        return {"sources": {"public": {"audit": None}, "letters": {"audit": audit}}}
+
+    refuse_identified(manifest(10))
+    with pytest.raises(UserError, match=r"source letters: 11 of 1,000 documents .*\(date 22\), more than 1\.0%"):
+        refuse_identified(manifest(11))
+
+
+def test_the_command_reports_places_and_never_text(tmp_path: Path) -> None:
+    letters = [f"Letter {n} about the knee." for n in range(20)]
+    letters[3] = "Dr. Undisclosed saw her on 03/04/2019."
+    rows = [json.dumps({"mrn": str(n), "text": text}) for n, text in enumerate(letters)]
+    (tmp_path / "letters.jsonl").write_text("\n".join(rows))
+    source = {"name": "letters", "format": "table", "paths": [str(tmp_path / "letters.jsonl")], "licence": ""}
+    recipe = {"output": str(tmp_path / "data"), "tokenizer": "none", "workers": 1}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe | {"sources": [source | {"split_by": "mrn"}]}))
+    arguments = ["data", "audit", str(tmp_path / "recipe.yaml"), "--positions", str(tmp_path / "findings.csv")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "letters: 1 of 20 documents: date 1, name 1" in result.output
+    written = (tmp_path / "findings.csv").read_text()
+    assert "Undisclosed" not in result.output + written
+    assert [list(row.values()) for row in csv.DictReader(written.splitlines())] == [
+        ["letters", "letters.jsonl", "4", "name", "0", "15"],
+        ["letters", "letters.jsonl", "4", "date", "27", "37"],
+    ]
+    assert (tmp_path / "findings.csv").stat().st_mode & 0o077 == 0
+    assert "exists already" in str(CliRunner().invoke(app, arguments).exception)
+    nowhere = CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "findings.csv/more.csv")])
+    assert "more.csv: cannot be written there" in str(nowhere.exception)
+    assert "1/1" not in nowhere.output, "it is refused before the work"
+    assert CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "new/findings.csv")]).exit_code == 0
+    assert (tmp_path / "new/findings.csv").read_text() == written

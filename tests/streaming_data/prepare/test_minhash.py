@@ -1,0 +1,121 @@
+"""Near duplicates: found as often as the theory says, and never among texts that have little in common."""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
+from clinical_modernbert.streaming_data.prepare.minhash import Bands, band_hashes, bands_for, near_an_earlier
+from clinical_modernbert.streaming_data.prepare.pipeline import prepare
+from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
+
+WORDS = [f"{first}{last}" for first in "bcdfglmnprst" for last in ("adin", "ecol", "imus", "oster", "ulent", "yphic")]
+
+
+def text(rng: Random, words: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(words))
+
+
+def changed(original: str, words: int, rng: Random) -> str:
+    """The text with some of its words replaced."""
+    out = original.split()
+    for place in rng.sample(range(len(out)), words):
+        out[place] = "changed"
+    return " ".join(out)
+
+
+def similarity(first: str, second: str) -> float:
+    """Jaccard's, of the sets of five-word runs, straight from the definition."""
+    runs = [{tuple(words[n : n + 5]) for n in range(len(words) - 4)} for words in (first.split(), second.split())]
+    return len(runs[0] & runs[1]) / len(runs[0] | runs[1])
+
+
+@pytest.mark.parametrize("words", [2, 4, 8, 16])
+def test_pairs_are_found_with_the_probability_that_the_bands_give(words: int) -> None:
+    rng = Random(words)
+    bands = bands_for(0.8)
+    found, expected = [], []
+    for _ in range(300):
+        original = text(rng, 300)
+        copy = changed(original, words, rng)
+        found.append(bool((band_hashes(original, bands) == band_hashes(copy, bands)).any()))
+        expected.append(1 - (1 - similarity(original, copy) ** bands.rows) ** bands.number)
+    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.09)
+
+
+def test_unrelated_texts_are_never_near() -> None:
+    rng = Random(0)
+    bands = bands_for(0.5)
+    hashes = np.array([band_hashes(text(rng, 120), bands) for _ in range(1000)])
+    assert not near_an_earlier(hashes.T).any()
+
+
+def test_case_spaces_and_punctuation_do_not_count() -> None:
+    bands = bands_for(0.8)
+    same = ["The liver is nodular, with ascites.", "the liver is\n\nnodular -- WITH ascites"]
+    assert np.array_equal(*(band_hashes(one, bands) for one in same))
+
+
+@pytest.mark.parametrize(("first", "second", "equal"), [("", "", True), ("one", "one", True), ("one", "two", False)])
+def test_texts_shorter_than_a_run(first: str, second: str, equal: bool) -> None:
+    bands = bands_for(0.8)
+    assert np.array_equal(band_hashes(first, bands), band_hashes(second, bands)) is equal
+
+
+def test_hashes_are_the_same_everywhere() -> None:
+    assert band_hashes("a text of exactly seven short words", Bands(2, 3)).tolist() == [
+        9380667976330726665,
+        697518995880531047,
+    ]
+
+
+@pytest.mark.parametrize("wanted", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
+def test_the_threshold_is_near_what_was_asked_for(wanted: float) -> None:
+    bands = bands_for(wanted)
+    assert bands.number * bands.rows <= 128
+    assert (1 / bands.number) ** (1 / bands.rows) == pytest.approx(wanted, abs=0.04)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
+def test_near_means_a_band_shared_with_an_earlier_one(rows: list[tuple[int, int]]) -> None:
+    columns = np.array(rows, np.uint64).T
+    expected = [
+        any(a == b for earlier in rows[:n] for a, b in zip(row, earlier, strict=True)) for n, row in enumerate(rows)
+    ]
+    assert near_an_earlier(columns).tolist() == expected
+
+
+def test_prepare_drops_them_where_asked(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
+    rng = Random(1)
+    letters = [text(rng, 200) for _ in range(20)]
+    copies = [changed(letter, 1, rng) for letter in letters[:8]]
+
+    def run(name: str, **options: Any) -> dict[str, Any]:
+        sources = []
+        for source, texts in (("first", letters), ("second", [*copies, letters[9], text(rng, 200)])):
+            path = tmp_path / f"{name}-{source}.csv"
+            path.write_text("patient,text\n" + "".join(f"{n},{one}\n" for n, one in enumerate(texts)))
+            table = {"name": source, "format": "table", "paths": [str(path)], "licence": "", "split_by": "patient"}
+            sources.append(table)
+        config = {"output": tmp_path / name, "tokenizer": tokenizer.directory, "sources": sources, "workers": 1}
+        config |= {"seq_length": 1024, "held_out": 0}
+        manifest = prepare(
+            PrepareConfig.model_validate(config | options), lambda stage: lambda done, total, counted: None
+        )
+        return {
+            source: (entry["duplicates"], entry["near_duplicates"], entry["splits"]["train"]["documents"])
+            for source, entry in manifest["sources"].items()
+        }
+
+    assert run("off") == {"first": (0, 0, 20), "second": (1, 0, 9)}
+    both = {"similarity": 0.8, "sources": ["first", "second"]}
+    assert run("on", near_duplicates=both) == {"first": (0, 0, 20), "second": (1, 8, 1)}
+    assert run("one", near_duplicates=both | {"sources": ["second"]}) == {"first": (0, 0, 20), "second": (1, 0, 9)}
+    with pytest.raises(ValueError, match="near_duplicates names third; the sources are first, second"):
+        run("bad", near_duplicates=both | {"sources": ["third"]})

@@ -1,0 +1,393 @@
+"""Preparing: the data set on disk is the documents, split by patient, the same bytes every time, whole or not there."""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.documents.document import is_held_out
+from clinical_modernbert.streaming_data.prepare import pipeline as preparing
+from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
+from clinical_modernbert.streaming_data.prepare.pipeline import prepare
+from clinical_modernbert.streaming_data.prepare.tasks import plan
+from clinical_modernbert.streaming_data.shards.manifest import read_manifest
+from clinical_modernbert.streaming_data.shards.mds import PackReader
+from clinical_modernbert.streaming_data.shards.pack import Pack
+from clinical_modernbert.streaming_data.synthetic import notes as synthetic_notes
+from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
+from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
+
+SEQ_LENGTH = 512
+
+
+def silent(stage: str) -> Any:
+    return lambda done, total, counted: None
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Notes of patients with several notes, and a table with duplicates and blanks."""
+    folder: Path = tmp_path_factory.mktemp("inputs")
+    synthetic_notes.write(folder, 120, seed=2)
+    rows = [
+        {"patient": f"{90_000_000 + number}", "text": f"Seen in clinic for problem {number}."} for number in range(200)
+    ]
+    rows += [rows[5], rows[7], {"patient": "9", "text": "  \n"}]
+    (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def config(inputs: Path, tokenizer: LoadedTokenizer, output: Path, **options: Any) -> PrepareConfig:
+    notes = [str(inputs / name) for name in ("discharge.csv", "radiology.csv")]
+    values = {
+        "output": output,
+        "tokenizer": tokenizer.directory,
+        "seq_length": SEQ_LENGTH,
+        "held_out": 0.2,
+        "window": 64,
+        "workers": 1,
+        "sources": [
+            {"name": "notes", "format": "mimic_notes", "paths": notes, "licence": "own", "synthetic": True},
+            {
+                "name": "own",
+                "format": "table",
+                "paths": [str(inputs / "own.jsonl")],
+                "licence": "own",
+                "split_by": "patient",
+            },
+        ],
+    }
+    return PrepareConfig.model_validate(values | options)
+
+
+@pytest.fixture(scope="session")
+def prepared(inputs: Path, tokenizer: LoadedTokenizer, tmp_path_factory: pytest.TempPathFactory) -> PrepareConfig:
+    done = config(inputs, tokenizer, tmp_path_factory.mktemp("out") / "data")
+    prepare(done, silent)
+    return done
+
+
+def packs(output: Path, source: str, split: str) -> Iterator[Pack]:
+    reader = PackReader(str(output / source / split))
+    return (reader[index] for index in range(len(reader)))
+
+
+def pieces(output: Path, source: str, split: str) -> Iterator[tuple[str, np.ndarray]]:
+    for pack in packs(output, source, split):
+        yield from zip(pack.doc_ids, np.split(pack.tokens, np.cumsum(pack.lengths)[:-1]), strict=True)
+
+
+def hashes(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_documents_tokens_are_there_once(prepared: PrepareConfig, tokenizer: LoadedTokenizer) -> None:
+    for source in prepared.sources:
+        found: dict[str, list[int]] = {}
+        for split in ("train", "held_out"):
+            for name, tokens in pieces(prepared.output, source.name, split):
+                assert 2 < len(tokens) <= SEQ_LENGTH
+                found.setdefault(name, []).extend(tokens[1:-1].tolist())
+        texts = {document.id: document.text for document in read(source) if document.text.strip()}
+        first = {text: name for name, text in reversed(texts.items())}
+        assert found.keys() == set(first.values())
+        for text, name in first.items():
+            expected = tokenizers.encode(tokenizer, [text])[0].tokens.tolist()
+            assert sorted(found[name]) == sorted(expected), "pieces of a long document may lie in any order"
+            if len(expected) <= SEQ_LENGTH - 2:
+                assert found[name] == expected
+
+
+def test_no_patient_is_on_both_sides_in_any_source(prepared: PrepareConfig) -> None:
+    sides: dict[str, set[str]] = {"train": set(), "held_out": set()}
+    for source in prepared.sources:
+        patients = {document.id: document.meta[source.split_by] for document in read(source)}
+        for split, seen in sides.items():
+            seen |= {f"{source.split_by} {patients[name]}" for name, _ in pieces(prepared.output, source.name, split)}
+    assert not sides["train"] & sides["held_out"]
+    assert 0.1 < len(sides["held_out"]) / sum(map(len, sides.values())) < 0.3
+
+
+def test_a_patient_is_on_the_same_side_in_every_source(
+    inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
+) -> None:
+    """A table and MIMIC notes that name the same patients by the same column."""
+    rows = [{"subject_id": str(90_000_000 + number), "text": f"Letter {number}"} for number in range(100)]
+    (tmp_path / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    letters = {"name": "letters", "format": "table", "paths": [str(tmp_path / "letters.jsonl")], "licence": "own"}
+    both = config(inputs, tokenizer, tmp_path / "data")
+    sources = [both.sources[0].model_dump(), letters | {"split_by": "subject_id"}]
+    side: dict[str, set[bool]] = {}
+    for source in config(inputs, tokenizer, tmp_path / "data", sources=sources).sources:
+        for document in read(source):
+            held_out = is_held_out(document, source.split_by, 0.3, 1)
+            side.setdefault(document.meta["subject_id"], set()).add(held_out)
+    assert all(len(seen) == 1 for seen in side.values())
+    assert {True} in side.values()
+
+
+def test_the_manifest_says_what_is_there(prepared: PrepareConfig, inputs: Path, tokenizer: LoadedTokenizer) -> None:
+    manifest = read_manifest(str(prepared.output))
+    assert manifest["seq_length"] == SEQ_LENGTH
+    assert manifest["tokenizer"] == {
+        "sha256": hashlib.sha256((tokenizer.directory / "tokenizer.json").read_bytes()).hexdigest(),
+        "vocab_size": 1024,
+        "special_ids": {"unk": 0, "cls": 1, "sep": 2, "pad": 3, "mask": 4},
+        "unmaskable_ids": [0, 1, 2, 3, 4, *range(1000, 1024)],
+    }
+    own = manifest["sources"]["own"]
+    content = (inputs / "own.jsonl").read_bytes()
+    assert own["inputs"] == [
+        {"name": "own.jsonl", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    ]
+    assert (own["duplicates"], own["empty"]) == (2, 1)
+    assert manifest["sources"]["notes"]["synthetic"] is True
+    for name, source in manifest["sources"].items():
+        for split, counts in source["splits"].items():
+            found = list(packs(prepared.output, name, split))
+            tokens = sum(len(pack.tokens) for pack in found)
+            assert counts == {
+                "documents": len({document for pack in found for document in pack.doc_ids}),
+                "pieces": sum(len(pack.lengths) for pack in found),
+                "tokens": tokens,
+                "packs": len(found),
+                "fullness": round(tokens / len(found) / SEQ_LENGTH, 6),
+            }
+    assert PrepareConfig.model_validate(manifest["config"]) == prepared
+    assert hashes(prepared.output / "tokenizer") == hashes(tokenizer.directory)
+
+
+def test_no_text_in_the_manifest(prepared: PrepareConfig) -> None:
+    manifest = (prepared.output / "manifest.json").read_text()
+    assert "Seen in" not in manifest
+    assert "9000000" not in manifest
+
+
+def test_two_processes_write_the_same_bytes(
+    prepared: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "_DOCUMENTS_PER_WRITER", 10)
+    again = prepared.model_copy(update={"output": tmp_path / "data", "workers": 2})
+    prepare(again, silent)
+    first, second = hashes(prepared.output), hashes(again.output)
+    del first["manifest.json"], second["manifest.json"]  # it holds `output` and `workers`
+    assert first == second
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_a_text_in_two_sources_is_kept_in_the_first(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    base = config(inputs, tokenizer, tmp_path / "data", held_out=0)
+    own = base.sources[1].model_dump()
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text((inputs / "own.jsonl").read_text() + '{"patient": "x", "text": "Only here."}\n')
+    sources = [own, own | {"name": "copy", "paths": [str(copy)]}]
+    manifest = prepare(config(inputs, tokenizer, tmp_path / "data", held_out=0, sources=sources), silent)
+    assert manifest["sources"]["copy"]["splits"]["train"]["documents"] == 1
+    assert manifest["sources"]["copy"]["duplicates"] == 202
+    assert manifest["sources"]["copy"]["splits"]["held_out"]["packs"] == 0
+    assert not (tmp_path / "data" / "own" / "held_out").exists()
+
+
+def test_sample_takes_the_same_share_each_time(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    own = config(inputs, tokenizer, tmp_path).sources[1]
+    whole, some = ([document.id for document in read(own.model_copy(update={"sample": s}))] for s in (1.0, 0.3))
+    assert set(some) < set(whole)
+    assert 0.2 < len(some) / len(whole) < 0.4
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
+    gz = folder / "discharge.csv.gz"
+    gz.write_bytes(gzip.compress(("note_id,subject_id,text\n" + "1,1,word\n" * 5_000).encode())[:-100])
+    xml = folder / "pubmed.xml"
+    xml.write_text("<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>1</PMID></PubmedArticle>")
+    csv = folder / "notes.csv"
+    csv.write_text("note_id,subject_id,body\n1,1,x\n")
+    source = {"name": "s", "licence": "own"}
+    return {
+        "a truncated gzip": (source | {"format": "mimic_notes", "paths": [str(gz)]}, "discharge.csv.gz: cut short"),
+        "malformed XML": (source | {"format": "pubmed", "paths": [str(xml)]}, "pubmed.xml: malformed XML at line 1"),
+        "no text column": (source | {"format": "mimic_notes", "paths": [str(csv)]}, "notes.csv: no column text"),
+        "no file": (source | {"format": "pubmed", "paths": [str(folder / "no.xml")]}, "no.xml: no such file"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("fault", "workers"),
+    [("a truncated gzip", 1), ("a truncated gzip", 2), ("malformed XML", 1), ("no text column", 1), ("no file", 1)],
+)
+def test_bad_input_leaves_only_what_is_finished(
+    fault: str, workers: int, inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
+) -> None:
+    source, message = bad_inputs(tmp_path)[fault]
+    good = config(inputs, tokenizer, tmp_path).sources[1].model_dump()
+    output = tmp_path / "out" / "data"
+    with pytest.raises(UserError) as error:
+        prepare(config(inputs, tokenizer, output, sources=[good, source], workers=workers), silent)
+    assert message in str(error.value)
+    left = {path.suffix for path in output.parent.rglob("*") if path.is_file()}
+    assert left <= {".pieces", ".done"}
+    prepare(config(inputs, tokenizer, output, sources=[good]), silent)
+    assert os.listdir(output.parent) == ["data"]
+
+
+def test_a_missing_tokenizer_leaves_nothing_behind(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tokenizer\.json: no such file"):
+        prepare(
+            config(inputs, tokenizer, tmp_path / "data").model_copy(update={"tokenizer": tmp_path / "none"}), silent
+        )
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_data_set_is_never_touched(prepared: PrepareConfig) -> None:
+    before = hashes(prepared.output)
+    with pytest.raises(UserError, match="exists already, and a data set is never overwritten; choose a new `output`"):
+        prepare(prepared, silent)
+    assert hashes(prepared.output) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ('{"patient": "p", "text": " "}\n' * 2, {}, "the 2 in one.jsonl are without text"),
+        ("\n", {}, "no records in one.jsonl; check its paths"),
+        ('{"patient": "p", "text": "a"}\n', {"sample": 1e-9}, r"raise sample \(1e-09\), or check one.jsonl"),
+        ('{"patient": "p", "text": "a"}\n', {"held_out": 0.999}, r"all are held out; lower held_out \(0.999\)"),
+    ],
+)
+def test_nothing_left_to_train_on(
+    content: str,
+    options: dict[str, Any],
+    message: str,
+    inputs: Path,
+    tokenizer: LoadedTokenizer,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "one.jsonl").write_text(content)
+    source = {
+        "name": "one",
+        "format": "table",
+        "paths": [str(tmp_path / "one.jsonl")],
+        "licence": "",
+        "split_by": "patient",
+        "sample": options.pop("sample", 1.0),
+    }
+    with pytest.raises(UserError, match=f"source one: no document left to train on(; |: ){message}"):
+        prepare(config(inputs, tokenizer, tmp_path / "data", sources=[source], **options), silent)
+
+
+def test_a_source_that_says_nothing_new(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    own = config(inputs, tokenizer, tmp_path / "data").sources[1].model_dump()
+    sources = [own, own | {"name": "copy"}]
+    with pytest.raises(UserError, match="source copy: each of its 202 texts came before, in a source above it"):
+        prepare(config(inputs, tokenizer, tmp_path / "data", sources=sources), silent)
+
+
+def test_two_at_once_on_one_output(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    wanted = config(inputs, tokenizer, tmp_path / "data")
+    with (
+        preparing._building(wanted.output),
+        pytest.raises(UserError, match="another process is preparing this data set"),
+    ):
+        prepare(wanted, silent)
+
+
+@pytest.mark.parametrize("stage", ["tokenising", "packing"])
+def test_killed_and_started_again_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path, stage: str) -> None:
+    """SIGKILL once the first file or split is done; the next run goes on, and ends in the same shards."""
+    output = tmp_path / "data"
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(prepared.model_copy(update={"output": output}).model_dump_json())
+    script = f"""
+import sys, time
+from pathlib import Path
+from clinical_modernbert.streaming_data.prepare.pipeline import prepare
+from clinical_modernbert.streaming_data.prepare.config import (PrepareConfig)
+def stages(stage):
+    def report(done, total, counted):
+        if done and stage == {stage!r}:
+            print("done", flush=True)
+            time.sleep(60)
+    return report
+prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), stages)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"done\n"
+        os.kill(process.pid, signal.SIGKILL)
+    done = list(tmp_path.rglob("*.done"))
+    assert len(done) == (1 if stage == "tokenising" else 3)
+    assert bool(list(tmp_path.rglob("*.mds"))) == (stage == "packing")
+    first = done[0]
+    written = first.stat().st_mtime_ns
+    assert not output.exists()
+
+    seen: list[int] = []
+
+    def stages(stage: str) -> Any:
+        return lambda done, total, counted: seen.append(first.stat().st_mtime_ns)
+
+    prepare(prepared.model_copy(update={"output": output}), stages)
+    assert set(seen[:1]) == {written}
+    first_run, second_run = hashes(prepared.output), hashes(output)
+    del first_run["manifest.json"], second_run["manifest.json"]
+    assert first_run == second_run
+    assert sorted(os.listdir(tmp_path)) == ["data", "recipe.json"]
+
+
+def test_work_of_another_config_is_not_taken_up(prepared: PrepareConfig, tmp_path: Path) -> None:
+    """But that of the same files is, though another source changed; a file that changed is read again."""
+    path = tmp_path / "own.jsonl"
+    shutil.copy(prepared.sources[1].paths[0], path)
+    own = prepared.sources[1].model_copy(update={"paths": [str(path)]})
+    first = prepared.model_copy(update={"output": tmp_path / "data", "sources": [prepared.sources[0], own]})
+
+    def stems(wanted: PrepareConfig) -> list[str]:
+        tasks = plan(wanted, tokenizers.load(wanted.tokenizer), tmp_path, 1, lambda: silent(""))
+        return [task.stem.name for task in tasks]
+
+    before = stems(first)
+    assert len(set(before)) == 3
+    assert stems(first.model_copy(update={"output": tmp_path / "other", "workers": 3, "window": 8})) == before
+    renamed = own.model_copy(update={"licence": "another", "split_by": "text"})
+    assert [
+        a == b
+        for a, b in zip(stems(first.model_copy(update={"sources": [first.sources[0], renamed]})), before, strict=True)
+    ] == [True, True, False]
+    assert not set(before) & set(stems(first.model_copy(update={"seq_length": 256})))
+    path.write_text(path.read_text() + '{"patient": "x", "text": "One more."}\n')
+    assert [a == b for a, b in zip(stems(first), before, strict=True)] == [True, True, False]
+
+
+def test_an_interrupt_keeps_the_work_and_the_output_away(
+    prepared: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(stage: str) -> Any:
+        def report(done: int, total: int, counted: int) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+        return report
+
+    again = prepared.model_copy(update={"output": tmp_path / "data"})
+    with pytest.raises(KeyboardInterrupt):
+        prepare(again, interrupted)
+    assert os.listdir(tmp_path) == ["data.building"]
+    prepare(again, silent)
+    assert os.listdir(tmp_path) == ["data"]
+    shutil.rmtree(again.output)

@@ -1,0 +1,154 @@
+"""A bounded cache: never above its limit, never without what is read, whoever is killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.storage import remote
+from clinical_modernbert.streaming_data.shards.cache import BoundedCache
+from clinical_modernbert.streaming_data.shards.mds import PackReader, PackWriter
+from clinical_modernbert.streaming_data.shards.pack import Pack
+
+PACKS = 100
+
+
+def numbered(number: int) -> Pack:
+    tokens = np.arange(20, dtype=np.uint16) + number
+    return Pack(tokens, np.array([20], np.int32), tokens % 3 == 0, [f"d{number}"])
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Packs in an object store at s3://bucket/notes; returns what was asked of it."""
+    with PackWriter(tmp_path / "notes", shard_bytes=1500) as writer:
+        for number in range(PACKS):
+            writer.write(numbered(number))
+    asked: list[str] = []
+
+    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
+        asked.append(url.rsplit("/", 1)[1])
+        shutil.copy(tmp_path / "notes" / asked[-1], path)
+
+    monkeypatch.setattr(remote, "_fetch", fetch)
+    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
+    return asked
+
+
+def opened(cache: Path, shards: float, keep: int = 1) -> PackReader:
+    """With room for so many shards."""
+    largest = max(shard.bytes for shard in PackReader("s3://bucket/notes", cache).shards)
+    return PackReader("s3://bucket/notes", cache, int(shards * largest), keep)
+
+
+def size(cache: Path) -> int:
+    return sum(path.stat().st_size for path in cache.rglob("*.mds*") if path.suffix != ".lock")
+
+
+def firsts(reader: PackReader) -> list[int]:
+    """The number of the first pack of each shard."""
+    return np.cumsum([0, *(shard.packs for shard in reader.shards[:-1])]).tolist()
+
+
+def test_every_pack_is_read_within_the_limit(store: list[str], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    reader = opened(cache, 2.5)
+    assert len(reader.shards) > 4
+    for number in [*range(PACKS), *range(PACKS)]:
+        assert reader[number].doc_ids == [f"d{number}"]
+        assert size(cache) <= reader._bounded.limit
+    assert len(store) == 2 + 2 * len(reader.shards)  # two indexes, and each shard once a pass
+
+
+def test_the_shard_used_longest_ago_makes_room(store: list[str], tmp_path: Path) -> None:
+    reader = opened(tmp_path / "cache", 3.5)
+    for shard, used in ((0, 1), (1, 2), (2, 3), (0, 4)):
+        reader[firsts(reader)[shard]]
+        path = next((tmp_path / "cache").rglob(reader.shards[shard].name))
+        os.utime(path, (used, used))
+    reader[firsts(reader)[3]]
+    there = {path.name for path in (tmp_path / "cache").rglob("*.mds")}
+    assert there == {reader.shards[number].name for number in (0, 2, 3)}
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from clinical_modernbert.streaming_data.shards.cache import BoundedCache
+held = BoundedCache(Path(sys.argv[1]).parent.parent, 0, 9)
+for path in sys.argv[1:]:
+    held.hold(Path(path))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_another_process_reads_stays_until_it_is_killed(store: list[str], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    reader = opened(cache, 2.5)
+    for first in firsts(reader)[:2]:
+        reader[first]
+    paths = sorted(cache.rglob("*.mds"))
+    other = subprocess.Popen([sys.executable, "-c", HOLD, *map(str, paths)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match=r"bytes of shards are being read .* data\.cache_gigabytes allows"):
+            reader[firsts(reader)[2]]
+        reader.fetch_ahead(3)  # leaves it to the reading
+        assert sorted(cache.rglob("*.mds")) == paths
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert reader[firsts(reader)[2]].doc_ids == [f"d{firsts(reader)[2]}"]
+    assert size(cache) <= reader._bounded.limit
+
+
+def test_readers_of_a_small_cache_do_not_disturb_each_other(store: list[str], tmp_path: Path) -> None:
+    readers = [opened(tmp_path / "cache", 4.5) for _ in range(3)]
+    orders = [np.random.default_rng(seed).permutation(PACKS).tolist() for seed in range(3)]
+
+    def read(reader: PackReader, order: list[int]) -> bool:
+        return all(reader[number].doc_ids == [f"d{number}"] for number in order)
+
+    with ThreadPoolExecutor(3) as executor:
+        assert list(executor.map(read, readers, orders)) == [True] * 3
+
+
+def test_a_part_that_a_killed_process_left_is_removed_and_one_in_the_making_is_not(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (cache / "a").mkdir(parents=True)
+    left, making = cache / "a/shard.00000.mds.part", cache / "a/shard.00001.mds.part"
+    for path in (left, making):
+        path.write_bytes(bytes(100))
+    with FileLock(f"{making.with_suffix('')}.lock"), pytest.raises(UserError, match="100 bytes of shards"):
+        BoundedCache(cache, 150, 1).make_room(100)
+    assert not left.exists()
+    assert making.exists()
+
+
+def test_a_plain_directory_is_not_a_cache(store: list[str], tmp_path: Path) -> None:
+    before = sorted((tmp_path / "notes").iterdir())
+    reader = PackReader(str(tmp_path / "notes"), tmp_path / "cache", limit=1, keep=1)
+    assert [reader[number].doc_ids for number in range(PACKS)] == [[f"d{number}"] for number in range(PACKS)]
+    assert sorted((tmp_path / "notes").iterdir()) == before
+
+
+def test_a_shard_damaged_in_a_bounded_cache_is_fetched_again(store: list[str], tmp_path: Path) -> None:
+    opened(tmp_path / "cache", 2.5)[0]
+    (shard,) = (tmp_path / "cache").rglob("*.mds")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert opened(tmp_path / "cache", 2.5)[3].doc_ids == ["d3"]
+    assert store.count(shard.name) == 2

@@ -1,0 +1,125 @@
+"""Extending a tokenizer: training that goes on as the definition says, and old text that keeps its meaning."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
+from clinical_modernbert.streaming_data.tokenizer.extend import Extension, count_words, fertility, learn, write
+from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
+
+
+@pytest.fixture(scope="module")
+def extension(tokenizer: LoadedTokenizer, notes: list[str]) -> Extension:
+    return learn(count_words(tokenizer, notes[:300]), 200, tokenizer.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def extended(
+    tokenizer: LoadedTokenizer, extension: Extension, tmp_path_factory: pytest.TempPathFactory
+) -> LoadedTokenizer:
+    directory: Path = tmp_path_factory.mktemp("extended")
+    assert write(tokenizer, extension, directory) == 1280
+    return tokenizers.load(directory)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=st.dictionaries(
+        st.lists(st.integers(0, 4), min_size=1, max_size=8).map(tuple), st.integers(1, 30), max_size=20
+    ),
+    tokens=st.integers(0, 8),
+)
+def test_merges_are_those_of_byte_pair_encoding(counts: dict[tuple[int, ...], int], tokens: int) -> None:
+    """Against the algorithm of Sennrich et al. (arXiv 1508.07909), counting everything anew at each step."""
+    words = {word: list(word) for word in counts}
+    expected = []
+    for new in range(100, 100 + tokens):
+        pairs: Counter[tuple[int, int]] = Counter()
+        for word, pieces in words.items():
+            for pair in pairwise(pieces):
+                pairs[pair] += counts[word]
+        if not pairs or max(pairs.values()) < 5:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        expected.append(best)
+        for word, pieces in words.items():
+            out: list[int] = []
+            for piece in pieces:
+                if out and (out[-1], piece) == best:
+                    out[-1] = new
+                else:
+                    out.append(piece)
+            words[word] = out
+    got = learn(counts, tokens, 100)
+    assert got.merges == expected
+    assert got.words == {word: tuple(pieces) for word, pieces in words.items()}
+
+
+def test_every_text_is_the_old_tokens_joined(
+    tokenizer: LoadedTokenizer, extended: LoadedTokenizer, extension: Extension, notes: list[str]
+) -> None:
+    pieces = dict(enumerate(extension.pieces(), start=extension.first_id))
+    texts = [*notes[300:], "Unseen: électroencéphalogramme 5.5mg\n\n  [MASK] don't"]
+    before, after = (tokenizers.encode(one, texts) for one in (tokenizer, extended))
+    for old, new in zip(before, after, strict=True):
+        ids = new.tokens.tolist()
+        assert [part for token in ids for part in pieces.get(token, (token,))] == old.tokens.tolist()
+        assert len(ids) <= len(old.tokens)
+    assert sum(len(new.tokens) for new in after) < 0.95 * sum(len(old.tokens) for old in before)
+    assert [new.word_starts.sum() for new in after] == [old.word_starts.sum() for old in before]
+
+
+def test_fertility_is_what_the_new_tokenizer_gives(
+    tokenizer: LoadedTokenizer, extended: LoadedTokenizer, extension: Extension, notes: list[str]
+) -> None:
+    counts = count_words(tokenizer, notes[:300])
+    again = count_words(extended, notes[:300])
+    assert fertility(counts, extension.words) == fertility(again)
+    assert fertility(again) < fertility(counts)
+    assert counts.total() == again.total()
+
+
+def test_special_tokens_and_ids_stay(tokenizer: LoadedTokenizer, extended: LoadedTokenizer) -> None:
+    assert extended.vocab_size == 1280
+    assert extended.special_ids == tokenizer.special_ids
+    old, new = tokenizer.backend.get_vocab(), extended.backend.get_vocab()
+    assert {token: new[token] for token in old} == old
+    assert set(extended.unmaskable_ids) == {*tokenizer.unmaskable_ids, *range(1224, 1280)}
+    reference = AutoTokenizer.from_pretrained(extended.directory)
+    assert len(reference) == 1280
+    assert reference("a [MASK]")["input_ids"][-2] == extended.special_ids["mask"]
+
+
+def test_modernberts_tokenizer_extends(dev_data: Path, notes: list[str], tmp_path: Path) -> None:
+    modernbert = tokenizers.load(dev_data / "modernbert_tokenizer")
+    extension = learn(count_words(modernbert, notes), 50, modernbert.vocab_size)
+    assert write(modernbert, extension, tmp_path) == 50_432
+    extended = tokenizers.load(tmp_path)
+    assert extended.special_ids == modernbert.special_ids
+    assert set(extended.unmaskable_ids) == {*modernbert.unmaskable_ids, *range(50_418, 50_432)}
+    (old,), (new,) = (tokenizers.encode(one, notes[:1]) for one in (modernbert, extended))
+    assert len(new.tokens) < len(old.tokens)
+    assert extended.decode(new.tokens) == notes[0]
+
+
+def test_refusals(tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    too_many = Extension(tokenizer.vocab_size, [(5, 6)] * 65_000, {})
+    with pytest.raises(UserError, match="at most 65,536 fit"):
+        write(tokenizer, too_many, tmp_path)
+    (tmp_path / "tokenizer.json").write_text(
+        '{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null, '
+        '"decoder": null, "model": {"type": "WordLevel", "unk_token": "u", "vocab": '
+        '{"u": 0, "c": 1, "s": 2, "p": 3, "m": 4}}}'
+    )
+    roles = dict(zip(tokenizers.ROLES, "ucspm", strict=True))
+    config = ", ".join(f'"{role}_token": "{token}"' for role, token in roles.items())
+    (tmp_path / "tokenizer_config.json").write_text(f"{{{config}}}")
+    with pytest.raises(UserError, match="not byte-level BPE"):
+        count_words(tokenizers.load(tmp_path), ["text"])

@@ -1,0 +1,175 @@
+"""What each place of the numbers holds after a run that was interrupted, read by that place's own means."""
+
+import json
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import SmallRun
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.training.metrics import sinks
+from clinical_modernbert.training.metrics.sinks import Guarded, InBackground, open_sinks
+from clinical_modernbert.training.recipe.config import MetricsConfig
+
+FIRST = [(1, {"train/loss": 3.5, "train/lr": 1e-3}), (2, {"train/loss": 3.0, "train/lr": 2e-3})]
+THEN = [(3, {"train/loss": 2.5, "train/lr": 3e-3, "held_out/notes/loss": 2.75, "mix/notes/share": 0.8})]
+
+
+def write(run_dir: Path, **settings: Any) -> None:
+    """Two steps, and a third after a restart."""
+    run_dir.mkdir(exist_ok=True)
+    config = MetricsConfig(**{"tensorboard": False, **settings})
+    rows: list[tuple[int, Mapping[str, float]]]
+    for start, rows in ((0, [*FIRST]), (2, [*THEN])):
+        (sink,) = open_sinks(config, run_dir, start)
+        for step, values in rows:
+            sink.log(step, values)
+        sink.close()
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    write(tmp_path / "run", tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 3.5), (2, 3.0), (3, 2.5)]
+    assert events.Scalars("held_out/notes/loss")[0].value == 2.75
+
+
+def test_prometheus_reads_the_newest_values(tmp_path: Path) -> None:
+    write(tmp_path / 'my "run"', prometheus=tmp_path / "collector/cmbert.prom")
+    text = (tmp_path / "collector/cmbert.prom").read_text()
+    run = r'run="my \"run\""'
+    assert text.splitlines() == [
+        f'cmbert_held_out_loss{{{run},source="notes"}} 2.75',
+        f'cmbert_mix_share{{{run},source="notes"}} 0.8',
+        f"cmbert_step{{{run}}} 3",
+        f"cmbert_train_loss{{{run}}} 2.5",
+        f"cmbert_train_lr{{{run}}} 0.003",
+    ]
+    assert [path.name for path in (tmp_path / "collector").iterdir()] == ["cmbert.prom"]
+
+
+def test_mlflow_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is an extra: pip install 'clinical-modernbert[loggers]'")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "store").as_uri()
+    write(tmp_path / "run", mlflow_uri=uri)
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("run")
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 3.5), (2, 3.0), (3, 2.5)]
+    assert run.data.metrics["mix/notes/share"] == 0.8
+
+
+class Breaking:
+    """A sink whose server is away."""
+
+    def __init__(self, slow: threading.Event | None = None) -> None:
+        self.slow = slow
+        self.asked = 0
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.asked += 1
+        if self.slow is not None:
+            self.slow.wait(60)
+        raise ConnectionError("nobody is there")
+
+    def close(self) -> None:
+        raise ConnectionError("nor now")
+
+
+def test_a_sink_that_fails_is_told_once_and_ends_nothing() -> None:
+    said: list[str] = []
+    broken = Breaking()
+    sink = Guarded("W&B", lambda: broken, said.append)
+    for step in (1, 2):
+        sink.log(step, {"train/loss": 1.0})
+    sink.close()
+    warning = "warning: W&B lacks numbers that metrics.csv has, training goes on: ConnectionError: nobody is there"
+    assert (said, broken.asked) == ([warning], 2)
+
+    def refused() -> Breaking:
+        raise ConnectionError("nobody is there")
+
+    absent = Guarded("W&B", refused, said.append)
+    absent.log(1, {"train/loss": 1.0})
+    absent.close()
+    assert said == [warning] * 2
+
+
+def test_a_run_goes_on_without_its_sink(new_run: Callable[[], SmallRun]) -> None:
+    run = new_run()
+    (run.run_dir.parent / "file").touch()
+    short = ("schedule.total_tokens=3072", "schedule.warmup_tokens=0", "schedule.decay_tokens=1024")
+    output = run.train(f"metrics.prometheus={run.run_dir.parent / 'file/cmbert.prom'}", *short)
+    assert output.count("warning: metrics.prometheus lacks numbers that metrics.csv has, training goes on") == 1
+    assert run.column("step") == [1, 2, 3]
+
+
+def test_a_slow_server_does_not_hold_a_step_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "WAITING", 3)
+    monkeypatch.setattr(sinks, "CLOSE_SECONDS", 0.1)
+    said: list[str] = []
+    answers = threading.Event()
+    slow = Breaking(answers)
+    sink = InBackground(Guarded("MLflow", lambda: slow, said.append))
+    start = time.monotonic()
+    for step in range(10):
+        sink.log(step, {"train/loss": 1.0})
+    sink.close()
+    assert time.monotonic() - start < 10
+    assert said == ["warning: MLflow lacks numbers that metrics.csv has, training goes on: it is too slow, 3 rows wait"]
+    answers.set()
+
+
+def records(content: bytes) -> Iterator[bytes]:
+    """Of a W&B file: after 7 bytes a LevelDB log, blocks of 32 KiB of parts with checksum, length and kind."""
+    at, record = 7, b""
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+        length, kind = struct.unpack_from("<HB", content, at + 4)
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="Weights & Biases is an extra: pip install 'clinical-modernbert[loggers]'")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    write(tmp_path / "run", wandb_project="tests")
+    files = sorted((tmp_path / "run/wandb").glob("offline-run-*/*.wandb"))
+    assert {file.stem for file in files} == {f"run-{(tmp_path / 'run/wandb_id').read_text()}"}
+    losses = {}
+    for file in files:
+        for data in records(file.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            if "train/loss" in row:
+                losses[row["_step"]] = row["train/loss"]
+    assert losses == {1: 3.5, 2: 3.0, 3: 2.5}
+
+
+@pytest.mark.parametrize(
+    ("package", "settings"), [("wandb", {"wandb_project": "x"}), ("mlflow", {"mlflow_uri": "sqlite:///x"})]
+)
+def test_a_missing_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, settings: dict[str, str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{package} is not installed: pip install 'clinical-modernbert\[loggers\]'"):
+        open_sinks(MetricsConfig(tensorboard=False, **settings), tmp_path, 0)

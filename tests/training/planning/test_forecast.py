@@ -1,0 +1,134 @@
+"""The forecast against sums over every step, published speeds, and a checkpoint on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import SmallRun
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.training.planning.flops import flops
+from clinical_modernbert.training.planning.forecast import PUBLISHED_MFU, Forecast, advice, forecast, micro_batches
+from clinical_modernbert.training.planning.hardware import GPUS, find_gpu
+from clinical_modernbert.training.recipe.config import RunConfig
+from clinical_modernbert.training.recipe.schedule import make_plan
+
+H100 = next(gpu for gpu in GPUS if gpu.name == "H100")
+
+
+def recipe(repository: Path, name: str, *overrides: str) -> RunConfig:
+    return load(RunConfig, repository / "configs" / f"{name}.yaml", overrides)
+
+
+def of(config: RunConfig, ranks: int, gpu: str = "h100") -> Forecast:
+    device = find_gpu(gpu)
+    assert device is not None
+    assert config.model is not None
+    return forecast(config.model, make_plan(config, ranks), device, price=2.0)
+
+
+def test_phases_are_the_sum_of_all_steps(repository: Path) -> None:
+    warmup = "batch.warmup=[{packs: 1, until_tokens: 400_000}]"
+    config = recipe(repository, "tiny", warmup, "data.seq_length=8192")
+    plan, found = make_plan(config, 1), of(config, 1)
+    assert config.model is not None
+    work = {512: 0.0, 2048: 0.0, 8192: 0.0}
+    for settings in plan.from_step(0):
+        lengths = np.full(settings.packs * 8192 // settings.max_seqlen, settings.max_seqlen)
+        masked = round(settings.packs * 8192 * settings.mlm_probability)
+        work[settings.max_seqlen] += flops(config.model, lengths, masked)
+    assert {phase.max_seqlen: phase.flops for phase in found.phases} == pytest.approx(work, rel=1e-3)
+    assert sum(phase.steps for phase in found.phases) == plan.steps
+    assert sum(phase.tokens for phase in found.phases) == plan.packs * 8192
+    assert found.flops == sum(phase.flops for phase in found.phases)
+
+
+def test_time_and_cost_are_work_over_speed(repository: Path) -> None:
+    found = of(recipe(repository, "base"), 8)
+    for days, mfu in zip(found.days, PUBLISHED_MFU, strict=True):
+        assert days == pytest.approx(found.flops / (8 * 989.4e12 * mfu) / 86400)
+    assert found.cost == pytest.approx([days * 24 * 8 * 2.0 for days in found.days])
+    for phase in found.phases:
+        slow, fast = phase.tokens_per_second
+        assert phase.tokens / slow / 86400 == pytest.approx(phase.days[0])
+        assert fast / slow == pytest.approx(PUBLISHED_MFU[1] / PUBLISHED_MFU[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "tokens_per_second"),
+    [
+        ("base", 1024, 304e3),
+        ("base", 8192, 218e3),
+        ("large", 1024, 139e3),
+        ("large", 8192, 108e3),
+        ("base", 1024, 295e3),  # Ettin 150M and 400M, of the same shapes
+        ("large", 1024, 146e3),
+    ],
+)
+def test_the_range_is_that_of_published_speeds(
+    repository: Path, name: str, length: int, tokens_per_second: float
+) -> None:
+    model = recipe(repository, name).model
+    assert model is not None
+    a_token = flops(model, np.full(8192 // length, length), round(0.3 * 8192)) / 8192
+    assert PUBLISHED_MFU[0] - 0.005 < a_token * tokens_per_second / H100.peak < PUBLISHED_MFU[1] + 0.005
+
+
+def test_micro_batches_are_those_a_run_accepts(repository: Path) -> None:
+    overrides = ("batch.packs=48", "batch.warmup=[{packs: 16, until_tokens: 1_000_000_000}]")
+    accepted = []
+    for micro in range(1, 20):
+        try:
+            make_plan(recipe(repository, "base", *overrides, f"batch.micro_packs={micro}"), 2)
+        except UserError:
+            continue
+        accepted.append(micro)
+    assert micro_batches(make_plan(recipe(repository, "base", *overrides, "batch.micro_packs=1"), 2)) == accepted
+
+
+@pytest.mark.parametrize("gpu", ["h100", "a100-40gb", "l4"])
+def test_the_largest_micro_batch_fits_and_the_next_does_not(repository: Path, gpu: str) -> None:
+    for option in of(recipe(repository, "large"), 8, gpu).options:
+        if option.refused or not option.largest_micro_packs:
+            continue
+        at = (option.zero_stage, option.activation_checkpointing)
+        following = next((n for n in (1, 2, 3, 4, 6, 8, 9, 12, 18, 24, 36, 72) if n > option.largest_micro_packs), None)
+        for micro, fits in ((option.largest_micro_packs, True), (following, False)):
+            if micro is not None:
+                again = of(recipe(repository, "large", f"batch.micro_packs={micro}"), 8, gpu)
+                assert [o.fits for o in again.options if (o.zero_stage, o.activation_checkpointing) == at] == [fits]
+
+
+def test_advice_names_the_stage_that_sends_least(repository: Path) -> None:
+    config = recipe(repository, "base")
+    said = " ".join(advice(of(config, 8), make_plan(config, 8)))
+    assert "engine.zero_stage=1 should be fastest" in said
+    assert "Stage 0 is refused" in said
+    config = recipe(repository, "base", "engine.zero_stage=1")
+    assert "engine.zero_stage=1 sends least" in " ".join(advice(of(config, 8), make_plan(config, 8)))
+
+
+def test_advice_says_what_does_not_fit(repository: Path) -> None:
+    config = recipe(repository, "large", "batch.micro_packs=4")
+    assert "This does not fit: set batch.micro_packs=2" in " ".join(advice(of(config, 8, "l4"), make_plan(config, 8)))
+
+
+def test_a_checkpoint_has_the_size_that_was_said(finished: SmallRun) -> None:
+    newest = sorted(finished.run_dir.glob("checkpoints/step*"))[-1]
+    config = load(RunConfig, finished.run_dir / "config.yaml")
+    assert isinstance(config.model, ModelConfig)
+    said = forecast(config.model, make_plan(config, 2), H100).checkpoint
+    headers = 150 * len(finished_tensors(newest))
+    assert said < sum(file.stat().st_size for file in newest.glob("*.safetensors")) < said + headers
+
+
+def finished_tensors(checkpoint: Path) -> list[str]:
+    from safetensors import safe_open
+
+    names = []
+    for file in checkpoint.glob("*.safetensors"):
+        with safe_open(file, "np") as tensors:
+            names += list(tensors.keys())
+    return names

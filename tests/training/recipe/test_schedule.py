@@ -1,0 +1,209 @@
+"""Schedules in tokens, and the plan that is printed."""
+
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from small_data import SEQ_LENGTH
+from small_run import SmallRun
+
+from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.training.memory_check import largest_micro_batch, shapes
+from clinical_modernbert.training.recipe.config import RunConfig, ScheduleConfig
+from clinical_modernbert.training.recipe.schedule import (
+    describe,
+    lr_factor,
+    make_plan,
+    max_seqlen,
+    mlm_probability,
+    packs_before,
+)
+
+
+def recipe(*overrides: str) -> RunConfig:
+    return load(RunConfig, find_recipe("base"), overrides)
+
+
+def test_warm_up_stable_decay() -> None:
+    schedule = ScheduleConfig(total_tokens=1000, warmup_tokens=100, decay_tokens=400, final_lr_ratio=0.001)
+    assert lr_factor(schedule, 50) == 0.5
+    assert {lr_factor(schedule, tokens) for tokens in (100, 300, 600)} == {1.0}
+    # alpha + (1 - alpha) (1 - sqrt(t / t_decay)), arXiv 2412.13663
+    assert lr_factor(schedule, 700) == pytest.approx(0.001 + 0.999 * (1 - math.sqrt(0.25)))
+    assert lr_factor(schedule, 1000) == pytest.approx(0.001)
+    assert lr_factor(schedule, 1100) == pytest.approx(0.001)
+    assert lr_factor(ScheduleConfig(total_tokens=1000), 1100) == 1.0
+
+
+@pytest.mark.parametrize("decay", ["one_minus_sqrt", "linear", "cosine"])
+def test_every_decay_falls_from_one_to_its_end(decay: str) -> None:
+    schedule = ScheduleConfig(total_tokens=100, decay_tokens=100, final_lr_ratio=0.1, decay=decay)
+    values = [lr_factor(schedule, tokens) for tokens in range(101)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == 1.0
+    assert values[-1] == pytest.approx(0.1)
+
+
+def test_length_stages_and_masking_rate() -> None:
+    schedule = ScheduleConfig.model_validate(
+        {
+            "total_tokens": 100,
+            "seq_length": [{"max_seqlen": 8, "until_tokens": 30}, {"max_seqlen": 32}],
+            "mlm_probability": [[10, 0.3], [60, 0.15], [80, 0.2]],
+        }
+    )
+    assert [max_seqlen(schedule, tokens, 64) for tokens in (0, 29, 30, 99)] == [8, 8, 32, 32]
+    rates = [mlm_probability(schedule, tokens) for tokens in (0, 10, 35, 60, 70, 80, 100)]
+    assert rates == pytest.approx([0.3, 0.3, 0.225, 0.15, 0.175, 0.2, 0.2])
+    assert max_seqlen(ScheduleConfig(total_tokens=1), 0, 64) == 64
+
+
+def test_a_restart_is_the_same_cycle_again() -> None:
+    cycle = {"warmup_tokens": 10, "decay_tokens": 20, "final_lr_ratio": 0.1}
+    alone = ScheduleConfig(total_tokens=50, **cycle)
+    twice = ScheduleConfig(total_tokens=150, restarts=(50, 100), **cycle)
+    once = [lr_factor(alone, tokens) for tokens in range(1, 51)]
+    assert [lr_factor(twice, tokens) for tokens in range(1, 151)] == once * 3
+    assert (once[-1], once[9], once[0]) == (pytest.approx(0.1), 1.0, 0.1)
+
+
+def test_a_run_made_longer_repeats_what_it_did() -> None:
+    """To continue a run that has decayed: a larger total, and a restart where it ended."""
+    short = make_plan(recipe(), 1)
+    end = short.config.schedule.total_tokens
+    longer = make_plan(recipe(f"schedule.total_tokens={2 * end}", f"schedule.restarts=[{end}]"), 1)
+    for step in (0, 5000, short.steps - 2):
+        assert longer.settings(step) == short.settings(step)
+    assert longer.settings(short.steps + 1).lr < 0.01 * short.config.optimizer.lr
+    assert longer.settings(longer.steps - 1).lr == short.settings(short.steps - 1).lr
+
+
+def test_the_plan_of_base_is_its_published_batch() -> None:
+    plan = make_plan(recipe(), 16)
+    assert plan.settings(0).tokens == 4608 * 1024
+    assert plan.steps == math.ceil(100e9 / (4608 * 1024))
+    assert [at.max_seqlen for at in plan.turns()] == [1024, 1024, 8192, 8192]
+
+
+WARMUP = (
+    "schedule.total_tokens=100_000_000",
+    "schedule.warmup_tokens=7_000_000",
+    "schedule.decay_tokens=30_000_000",
+    "schedule.seq_length=[{max_seqlen: 512, until_tokens: 9_500_000}, {max_seqlen: 8192}]",
+    "schedule.mlm_probability=[[0, 0.3], [20_000_000, 0.3], [40_000_000, 0.15]]",
+    "batch.packs=64",
+    "batch.warmup=[{packs: 16, until_tokens: 3_000_000}, {packs: 32, until_tokens: 3_100_000}, "
+    "{packs: 48, until_tokens: 50_000_000}]",
+)
+
+
+def test_every_turn_is_in_the_table() -> None:
+    """Between two rows nothing jumps: lengths and packs stay, rates follow one formula."""
+    plan = make_plan(recipe(*WARMUP), 1)
+    settings = list(plan.from_step(0))
+    turns = {at.step for at in plan.turns()}
+    assert {0, plan.steps - 1} <= turns
+    assert len(turns) < 12
+    assert plan.turns() == [at for at in settings if at.step in turns]
+    for before, at in pairwise(settings):
+        if at.step not in turns:
+            assert (at.max_seqlen, at.packs) == (before.max_seqlen, before.packs)
+        turn = max(step for step in turns if step <= at.step)
+        slope = (at.mlm_probability - before.mlm_probability) / at.packs
+        if before.step > turn:
+            assert slope == pytest.approx(
+                (before.mlm_probability - settings[before.step - 1].mlm_probability) / before.packs, abs=1e-12
+            )
+
+
+def test_every_shape_is_rehearsed() -> None:
+    plan = make_plan(
+        recipe(*WARMUP, "schedule.seq_length=[{max_seqlen: 512, until_tokens: 3e7}, {max_seqlen: 8192}]"), 1
+    )
+    for first in (0, 60, 100, plan.steps - 1):
+        largest: dict[int, float] = {}
+        for at in plan.from_step(first):
+            largest[at.max_seqlen] = max(at.mlm_probability, largest.get(at.max_seqlen, 0.0))
+        assert shapes(plan, first) == largest
+    batch = largest_micro_batch(plan, 3000, 0.3, 100)
+    assert (len(batch.input_ids), max(batch.lengths), sum(batch.lengths)) == (4 * 8192, 3000, 4 * 8192)
+    assert len(batch.targets) == len(set(batch.masked_positions.tolist())) == 4 * round(0.3 * 8192)
+
+
+def test_batch_size_warm_up_consumes_every_pack_once() -> None:
+    plan = make_plan(recipe(*WARMUP), 1)
+    consumed = 0
+    for at in plan.from_step(0):
+        assert at.start == consumed == packs_before(plan.config, at.step)
+        consumed += at.packs
+        assert at.tokens == consumed * 8192
+        stage = next((packs for packs, until in ((16, 3e6), (32, 3.1e6), (48, 5e7)) if at.start * 8192 < until), 64)
+        assert at.packs == stage
+    assert consumed == plan.packs
+    assert 100_000_000 <= consumed * 8192 < 100_000_000 + 64 * 8192
+    short = make_plan(recipe(*WARMUP, "schedule.total_tokens=42_000_000"), 1)
+    assert [stretch.packs for stretch in short.stretches] == [16, 32, 48]
+    assert short.settings(short.steps - 1).packs == 48
+
+
+def test_the_printed_plan_names_every_stage() -> None:
+    lines = "\n".join(describe(make_plan(recipe(), 8)))
+    assert "576 packs = 8 ranks x 18 micro-batches x 4 packs" in lines
+    assert re.search(r"16,956 +80,003,727,360 +0\.0007836 +30\.00% +8,192 +576", lines)
+    lines = "\n".join(describe(make_plan(recipe(*WARMUP), 2)))
+    assert "48 packs = 2 ranks x 6 micro-batches x 4 packs, from step 25" in lines
+
+
+def test_the_printed_table_is_what_is_logged(finished: SmallRun) -> None:
+    printed = re.findall(
+        r"^ *(\d+)  +([\d,]+)  +(\S+)  +([\d.]+%)  +([\d,]+)  +(\d+)$", finished.output.read_text(), re.MULTILINE
+    )
+    rows = {row["step"]: row for row in finished.rows()}
+    assert [int(step) for step, *_ in printed] == [1, 3, 4, 9, 12]
+    for step, before, lr, masked, length, packs in printed:
+        row = rows[int(step)]
+        assert (lr, masked) == (f"{row['lr']:.4g}", f"{row['mlm_probability']:.2%}")
+        assert length == f"{row['max_seqlen']:,}"
+        assert row["tokens"] - rows.get(int(step) - 1, {"tokens": 0})["tokens"] == pytest.approx(
+            int(packs) * SEQ_LENGTH, rel=8 / SEQ_LENGTH
+        )
+        assert before == f"{(int(step) - 1) * 4 * SEQ_LENGTH:,}"
+
+
+def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> None:
+    with pytest.raises(UserError, match=r"batch\.packs \(576\) must be divisible .* \(4 x 7\).*144 ranks.*packs=588"):
+        make_plan(recipe(), 7)
+    with pytest.raises(UserError, match=r"\(4 x 64\): .*, or set batch\.micro_packs=3, or set batch\.packs=768"):
+        make_plan(recipe(), 64)
+    with pytest.raises(UserError, match=r"batch\.warmup\.0\.packs \(16\) must be divisible by .* \(4 x 8\)"):
+        make_plan(recipe(*WARMUP), 8)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("schedule.warmup_tokens=99_000_000_000", "exceed total_tokens"),
+        ("schedule.seq_length=[{max_seqlen: 512}, {max_seqlen: 1024}]", "every stage of seq_length but the last"),
+        ("schedule.seq_length=[{max_seqlen: 16384}]", "has max_seqlen 16,384, but packs hold 8,192"),
+        ("initial_weights=somewhere", "either model"),
+        ("schedule.restarts=[10_000_000_000]", "exceed the tokens from 0 to 10,000,000,000"),
+        ("schedule.restarts=[200_000_000_000]", "restarts and total_tokens must grow"),
+        ("schedule.mlm_probability=[[5, 0.3], [5, 0.2]]", "the tokens of mlm_probability must grow"),
+        ("schedule.mlm_probability=[[0, 1.5]]", "mlm_probability.0.1: should be less than 1"),
+        ("batch.warmup=[{packs: 576, until_tokens: 10}]", "packs of the batch.warmup stages must grow"),
+    ],
+)
+def test_contradictions_are_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe(override)
+
+
+def test_every_recipe_loads(repository: Path) -> None:
+    recipes = list((repository / "configs").glob("*.yaml"))
+    assert len(recipes) >= 7
+    for path in recipes:
+        make_plan(load(RunConfig, path), 1)

@@ -1,0 +1,79 @@
+"""Held-out loss is the same at any world size. It, the rehearsal and the profiler leave training bit-equal."""
+
+import gzip
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_data import SEQ_LENGTH, write_small_data
+from small_run import SmallRun
+
+from clinical_modernbert.streaming_data.loader.config import DataConfig
+from clinical_modernbert.streaming_data.loader.dataset import open_dataset
+from clinical_modernbert.streaming_data.loader.order import PackAddress
+from clinical_modernbert.training.metrics.csv_log import read_rows
+from clinical_modernbert.training.metrics.writer import HeldOutMetrics
+from clinical_modernbert.training.validation import _word_sums, evaluate
+
+
+class HalfBlind:
+    """Stands in for an engine: predicts the tokens at even places, and keeps what it was shown."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, input_ids, batch, positions, targets):
+        self.positions = positions
+        return torch.zeros(()), positions % 2 == 0
+
+
+def test_a_word_counts_when_all_of_it_was_hidden_and_found(tmp_path) -> None:
+    config = DataConfig(path=str(write_small_data(tmp_path / "data")), seq_length=SEQ_LENGTH)
+    dataset, engine = open_dataset(config, 1, "held_out"), HalfBlind()
+    address = PackAddress(0, 0, 1)
+    found, words = _word_sums(engine, dataset, address).tolist()
+    pack, hidden = dataset.read(address), set(engine.positions.tolist())
+    starts = [place for place in range(len(pack.tokens)) if pack.word_starts[place]]
+    inside: list[list[int]] = []
+    for place, token in enumerate(pack.tokens):
+        if place in starts:
+            inside.append([])
+        if dataset.vocabulary.is_real[token]:
+            inside[-1].append(place)
+    whole = [places for places in inside if places and hidden.issuperset(places)]
+    assert words == len(whole) > 5
+    assert found == sum(all(place % 2 == 0 for place in places) for places in whole)
+    assert 0 < found < words
+
+
+def test_a_source_without_a_word_to_hide_is_left_out(monkeypatch: pytest.MonkeyPatch, process_group: None) -> None:
+    sums = iter([torch.tensor([6.0, 1.0, 2.0, 0.0, 0.0]), torch.zeros(5)])
+    readers = SimpleNamespace(readers=[[0], [0]], sources=["one", "none"])
+    engine = SimpleNamespace(device="cpu", eval=lambda: None, train=lambda: None)
+    monkeypatch.setattr("clinical_modernbert.training.validation._token_sums", lambda *_: next(sums).double())
+    monkeypatch.setattr("clinical_modernbert.training.validation._word_sums", lambda *_: torch.zeros(0))
+    (row,) = evaluate(engine, readers, packs=1, step=3)
+    assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
+
+
+def held_out(run: SmallRun) -> list[dict]:
+    return read_rows(run.run_dir / "held_out.csv", HeldOutMetrics)
+
+
+def test_what_is_done_beside_training_changes_nothing(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    one, two = new_run(), new_run()
+    one.train("held_out.every_steps=6", "batch.micro_packs=4")
+    two.train("held_out.every_steps=6", "rehearse=true", "profile={first_step: 2, steps: 2, memory: true}", ranks=2)
+    for name in ("loss", "accuracy", "grad_norm", "data_digest"):
+        assert two.column(name) == finished.column(name)
+    with gzip.open(two.run_dir / "profile/step00000002.trace.json.gz", "rt") as file:
+        assert any("backward" in event.get("name", "").lower() for event in json.load(file)["traceEvents"])
+    rows = held_out(two)
+    assert [(row["step"], row["source"]) for row in rows] == [(6, "notes"), (6, "codes"), (12, "notes"), (12, "codes")]
+    for mine, other in zip(rows, held_out(one), strict=True):
+        assert mine["masked"] == other["masked"] > 0
+        assert mine["word_accuracy"] == other["word_accuracy"]
+        assert mine["words"] == other["words"] > 0
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
+    assert rows[2]["loss"] < rows[0]["loss"]

@@ -1,0 +1,78 @@
+"""The starts of a run: a numbered file each in its `attempts` directory. The newest start owns the run.
+
+A node that was given up for lost may come back while its successor trains: its ranks must not write any more.
+"""
+
+import json
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of the run in `run_dir`, counted from 1."""
+
+    run_dir: Path
+    number: int
+
+    def superseded(self) -> bool:
+        """Whether the run was started again since."""
+        return _file(self.run_dir, self.number + 1).exists()
+
+
+def begin(run_dir: Path, step: int) -> Attempt:
+    """Take the run over after `step` steps, from whoever had it; every rank calls it.
+
+    Raises:
+        UserError: `run_dir` cannot be written.
+    """
+    import torch.distributed as dist  # reading needs no torch, such as on a login node
+
+    number, problem = 0, None
+    hosts: list[str] = [""] * dist.get_world_size()
+    dist.all_gather_object(hosts, socket.gethostname())
+    if dist.get_rank() == 0:
+        try:
+            number = _register(run_dir, step, hosts)
+        except OSError as error:
+            problem = f"{run_dir}: cannot be written ({error.strerror}): name a run_dir that all ranks can write"
+    outcome = [number, problem]
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1]:
+        raise UserError(str(outcome[1]))
+    return Attempt(run_dir, int(outcome[0] or 0))
+
+
+def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
+    """All starts so far, oldest first, without those that ended while they wrote their file."""
+    found = []
+    for path in sorted((run_dir / "attempts").glob("*.json")):
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(path.read_text()))
+    return found
+
+
+def _register(run_dir: Path, step: int, hosts: Sequence[str]) -> int:
+    """A number that no other start has, or will have. `hosts` has the machine of each rank."""
+    directory = run_dir / "attempts"
+    directory.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(path.stem) for path in directory.glob("*.json")), default=0)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        with _file(run_dir, number).open("x") as file:
+            json.dump({"started": started, "step": step, "world_size": len(hosts), "hosts": sorted(set(hosts))}, file)
+    except FileExistsError:
+        # Another start was as quick; the later number owns the run.
+        return _register(run_dir, step, hosts)
+    return number
+
+
+def _file(run_dir: Path, number: int) -> Path:
+    return run_dir / "attempts" / f"{number:05d}.json"

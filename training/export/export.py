@@ -1,0 +1,93 @@
+"""A checkpoint as a Hugging Face model directory, proven equal before it appears."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...configs.errors import UserError
+from ...kernels.packed import PackedBatch
+from ...model.config import ModelConfig
+from ...model.hugging_face import assemble, write_pretrained
+from ...storage.files import publish_directory
+from ..checkpoint.files import MANIFEST, damage, of_run, read_manifest
+from ..checkpoint.save_load import consolidate
+from .model_card import model_card
+from .numerics_check import require_equal
+from .onnx import require_onnx, write_onnx
+from .scores import read_scores
+from .sentence_embedding import write_sentence_embedding
+
+TRAINING = "training.json"
+"""Beside the model: how it was trained, and on what."""
+
+_CHECKED_LENGTHS = (1, 2, 97, 200)
+
+
+def export_checkpoint(
+    run: Path, out: Path, evaluations: Sequence[Path] = (), sentence_embedding: bool = False, onnx: bool = False
+) -> None:
+    """Write `out` from the newest whole checkpoint of a run, or from the one that `run` itself is.
+
+    Args:
+        evaluations: directories of results for the model card, beside those in the run's own `evaluation`.
+        sentence_embedding: whether sentence-transformers shall open it too.
+        onnx: whether to add an ONNX graph, of the hidden states if it is for sentence-transformers, else of the logits.
+    Raises:
+        UserError: there is none, a file of it is damaged, `out` exists, an evaluation has no results, transformers or
+            ONNX Runtime computes other logits, or a library is missing.
+    """
+    if onnx:
+        require_onnx()
+    path = find_checkpoint(run)
+    manifest = read_manifest(path)
+    config = ModelConfig.model_validate(manifest["model"])
+    scores = read_scores(path.parent.parent, evaluations)
+    with publish_directory(out) as staging:
+        weights = consolidate(path)
+        write_pretrained(weights, config, staging)
+        shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
+        (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
+        (staging / TRAINING).write_text(json.dumps(_provenance(manifest), indent=1))
+        if sentence_embedding:
+            write_sentence_embedding(config, staging)
+        require_equal_logits(weights, config, staging)
+        if onnx:
+            write_onnx(staging, hidden_states=sentence_embedding)
+
+
+def find_checkpoint(run: Path) -> Path:
+    """The checkpoint that `run` is, or the newest whole one in it."""
+    if (run / MANIFEST).is_file():
+        if problem := damage(run):
+            raise UserError(f"{problem}; name a run, or a checkpoint of it that is whole")
+        return run
+    found = of_run(run)
+    if problem := damage(found[0]):
+        older = f": to use an older one, name it, such as {found[1]}" if len(found) > 1 else ""
+        raise UserError(f"{problem}{older}")
+    return found[0]
+
+
+def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfig, directory: Path) -> None:
+    """Compare the model that transformers loads from `directory` with ours, on sequences of random tokens."""
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    theirs = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
+    ours = assemble(config, weights).eval()
+    lengths = [min(length, config.max_position_embeddings) for length in _CHECKED_LENGTHS]
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(config.vocab_size, (sum(lengths),), generator=draw)
+    with torch.no_grad():
+        packed = ours.logits(tokens, PackedBatch.from_lengths(lengths, "cpu"), torch.arange(len(tokens)))
+        apart = torch.cat([theirs(input_ids=row[None]).logits[0] for row in tokens.split(lengths)])
+    require_equal(apart, packed, "transformers computes other logits from the exported model", "transformers")
+
+
+def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key not in ("files", "version")}

@@ -1,0 +1,48 @@
+"""Floating-point operations of a step, exactly: packed, windowed, bidirectional, with the head on masked tokens only.
+
+A matrix product of (a, b) and (b, c) costs 2abc, its backward twice that. Of attention only the pairs that exist count:
+n^2 in a global layer; in a local one each query has at most `window` keys on either side, and itself. What is computed
+beyond that (masked parts of a tile, checkpointed layers again) is not counted: that is what makes the share of the peak
+honest. Norms, GELU and softmax are not counted either, as nobody does.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ...model.config import ModelConfig
+
+if TYPE_CHECKING:  # it brings torch, which planning can do without
+    from ...streaming_data.loader.batches import MicroBatch
+
+
+def step_flops(config: ModelConfig, micro_batches: "Iterable[MicroBatch]") -> int:
+    """Forward and backward of a rank's micro-batches; padding is not work."""
+    return sum(flops(config, real_lengths(batch), len(batch.targets)) for batch in micro_batches)
+
+
+def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int) -> int:
+    """Forward and backward of sequences of such lengths, of whose tokens `masked` pass through the head."""
+    d, layers = config.hidden_size, config.num_hidden_layers
+    matrices = layers * (4 * d * d + 3 * d * config.intermediate_size)
+    head = d * d + d * config.vocab_size
+    global_layers = sum(config.is_global(layer) for layer in range(layers))
+    pairs = global_layers * int((lengths**2).sum())
+    pairs += (layers - global_layers) * int(window_pairs(lengths, config.window).sum())
+    return 6 * int(lengths.sum()) * matrices + 6 * masked * head + 12 * d * pairs
+
+
+def window_pairs(lengths: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
+    """Pairs of a query and a key at most `window` apart in each sequence."""
+    reach = np.minimum(window, np.maximum(lengths - 1, 0))
+    return lengths * (2 * reach + 1) - reach * (reach + 1)
+
+
+def real_lengths(batch: "MicroBatch") -> npt.NDArray[np.int64]:
+    """The lengths of a micro-batch without those of its padding, which ends each pack."""
+    lengths = np.array(batch.lengths, np.int64)
+    ends, size = np.cumsum(lengths), len(batch.input_ids) // len(batch.pack_tokens)
+    pack = (ends - 1) // size
+    return lengths[ends - pack * size <= np.array(batch.pack_tokens)[pack]]
