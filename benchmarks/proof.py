@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from clinical_modernbert.configs.errors import UserError, tell
+from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.configs.reporting import report_error
 from clinical_modernbert.evaluation.bag_of_subwords import score_bag_of_entities, tfidf, train_cbow
 from clinical_modernbert.evaluation.formats.iob import read_iob
 from clinical_modernbert.evaluation.models.model import Subject, open_subject
@@ -36,7 +37,7 @@ from clinical_modernbert.launcher.commands.demo import heading, run
 from clinical_modernbert.model.hugging_face import write_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.storage.files import publish_directory
+from clinical_modernbert.storage.files import stage_directory
 from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 from clinical_modernbert.training.metrics.writer import read_metrics
 from clinical_modernbert.training.recipe.config import RunConfig
@@ -98,7 +99,7 @@ def main() -> int:
         lines += [f"All of it took {(time.monotonic() - started) / 60:.0f} minutes."] * fresh
         write_page(options.page, lines)
     except UserError as error:
-        tell(error)
+        report_error(error)
         return 2
     return 0 if proven else 1
 
@@ -143,7 +144,7 @@ def save_initial(config: RunConfig, directory: Path) -> None:
     assert config.model is not None
     model = MaskedLM(config.model)
     initialize(model, config.seed)
-    with publish_directory(directory) as staging:
+    with stage_directory(directory) as staging:
         write_pretrained(model.state_dict(), config.model, staging)
         copytree(config.run_dir / "tokenizer", staging, dirs_exist_ok=True)
 
@@ -216,7 +217,7 @@ def _bag_of_masked_words(subject: Subject, evaluation: Evaluation, config: RunCo
     assert isinstance(evaluation.task, MaskedWordsTask)
     packs = config.schedule.total_tokens // config.data.seq_length
     rate = config.schedule.mlm_probability[0][1]
-    logits = train_cbow(open_dataset(config.data, config.seed), packs, config.batch.packs, rate, seed=0)
+    logits = train_cbow(open_dataset(config.data, config.seed), packs, config.batch.global_batch_size, rate, seed=0)
     rival = replace(subject, open_masked_lm=lambda: logits)
     return run_masked_words(rival, evaluation.task, evaluation.data, evaluation.protocol, 0)
 

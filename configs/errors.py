@@ -1,27 +1,18 @@
-"""The one exception that is shown to a user without a traceback."""
-
-import os
-import sys
-import traceback
+"""Errors that are shown to a user without a traceback."""
 
 USER_ERROR = 2
-"""The exit code that goes with it."""
+"""The exit code for a user's mistake."""
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the file, line, key or record, what was expected, and the fix.
+    """A mistake the user can fix: the message names the file, line, key or record, what was expected, and the fix.
 
-    The command line prints it as one line and exits with code 2.
+    The command line prints it as one message and exits with code 2.
     """
 
 
-class PassingError(UserError):
-    """The same of what may pass by itself: a store or a disk that failed. A run that ends with it is worth another try,
-    so its ranks exit with 1, as after a crash."""
+class TransientError(UserError):
+    """A failure that may pass by itself, such as a store or a disk that does not respond.
 
-
-def tell(error: UserError) -> None:
-    """Print the error as a user sees it, on stderr; with CMBERT_DEBUG=1 after its traceback."""
-    if os.environ.get("CMBERT_DEBUG") == "1":
-        traceback.print_exception(error)
-    print("error: " + str(error).replace("\n", "\n       "), file=sys.stderr, flush=True)
+    A run that ends with it is worth another attempt, so its ranks exit with 1, as after a crash.
+    """

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import UserError
-from ..storage.outputs import require_writable
+from ..storage.files import require_writable
 from .models.model import Subject
 from .suite import Evaluation, Scores, identity, learns, run
 

@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..configs.errors import USER_ERROR, UserError, tell
-from ..storage.outputs import as_user_error
+from ..configs.errors import USER_ERROR, UserError
+from ..configs.reporting import configure, report_error
+from ..storage.files import as_user_error
 from .commands import checkpoint as checkpoint_command
 from .commands import config as config_command
 from .commands import data as data_command
@@ -59,13 +60,13 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        tell(error)
+        report_error(error)
     except OSError as error:
         told = as_user_error(error)
         if told is None:
             raise
         told.__cause__ = error
-        tell(told)
+        report_error(told)
     sys.exit(USER_ERROR)
 
 
@@ -81,4 +82,4 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    configure()

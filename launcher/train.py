@@ -18,9 +18,10 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     # Run as a file: this room's names, such as `kubernetes`, would hide libraries' from whatever imports them.
     del sys.path[0]
 
-from clinical_modernbert.configs.errors import USER_ERROR, PassingError, UserError, tell
+from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.configs.reporting import configure, report_error
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import adopt_slurm_place
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
@@ -33,6 +34,7 @@ RANK_0_ENDS_LAST_SECONDS = 1.0
 def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
+    configure()
     faulthandler.enable()  # NCCL ends a rank that waited too long by SIGABRT: it shall say where it stood
     # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
     stop, kind = StopRequest(), ""
@@ -52,8 +54,8 @@ def main() -> None:
             code = let_rank_0_tell(code)
     except UserError as error:
         await_rank_0()
-        tell(error)
-        code = 1 if isinstance(error, PassingError) else USER_ERROR
+        report_error(error)
+        code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
         kind = type(error).__name__
         traceback.print_exc()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..configs.errors import UserError
-from ..storage.files import publish_directory
+from ..storage.files import stage_directory
 from .config import ModelConfig
 from .hugging_face_config import read_config, read_json, write_config
 from .masked_lm import MaskedLM
@@ -66,7 +66,7 @@ def save_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, direc
 
     The directory appears complete or not at all; UserError when it exists and is not empty.
     """
-    with publish_directory(directory) as staging:
+    with stage_directory(directory) as staging:
         write_pretrained(state_dict, config, staging)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
-from ..configs.errors import PassingError, UserError
+from ..configs.errors import TransientError, UserError
 from . import gcs_azure as clouds
 from . import s3
 
@@ -131,7 +131,7 @@ def persist(url: str, attempt: Callable[[Deadline], T], retry: bool = True) -> T
                 problem = f"{error}; the store holds something else than what was written: upload the data again"
         elapsed, pause = time.monotonic() - start, min(30.0, 0.25 * 2**tries) * random.uniform(0.5, 1.5)
         if not retry or refusals >= REFUSALS or breaks >= BREAKS or pause > deadline.remaining():
-            kind = PassingError if retry and refusals < REFUSALS else UserError
+            kind = TransientError if retry and refusals < REFUSALS else UserError
             raise kind(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}")
         time.sleep(pause)
 

@@ -25,7 +25,7 @@ def shapes(plan: Plan, step: int = 0) -> dict[int, float]:
     return rates
 
 
-def rehearse(engine: Any, plan: Plan, step: int) -> None:
+def check_memory(engine: Any, plan: Plan, step: int) -> None:
     """Forward and backward of every shape that comes from step `step` on; every rank calls it. Nothing is updated.
 
     Raises:
@@ -43,21 +43,21 @@ def _compute(engine: Any, batch: MicroBatch, what: str) -> None:
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"out of memory before the first step, with {len(batch.pack_tokens)} packs at once in {what}: lower "
-            "batch.micro_packs, set engine.activation_checkpointing=true, or use more devices"
+            "batch.micro_batch_size, set engine.activation_checkpointing=true, or use more devices"
         ) from error
 
 
 def largest_micro_batch(plan: Plan, max_seqlen: int, mlm_probability: float, vocab_size: int) -> MicroBatch:
     """Packs without padding, in sequences as long as they may be, all tokens maskable."""
-    micro_packs, seq_length = plan.config.batch.micro_packs, plan.config.data.seq_length
-    tokens = torch.arange(micro_packs * seq_length) % vocab_size
-    masked = micro_packs * round(mlm_probability * seq_length)
+    micro_batch_size, seq_length = plan.config.batch.micro_batch_size, plan.config.data.seq_length
+    tokens = torch.arange(micro_batch_size * seq_length) % vocab_size
+    masked = micro_batch_size * round(mlm_probability * seq_length)
     positions = torch.from_numpy(np.linspace(0, len(tokens) - 1, masked, dtype=np.int64))
     return MicroBatch(
         input_ids=tokens,
-        lengths=tuple(cut(np.full(micro_packs, seq_length), max_seqlen).tolist()),
+        lengths=tuple(cut(np.full(micro_batch_size, seq_length), max_seqlen).tolist()),
         masked_positions=positions,
         targets=tokens[positions],
         addresses=(),
-        pack_tokens=(seq_length,) * micro_packs,
+        pack_tokens=(seq_length,) * micro_batch_size,
     )

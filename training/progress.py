@@ -111,18 +111,18 @@ def save(
     skips: Sequence[Skip],
     attempt: Attempt,
     mirror: Mirror | None = None,
-    held_out_loss: float | None = None,
+    validation_loss: float | None = None,
 ) -> Path:
     """Write a checkpoint of the run as it stands, then drop those that are not to be kept. Every rank calls it.
 
     Args:
         mirror: takes a copy, if rank 0 has one.
-        held_out_loss: mean over sources, if it was measured at this step.
+        validation_loss: mean over sources, if it was measured at this step.
     """
     directory = config.run_dir / "checkpoints"
     contents = {}
     if dist.get_rank() == 0:
-        contents = _contents(engine, config, dataset, progress, skips, attempt) | {"held_out_loss": held_out_loss}
+        contents = _contents(engine, config, dataset, progress, skips, attempt) | {"validation_loss": validation_loss}
     path = checkpoint.save(engine, directory, progress.step, attempt, contents)
     if mirror is not None:
         mirror.add(path)

@@ -34,7 +34,7 @@ class Run:
 
     Attributes:
         dataset: packs to train on.
-        held_out: packs to be scored by, if the recipe asks for it.
+        validation: held-out packs to be scored by, if the recipe asks for it.
         attempt: this start of the run.
         skips: what the run leaves out after jumps of the loss.
         metrics: on rank 0, which speaks for the run; None on the others.
@@ -46,7 +46,7 @@ class Run:
     device: torch.device
     plan: Plan
     dataset: PackDataset
-    held_out: PackDataset | None
+    validation: PackDataset | None
     engine: Any
     attempt: Attempt
     skips: list[Skip]
@@ -76,9 +76,9 @@ def open_run(config: RunConfig) -> tuple[Run, Progress]:
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
     dataset = open_dataset(config.data, config.seed)
-    held_out = open_held_out(config) if config.held_out.every_steps else None
+    validation = open_validation(config) if config.validation.every_steps else None
     model = build_model(config, dataset)
-    engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_packs, device)
+    engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_batch_size, device)
     progress = resume(engine, config, dataset, plan.steps)
     attempt = begin(config.run_dir, progress.step)
     skips = read_skips(config.run_dir)
@@ -89,7 +89,7 @@ def open_run(config: RunConfig) -> tuple[Run, Progress]:
         device=device,
         plan=plan,
         dataset=dataset,
-        held_out=held_out,
+        validation=validation,
         engine=engine,
         attempt=attempt,
         skips=skips,
@@ -100,7 +100,7 @@ def open_run(config: RunConfig) -> tuple[Run, Progress]:
     return run, progress
 
 
-def open_held_out(config: RunConfig) -> PackDataset:
+def open_validation(config: RunConfig) -> PackDataset:
     """The held-out packs of every source, whatever its share in training and whatever is masked there."""
     always = {"weights": None, "max_epochs": None, "masking": "token"}
     return open_dataset(config.data.model_copy(update=always), config.seed, "held_out")

@@ -10,7 +10,7 @@ import torch
 from ..configs.errors import UserError
 from ..streaming_data.loader.batches import MicroBatch, StepData, load
 from .measure import Timer, measure
-from .memory_check import rehearse
+from .memory_check import check_memory
 from .objective import accumulate
 from .progress import Progress, save
 from .recipe.config import RunConfig
@@ -39,8 +39,8 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     run, progress = open_run(config)
     if progress.step == run.plan.steps:
         run.say(f"complete: all {progress.step:,} steps are made; a larger schedule.total_tokens adds some")
-    if config.rehearse or (config.rehearse is None and run.device.type == "cuda"):
-        rehearse(run.engine, run.plan, progress.step)
+    if config.memory_check or (config.memory_check is None and run.device.type == "cuda"):
+        check_memory(run.engine, run.plan, progress.step)
 
     saved, skipped, spikes = progress, 0, SpikeWatch(config.spikes)
     batches = open_batches(run, progress.step)
@@ -67,9 +67,9 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             row = measure(run, settings, progress, agreed, totals, micro_batches, timer)
             if spikes.jumps(row.loss):
                 rewind(config, run.skips, Skip(saved.packs, progress.packs - saved.packs), row.step)
-        held_out_loss = score(run, progress.step) if run.due(config.held_out.every_steps, progress.step) else None
+        validation_loss = score(run, progress.step) if run.due(config.validation.every_steps, progress.step) else None
         if run.due(config.checkpoint.every_steps, progress.step):
-            save_checkpoint(run, progress, held_out_loss)
+            save_checkpoint(run, progress, validation_loss)
             saved = progress
     expect_progress_within(0)
     run.close()
@@ -81,7 +81,7 @@ def open_batches(run: Run, step: int) -> Iterator[Sequence[MicroBatch]]:
     data = (
         StepData(place(run.skips, s.start), s.packs, s.max_seqlen, s.mlm_probability) for s in run.plan.from_step(step)
     )
-    return load(run.dataset, data, run.config.batch.micro_packs, run.rank, run.plan.world_size)
+    return load(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
 
 
 def agree_on(run: Run, settings: StepSettings, micro_batches: Sequence[MicroBatch], stop: StopRequest) -> Agreement:
@@ -117,16 +117,16 @@ def update(run: Run, settings: StepSettings, agreed: Agreement, micro_batches: S
 
 def score(run: Run, step: int) -> float | None:
     """The held-out loss after `step` steps, the mean over sources; None if they hold too little text to mask."""
-    assert run.held_out is not None
-    scores = list(evaluate(run.engine, run.held_out, run.config.held_out.packs, step))
+    assert run.validation is not None
+    scores = list(evaluate(run.engine, run.validation, run.config.validation.packs, step))
     if run.metrics is not None:
-        run.metrics.write_held_out(scores)
+        run.metrics.write_validation(scores)
     return fmean(one.loss for one in scores) if scores else None
 
 
-def save_checkpoint(run: Run, progress: Progress, held_out_loss: float | None = None) -> None:
+def save_checkpoint(run: Run, progress: Progress, validation_loss: float | None = None) -> None:
     started = perf_counter()
-    path = save(run.engine, run.config, run.dataset, progress, run.skips, run.attempt, run.mirror, held_out_loss)
+    path = save(run.engine, run.config, run.dataset, progress, run.skips, run.attempt, run.mirror, validation_loss)
     run.say(f"checkpoint {path}, {perf_counter() - started:.2f} s")
 
 

@@ -12,14 +12,14 @@ from ..streaming_data.loader.batches import micro_batch
 from ..streaming_data.loader.dataset import PackDataset
 from ..streaming_data.loader.mask_groups import mask_groups
 from ..streaming_data.loader.order import PackAddress
-from .metrics.writer import HeldOutMetrics
+from .metrics.writer import ValidationMetrics
 from .objective import forward
 
 MLM_PROBABILITY = 0.15
 
 
 @torch.no_grad()
-def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterator[HeldOutMetrics]:
+def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterator[ValidationMetrics]:
     """Loss and accuracy of each source over its first `packs` held-out packs, if a token of them is masked. Every rank
     calls it.
 
@@ -37,7 +37,7 @@ def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterat
         loss_sum, right, masked, right_words, words = sums.tolist()
         if not masked:
             continue
-        yield HeldOutMetrics(
+        yield ValidationMetrics(
             step=step,
             source=dataset.sources[source],
             loss=loss_sum / masked,

@@ -31,6 +31,15 @@ _EXPECTED = {
 }
 _KINDS: dict[Any, str] = {int: _WHOLE, float: _NUMBER, str: "text", bool: "true or false", Path: "a path"}
 
+RENAMED = {
+    "batch.packs": "batch.global_batch_size",
+    "batch.micro_packs": "batch.micro_batch_size",
+    "batch.warmup.packs": "batch.warmup.global_batch_size",
+    "held_out": "validation",
+    "rehearse": "memory_check",
+}
+"""Earlier key (without list positions) -> its present name. An earlier name is an error that gives the present one."""
+
 
 @dataclass(frozen=True)
 class Spot:
@@ -143,7 +152,11 @@ def _problem(model: type[BaseModel], detail: ErrorDetails, spot: Spot, tree: Nod
     match detail["type"]:
         case "extra_forbidden":
             parent = locate(model, detail["loc"][:-1])
-            text = f"unknown key{_did_you_mean(model, parent, path)}"
+            renamed = RENAMED.get(".".join(str(part) for part in path if not isinstance(part, int)))
+            if renamed and renamed.rpartition(".")[2] in _keys(parent):
+                text = f"is called {renamed.rpartition('.')[2]} now"
+            else:
+                text = f"unknown key{_did_you_mean(model, parent, path)}"
         case "missing":
             text = f"missing{_kind(spot)}"
         case "union_tag_not_found":
@@ -166,12 +179,16 @@ def _problem(model: type[BaseModel], detail: ErrorDetails, spot: Spot, tree: Nod
 
 
 def _did_you_mean(model: type[BaseModel], parent: Spot, path: KeyPath) -> str:
-    keys = [name for option in parent.types if _is_model(option) for name in option.model_fields]
+    keys = _keys(parent)
     key = str(path[-1])
     elsewhere = next((other for other in _paths_to(key, model) if other != dotted(path)), None)
     close = [name for name in (nearest_name(key, keys), elsewhere) if name]
     question = f"; did you mean {' or '.join(close)}?" if close else ""
     return f"{question} (keys here: {', '.join(keys)})"
+
+
+def _keys(section: Spot) -> list[str]:
+    return [name for option in section.types if _is_model(option) for name in option.model_fields]
 
 
 def _paths_to(key: str, model: type[BaseModel], above: tuple[type, ...] = (), prefix: str = "") -> Iterator[str]:

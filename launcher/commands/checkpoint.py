@@ -7,7 +7,7 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
-from ...storage.outputs import require_writable
+from ...storage.files import require_writable
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig

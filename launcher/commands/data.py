@@ -11,7 +11,7 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
-from ...storage.outputs import require_writable
+from ...storage.files import require_writable
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:

@@ -90,16 +90,16 @@ def _print(found: "Forecast", config: "RunConfig", sentences: list[str], steps: 
 
     console = Console(markup=False, highlight=False)
     engine, batch = config.engine, config.batch
-    accumulated = batch.packs // (batch.micro_packs * found.ranks)
+    accumulated = batch.global_batch_size // (batch.micro_batch_size * found.ranks)
     console.print(
         f"{found.parameters:,} parameters on {found.ranks} {found.gpu.name} of {found.gpu.memory / GB:.0f} GB\n"
         f"{steps:,} steps of {found.tokens_per_step:,} tokens: {found.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_packs} packs\na checkpoint is {found.checkpoint / GB:.2f} GB"
+        f"{batch.micro_batch_size} packs\na checkpoint is {found.checkpoint / GB:.2f} GB"
     )
     memory = Table("ZeRO", "layers", "states", "activations", "peak", "", "largest", "sent", box=SIMPLE)
     memory.caption = (
-        f"GB of a rank in {engine.precision}, layers computed once or twice; largest: batch.micro_packs that fits in "
-        f"{USABLE:.0%} of the memory; sent: GB a step; >: the recipe"
+        f"GB of a rank in {engine.precision}, layers computed once or twice; largest: batch.micro_batch_size "
+        f"that fits in {USABLE:.0%} of the memory; sent: GB a step; >: the recipe"
     )
     for row in _memory_rows(found, (engine.zero_stage, engine.activation_checkpointing)):
         memory.add_row(*row)
@@ -136,7 +136,7 @@ def _memory_rows(found: "Forecast", of_recipe: tuple[int, bool]) -> Iterator[tup
             f"{option.activations.device / GB:.2f}",
             f"{option.peak / GB:.2f}",
             "fits" if option.fits else "too large",
-            str(option.largest_micro_packs or "none"),
+            str(option.largest_micro_batch_size or "none"),
             f"{option.sent / GB:.2f}",
         )
 

@@ -11,12 +11,12 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
-from ...storage.outputs import require_writable
+from ...storage.files import require_writable
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ...streaming_data.corpora.readers import AnySource
-from ...streaming_data.prepare.config import PrepareConfig
+    from ...streaming_data.prepare.config import PrepareConfig
 
 app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
 
@@ -61,7 +61,7 @@ def extend(
 
     Example: cmbert tokenizer extend data/clinical --tokens 4096 --model models/modernbert-base --out models/extended
     """
-    from ...storage.files import publish_directory
+    from ...storage.files import stage_directory
     from ...streaming_data.prepare.config import PrepareConfig
     from ...streaming_data.tokenizer import extend as extending
     from ...streaming_data.tokenizer import tokenizer as tokenizers
@@ -76,7 +76,7 @@ def extend(
         source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
     }
     extension = extending.learn(sum(counts.values(), Counter()), tokens, tokenizer.vocab_size)
-    with publish_directory(out) as directory:
+    with stage_directory(out) as directory:
         size = extending.write(tokenizer, extension, directory)
         if model is not None:
             _extend_model(model, extension.first_id, extension.pieces(), size, directory)

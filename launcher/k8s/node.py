@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from ...configs.errors import USER_ERROR, UserError, tell
+from ...configs.errors import USER_ERROR, UserError
+from ...configs.reporting import configure, report_error
 from ..ranks.local import Place, run_ranks
 
 ENTRY = Path(__file__).parents[1] / "train.py"
@@ -15,10 +16,11 @@ _PLACE = ("JOB_COMPLETION_INDEX", "NODES", "RANKS_PER_NODE", "MASTER_PORT", "GRA
 
 
 def main() -> None:
+    configure()
     try:
         code = run_node(sys.argv[1:])
     except UserError as error:
-        tell(error)
+        report_error(error)
         code = USER_ERROR
     sys.exit(code)
 

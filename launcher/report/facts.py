@@ -11,7 +11,7 @@ from ...configs.errors import UserError
 from ...training.checkpoint.files import MANIFEST, candidates
 from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
-from ...training.metrics.writer import HeldOutMetrics, MixMetrics, read_metrics
+from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
 from ...training.recipe.schedule import Plan
 from ..runs.status import Start, plan_of, read_starts, state_of
 
@@ -25,7 +25,7 @@ class Facts:
 
     Attributes:
         rows: of metrics.csv.
-        held_out: of held_out.csv.
+        validation: rows of validation.csv.
         mix: of mix.csv, every so many steps and the last: sums since the start change slowly.
         config: config.yaml as text, without passwords in addresses; empty if it is not there.
         plan: None if the configuration is not there or does not load.
@@ -37,7 +37,7 @@ class Facts:
 
     run_dir: Path
     rows: list[dict[str, Any]]
-    held_out: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
     mix: list[dict[str, Any]]
     config: str
     plan: Plan | None
@@ -63,7 +63,7 @@ def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
     facts = Facts(
         run_dir=run_dir,
         rows=rows,
-        held_out=read_rows(run_dir / "held_out.csv", HeldOutMetrics),
+        validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
         config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
         plan=plan_of(run_dir, starts),

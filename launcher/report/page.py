@@ -52,7 +52,7 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "tiles": sections.tiles(facts),
         "step_time": str(timedelta(seconds=round(sections.step_seconds(facts.rows)))),
         "loss_charts": sections.loss_charts(facts),
-        "held_out_rows": sections.held_out_rows(facts),
+        "validation_rows": sections.validation_rows(facts),
         "schedule_charts": sections.schedule_charts(facts),
         "speed_charts": sections.speed_charts(facts),
         "mix_charts": sections.mix_chart(facts),

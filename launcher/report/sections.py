@@ -29,8 +29,8 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
         found.append(("step", f"{facts.step:,}", of))
         found.append(("tokens", short(rows[-1]["tokens"]), f"{rows[-1]['tokens']:,}"))
         found.append(("loss", f"{fmean(_column(recent, 'loss')):.4f}", f"mean of the last {len(recent)} rows"))
-    if facts.held_out:
-        step, loss = min(held_out_means(facts.held_out), key=lambda pair: pair[1])
+    if facts.validation:
+        step, loss = min(validation_means(facts.validation), key=lambda pair: pair[1])
         found.append(("best held-out loss", f"{loss:.4f}", f"mean of sources, step {step:,}"))
     if rows:
         found.append(("speed", f"{short(median(_column(rows, 'tokens_per_second')))} tokens/s", "median of all rows"))
@@ -53,11 +53,11 @@ def loss_charts(facts: Facts) -> list[Row]:
         _chart(
             facts,
             "Held-out loss",
-            _by_source(facts.held_out, "loss"),
+            _by_source(facts.validation, "loss"),
             falls=True,
             note="At 15 % masking, the same packs each time.",
         ),
-        _chart(facts, "Held-out words predicted", _by_source(facts.held_out, "word_accuracy"), "%", from_zero=True),
+        _chart(facts, "Held-out words predicted", _by_source(facts.validation, "word_accuracy"), "%", from_zero=True),
         _chart(
             facts,
             "Gradient norm",
@@ -129,7 +129,7 @@ def mix_rows(facts: Facts) -> list[Row]:
     ]
 
 
-def held_out_rows(facts: Facts) -> list[Row]:
+def validation_rows(facts: Facts) -> list[Row]:
     """First, best and last of each source."""
     return [
         {
@@ -139,13 +139,13 @@ def held_out_rows(facts: Facts) -> list[Row]:
             "best": min(rows, key=lambda row: row["loss"]),
             "last": rows[-1],
         }
-        for at, (source, rows) in enumerate(_sources(facts.held_out))
+        for at, (source, rows) in enumerate(_sources(facts.validation))
     ]
 
 
-def held_out_means(held_out: Iterable[Row]) -> list[tuple[int, float]]:
+def validation_means(validation: Iterable[Row]) -> list[tuple[int, float]]:
     """(step, mean over sources) of each time it was measured."""
-    by_step = groupby(held_out, key=lambda row: row["step"])
+    by_step = groupby(validation, key=lambda row: row["step"])
     return [(step, fmean(row["loss"] for row in rows)) for step, rows in by_step]
 
 

@@ -3,11 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...streaming_data.prepare.config import PrepareConfig
 from ..cluster.config import ClusterConfig
 from ..runs.snapshot import code, launch_directory, recipe, take_snapshot
 from .job import SHELL, directives, log_pattern, place_options, shared_lines, submit
+
+if TYPE_CHECKING:
+    from ...streaming_data.prepare.config import PrepareConfig
 
 
 def render_prepare(launch: Path, cluster: ClusterConfig, shares: int) -> tuple[str, str]:
@@ -18,7 +21,7 @@ def render_prepare(launch: Path, cluster: ClusterConfig, shares: int) -> tuple[s
     )
 
 
-def submit_prepare(config: PrepareConfig, cluster: ClusterConfig, shares: int) -> tuple[str, str]:
+def submit_prepare(config: "PrepareConfig", cluster: ClusterConfig, shares: int) -> tuple[str, str]:
     """Submit both; returns the numbers of the array and of the last job."""
     launch = prepare_directory(config)
     take_snapshot(launch, config)
@@ -30,7 +33,7 @@ def submit_prepare(config: PrepareConfig, cluster: ClusterConfig, shares: int) -
     return array, submit(paths[1], cluster, f"--dependency=afterany:{array}")
 
 
-def prepare_directory(config: PrepareConfig) -> Path:
+def prepare_directory(config: "PrepareConfig") -> Path:
     """Beside the data set, which holds nothing but data."""
     return launch_directory(config.output.with_name(f"{config.output.name}-jobs"))
 

@@ -98,26 +98,28 @@ def micro_batch(
 
 
 def rank_micro_batches(
-    dataset: PackDataset, step: StepData, micro_packs: int, rank: int, world_size: int
+    dataset: PackDataset, step: StepData, micro_batch_size: int, rank: int, world_size: int
 ) -> list[MicroBatch]:
-    """The micro-batches of one rank in one step, all of `micro_packs` packs.
+    """The micro-batches of one rank in one step, all of `micro_batch_size` packs.
 
     Raises:
         ValueError: the ranks cannot share the step's packs evenly.
     """
-    if step.packs % (world_size * micro_packs):
-        raise ValueError(f"{step.packs} packs a step are not a multiple of {world_size} ranks x {micro_packs} packs")
+    if step.packs % (world_size * micro_batch_size):
+        raise ValueError(
+            f"{step.packs} packs per step are no multiple of {world_size} ranks x {micro_batch_size} packs"
+        )
     mine = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
     return [
-        micro_batch(dataset, mine[at : at + micro_packs], step.max_seqlen, step.mlm_probability)
-        for at in range(0, len(mine), micro_packs)
+        micro_batch(dataset, mine[at : at + micro_batch_size], step.max_seqlen, step.mlm_probability)
+        for at in range(0, len(mine), micro_batch_size)
     ]
 
 
 def load(
     dataset: PackDataset,
     steps: Iterable[StepData],
-    micro_packs: int,
+    micro_batch_size: int,
     rank: int = 0,
     world_size: int = 1,
     ahead: int = 2,
@@ -133,7 +135,7 @@ def load(
     waiting: deque[Future[list[MicroBatch]]] = deque()
     try:
         for step in steps:
-            waiting.append(batches.submit(rank_micro_batches, dataset, step, micro_packs, rank, world_size))
+            waiting.append(batches.submit(rank_micro_batches, dataset, step, micro_batch_size, rank, world_size))
             shards.submit(dataset.fetch_ahead, step.start)
             if len(waiting) > ahead:
                 yield waiting.popleft().result()

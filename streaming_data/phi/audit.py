@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from ...storage.outputs import require_writable
+from ...storage.files import require_writable
 from ..corpora.readers import AnySource, InputFile, input_files, read_file
 from ..parallel import Count, Report, cores, in_parallel
 from .patterns import Audit, Finding, sum_audits

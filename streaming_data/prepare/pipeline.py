@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
-from ...storage.outputs import require_writable
+from ...storage.files import require_writable
 from ..corpora.readers import AnySource
 from ..parallel import Report, cores, in_parallel
 from ..shards.manifest import read_manifest

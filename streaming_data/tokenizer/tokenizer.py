@@ -23,7 +23,7 @@ from tokenizers import (
 )
 
 from ...configs.errors import UserError
-from ...storage.outputs import require_writable
+from ...storage.files import require_writable
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLES = ("unk", "cls", "sep", "pad", "mask")

@@ -161,7 +161,7 @@ def test_what_cannot_be_written_is_a_mistake_of_the_user(
     taken.write_text("x")
     assert run(monkeypatch, "data", "synthesize", "--out", str(taken)) == 2
     err = capsys.readouterr().err
-    assert err.splitlines()[-1].startswith(f"error: {taken}: File exists: a file is where a directory belongs")
+    assert err.splitlines()[-1].startswith(f"error: {taken}: File exists: a file exists where a directory is needed")
     assert ("FileExistsError" in err) == (debug == "1")
 
 
@@ -201,13 +201,13 @@ def test_what_is_shown_is_a_recipe_that_loads(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(
-        "run_dir: runs/a\ninitial_weights: start\ndata: {path: packs}\nbatch: {packs: 2}\n"
+        "run_dir: runs/a\ninitial_weights: start\ndata: {path: packs}\nbatch: {global_batch_size: 2}\n"
         "schedule: {total_tokens: 13e9}\noptimizer: {lr: 5e-4}\n"
     )
-    assert run(monkeypatch, "config", "show", "mine.yaml", "--set", "batch.packs=4") == 0
+    assert run(monkeypatch, "config", "show", "mine.yaml", "--set", "batch.global_batch_size=4") == 0
     shown = capsys.readouterr().out
     assert "total_tokens: 13000000000" in shown
-    assert "packs: 4" in shown
+    assert "global_batch_size: 4" in shown
     Path("shown.yaml").write_text(shown)
     assert run(monkeypatch, "config", "show", "shown.yaml") == 0
     assert capsys.readouterr().out == shown

@@ -1,19 +1,116 @@
-"""A published directory is there completely or not at all."""
+"""Files and directories appear complete or not at all; what cannot be written is refused before any work."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.storage.files import publish_directory
+from clinical_modernbert.storage.files import (
+    as_user_error,
+    atomic_write,
+    hash_file,
+    require_writable,
+    stage_directory,
+    stage_file,
+)
 
 
-def test_nothing_shows_until_it_is_complete(tmp_path):
+def raised(action: str, *paths: Path) -> OSError:
+    """What the operating system itself says."""
+    with pytest.raises(OSError, match="Errno") as caught:
+        getattr(os, action)(*paths)
+    return caught.value
+
+
+def test_errors_of_the_file_system_name_the_file_and_the_remedy(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("x")
+    folder.mkdir()
+    for error, name, remedy in (
+        (raised("listdir", tmp_path / "none"), tmp_path / "none", "check the spelling"),
+        (raised("mkdir", file / "a"), file / "a", "a file exists where a directory is needed"),
+        (raised("mkdir", file), file, "a file exists where a directory is needed"),
+        (raised("replace", file, folder), folder, "name a file in it"),
+        (PermissionError(errno.EACCES, "Permission denied", b"\xff"), "\ufffd", "permissions"),
+    ):
+        told = str(as_user_error(error))
+        assert told.startswith(f"{name}: {error.strerror}: ")
+        assert remedy in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EBADF, "Bad file descriptor", "file"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", 3),
+        OSError("cannot be read"),
+    ],
+)
+def test_what_a_user_cannot_mend_stays_a_bug(error: OSError) -> None:
+    assert as_user_error(error) is None
+
+
+def test_a_place_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a/b/out")
+    assert list((tmp_path / "a/b").iterdir()) == []
+
+
+def test_a_place_that_cannot_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file/out", tmp_path / "file/a/out", Path("/proc/out")):
+        with pytest.raises(UserError, match=f"^{path}: cannot be written: "):
+            require_writable(path)
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    atomic_write(path, "old")
+    with stage_file(path) as staging:
+        staging.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    atomic_write(path, b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    atomic_write(path, "old")
+
+    def interrupted() -> None:
+        with stage_file(path) as staging:
+            staging.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "digest"),
+    [
+        ("xxh3_128", "99aa06d3014798d86001c324468d497f"),
+        ("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ("md5", "d41d8cd98f00b204e9800998ecf8427e"),
+    ],
+)
+def test_hashes_are_the_published_ones_of_no_bytes(tmp_path: Path, algorithm: str, digest: str) -> None:
+    (tmp_path / "empty").touch()
+    assert hash_file(tmp_path / "empty", algorithm) == digest
+
+
+def test_nothing_shows_until_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b"
-    with publish_directory(target) as staging:
+    with stage_directory(target) as staging:
         (staging / "sub").mkdir()
         (staging / "sub" / "file").write_text("x")
         assert not target.exists()
@@ -21,9 +118,9 @@ def test_nothing_shows_until_it_is_complete(tmp_path):
     assert os.listdir(target.parent) == ["b"]
 
 
-def test_an_error_leaves_nothing(tmp_path):
-    def interrupted():
-        with publish_directory(tmp_path / "out") as staging:
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with stage_directory(tmp_path / "out") as staging:
             (staging / "file").write_text("x")
             raise KeyboardInterrupt
 
@@ -32,35 +129,35 @@ def test_an_error_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_empty_directory_is_filled_and_a_full_one_kept(tmp_path):
+def test_an_empty_directory_is_filled_and_a_full_one_kept(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with publish_directory(tmp_path / "empty") as staging:
+    with stage_directory(tmp_path / "empty") as staging:
         (staging / "file").write_text("x")
     for taken in (tmp_path / "empty", tmp_path / "empty" / "file"):
-        with pytest.raises(UserError, match="exists already"), publish_directory(taken):
+        with pytest.raises(UserError, match="exists already"), stage_directory(taken):
             pytest.fail("a taken name was offered")
     assert (tmp_path / "empty" / "file").read_text() == "x"
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for target in (tmp_path / "file/out", "/proc/out"):
-        with pytest.raises(UserError, match="out: cannot be written there"), publish_directory(target):
+    for target in (tmp_path / "file/out", Path("/proc/out")):
+        with pytest.raises(UserError, match="out: cannot be written"), stage_directory(target):
             pytest.fail("it was offered")
 
 
-def test_a_killed_writer_leaves_no_half_written_directory(tmp_path):
+def test_a_killed_writer_leaves_no_half_written_directory(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from clinical_modernbert.storage.files import publish_directory
-with publish_directory(Path(sys.argv[1])) as staging:
+from clinical_modernbert.storage.files import stage_directory
+with stage_directory(Path(sys.argv[1])) as staging:
     (staging / "file").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], cwd=tmp_path, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
-    with publish_directory(tmp_path / "out") as staging:
+    with stage_directory(tmp_path / "out") as staging:
         (staging / "file").write_text("whole")
     assert (tmp_path / "out" / "file").read_text() == "whole"

@@ -21,7 +21,7 @@ run_dir: unset
 model: {{vocab_size: {VOCAB}, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 3, num_attention_heads: 2,
         local_attention: 32, pad_token_id: {PAD}, cls_token_id: {CLS}, sep_token_id: {SEP}}}
 data: {{path: unset, seq_length: {SEQ_LENGTH}}}
-batch: {{packs: 4}}
+batch: {{global_batch_size: 4}}
 schedule:
   total_tokens: {12 * 4 * SEQ_LENGTH}
   warmup_tokens: {4 * SEQ_LENGTH * 2}

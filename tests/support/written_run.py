@@ -5,14 +5,14 @@ import math
 from pathlib import Path
 
 from clinical_modernbert.training.metrics.csv_log import RowLog
-from clinical_modernbert.training.metrics.writer import HeldOutMetrics, MixMetrics, StepMetrics
+from clinical_modernbert.training.metrics.writer import MixMetrics, StepMetrics, ValidationMetrics
 
 SOURCES = {"notes": 0.7, "codes": 0.3}
 RECIPE = """
 run_dir: runs/written
 initial_weights: models/start
 data: {{path: packs, seq_length: 1000}}
-batch: {{packs: 4}}
+batch: {{global_batch_size: 4}}
 schedule:
   total_tokens: {tokens}
   warmup_tokens: 40000
@@ -31,14 +31,14 @@ def write_run(run_dir: Path, steps: int, planned: int | None = None) -> Path:
     run_dir.mkdir(parents=True)
     (run_dir / "config.yaml").write_text(RECIPE.format(tokens=4000 * (planned or steps)))
     metrics, mix = RowLog(run_dir / "metrics.csv", StepMetrics, 0), RowLog(run_dir / "mix.csv", MixMetrics, 0)
-    held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, 0)
+    validation = RowLog(run_dir / "validation.csv", ValidationMetrics, 0)
     for step in range(1, steps + 1):
         metrics.write(_step(step))
         for source, share in SOURCES.items():
             mix.write(MixMetrics(step, source, int(4000 * step * share), share, share + 0.001))
             if step % 20 == 0:
-                held_out.write(HeldOutMetrics(step, source, loss_of(step) + share, 0.25, 100, 0.125, 40))
-    for log in (metrics, mix, held_out):
+                validation.write(ValidationMetrics(step, source, loss_of(step) + share, 0.25, 100, 0.125, 40))
+    for log in (metrics, mix, validation):
         log.close()
     (run_dir / "attempts").mkdir()
     for number, step in ((1, 0), (2, steps // 2)):
@@ -61,7 +61,7 @@ def write_checkpoint(run_dir: Path, step: int, licence: str = "public domain") -
         "step": step,
         "world_size": 2,
         "attempt": 1,
-        "held_out_loss": loss_of(step),
+        "validation_loss": loss_of(step),
         "files": {"rank00000-of-00001.safetensors": {"bytes": 3 << 20, "xxh3_128": "0"}},
         "progress": {"step": step, "packs": 4 * step, "tokens": 4000 * step},
         "data": {"sources": {source: f"hash of {source}" for source in SOURCES}},

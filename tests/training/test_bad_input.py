@@ -18,8 +18,8 @@ def errors(output: str) -> list[str]:
 def test_a_world_size_that_does_not_divide_the_batch(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     (error,) = errors(run.train(ranks=3, code=2))
-    assert "batch.packs (4) must be divisible by batch.micro_packs x ranks (1 x 3)" in error
-    assert "use 1, 2 or 4 ranks, or set batch.packs=6" in error
+    assert "batch.global_batch_size (4) must be divisible by batch.micro_batch_size x ranks (1 x 3)" in error
+    assert "use 1, 2 or 4 ranks, or set batch.global_batch_size=6" in error
     assert not run.run_dir.exists()
 
 
@@ -104,7 +104,7 @@ def test_a_changed_model_is_not_continued(finished: SmallRun, new_run: Callable[
     shutil.copytree(finished.run_dir, run.run_dir)
     output = run.train("model.intermediate_size=64", ranks=2, code=2)
     assert "the model section changed" in output
-    output = run.train("batch.packs=8", ranks=2, code=2)
+    output = run.train("batch.global_batch_size=8", ranks=2, code=2)
     assert "48 packs were consumed in its 12 steps, but the batch section says 96 now" in output
 
 

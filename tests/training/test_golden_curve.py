@@ -14,7 +14,7 @@ from small_run import SmallRun
 STEPS, PACKS = 200, 2
 TOKENS = STEPS * PACKS * SEQ_LENGTH
 SETTINGS = (
-    f"batch.packs={PACKS}",
+    f"batch.global_batch_size={PACKS}",
     "data.masking=span",
     f"schedule.total_tokens={TOKENS}",
     f"schedule.warmup_tokens={TOKENS // 20}",

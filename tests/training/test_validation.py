@@ -1,4 +1,4 @@
-"""Held-out loss is the same at any world size. It, the rehearsal and the profiler leave training bit-equal."""
+"""Held-out loss is the same at any world size. It, the memory check and the profiler leave training bit-equal."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 from clinical_modernbert.streaming_data.loader.order import PackAddress
 from clinical_modernbert.training.metrics.csv_log import read_rows
-from clinical_modernbert.training.metrics.writer import HeldOutMetrics
+from clinical_modernbert.training.metrics.writer import ValidationMetrics
 from clinical_modernbert.training.validation import _word_sums, evaluate
 
 
@@ -57,21 +57,23 @@ def test_a_source_without_a_word_to_hide_is_left_out(monkeypatch: pytest.MonkeyP
     assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
 
 
-def held_out(run: SmallRun) -> list[dict]:
-    return read_rows(run.run_dir / "held_out.csv", HeldOutMetrics)
+def validation(run: SmallRun) -> list[dict]:
+    return read_rows(run.run_dir / "validation.csv", ValidationMetrics)
 
 
 def test_what_is_done_beside_training_changes_nothing(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
     one, two = new_run(), new_run()
-    one.train("held_out.every_steps=6", "batch.micro_packs=4")
-    two.train("held_out.every_steps=6", "rehearse=true", "profile={first_step: 2, steps: 2, memory: true}", ranks=2)
+    one.train("validation.every_steps=6", "batch.micro_batch_size=4")
+    two.train(
+        "validation.every_steps=6", "memory_check=true", "profile={first_step: 2, steps: 2, memory: true}", ranks=2
+    )
     for name in ("loss", "accuracy", "grad_norm", "data_digest"):
         assert two.column(name) == finished.column(name)
     with gzip.open(two.run_dir / "profile/step00000002.trace.json.gz", "rt") as file:
         assert any("backward" in event.get("name", "").lower() for event in json.load(file)["traceEvents"])
-    rows = held_out(two)
+    rows = validation(two)
     assert [(row["step"], row["source"]) for row in rows] == [(6, "notes"), (6, "codes"), (12, "notes"), (12, "codes")]
-    for mine, other in zip(rows, held_out(one), strict=True):
+    for mine, other in zip(rows, validation(one), strict=True):
         assert mine["masked"] == other["masked"] > 0
         assert mine["word_accuracy"] == other["word_accuracy"]
         assert mine["words"] == other["words"] > 0

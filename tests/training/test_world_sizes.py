@@ -26,7 +26,7 @@ STEPS = 25
 LONG = (
     f"schedule.total_tokens={STEPS * 1024}",
     "checkpoint.every_steps=1000",
-    "batch.warmup=[{packs: 2, until_tokens: 5120}]",
+    "batch.warmup=[{global_batch_size: 2, until_tokens: 5120}]",
 )
 
 
@@ -79,7 +79,7 @@ def test_two_ranks_are_the_same_training(plain: list[float], new_run: Callable[[
 
 @pytest.mark.parametrize(
     "overrides",
-    [pytest.param((), id="accumulating-4"), pytest.param(("batch.micro_packs=4",), id="one-micro-batch")],
+    [pytest.param((), id="accumulating-4"), pytest.param(("batch.micro_batch_size=4",), id="one-micro-batch")],
 )
 def test_one_rank_is_the_same_training(
     finished: SmallRun, new_run: Callable[[], SmallRun], overrides: tuple[str, ...]
@@ -122,7 +122,7 @@ def test_every_division_of_the_state_is_the_same_training(
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
     shutil.rmtree(run.run_dir / "checkpoints/step00000012")
-    run.train(*settings, "rehearse=true", ranks=2)
+    run.train(*settings, "memory_check=true", ranks=2)
     assert run.column("loss") == pytest.approx(finished.column("loss"), rel=1e-6)
     weights, expected = (consolidate(each.run_dir / "checkpoints/step00000012") for each in (run, finished))
     assert weights.keys() == expected.keys()

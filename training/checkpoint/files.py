@@ -101,13 +101,13 @@ def _best(found: list[Path], count: int) -> list[Path]:
     """Of those that were written with a held-out loss, the `count` lowest."""
     if not count:
         return []
-    losses = {path: loss for path in found if (loss := _held_out_loss(path)) is not None}
+    losses = {path: loss for path in found if (loss := _validation_loss(path)) is not None}
     return sorted(losses, key=lambda path: losses[path])[:count]
 
 
-def _held_out_loss(path: Path) -> float | None:
+def _validation_loss(path: Path) -> float | None:
     with suppress(UserError):
-        return read_manifest(path).get("held_out_loss")
+        return read_manifest(path).get("validation_loss")
     return None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ...storage.background import Background
-from ...storage.files import flush
+from ...storage.files import fsync
 from ...storage.put import local_file, put
 from ...storage.remote import download, persist, store_of
 from .files import MANIFEST, candidates, damage, damage_of_file, read_manifest, step_of
@@ -95,7 +95,7 @@ def _link(file: Path, link: Path) -> None:
         os.link(file, link)
     except OSError:
         shutil.copyfile(file, link)
-        flush(link)
+        fsync(link)
 
 
 def bring_newest(url: str, checkpoints: Path) -> Path | None:

@@ -21,8 +21,8 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ...configs.errors import PassingError, UserError
-from ...storage.files import flush
+from ...configs.errors import TransientError, UserError
+from ...storage.files import fsync
 from ..zero.engine import optimizer_state
 from ..zero.parameter_shards import Fragment, fragments, fragments_to_save, publish_weights
 from .attempts import Attempt
@@ -36,7 +36,7 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Ma
     Args:
         contents: of the manifest, besides what this function adds: the state of the run and where it came from.
     Raises:
-        PassingError: a rank could not write; UserError: the run was started again since. Nothing is published, older
+        TransientError: a rank could not write; UserError: the run was started again since. Nothing is published, older
             checkpoints are untouched.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
@@ -69,7 +69,7 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, contents: Ma
         if rank == 0:
             shutil.rmtree(aside, ignore_errors=True)
         # A start that another one has replaced shall not come back.
-        kind = UserError if outcome[1] else PassingError
+        kind = UserError if outcome[1] else TransientError
         raise kind(
             f"{directory / name_of(step)}: this checkpoint could not be written, older ones are whole: "
             + "; ".join(outcome[0])
@@ -142,7 +142,7 @@ def _write_rank(engine: Any, file: Path) -> dict[str, Any]:
         for key, value in _values(engine, fragment):
             tensors[f"{fragment.name}/{key}"] = value.detach().cpu().contiguous()
     save_file(tensors, file, metadata={"layout": json.dumps(layout)})
-    flush(file)
+    fsync(file)
     return {file.name: {"bytes": file.stat().st_size, "xxh3_128": hash_of_file(file)}}
 
 
@@ -158,8 +158,8 @@ def _optimizer_step(engine: Any) -> int:
 def _publish(aside: Path, final: Path, manifest: Mapping[str, Any], attempt: Attempt) -> None:
     signed = {**manifest, "manifest_hash": hash_of_manifest(manifest)}
     (aside / MANIFEST).write_text(json.dumps(signed, indent=1))
-    flush(aside / MANIFEST)
-    flush(aside)
+    fsync(aside / MANIFEST)
+    fsync(aside)
     if attempt.superseded():
         raise OSError("the run was started again since, and the newer start owns it")
     if final.exists():
@@ -168,4 +168,4 @@ def _publish(aside: Path, final: Path, manifest: Mapping[str, Any], attempt: Att
             return
         final.rename(final.with_name(f".{final.name}.damaged"))
     aside.rename(final)
-    flush(final.parent)
+    fsync(final.parent)

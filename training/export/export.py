@@ -12,7 +12,7 @@ from ...configs.errors import UserError
 from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
-from ...storage.files import publish_directory
+from ...storage.files import stage_directory
 from ..checkpoint.files import MANIFEST, damage, of_run, read_manifest
 from ..checkpoint.save_load import consolidate
 from .model_card import model_card
@@ -46,7 +46,7 @@ def export_checkpoint(
     manifest = read_manifest(path)
     config = ModelConfig.model_validate(manifest["model"])
     scores = read_scores(path.parent.parent, evaluations)
-    with publish_directory(out) as staging:
+    with stage_directory(out) as staging:
         weights = consolidate(path)
         write_pretrained(weights, config, staging)
         shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)

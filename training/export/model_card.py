@@ -106,7 +106,7 @@ def _longest(run: Mapping[str, Any]) -> list[int]:
 
 
 def _results(manifest: Mapping[str, Any], scores: Scores) -> str:
-    loss = manifest.get("held_out_loss")
+    loss = manifest.get("validation_loss")
     measured = f"Held-out loss {loss:.4f} a masked token, the mean of sources, at 15 % masking.\n\n" if loss else ""
     rows = [
         (task, subject, name, _spread(score))

@@ -199,7 +199,7 @@ class PrometheusFile:
         self._values |= {**values, "step": step}
         lines = []
         for name, value in self._values.items():
-            *kind, last = name.split("/")  # train/loss, held_out/SOURCE/loss, mix/SOURCE/share, step
+            *kind, last = name.split("/")  # train/loss, validation/SOURCE/loss, mix/SOURCE/share, step
             source = kind[1:]
             metric = "_".join(["cmbert", *kind[:1], last])
             label = f',source="{source[0]}"' if source else ""

@@ -61,8 +61,8 @@ class StepMetrics:
 
 
 @dataclass(frozen=True)
-class HeldOutMetrics:
-    """One row of held_out.csv: a source's held-out packs, after `step` steps.
+class ValidationMetrics:
+    """One row of validation.csv: a source's held-out packs, after `step` steps.
 
     Attributes:
         loss: cross-entropy a masked token, in nats.
@@ -103,7 +103,7 @@ class MetricsWriter:
 
     def __init__(self, run_dir: Path, start: int, total: int, config: MetricsConfig) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
-        self._held_out = RowLog(run_dir / "held_out.csv", HeldOutMetrics, start)
+        self._validation = RowLog(run_dir / "validation.csv", ValidationMetrics, start)
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
         self._console = Console()
         self._sinks = open_sinks(config, run_dir, start, self.say)
@@ -132,11 +132,11 @@ class MetricsWriter:
         if not self._console.is_terminal:
             print(f"step {metrics.step}/{self._total}  {line}", flush=True)
 
-    def write_held_out(self, rows: Iterable[HeldOutMetrics]) -> None:
+    def write_validation(self, rows: Iterable[ValidationMetrics]) -> None:
         for row in rows:
-            self._held_out.write(row)
+            self._validation.write(row)
             names = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
-            known = {f"held_out/{row.source}/{name}": value for name, value in names.items() if value is not None}
+            known = {f"validation/{row.source}/{name}": value for name, value in names.items() if value is not None}
             self._log(row.step, known)
             accuracy = f"{row.accuracy:.3f} of tokens"
             if row.word_accuracy is not None:
@@ -163,7 +163,7 @@ class MetricsWriter:
         """Everything on disk, the progress line gone."""
         self._progress.stop()
         self._steps.close()
-        self._held_out.close()
+        self._validation.close()
         self._mix.close()
         for sink in self._sinks:
             sink.close()

@@ -55,7 +55,7 @@ class Option:
         refused: why it cannot be; then all else is empty.
         peak: bytes at the most, with the recipe's micro-batch.
         fits: whether these are there.
-        largest_micro_packs: that fit, of those that divide the batch; 0: none.
+        largest_micro_batch_size: that fit, of those that divide the batch; 0: none.
         sent: bytes that a rank sends in a step of the largest batch.
     """
 
@@ -66,7 +66,7 @@ class Option:
     activations: Activations | None = None
     peak: float = 0.0
     fits: bool = False
-    largest_micro_packs: int = 0
+    largest_micro_batch_size: int = 0
     sent: float = 0.0
 
 
@@ -96,7 +96,7 @@ def forecast(model: ModelConfig, plan: Plan, gpu: Gpu, price: float | None = Non
         ranks=plan.world_size,
         parameters=model.num_parameters,
         checkpoint=CHECKPOINT_BYTES * model.num_parameters,
-        tokens_per_step=plan.config.batch.packs * plan.config.data.seq_length,
+        tokens_per_step=plan.config.batch.global_batch_size * plan.config.data.seq_length,
         phases=phases,
         options=tuple(_option(model, plan, gpu, stage, again) for stage in range(4) for again in (False, True)),
         flops=sum(phase.flops for phase in phases),
@@ -140,23 +140,25 @@ def _option(model: ModelConfig, plan: Plan, gpu: Gpu, stage: int, again: bool) -
     engine = config.engine.model_copy(update=changes)
     if refused := impossible(engine):
         return Option(stage, again, refused)
-    peak = _peak(model, plan, engine, config.batch.micro_packs)
+    peak = _peak(model, plan, engine, config.batch.micro_batch_size)
     usable = USABLE * gpu.memory
     fitting = [packs for packs in micro_batches(plan) if _peak(model, plan, engine, packs) <= usable]
     return Option(
         zero_stage=stage,
         activation_checkpointing=again,
         states=states(model, engine, ranks),
-        activations=_activations(model, plan, engine, config.batch.micro_packs),
+        activations=_activations(model, plan, engine, config.batch.micro_batch_size),
         peak=peak,
         fits=peak <= usable,
-        largest_micro_packs=max(fitting, default=0),
-        sent=exchange(model, engine, config.batch.packs // (config.batch.micro_packs * ranks)).sent(ranks),
+        largest_micro_batch_size=max(fitting, default=0),
+        sent=exchange(model, engine, config.batch.global_batch_size // (config.batch.micro_batch_size * ranks)).sent(
+            ranks
+        ),
     )
 
 
 def micro_batches(plan: Plan) -> list[int]:
-    """Values of `batch.micro_packs` with which the ranks can share every step evenly."""
+    """Values of `batch.micro_batch_size` with which the ranks can share every step evenly."""
     steps = {stretch.packs for stretch in plan.stretches}
     return [
         packs
@@ -165,31 +167,31 @@ def micro_batches(plan: Plan) -> list[int]:
     ]
 
 
-def _peak(model: ModelConfig, plan: Plan, engine: EngineConfig, micro_packs: int) -> float:
-    computing = _activations(model, plan, engine, micro_packs).device
+def _peak(model: ModelConfig, plan: Plan, engine: EngineConfig, micro_batch_size: int) -> float:
+    computing = _activations(model, plan, engine, micro_batch_size).device
     updating = optimizer_step(model, engine, plan.world_size)
     return states(model, engine, plan.world_size).device + max(computing, updating)
 
 
-def _activations(model: ModelConfig, plan: Plan, engine: EngineConfig, micro_packs: int) -> Activations:
+def _activations(model: ModelConfig, plan: Plan, engine: EngineConfig, micro_batch_size: int) -> Activations:
     seq_length = plan.config.data.seq_length
     rate = max(settings.mlm_probability for settings in plan.turns())
-    return activations(model, engine, micro_packs * seq_length, micro_packs * round(rate * seq_length))
+    return activations(model, engine, micro_batch_size * seq_length, micro_batch_size * round(rate * seq_length))
 
 
 def advice(found: Forecast, plan: Plan) -> Iterator[str]:
     """What to change, and why, a sentence each."""
-    engine, micro = plan.config.engine, plan.config.batch.micro_packs
+    engine, micro = plan.config.engine, plan.config.batch.micro_batch_size
     possible = [option for option in found.options if option.states]
     chosen = next(o for o in possible if (o.zero_stage, o.activation_checkpointing) == _of(engine))
     if not chosen.fits:
-        if chosen.largest_micro_packs:
-            yield f"This does not fit: set batch.micro_packs={chosen.largest_micro_packs}, which changes only rounding."
+        if fitting := chosen.largest_micro_batch_size:
+            yield f"This does not fit: set batch.micro_batch_size={fitting}, which changes only rounding."
         else:
             yield "This does not fit at any micro-batch: use more ranks, or engine.activation_checkpointing=true."
-    elif chosen.largest_micro_packs > micro:
-        larger = chosen.largest_micro_packs
-        yield f"Up to batch.micro_packs={larger} fits: fewer, larger kernels, and only rounding differs."
+    elif chosen.largest_micro_batch_size > micro:
+        larger = chosen.largest_micro_batch_size
+        yield f"Up to batch.micro_batch_size={larger} fits: fewer, larger kernels, and only rounding differs."
     without = next(o for o in possible if (o.zero_stage, o.activation_checkpointing) == (chosen.zero_stage, False))
     if chosen.activation_checkpointing and without.fits:
         yield "engine.activation_checkpointing=false fits too, and saves computing each layer twice."

@@ -29,22 +29,25 @@ def _require_growth(what: str, values: list[int]) -> None:
 
 
 class BatchStage(_Section):
-    """Steps take `packs` packs until `until_tokens` tokens have been consumed."""
+    """Steps take `global_batch_size` packs until `until_tokens` tokens have been consumed."""
 
-    packs: PositiveInt
+    global_batch_size: PositiveInt
     until_tokens: PositiveInt
 
 
 class BatchConfig(_Section):
-    """How many packs an optimizer step takes. Accumulation follows: packs / (micro_packs x ranks)."""
+    """How many packs an optimizer step takes. Accumulation follows: global_batch_size / (micro_batch_size x ranks)."""
 
-    packs: PositiveInt = Field(description="packs a step, over all ranks and micro-batches")
-    micro_packs: PositiveInt = Field(1, description="packs a rank computes at once")
-    warmup: tuple[BatchStage, ...] = Field((), description="batch-size warm-up: fewer packs a step before `packs`")
+    global_batch_size: PositiveInt = Field(description="packs per step, over all ranks and micro-batches")
+    micro_batch_size: PositiveInt = Field(1, description="packs that a rank computes at once")
+    warmup: tuple[BatchStage, ...] = Field((), description="batch-size warm-up: fewer packs per step at first")
 
     @model_validator(mode="after")
     def _check(self) -> "BatchConfig":
-        _require_growth("packs of the batch.warmup stages", [*(s.packs for s in self.warmup), self.packs])
+        _require_growth(
+            "global_batch_size of the batch.warmup stages",
+            [*(s.global_batch_size for s in self.warmup), self.global_batch_size],
+        )
         _require_growth("until_tokens of the batch.warmup stages", [stage.until_tokens for stage in self.warmup])
         return self
 
@@ -213,7 +216,7 @@ class SpikeConfig(_Section):
     max_rewinds: NonNegativeInt = Field(3, description="of a run, before it stops instead")
 
 
-class HeldOutConfig(_Section):
+class ValidationConfig(_Section):
     """Loss on packs that training never sees, at 15 % masking, a source at a time."""
 
     every_steps: NonNegativeInt = Field(0, description="0: never")
@@ -235,12 +238,12 @@ class RunConfig(_Section):
     optimizer: OptimizerConfig
     engine: EngineConfig = EngineConfig()
     profile: ProfileConfig | None = Field(None, description="steps to record; null: none")
-    rehearse: bool | None = Field(
+    memory_check: bool | None = Field(
         None, description="before step 1, compute the largest micro-batch of every stage; null: on GPUs"
     )
     checkpoint: CheckpointConfig = CheckpointConfig()
     metrics: MetricsConfig = MetricsConfig()
-    held_out: HeldOutConfig = HeldOutConfig()
+    validation: ValidationConfig = ValidationConfig()
     spikes: SpikeConfig = SpikeConfig()
 
     @model_validator(mode="after")

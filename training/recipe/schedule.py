@@ -112,18 +112,21 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
     Raises:
         UserError: the ranks cannot share a step's packs evenly.
     """
-    micro = config.batch.micro_packs
+    micro = config.batch.micro_batch_size
     for key, packs in (
-        ("batch.packs", config.batch.packs),
-        *((f"batch.warmup.{at}.packs", stage.packs) for at, stage in enumerate(config.batch.warmup)),
+        ("batch.global_batch_size", config.batch.global_batch_size),
+        *(
+            (f"batch.warmup.{at}.global_batch_size", stage.global_batch_size)
+            for at, stage in enumerate(config.batch.warmup)
+        ),
     ):
         if packs % (micro * world_size):
             fits = [ranks for ranks in range(1, packs + 1) if packs % (micro * ranks) == 0]
             smaller = [fewer for fewer in range(micro, 0, -1) if packs % (fewer * world_size) == 0]
             raise UserError(
-                f"{key} ({packs}) must be divisible by batch.micro_packs x ranks ({micro} x {world_size}): "
+                f"{key} ({packs}) must be divisible by batch.micro_batch_size x ranks ({micro} x {world_size}): "
                 + (f"with these packs use {_listed(fits)} ranks, or " if fits else "")
-                + (f"set batch.micro_packs={smaller[0]}, or " if smaller else "")
+                + (f"set batch.micro_batch_size={smaller[0]}, or " if smaller else "")
                 + f"set {key}={_next_multiple(packs, micro * world_size)}"
             )
     stretches = _stretches(config)
@@ -142,8 +145,8 @@ def _stretches(config: RunConfig) -> tuple[Stretch, ...]:
     step = start = 0
     stretches = []
     for packs, until in (
-        *((stage.packs, min(total, math.ceil(stage.until_tokens / tokens))) for stage in batch.warmup),
-        (batch.packs, total),
+        *((stage.global_batch_size, min(total, math.ceil(stage.until_tokens / tokens))) for stage in batch.warmup),
+        (batch.global_batch_size, total),
     ):
         if start < until:
             stretches.append(Stretch(step, start, packs))
@@ -160,7 +163,7 @@ def _start(stretches: Sequence[Stretch], step: int) -> int:
 def describe(plan: Plan) -> list[str]:
     """The plan as the lines printed before step 1: sums, and a table of the steps at which something turns."""
     config, schedule = plan.config, plan.config.schedule
-    micro, ranks = config.batch.micro_packs, plan.world_size
+    micro, ranks = config.batch.micro_batch_size, plan.world_size
     lines = [
         f"steps            {plan.steps:,}",
         f"tokens           {plan.packs * config.data.seq_length:,} in {plan.packs:,} packs of "

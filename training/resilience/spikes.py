@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 import torch.distributed as dist
 
 from ...configs.errors import UserError
-from ...storage.files import flush
+from ...storage.files import fsync
 from ..recipe.config import RunConfig, SpikeConfig
 
 
@@ -96,6 +96,6 @@ def rewind(config: RunConfig, skips: Sequence[Skip], skip: Skip, step: int) -> N
 def _note(path: Path, skips: Sequence[Skip]) -> None:
     aside = path.with_name(f".{path.name}")
     aside.write_text(json.dumps([skip._asdict() for skip in skips], indent=1))
-    flush(aside)
+    fsync(aside)
     aside.replace(path)
-    flush(path.parent)
+    fsync(path.parent)

@@ -55,7 +55,7 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     return dist.get_rank(), dist.get_world_size(), device
 
 
-def deepspeed_settings(config: EngineConfig, micro_packs: int, parameters: int) -> dict[str, Any]:
+def deepspeed_settings(config: EngineConfig, micro_batch_size: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's JSON. Whatever has an unsafe default there is always set."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
@@ -70,7 +70,7 @@ def deepspeed_settings(config: EngineConfig, micro_packs: int, parameters: int) 
     if config.offload_optimizer == "cpu":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     settings: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": micro_packs,
+        "train_micro_batch_size_per_gpu": micro_batch_size,
         # We decide where a step ends: `backward` accumulates, one `step` reduces and updates.
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
@@ -89,7 +89,11 @@ def deepspeed_settings(config: EngineConfig, micro_packs: int, parameters: int) 
 
 
 def start_engine(
-    model: torch.nn.Module, config: EngineConfig, optimizer: OptimizerConfig, micro_packs: int, device: torch.device
+    model: torch.nn.Module,
+    config: EngineConfig,
+    optimizer: OptimizerConfig,
+    micro_batch_size: int,
+    device: torch.device,
 ) -> Any:
     """Partition the model over the ranks and give it its optimizer.
 
@@ -107,7 +111,7 @@ def start_engine(
     engine, *_ = deepspeed.initialize(
         model=model.to(device),
         optimizer=client,
-        config=deepspeed_settings(config, micro_packs, parameters),
+        config=deepspeed_settings(config, micro_batch_size, parameters),
     )
     if isinstance(client, StableAdamW) and config.zero_stage > 0:
         names = [name for name, _ in engine.module.named_parameters()]

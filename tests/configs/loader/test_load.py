@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.loader.explain import RENAMED
 from clinical_modernbert.configs.loader.load import dump, load
 from clinical_modernbert.configs.loader.tree import to_yaml
+from clinical_modernbert.training.recipe.config import RunConfig
 
 
 class Precision(Enum):
@@ -391,3 +393,14 @@ def test_an_override_equals_the_edit(
 def test_infinity_is_a_number(here: Path) -> None:
     Path("a.yaml").write_text(GOOD)
     assert math.isinf(load(Run, Path("a.yaml"), ["optimizer.lr=.inf"]).optimizer.lr)
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_a_renamed_key_is_answered_with_its_new_name(old: str, repository: Path) -> None:
+    """Every entry of the table names a key that the recipes have, and the error names it."""
+    override = {"batch.warmup.packs": "batch.warmup=[{packs: 16, until_tokens: 3_000_000}]"}.get(old, f"{old}=1")
+    with pytest.raises(UserError) as error:
+        load(RunConfig, repository / "configs/base.yaml", [override, "run_dir=runs/a"])
+    name = RENAMED[old].rpartition(".")[2]
+    assert f"is called {name} now" in str(error.value)
+    assert old.rpartition(".")[2] in str(error.value)

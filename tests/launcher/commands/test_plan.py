@@ -50,7 +50,7 @@ def test_the_docs_show_what_it_prints() -> None:
 
 def test_the_docs_compare_runs_as_it_does() -> None:
     for recipe, gpus in (("base", 8), ("base", 64), ("large", 8), ("large", 64)):
-        options = ["--set", "batch.micro_packs=3"] if gpus == 64 else []
+        options = ["--set", "batch.micro_batch_size=3"] if gpus == 64 else []
         run = [recipe, "--gpu", "h100", "--nodes", str(gpus // 8), "--price", "2.5", *options]
         found = json.loads(plan(*run, "--json"))
         zero_1, zero_3 = (
@@ -65,7 +65,7 @@ def test_the_docs_compare_runs_as_it_does() -> None:
 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_nothing_is_cut_on_a_narrow_screen(columns: int) -> None:
-    text = plan("large", "--gpu", "h100", "--nodes", "8", "--set", "batch.micro_packs=3", columns=columns)
+    text = plan("large", "--gpu", "h100", "--nodes", "8", "--set", "batch.micro_batch_size=3", columns=columns)
     assert "…" not in text
 
 

@@ -55,7 +55,9 @@ def cluster_config(directory: Path, text: str = CLUSTER) -> ClusterConfig:
 
 @pytest.fixture
 def config(repository: Path) -> RunConfig:
-    return load(RunConfig, repository / "configs" / "base.yaml", ["run_dir=/runs/First_run.2", "batch.packs=512"])
+    return load(
+        RunConfig, repository / "configs" / "base.yaml", ["run_dir=/runs/First_run.2", "batch.global_batch_size=512"]
+    )
 
 
 @pytest.fixture

@@ -54,9 +54,9 @@ def test_curves_are_the_rows(written: Path) -> None:
     loss = found["Training loss"]["loss"]
     assert [step for step, _ in loss] == list(range(1, 61))
     assert [value for _, value in loss] == pytest.approx([loss_of(step) for step in range(1, 61)], rel=1e-4)
-    held_out = found["Held-out loss"]
-    assert held_out.keys() == SOURCES.keys()
-    assert held_out["codes"] == [[step, pytest.approx(loss_of(step) + 0.3, rel=1e-4)] for step in (20, 40, 60)]
+    validation = found["Held-out loss"]
+    assert validation.keys() == SOURCES.keys()
+    assert validation["codes"] == [[step, pytest.approx(loss_of(step) + 0.3, rel=1e-4)] for step in (20, 40, 60)]
     assert found["Share of tokens so far"]["notes"][-1] == [60, 0.7]
     assert found["Share of tokens so far"]["notes, planned"][-1] == [60, 0.701]
 
@@ -117,7 +117,7 @@ def test_a_run_of_150_000_steps_is_small_and_hides_no_spike(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "missing", ["metrics.csv", "held_out.csv", "mix.csv", "config.yaml", "attempts", "launches.jsonl", "checkpoints"]
+    "missing", ["metrics.csv", "validation.csv", "mix.csv", "config.yaml", "attempts", "launches.jsonl", "checkpoints"]
 )
 def test_whatever_is_missing_the_rest_is_told(written: Path, tmp_path: Path, missing: str) -> None:
     run_dir = tmp_path / "run"
@@ -184,7 +184,7 @@ def test_names_are_text_and_nothing_outside_is_named(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     run_dir = write_run(tmp_path / evil.replace("/", "∕"), steps=30)
     write_checkpoint(run_dir, 20, licence=f"{evil}<img src=x>'\"")
-    for name in ("mix.csv", "held_out.csv"):
+    for name in ("mix.csv", "validation.csv"):
         path = run_dir / name
         path.write_text(path.read_text().replace("notes", evil))
     plain, page = Tags(), Tags()
@@ -248,10 +248,10 @@ def test_lines_stay_in_the_picture() -> None:
 
 def test_a_real_run_killed_and_resumed(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
-    run.signal_after(6, signal.SIGKILL, "held_out.every_steps=4", "held_out.packs=1")
+    run.signal_after(6, signal.SIGKILL, "validation.every_steps=4", "validation.packs=1")
     killed = text_of(report(run.run_dir))
     assert f"step {run.rows()[-1]['step']}" in killed
-    run.train("held_out.every_steps=4", "held_out.packs=1")
+    run.train("validation.every_steps=4", "validation.packs=1")
     page = report(run.run_dir)
     assert "state complete step 12 of 12, 100.0%" in text_of(page)
     assert [value for _, value in curves(page)["Training loss"]["loss"]] == pytest.approx(run.column("loss"), rel=1e-4)

@@ -56,15 +56,15 @@ def rows(batch: MicroBatch) -> dict[PackAddress, Row]:
     return found
 
 
-def step_of(dataset: PackDataset, step: StepData, micro_packs: int, world_size: int) -> dict[PackAddress, Row]:
+def step_of(dataset: PackDataset, step: StepData, micro_batch_size: int, world_size: int) -> dict[PackAddress, Row]:
     """One step over all ranks; fails if a pack comes twice or a rank has another number of micro-batches."""
     everything: dict[PackAddress, Row] = {}
     counts = set()
     for rank in range(world_size):
-        batches = rank_micro_batches(dataset, step, micro_packs, rank, world_size)
+        batches = rank_micro_batches(dataset, step, micro_batch_size, rank, world_size)
         counts.add(len(batches))
         for batch in batches:
-            assert len(batch.addresses) == micro_packs
+            assert len(batch.addresses) == micro_batch_size
             found = rows(batch)
             assert not everything.keys() & found.keys()
             everything.update(found)
@@ -87,11 +87,11 @@ def test_cutting_keeps_the_tokens_and_bounds_the_lengths(lengths: list[int], lon
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("micro_packs", [1, 2])
-def test_a_step_is_the_same_at_any_world_size(dataset: PackDataset, world_size: int, micro_packs: int) -> None:
+@pytest.mark.parametrize("micro_batch_size", [1, 2])
+def test_a_step_is_the_same_at_any_world_size(dataset: PackDataset, world_size: int, micro_batch_size: int) -> None:
     for number in range(5):
         step = StepData(number * 24, 24, SEQ_LENGTH, 0.3)
-        together = step_of(dataset, step, micro_packs, world_size)
+        together = step_of(dataset, step, micro_batch_size, world_size)
         assert together == step_of(dataset, step, 24, 1)
         assert Counter([*together]) == Counter(dataset.order.between(step.start, step.start + step.packs))
 

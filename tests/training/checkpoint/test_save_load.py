@@ -15,7 +15,7 @@ from small_run import SmallRun
 from clinical_modernbert.training.checkpoint import files as checkpoint_files
 from clinical_modernbert.training.checkpoint import save_load as checkpoint
 from clinical_modernbert.training.metrics.csv_log import read_rows
-from clinical_modernbert.training.metrics.writer import HeldOutMetrics
+from clinical_modernbert.training.metrics.writer import ValidationMetrics
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_the_best_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     for step in losses:
         (tmp_path / checkpoint_files.name_of(step)).mkdir()
     monkeypatch.setattr(
-        checkpoint_files, "read_manifest", lambda path: {"held_out_loss": losses[checkpoint_files.step_of(path)]}
+        checkpoint_files, "read_manifest", lambda path: {"validation_loss": losses[checkpoint_files.step_of(path)]}
     )
     kept = checkpoint_files.prune(tmp_path, keep_last=1, keep_best=2)
     assert [checkpoint_files.step_of(path) for path in kept] == [10, 8, 4]
@@ -148,11 +148,11 @@ def test_a_file_that_cannot_be_read_is_damaged(copy: SmallRun, monkeypatch: pyte
 
 
 def test_the_manifest_says_how_good_it_is(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
-    assert checkpoint_files.read_manifest(newest(finished))["held_out_loss"] is None
+    assert checkpoint_files.read_manifest(newest(finished))["validation_loss"] is None
     run = new_run()
-    run.train("held_out.every_steps=12", "schedule.total_tokens=2048", "schedule.decay_tokens=0")
-    rows = read_rows(run.run_dir / "held_out.csv", HeldOutMetrics)
-    assert checkpoint_files.read_manifest(newest(run))["held_out_loss"] == pytest.approx(
+    run.train("validation.every_steps=12", "schedule.total_tokens=2048", "schedule.decay_tokens=0")
+    rows = read_rows(run.run_dir / "validation.csv", ValidationMetrics)
+    assert checkpoint_files.read_manifest(newest(run))["validation_loss"] == pytest.approx(
         fmean(row["loss"] for row in rows)
     )
 

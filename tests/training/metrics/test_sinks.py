@@ -18,7 +18,7 @@ from clinical_modernbert.training.metrics.sinks import Guarded, InBackground, op
 from clinical_modernbert.training.recipe.config import MetricsConfig
 
 FIRST = [(1, {"train/loss": 3.5, "train/lr": 1e-3}), (2, {"train/loss": 3.0, "train/lr": 2e-3})]
-THEN = [(3, {"train/loss": 2.5, "train/lr": 3e-3, "held_out/notes/loss": 2.75, "mix/notes/share": 0.8})]
+THEN = [(3, {"train/loss": 2.5, "train/lr": 3e-3, "validation/notes/loss": 2.75, "mix/notes/share": 0.8})]
 
 
 def write(run_dir: Path, **settings: Any) -> None:
@@ -39,7 +39,7 @@ def test_tensorboard(tmp_path: Path) -> None:
     write(tmp_path / "run", tensorboard=True)
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 3.5), (2, 3.0), (3, 2.5)]
-    assert events.Scalars("held_out/notes/loss")[0].value == 2.75
+    assert events.Scalars("validation/notes/loss")[0].value == 2.75
 
 
 def test_prometheus_reads_the_newest_values(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_prometheus_reads_the_newest_values(tmp_path: Path) -> None:
     text = (tmp_path / "collector/cmbert.prom").read_text()
     run = r'run="my \"run\""'
     assert text.splitlines() == [
-        f'cmbert_held_out_loss{{{run},source="notes"}} 2.75',
+        f'cmbert_validation_loss{{{run},source="notes"}} 2.75',
         f'cmbert_mix_share{{{run},source="notes"}} 0.8',
         f"cmbert_step{{{run}}} 3",
         f"cmbert_train_loss{{{run}}} 2.5",

@@ -30,7 +30,7 @@ def of(config: RunConfig, ranks: int, gpu: str = "h100") -> Forecast:
 
 
 def test_phases_are_the_sum_of_all_steps(repository: Path) -> None:
-    warmup = "batch.warmup=[{packs: 1, until_tokens: 400_000}]"
+    warmup = "batch.warmup=[{global_batch_size: 1, until_tokens: 400_000}]"
     config = recipe(repository, "tiny", warmup, "data.seq_length=8192")
     plan, found = make_plan(config, 1), of(config, 1)
     assert config.model is not None
@@ -77,27 +77,29 @@ def test_the_range_is_that_of_published_speeds(
 
 
 def test_micro_batches_are_those_a_run_accepts(repository: Path) -> None:
-    overrides = ("batch.packs=48", "batch.warmup=[{packs: 16, until_tokens: 1_000_000_000}]")
+    overrides = ("batch.global_batch_size=48", "batch.warmup=[{global_batch_size: 16, until_tokens: 1_000_000_000}]")
     accepted = []
     for micro in range(1, 20):
         try:
-            make_plan(recipe(repository, "base", *overrides, f"batch.micro_packs={micro}"), 2)
+            make_plan(recipe(repository, "base", *overrides, f"batch.micro_batch_size={micro}"), 2)
         except UserError:
             continue
         accepted.append(micro)
-    assert micro_batches(make_plan(recipe(repository, "base", *overrides, "batch.micro_packs=1"), 2)) == accepted
+    assert micro_batches(make_plan(recipe(repository, "base", *overrides, "batch.micro_batch_size=1"), 2)) == accepted
 
 
 @pytest.mark.parametrize("gpu", ["h100", "a100-40gb", "l4"])
 def test_the_largest_micro_batch_fits_and_the_next_does_not(repository: Path, gpu: str) -> None:
     for option in of(recipe(repository, "large"), 8, gpu).options:
-        if option.refused or not option.largest_micro_packs:
+        if option.refused or not option.largest_micro_batch_size:
             continue
         at = (option.zero_stage, option.activation_checkpointing)
-        following = next((n for n in (1, 2, 3, 4, 6, 8, 9, 12, 18, 24, 36, 72) if n > option.largest_micro_packs), None)
-        for micro, fits in ((option.largest_micro_packs, True), (following, False)):
+        following = next(
+            (n for n in (1, 2, 3, 4, 6, 8, 9, 12, 18, 24, 36, 72) if n > option.largest_micro_batch_size), None
+        )
+        for micro, fits in ((option.largest_micro_batch_size, True), (following, False)):
             if micro is not None:
-                again = of(recipe(repository, "large", f"batch.micro_packs={micro}"), 8, gpu)
+                again = of(recipe(repository, "large", f"batch.micro_batch_size={micro}"), 8, gpu)
                 assert [o.fits for o in again.options if (o.zero_stage, o.activation_checkpointing) == at] == [fits]
 
 
@@ -111,8 +113,10 @@ def test_advice_names_the_stage_that_sends_least(repository: Path) -> None:
 
 
 def test_advice_says_what_does_not_fit(repository: Path) -> None:
-    config = recipe(repository, "large", "batch.micro_packs=4")
-    assert "This does not fit: set batch.micro_packs=2" in " ".join(advice(of(config, 8, "l4"), make_plan(config, 8)))
+    config = recipe(repository, "large", "batch.micro_batch_size=4")
+    assert "This does not fit: set batch.micro_batch_size=2" in " ".join(
+        advice(of(config, 8, "l4"), make_plan(config, 8))
+    )
 
 
 def test_a_checkpoint_has_the_size_that_was_said(finished: SmallRun) -> None:

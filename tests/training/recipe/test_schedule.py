@@ -95,9 +95,9 @@ WARMUP = (
     "schedule.decay_tokens=30_000_000",
     "schedule.seq_length=[{max_seqlen: 512, until_tokens: 9_500_000}, {max_seqlen: 8192}]",
     "schedule.mlm_probability=[[0, 0.3], [20_000_000, 0.3], [40_000_000, 0.15]]",
-    "batch.packs=64",
-    "batch.warmup=[{packs: 16, until_tokens: 3_000_000}, {packs: 32, until_tokens: 3_100_000}, "
-    "{packs: 48, until_tokens: 50_000_000}]",
+    "batch.global_batch_size=64",
+    "batch.warmup=[{global_batch_size: 16, until_tokens: 3_000_000}, {global_batch_size: 32, until_tokens: 3_100_000}, "
+    "{global_batch_size: 48, until_tokens: 50_000_000}]",
 )
 
 
@@ -120,7 +120,7 @@ def test_every_turn_is_in_the_table() -> None:
             )
 
 
-def test_every_shape_is_rehearsed() -> None:
+def test_every_shape_is_checked() -> None:
     plan = make_plan(
         recipe(*WARMUP, "schedule.seq_length=[{max_seqlen: 512, until_tokens: 3e7}, {max_seqlen: 8192}]"), 1
     )
@@ -175,11 +175,18 @@ def test_the_printed_table_is_what_is_logged(finished: SmallRun) -> None:
 
 
 def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> None:
-    with pytest.raises(UserError, match=r"batch\.packs \(576\) must be divisible .* \(4 x 7\).*144 ranks.*packs=588"):
+    with pytest.raises(
+        UserError,
+        match=r"batch\.global_batch_size \(576\) must be divisible .* \(4 x 7\).*144 ranks.*global_batch_size=588",
+    ):
         make_plan(recipe(), 7)
-    with pytest.raises(UserError, match=r"\(4 x 64\): .*, or set batch\.micro_packs=3, or set batch\.packs=768"):
+    with pytest.raises(
+        UserError, match=r"\(4 x 64\): .*batch\.micro_batch_size=3, or set batch\.global_batch_size=768"
+    ):
         make_plan(recipe(), 64)
-    with pytest.raises(UserError, match=r"batch\.warmup\.0\.packs \(16\) must be divisible by .* \(4 x 8\)"):
+    with pytest.raises(
+        UserError, match=r"batch\.warmup\.0\.global_batch_size \(16\) must be divisible by .* \(4 x 8\)"
+    ):
         make_plan(recipe(*WARMUP), 8)
 
 
@@ -194,7 +201,10 @@ def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> Non
         ("schedule.restarts=[200_000_000_000]", "restarts and total_tokens must grow"),
         ("schedule.mlm_probability=[[5, 0.3], [5, 0.2]]", "the tokens of mlm_probability must grow"),
         ("schedule.mlm_probability=[[0, 1.5]]", "mlm_probability.0.1: should be less than 1"),
-        ("batch.warmup=[{packs: 576, until_tokens: 10}]", "packs of the batch.warmup stages must grow"),
+        (
+            "batch.warmup=[{global_batch_size: 576, until_tokens: 10}]",
+            "global_batch_size of the batch.warmup stages must grow",
+        ),
     ],
 )
 def test_contradictions_are_refused(override: str, message: str) -> None:
