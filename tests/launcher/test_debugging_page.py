@@ -4,11 +4,10 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_run import SmallRun
+from small_run import RECIPE
 
 from clinical_modernbert.configs.loader.load import dump, load
 from clinical_modernbert.streaming_data.loader.dataset import open_dataset
@@ -20,18 +19,18 @@ def page(repository: Path) -> str:
     return (repository / "docs/debugging.md").read_text(encoding="utf-8")
 
 
-def test_the_program_prints_the_packs_of_a_step(page: str, new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
-    run = new_run()
-    overrides = [f"run_dir={run.run_dir}", f"data.path={run.data}"]
-    config = load(RunConfig, run.recipe, overrides)
-    run.run_dir.mkdir()
-    (run.run_dir / "config.yaml").write_text(dump(config))
-    (run.run_dir / "skips.json").write_text('[{"after": 4, "packs": 3}, {"after": 40, "packs": 5}]')
+def test_the_program_prints_the_packs_of_a_step(page: str, small_data: Path, tmp_path: Path) -> None:
+    recipe, run_dir = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    run_dir.mkdir()
+    config = load(RunConfig, recipe, [f"run_dir={run_dir}", f"data.path={small_data}"])
+    (run_dir / "config.yaml").write_text(dump(config))
+    (run_dir / "skips.json").write_text('[{"after": 4, "packs": 3}, {"after": 40, "packs": 5}]')
     [(name, program)] = re.findall(r'^```python title="(\S+)"\n(.*?)^```', page, re.DOTALL | re.MULTILINE)
     (tmp_path / name).write_text(program)
     packs, step = config.batch.global_batch_size, 3
     done = subprocess.run(
-        [sys.executable, tmp_path / name, str(run.run_dir), str(step)], capture_output=True, text=True, check=False
+        [sys.executable, tmp_path / name, str(run_dir), str(step)], capture_output=True, text=True, check=False
     )
     dataset = open_dataset(config.data, config.seed)
     first = (step - 1) * packs + 3
