@@ -55,3 +55,14 @@ def test_the_reference_names_modules_that_are_there() -> None:
     names = re.findall(r"^::: clinical_modernbert\.(\S+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert names
     assert [name for name in names if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_and_folders_in_the_text_exist(page: Path) -> None:
+    """Paths in backquotes; `streaming_data/` may be left out where a page has it as its subject."""
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
+    inside = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
+    for path in re.findall(r"`([\w.-]+/[\w./-]*(?:\.py|/))`", text_of(page)):
+        first = path.split("/")[0]
+        if first in rooms | inside:
+            assert (ROOT / path).exists() or (ROOT / "streaming_data" / path).exists(), path
