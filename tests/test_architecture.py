@@ -1,6 +1,6 @@
 """The house: imports go down, folders form no circle, and no folder holds more than one can keep in mind.
 
-docs/architecture.md describes the rooms. Everything is read from the sources; each rule is tried on a planted violation.
+docs/architecture.md describes the rooms. Everything is read from the sources, and each rule is tried on a violation.
 """
 
 import ast
