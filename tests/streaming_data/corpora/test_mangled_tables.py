@@ -18,7 +18,7 @@ from clinical_modernbert.streaming_data.corpora.mimic_notes import MimicNotesSou
 from clinical_modernbert.streaming_data.corpora.readers import read
 from clinical_modernbert.streaming_data.corpora.tables import TableSource
 from clinical_modernbert.streaming_data.documents.document import Document, is_held_out
-from clinical_modernbert.streaming_data.documents.identifiers import identifier
+from clinical_modernbert.streaming_data.documents.identifiers import normalize_identifier
 
 PRIVATE = "Smith"
 
@@ -112,7 +112,7 @@ def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_an_identifier_has_one_spelling(written: object, meant: str) -> None:
-    assert identifier(written) == meant
+    assert normalize_identifier(written) == meant
 
 
 def test_a_patient_is_one_however_files_write_him(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_blocks_may_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_cut_short_gzip_names_the_file_and_the_last_citation(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml.gz", *(citation(n, f"Title {n} {'x' * n}") for n in range(1, 4000)))
-    keep = pubmed.newest([pubmed.scan(path)])[0]
+    keep = pubmed.newest_records([pubmed.scan(path)])[0]
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match=r"a\.xml\.gz: cut short or damaged after [\d,]+ citations"):
         pubmed.scan(path)

@@ -15,7 +15,7 @@ from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.streaming_data.corpora.pmc import PmcSource
 from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
 from clinical_modernbert.streaming_data.corpora.readers import read
-from clinical_modernbert.streaming_data.phi.patterns import KINDS, find, refuse_identified
+from clinical_modernbert.streaming_data.phi.patterns import KINDS, find_identifiers, require_deidentified
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
 FIRST = ("James", "Mary", "Robert", "Patricia", "John", "Jennifer", "Michael", "Linda", "Siobhan", "Mei-Ling")
@@ -67,14 +67,16 @@ def test_planted_identifiers_are_found_where_they_stand(kind: str) -> None:
         planted = plant(kind, rng)
         before = " ".join([*words[:place], ""])
         text = f"{before}{planted} {' '.join(words[place:])}"
-        found = [finding for finding in find(text) if finding.kind == kind]
+        found = [finding for finding in find_identifiers(text) if finding.kind == kind]
         assert any(finding.start <= len(before) and finding.end >= len(before) + len(planted) for finding in found), (
             planted
         )
 
 
 def test_deidentified_notes_raise_no_alarm() -> None:
-    findings = Counter(finding.kind for row in itertools.islice(generate(0), 1000) for finding in find(row["text"]))
+    findings = Counter(
+        finding.kind for row in itertools.islice(generate(0), 1000) for finding in find_identifiers(row["text"])
+    )
     assert not findings
 
 
@@ -89,7 +91,7 @@ def test_deidentified_notes_raise_no_alarm() -> None:
     ],
 )
 def test_numbers_of_medicine_are_not_identifiers(text: str) -> None:
-    assert find(text) == []
+    assert find_identifiers(text) == []
 
 
 def test_public_text_raises_few_alarms(dev_data: Path) -> None:
@@ -97,10 +99,10 @@ def test_public_text_raises_few_alarms(dev_data: Path) -> None:
     pubmed = PubMedSource(name="p", format="pubmed", licence="", paths=[str(dev_data / "pubmed" / "example_*.xml.gz")])
     pmc = PmcSource(name="f", format="pmc", licence="", paths=[str(dev_data / "pmc_fulltext" / "nxml" / "*.nxml")])
     documents = [document.text for source in (pubmed, pmc) for document in read(source)]
-    kinds = Counter(finding.kind for text in documents for finding in find(text))
+    kinds = Counter(finding.kind for text in documents for finding in find_identifiers(text))
     strict = {"phone", "social_security_number", "record_number", "email", "ip_address", "address"}
     assert sum(kinds[kind] for kind in strict) <= len(documents) // 200
-    assert sum(bool(find(text)) for text in documents) < len(documents) // 8
+    assert sum(bool(find_identifiers(text)) for text in documents) < len(documents) // 8
 
 
 def test_too_many_findings_stop_what_would_leave() -> None:
@@ -108,9 +110,9 @@ def test_too_many_findings_stop_what_would_leave() -> None:
         audit = {"documents": 1000, "flagged": flagged, "kinds": {"date": 2 * flagged}}
         return {"sources": {"public": {"audit": None}, "letters": {"audit": audit}}}
 
-    refuse_identified(manifest(10))
+    require_deidentified(manifest(10))
     with pytest.raises(UserError, match=r"source letters: 11 of 1,000 documents .*\(date 22\), more than 1\.0%"):
-        refuse_identified(manifest(11))
+        require_deidentified(manifest(11))
 
 
 def test_the_command_reports_places_and_never_text(tmp_path: Path) -> None:
