@@ -2,7 +2,7 @@
 
     python benchmarks/audit.py [--notes 500]
 
-`cmbert data audit RECIPE` counts the identifiers found in your own text; on public text nearly all are false positives.
+`cmbert data audit RECIPE` counts the identifiers found in your own text; on public text nearly all are false.
 """
 
 import argparse

@@ -60,7 +60,7 @@ def report(source: AnySource, tokenizer: LoadedTokenizer, config: PrepareConfig,
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
     encodings = timed("tokenize", lambda: [e for batch in batches for e in tokenizers.encode(tokenizer, batch)])
     segments = timed(
-        "split",
+        "cut into segments",
         lambda: [
             segment
             for document, encoding in zip(documents, encodings, strict=True)
