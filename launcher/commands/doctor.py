@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..ranks.local import run_ranks
-from ..ranks.slurm import adopt_slurm_place
+from ..ranks.slurm import set_rank_from_slurm
 
 if TYPE_CHECKING:
     from ..doctor.finding import Finding, Reports
@@ -31,7 +31,7 @@ def doctor(
 
     Example: srun --ntasks-per-node=8 cmbert doctor --store s3://bucket/runs
     """
-    adopt_slurm_place(os.environ)
+    set_rank_from_slurm(os.environ)
     if "RANK" not in os.environ:
         raise typer.Exit(_run_here(ranks or _visible_gpus() or 2))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
@@ -51,7 +51,7 @@ def _visible_gpus() -> int:
 def _run_here(ranks: int) -> int:
     with redirect_stderr(StringIO()) as told:
         code = run_ranks([sys.executable, "-m", "clinical_modernbert.launcher", *sys.argv[1:]], ranks)
-    # That a rank ended with the verdict need not be told after the table.
+    # That a rank ended with the exit_code need not be told after the table.
     if code > 1:
         sys.stderr.write(told.getvalue())
     return code
@@ -64,7 +64,7 @@ def _speak_for_node(store: str | None, cache: Path | None, quick: bool, as_json:
     ranks do not meet, the first of each node tells of its own.
     """
     from ..doctor import ranks as doctor_ranks
-    from ..doctor.finding import verdict
+    from ..doctor.finding import exit_code
 
     node, first, rank_0 = socket.gethostname(), _is_first(), os.environ["RANK"] == "0"
     mine = list(_of_rank(store, cache, quick))
@@ -80,23 +80,23 @@ def _speak_for_node(store: str | None, cache: Path | None, quick: bool, as_json:
         sys.stdout.flush()
     # A launcher may end all ranks at the first code that is not 0, so none ends before rank 0 has spoken.
     with suppress(Exception):
-        doctor_ranks.gathered(None)
-    return verdict(reports if rank_0 else {node: reports[node]}) if first else 0
+        doctor_ranks.all_gather(None)
+    return exit_code(reports if rank_0 else {node: reports[node]}) if first else 0
 
 
 def _of_all(node: str, mine: "list[Finding]") -> "Reports":
     """The findings of all nodes. Raises what keeps the ranks apart."""
     from ..doctor import devices as doctor_devices
     from ..doctor import ranks as doctor_ranks
-    from ..doctor.finding import differences
+    from ..doctor.finding import compare_software
     from ..doctor.software import versions
 
     doctor_ranks.join()
     reports: Reports = {}
-    for name, findings in doctor_ranks.gathered((node, mine)):
+    for name, findings in doctor_ranks.all_gather((node, mine)):
         reports[name] = reports.get(name, []) + findings
-    installed = dict(doctor_ranks.gathered((node, versions())))
-    shared = [differences(installed), *doctor_ranks.together(doctor_devices.of_rank())]
+    installed = dict(doctor_ranks.all_gather((node, versions())))
+    shared = [compare_software(installed), *doctor_ranks.together(doctor_devices.rank_device())]
     return {name: findings + shared for name, findings in reports.items()}
 
 
@@ -118,7 +118,7 @@ def _of_rank(store: str | None, cache: Path | None, quick: bool) -> Iterator["Fi
 
             yield object_store(store)
     if not quick and (_is_first() or torch.cuda.is_available()):
-        yield doctor_devices.kernels(doctor_devices.of_rank())
+        yield doctor_devices.kernels(doctor_devices.rank_device())
 
 
 def _of_node(cache: Path | None) -> Iterator["Finding"]:
@@ -129,7 +129,7 @@ def _of_node(cache: Path | None) -> Iterator["Finding"]:
     yield from doctor_devices.gpus()
     yield doctor_devices.cuda()
     yield doctor_software.packages()
-    yield from doctor_software.known_pairs()
+    yield from doctor_software.known_incompatibilities()
     yield doctor_machine.shared_memory()
     yield doctor_machine.stale_segments()
     yield doctor_machine.open_files()
@@ -141,11 +141,11 @@ def _of_node(cache: Path | None) -> Iterator["Finding"]:
 
 
 def _print(reports: "Reports", as_json: bool, of_all: bool = True) -> None:
-    from ..doctor.finding import grouped, verdict
+    from ..doctor.finding import merge_equal_findings, exit_code
 
     if as_json:
         nodes = {node: [asdict(finding) for finding in findings] for node, findings in reports.items()}
-        typer.echo(json.dumps({"would_fail": bool(verdict(reports)), "nodes": nodes}, indent=1))
+        typer.echo(json.dumps({"would_fail": bool(exit_code(reports)), "nodes": nodes}, indent=1))
         return
     from rich.box import SIMPLE
     from rich.console import Console
@@ -155,11 +155,11 @@ def _print(reports: "Reports", as_json: bool, of_all: bool = True) -> None:
     colours = {"ok": "green", "warning": "yellow", "failed": "red"}
     named = len(reports) > 1 or not of_all
     table = Table(*(["node"] if named else []), "check", "", "found", "what to do", box=SIMPLE)
-    for where, finding in grouped(reports):
+    for where, finding in merge_equal_findings(reports):
         status = f"[{colours[finding.status]}]{finding.status}[/]"
         # Errors of gloo begin with the name of a file in brackets.
         cells = [escape(text) for text in (where, finding.check, finding.found, finding.advice)]
         table.add_row(*(cells[:1] if named else []), cells[1], status, *cells[2:])
     console = Console(highlight=False)
     console.print(table)
-    console.print("A run would fail." if verdict(reports) else "A run would work, as far as can be told.")
+    console.print("A run would fail." if exit_code(reports) else "A run would work, as far as can be told.")

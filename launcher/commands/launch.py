@@ -36,14 +36,14 @@ def slurm(
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
-    from ..runs.snapshot import entry, launch_directory, take_snapshot
+    from ..runs.snapshot import entry, new_launch_directory, take_snapshot
     from ..runs.snapshot import recipe as copied
     from ..slurm.job import render_job, submit
 
     config = load(RunConfig, find_recipe(recipe), overrides)
     asked = load(ClusterConfig, cluster)
     make_plan(config, asked.ranks)
-    run_dir, launch = config.run_dir.resolve(), launch_directory(config.run_dir)
+    run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
     # An image has a Python of its own.
     python = "python3" if asked.slurm.container else sys.executable
     script = render_job(launch, run_dir, asked, [python, str(entry(launch)), "--config", str(copied(launch))])
@@ -80,15 +80,15 @@ def hostfile(
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
     from ..ranks.hostfile import read_hostfile, run_on_hosts
-    from ..runs.launch_log import run_noted
-    from ..runs.snapshot import code, entry, launch_directory, take_snapshot
+    from ..runs.launch_log import run_and_record
+    from ..runs.snapshot import code, entry, new_launch_directory, take_snapshot
     from ..runs.snapshot import recipe as copied
 
     config = load(RunConfig, find_recipe(recipe), overrides)
     slots = read_hostfile(hosts)
     described = load(ClusterConfig, cluster) if cluster else None
     make_plan(config, sum(slots.values()))
-    launch = launch_directory(config.run_dir)
+    launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
     command = [sys.executable, str(entry(launch)), "--config", str(copied(launch))]
     env = {"PYTHONPATH": str(code(launch)), **(described.all_environment() if described else {})}
@@ -99,7 +99,7 @@ def hostfile(
             slots, command, env, pythonpath=code(launch), setup=setup, address=address, port=port, ssh=ssh
         )
 
-    raise typer.Exit(run_noted(config.run_dir, "hostfile", start, " ".join(slots)))
+    raise typer.Exit(run_and_record(config.run_dir, "hostfile", start, " ".join(slots)))
 
 
 @app.command("deepspeed-slurm")
@@ -109,21 +109,21 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     Example: salloc --nodes=2 --ntasks-per-node=8 cmbert launch deepspeed-slurm base --set run_dir=runs/base
     """
     from ...training.recipe.config import RunConfig
-    from ..runs.launch_log import run_noted
-    from ..runs.snapshot import code, entry, launch_directory, take_snapshot
+    from ..runs.launch_log import run_and_record
+    from ..runs.snapshot import code, entry, new_launch_directory, take_snapshot
     from ..runs.snapshot import recipe as copied
     from ..slurm.deepspeed import allocated_hosts, run_deepspeed
 
     config = load(RunConfig, find_recipe(recipe), overrides)
     hosts = allocated_hosts(os.environ)
-    launch = launch_directory(config.run_dir)
+    launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
     arguments = ["--config", str(copied(launch))]
 
     def start() -> int:
         return run_deepspeed(launch, code(launch), entry(launch), arguments)
 
-    raise typer.Exit(run_noted(config.run_dir, "deepspeed", start, " ".join(hosts)))
+    raise typer.Exit(run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts)))
 
 
 @app.command("slurm-prepare")

@@ -10,7 +10,7 @@ from ...configs.errors import UserError
 from ...configs.loader.load import load, sections
 from ...configs.loader.recipes import find_recipe
 from ..ranks.local import run_ranks
-from ..runs.launch_log import run_noted
+from ..runs.launch_log import run_and_record
 from .options import Overrides, Recipe
 
 
@@ -46,4 +46,4 @@ def train(
     entry = Path(__file__).parents[1] / "train.py"
     settings = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, str(entry), "--config", recipe, *settings]
-    raise typer.Exit(run_noted(config.run_dir, "local", lambda: run_ranks(command, ranks)))
+    raise typer.Exit(run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks)))

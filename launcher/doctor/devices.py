@@ -94,7 +94,7 @@ def cuda(devices: Path = Path("/dev")) -> Finding:
     return Finding("torch", "failed", f"{version} sees no GPU, and there is {few(present)}", advice)
 
 
-def of_rank() -> "torch.device":
+def rank_device() -> "torch.device":
     """The GPU of this rank, or the CPU."""
     import torch
 

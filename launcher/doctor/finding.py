@@ -31,12 +31,12 @@ Reports = dict[str, list[Finding]]
 """The findings of each node, by its name."""
 
 
-def verdict(reports: Reports) -> int:
+def exit_code(reports: Reports) -> int:
     """The exit code: 1 when a run would fail."""
     return int(any(finding.status == "failed" for findings in reports.values() for finding in findings))
 
 
-def differences(versions: dict[str, dict[str, str]]) -> Finding:
+def compare_software(versions: dict[str, dict[str, str]]) -> Finding:
     """Whether all nodes have the same software; `versions` is {node: {package: version}}."""
     packages = sorted({package for installed in versions.values() for package in installed})
     differing = []
@@ -52,7 +52,7 @@ def differences(versions: dict[str, dict[str, str]]) -> Finding:
     return Finding("same software", "ok", f"{len(versions)} nodes" if len(versions) > 1 else "one node")
 
 
-def grouped(reports: Reports) -> Iterator[tuple[str, Finding]]:
+def merge_equal_findings(reports: Reports) -> Iterator[tuple[str, Finding]]:
     """(nodes, finding), each finding once, those that need attention first."""
     nodes: dict[Finding, list[str]] = {}
     for node, findings in reports.items():

@@ -50,7 +50,7 @@ def together(device: torch.device) -> Iterator[Finding]:
 def _clock_readings() -> list[float]:
     """Of every rank at one moment, to the time that a barrier takes."""
     dist.barrier()
-    return gathered(time.time())
+    return all_gather(time.time())
 
 
 def clocks(readings: list[float]) -> Finding:
@@ -70,10 +70,10 @@ def all_reduce(device: torch.device) -> Finding:
     check = f"all-reduce of {ranks} {'GPUs' if device.type == 'cuda' else 'ranks'}"
     if ranks == 1:
         return Finding("all-reduce", "ok", "one rank: nothing to exchange")
-    without = [f"rank {rank}" for rank, kind in enumerate(gathered(device.type)) if kind == "cpu"]
+    without = [f"rank {rank}" for rank, kind in enumerate(all_gather(device.type)) if kind == "cpu"]
     if 0 < len(without) < ranks:
         return Finding(check, "failed", f"no GPU on {few(without)}", "See what is said of torch there.")
-    outcomes = gathered(_in_time(partial(_exchange, device, megabytes)))
+    outcomes = all_gather(_in_time(partial(_exchange, device, megabytes)))
     if found := _by_reason(outcomes):
         return Finding(check, "failed", found, _NETWORK)
     if wrong := [f"rank {rank}" for rank, (right, _) in enumerate(outcomes) if not right]:
@@ -135,7 +135,7 @@ def _in_short(error: Exception) -> str:
     return f"{type(error).__name__}: {line[:200]}"
 
 
-def gathered(mine: Any) -> list[Any]:
+def all_gather(mine: Any) -> list[Any]:
     """What every rank says."""
     everyone = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, mine)

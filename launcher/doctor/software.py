@@ -32,7 +32,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def requirements_met(installed: Mapping[str, str | None], required: list[str]) -> Finding:
+def check_requirements(installed: Mapping[str, str | None], required: list[str]) -> Finding:
     """Whether every package that a run needs is there, at a version it works with."""
     problems = []
     for text in required:
@@ -52,12 +52,12 @@ def requirements_met(installed: Mapping[str, str | None], required: list[str]) -
 def packages() -> Finding:
     """Of this environment; where this package is only on Python's path, its requirements are not known."""
     if _installed(_OWN) is None:
-        met = requirements_met({name: _installed(name) for name in SHOWN}, [name for name in SHOWN if name != _OWN])
+        met = check_requirements({name: _installed(name) for name in SHOWN}, [name for name in SHOWN if name != _OWN])
         found = f"{_OWN} is not installed, so what it needs is not known; {met.found}"
         return met if met.status == "failed" else Finding("packages", "warning", found, _INSTALL)
     required = importlib.metadata.requires(_OWN) or []
     names = {re.split(r"[^A-Za-z0-9._-]", text)[0] for text in required} | set(SHOWN)
-    return requirements_met({name: _installed(name) for name in names}, required)
+    return check_requirements({name: _installed(name) for name in names}, required)
 
 
 def pairs(installed: Mapping[str, str | None], torchs: list[str], environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def pairs(installed: Mapping[str, str | None], torchs: list[str], environment: M
         yield Finding("TRITON_INTERPRET", "failed", "1", advice)
 
 
-def known_pairs() -> Iterator[Finding]:
+def known_incompatibilities() -> Iterator[Finding]:
     installed = {name: _installed(name) for name in SHOWN}
     torchs = importlib.metadata.requires("torch") or [] if installed["torch"] else []
     yield from pairs(installed, torchs, os.environ)

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import sections
 from .charts import label
-from .facts import Facts, read_facts
+from .facts import RunData, read_run_data
 
 _HERE = Path(__file__).parent
 
@@ -17,7 +17,7 @@ def write_report(run_dir: Path, out: Path, evaluations: list[Path]) -> None:
     Raises:
         UserError: nothing was run there, or an evaluation named has no results.
     """
-    page = render(read_facts(run_dir, evaluations))
+    page = render(read_run_data(run_dir, evaluations))
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.part")
     try:
@@ -28,7 +28,7 @@ def write_report(run_dir: Path, out: Path, evaluations: list[Path]) -> None:
         raise
 
 
-def render(facts: Facts) -> str:
+def render(facts: RunData) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
@@ -43,7 +43,7 @@ def render(facts: Facts) -> str:
     return templates.get_template("page.html").render(_variables(facts))
 
 
-def _variables(facts: Facts) -> dict[str, Any]:
+def _variables(facts: RunData) -> dict[str, Any]:
     return {
         "facts": facts,
         "title": facts.run_dir.resolve().name,

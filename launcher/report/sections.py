@@ -9,7 +9,7 @@ from ...training.recipe.schedule import Plan
 from ...training.resilience.exit_codes import REWOUND
 from ..runs.status import Start
 from .charts import COLOURS, Chart, Line, Mark, draw
-from .facts import Facts, state
+from .facts import RunData, state
 from .thin import POINTS, Point, bucket_size, thin, turns
 
 _RECENT = 50
@@ -20,7 +20,7 @@ _LABELLED = 6
 Row = dict[str, Any]
 
 
-def tiles(facts: Facts) -> list[tuple[str, str, str]]:
+def tiles(facts: RunData) -> list[tuple[str, str, str]]:
     """What one asks first: (name, value, remark)."""
     rows, recent = facts.rows, facts.rows[-_RECENT:]
     found = [("state", *state(facts))]
@@ -43,7 +43,7 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
     return found
 
 
-def loss_charts(facts: Facts) -> list[Row]:
+def loss_charts(facts: RunData) -> list[Row]:
     rows = facts.rows
     return _drawn(
         _chart(
@@ -69,7 +69,7 @@ def loss_charts(facts: Facts) -> list[Row]:
     )
 
 
-def schedule_charts(facts: Facts) -> list[Row]:
+def schedule_charts(facts: RunData) -> list[Row]:
     """Over the whole plan, so that one sees what is still to come."""
     last = max(facts.plan.steps if facts.plan else 0, facts.step)
     charts = []
@@ -84,7 +84,7 @@ def schedule_charts(facts: Facts) -> list[Row]:
     return _drawn(*charts)
 
 
-def speed_charts(facts: Facts) -> list[Row]:
+def speed_charts(facts: RunData) -> list[Row]:
     rows = facts.rows
     return _drawn(
         _chart(
@@ -107,7 +107,7 @@ def speed_charts(facts: Facts) -> list[Row]:
     )
 
 
-def mix_chart(facts: Facts) -> list[Row]:
+def mix_chart(facts: RunData) -> list[Row]:
     lines = []
     for at, (source, rows) in enumerate(_sources(facts.mix)):
         share, plan = (thin(_steps(rows), _column(rows, key)) for key in ("share", "planned"))
@@ -115,7 +115,7 @@ def mix_chart(facts: Facts) -> list[Row]:
     return _drawn(_chart(facts, "Share of tokens so far", lines, "%", from_zero=True))
 
 
-def mix_rows(facts: Facts) -> list[Row]:
+def mix_rows(facts: RunData) -> list[Row]:
     """The last row of each source, with what its checkpoint tells of it."""
     known = facts.newest["sources"] if facts.newest else {}
     return [
@@ -129,7 +129,7 @@ def mix_rows(facts: Facts) -> list[Row]:
     ]
 
 
-def validation_rows(facts: Facts) -> list[Row]:
+def validation_rows(facts: RunData) -> list[Row]:
     """First, best and last of each source."""
     return [
         {
@@ -175,12 +175,12 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def _chart(facts: Facts, title: str, lines: list[Line], unit: str = "", **more: Any) -> Chart:
+def _chart(facts: RunData, title: str, lines: list[Line], unit: str = "", **more: Any) -> Chart:
     first = facts.rows[0]["step"] if facts.rows else 1
     return Chart(title, lines, first, max(facts.step, first), unit, **more)
 
 
-def _scale_chart(facts: Facts) -> Chart:
+def _scale_chart(facts: RunData) -> Chart:
     """Of fp16; a level line says nothing, so it is left out."""
     scales = _column(facts.rows, "loss_scale")
     lines = [Line("scale", _levels(facts.rows, "loss_scale"))] if len(set(scales)) > 1 else []
@@ -203,7 +203,7 @@ def _levels(rows: Sequence[Row], key: str) -> list[Point]:
     return turns([step for step, _ in known], [value for _, value in known])
 
 
-def _marks(facts: Facts, words: bool = True) -> list[Mark]:
+def _marks(facts: RunData, words: bool = True) -> list[Mark]:
     """Where sequences became longer, and where the run went on after an interruption."""
     stages = [
         Mark(row["step"], f"{row['max_seqlen']:,}" if words else "", "stage")

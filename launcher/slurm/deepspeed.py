@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ..cluster.config import SECRET
-from ..ranks.slurm import host_names
+from ..ranks.slurm import expand_host_list
 
 # What DeepSpeed's runner (EXPORT_ENVS, and `export_envs` for CUDA) puts on srun's command line: --export=ALL,NAME=VALUE
 _EXPORTED = ("MLFLOW", "PYTHON", "MV2", "UCX", "NCCL")
@@ -35,7 +35,7 @@ def run_deepspeed(directory: Path, pythonpath: Path, entry: Path, arguments: Seq
     environment = {**os.environ, "PYTHONPATH": str(pythonpath), "CMBERT_EXIT_FILE": str(word)}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     file = os.environ.get("DS_ENV_FILE", ".deepspeed_env")
-    refuse_unfit_exports(environment, [Path.home() / file, Path.cwd() / file])
+    require_safe_exports(environment, [Path.home() / file, Path.cwd() / file])
     hostfile.write_text("".join(f"{host} slots={slots}\n" for host, slots in hosts.items()), encoding="utf-8")
     # What ranks of an earlier start said would stay: the first word counts.
     word.unlink(missing_ok=True)
@@ -63,10 +63,10 @@ def allocated_hosts(environment: Mapping[str, str]) -> dict[str, int]:
             f"the allocation has {tasks} tasks on its nodes, and DeepSpeed's SLURM runner needs as many on each: ask "
             "for --ntasks-per-node"
         )
-    return dict.fromkeys(host_names(environment["SLURM_JOB_NODELIST"]), int(equal[1]))
+    return dict.fromkeys(expand_host_list(environment["SLURM_JOB_NODELIST"]), int(equal[1]))
 
 
-def refuse_unfit_exports(environment: Mapping[str, str], files: Sequence[Path]) -> None:
+def require_safe_exports(environment: Mapping[str, str], files: Sequence[Path]) -> None:
     """Raises UserError for what DeepSpeed would put on srun's command line and must not be there.
 
     srun ends a value at its first comma, and every user of the machine can list its arguments.

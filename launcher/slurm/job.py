@@ -39,7 +39,7 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
         "",
         *_settings(launch, run_dir, cluster, command),
         "",
-        *shared_lines(cluster, code(launch)),
+        *environment_lines(cluster, code(launch)),
         "",
     ]
     return "\n".join(head) + _PROTOCOL.read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def directives(options: Iterable[str]) -> list[str]:
     return [f"#SBATCH {option}" for option in options]
 
 
-def place_options(cluster: ClusterConfig) -> list[str]:
+def allocation_options(cluster: ClusterConfig) -> list[str]:
     """Options of sbatch that say where a job runs, and at whose cost."""
     slurm = cluster.slurm
     named = {"partition": slurm.partition, "account": slurm.account, "qos": slurm.qos, "time": slurm.time}
@@ -72,7 +72,7 @@ def place_options(cluster: ClusterConfig) -> list[str]:
     return [*options, f"--chdir={shlex.quote(os.getcwd())}"]
 
 
-def shared_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
+def environment_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
     """Shell lines that give a job its environment, and `set_up`, which makes it ready."""
     environment = cluster.environment()
     if pythonpath is not None:
@@ -113,7 +113,7 @@ def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
         options.append(f"--cpus-per-task={cluster.slurm.cpus_per_rank}")
     return [
         *options,
-        *place_options(cluster),
+        *allocation_options(cluster),
         f"--signal=B:USR1@{cluster.slurm.stop_seconds}",
         "--requeue",
         "--open-mode=append",

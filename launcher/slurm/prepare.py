@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cluster.config import ClusterConfig
-from ..runs.snapshot import code, launch_directory, recipe, take_snapshot
-from .job import SHELL, directives, log_pattern, place_options, shared_lines, submit
+from ..runs.snapshot import code, new_launch_directory, recipe, take_snapshot
+from .job import SHELL, directives, log_pattern, allocation_options, environment_lines, submit
 
 if TYPE_CHECKING:
     from ...streaming_data.prepare.config import PrepareConfig
@@ -35,7 +35,7 @@ def submit_prepare(config: "PrepareConfig", cluster: ClusterConfig, shares: int)
 
 def prepare_directory(config: "PrepareConfig") -> Path:
     """Beside the data set, which holds nothing but data."""
-    return launch_directory(config.output.with_name(f"{config.output.name}-jobs"))
+    return new_launch_directory(config.output.with_name(f"{config.output.name}-jobs"))
 
 
 def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str], arguments: str) -> str:
@@ -46,7 +46,7 @@ def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str],
         *options,
         "--ntasks=1",
         *([f"--cpus-per-task={slurm.cpus_per_rank}"] if slurm.cpus_per_rank else []),
-        *place_options(cluster),
+        *allocation_options(cluster),
         # Finished files outlive a preempted task, which goes on with the next one.
         "--requeue",
         "--open-mode=append",
@@ -59,7 +59,7 @@ def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str],
         "# Written by `cmbert launch slurm-prepare`; sbatch takes it as it is.",
         *directives(options),
         "",
-        *shared_lines(cluster, code(launch)),
+        *environment_lines(cluster, code(launch)),
         "",
         "set_up",
         f"exec {shlex.join(command)} {arguments}".rstrip(),

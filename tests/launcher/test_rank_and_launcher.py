@@ -8,9 +8,9 @@ from slurm_cluster import SlurmCluster
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
-from clinical_modernbert.launcher.ranks.slurm import adopt_slurm_place
-from clinical_modernbert.launcher.runs.snapshot import PACKAGE, code, entry, launch_directory, recipe, take_snapshot
-from clinical_modernbert.launcher.train import leave_word, let_rank_0_tell
+from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
+from clinical_modernbert.launcher.runs.snapshot import PACKAGE, code, entry, new_launch_directory, recipe, take_snapshot
+from clinical_modernbert.launcher.train import write_exit_file, agreed_exit_code
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 
@@ -22,7 +22,7 @@ STEP = {
 
 def test_under_srun_a_rank_takes_its_place_from_slurm(slurm_cluster: SlurmCluster) -> None:
     environment = dict(STEP)
-    adopt_slurm_place(environment)
+    set_rank_from_slurm(environment)
     place = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu03", "MASTER_PORT": "27239"}
     assert environment == STEP | place
 
@@ -30,7 +30,7 @@ def test_under_srun_a_rank_takes_its_place_from_slurm(slurm_cluster: SlurmCluste
 @pytest.mark.parametrize("job", [0, 12767, 12768, 2**31])
 def test_the_port_is_none_that_linux_gives_away_by_itself(job: int) -> None:
     environment = STEP | {"SLURM_JOB_ID": str(job), "MASTER_ADDR": "gpu03"}
-    adopt_slurm_place(environment)
+    set_rank_from_slurm(environment)
     assert 20000 <= int(environment["MASTER_PORT"]) < 32768
 
 
@@ -38,7 +38,7 @@ def test_the_port_is_none_that_linux_gives_away_by_itself(job: int) -> None:
 @pytest.mark.parametrize("given", [{"RANK": "0"}, {"SLURM_STEP_NUM_TASKS": "1"}])
 def test_another_launchers_place_or_a_shell_is_left_alone(given: dict[str, str]) -> None:
     environment = STEP | given
-    adopt_slurm_place(environment)
+    set_rank_from_slurm(environment)
     assert environment == STEP | given
 
 
@@ -52,7 +52,7 @@ def test_only_a_task_of_a_real_step_is_a_rank(slurm_cluster: SlurmCluster, tmp_p
     places = {}
     for name in ("batch", "preflight1", "rank0", "rank3"):
         environment = dict(line.split("=", 1) for line in (tmp_path / name).read_text().split("\0") if line)
-        adopt_slurm_place(environment)
+        set_rank_from_slurm(environment)
         places[name] = environment.get("RANK"), environment.get("WORLD_SIZE")
     assert places == {"batch": (None, None), "preflight1": (None, None), "rank0": ("0", "4"), "rank3": ("3", "4")}
 
@@ -62,10 +62,10 @@ def test_an_address_of_the_users_own_stays_and_one_that_cannot_be_told_is_asked_
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     environment = STEP | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1"}
-    adopt_slurm_place(environment)
+    set_rank_from_slurm(environment)
     assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("10.0.0.1", "1")
     with pytest.raises(UserError, match=r"names of gpu\[03-04\]: set MASTER_ADDR"):
-        adopt_slurm_place(dict(STEP))
+        set_rank_from_slurm(dict(STEP))
 
 
 def test_the_first_rank_to_fail_leaves_word_and_of_success_rank_0(
@@ -74,14 +74,14 @@ def test_the_first_rank_to_fail_leaves_word_and_of_success_rank_0(
     word = tmp_path / "exit"
     monkeypatch.setenv("CMBERT_EXIT_FILE", str(word))
     monkeypatch.setenv("RANK", "3")
-    leave_word(0, "")
+    write_exit_file(0, "")
     assert not word.exists()
-    leave_word(1, "ValueError")
+    write_exit_file(1, "ValueError")
     monkeypatch.setenv("RANK", "0")
-    leave_word(0, "")
+    write_exit_file(0, "")
     assert word.read_text() == "1 ValueError on rank 3\n"
     word.unlink()
-    leave_word(0, "")
+    write_exit_file(0, "")
     assert word.read_text() == "0\n"
 
 
@@ -89,14 +89,14 @@ def test_the_first_rank_to_fail_leaves_word_and_of_success_rank_0(
 def test_rank_0_alone_tells_what_all_ranks_agreed_on(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert let_rank_0_tell(code) == 0
+    assert agreed_exit_code(code) == 0
     monkeypatch.setenv("RANK", "0")
-    assert let_rank_0_tell(code) == code
+    assert agreed_exit_code(code) == code
 
 
 def test_a_snapshot_holds_all_that_a_rank_needs(tmp_path: Path) -> None:
     config = load(RunConfig, find_recipe("tiny"))
-    launch = launch_directory(tmp_path / "run")
+    launch = new_launch_directory(tmp_path / "run")
     take_snapshot(launch, config)
     copied = code(launch) / "clinical_modernbert"
     here = {path.relative_to(PACKAGE) for room in PACKAGE.glob("*/__init__.py") for path in room.parent.rglob("*.*")}

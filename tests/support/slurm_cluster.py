@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from clinical_modernbert.launcher.ranks.local import start_bound
+from clinical_modernbert.launcher.ranks.local import start_child
 
 CPUS = 16
 GPUS = 8
@@ -83,7 +83,7 @@ class SlurmCluster:
     def power_on(self, name: str) -> None:
         unshare = ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--kill-child", "--mount-proc"]
         command = [*unshare, "bash", "-c", _NODE, "init", name, str(self.directory)]
-        self._nodes[name] = start_bound(command, self.environment)
+        self._nodes[name] = start_child(command, self.environment)
 
     def power_off(self, name: str) -> None:
         """Everything on the node is gone at once."""
@@ -121,7 +121,7 @@ class SlurmCluster:
 
     def _daemon(self, *command: str) -> None:
         output = self._daemons.enter_context((self.directory / f"{command[0]}.out").open("w"))
-        process = start_bound(command, self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        process = start_child(command, self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self._daemons.callback(_end, process)
 
     def _munge_files(self) -> list[str]:

@@ -25,10 +25,10 @@ from clinical_modernbert.launcher.commands import doctor as doctor_command
 from clinical_modernbert.launcher.doctor import ranks as doctor_ranks
 from clinical_modernbert.launcher.doctor import software as doctor_software
 from clinical_modernbert.launcher.doctor.devices import cuda, gpus, kernels
-from clinical_modernbert.launcher.doctor.finding import Finding, differences, grouped, verdict
+from clinical_modernbert.launcher.doctor.finding import Finding, compare_software, merge_equal_findings, exit_code
 from clinical_modernbert.launcher.doctor.machine import cache_disk, locked_memory, shared_memory, stale_segments
 from clinical_modernbert.launcher.doctor.ranks import clocks
-from clinical_modernbert.launcher.doctor.software import packages, pairs, requirements_met, versions
+from clinical_modernbert.launcher.doctor.software import packages, pairs, check_requirements, versions
 from clinical_modernbert.launcher.doctor.store import object_store
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk or name a host")
@@ -165,8 +165,8 @@ def test_packages_that_are_missing_or_too_old() -> None:
         "deepspeed>=0.19.8,<0.20",
         "obstore; extra == 'clouds'",
     ]
-    assert requirements_met({"torch": "2.13.0+cpu", "deepspeed": "0.19.9"}, required).status == "ok"
-    finding = requirements_met({"torch": "2.5.1", "deepspeed": None}, required)
+    assert check_requirements({"torch": "2.13.0+cpu", "deepspeed": "0.19.9"}, required).status == "ok"
+    finding = check_requirements({"torch": "2.5.1", "deepspeed": None}, required)
     assert (finding.status, finding.found) == ("failed", "torch 2.5.1 is not >=2.6; deepspeed is missing")
 
 
@@ -361,17 +361,17 @@ def test_a_store_of_an_unknown_kind() -> None:
 
 def test_what_differs_between_nodes_is_named() -> None:
     same = {"torch": "2.13.0", "deepspeed": "0.19.8"}
-    assert differences({"a": same, "b": same}).status == "ok"
-    finding = differences({"a": same, "b": same, "c": {"torch": "2.12.0", "deepspeed": "0.19.8"}})
+    assert compare_software({"a": same, "b": same}).status == "ok"
+    finding = compare_software({"a": same, "b": same, "c": {"torch": "2.12.0", "deepspeed": "0.19.8"}})
     assert (finding.status, finding.found) == ("failed", "torch 2.13.0 on a, b, 2.12.0 on c")
 
 
 def test_a_finding_of_all_nodes_is_one_row() -> None:
     fine, slow = Finding("disk", "ok", "much"), Finding("clocks", "failed", "apart", "set them")
     reports = {"a": [fine, slow], "b": [fine]}
-    assert list(grouped(reports)) == [("a", slow), ("all", fine)]
-    assert verdict(reports) == 1
-    assert verdict({"b": [fine]}) == 0
+    assert list(merge_equal_findings(reports)) == [("a", slow), ("all", fine)]
+    assert exit_code(reports) == 1
+    assert exit_code({"b": [fine]}) == 0
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from small_data import SEQ_LENGTH
 from small_run import RECIPE
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.launcher.runs.launch_log import note_end
-from clinical_modernbert.launcher.runs.launch_log import note_start
+from clinical_modernbert.launcher.runs.launch_log import record_end
+from clinical_modernbert.launcher.runs.launch_log import record_start
 from clinical_modernbert.launcher.runs.status import read_status
 from clinical_modernbert.training.metrics.writer import StepMetrics
 from clinical_modernbert.training.metrics.csv_log import RowLog
@@ -86,20 +86,20 @@ def test_a_running_run(run_dir: Path) -> None:
     ("code", "state"), [(0, "complete"), (1, "crashed"), (137, "killed by signal 9"), (85, "stopped as asked")]
 )
 def test_an_ended_run_says_how(run_dir: Path, code: int, state: str) -> None:
-    note_end(run_dir, "local", code)
+    record_end(run_dir, "local", code)
     assert read_status(run_dir).state == state
 
 
 def test_a_start_whose_ranks_never_met_is_shown(run_dir: Path) -> None:
-    note_end(run_dir, "local", 1)
-    note_start(run_dir, "hostfile", "a b")
-    note_end(run_dir, "hostfile", 255)
+    record_end(run_dir, "local", 1)
+    record_start(run_dir, "hostfile", "a b")
+    record_end(run_dir, "hostfile", 255)
     last = read_status(run_dir).starts[-1]
     assert (last.attempt, last.step, last.hosts, last.code) == (None, None, "a b", 255)
 
 
 def test_a_start_that_no_one_told_the_end_of_was_lost_once_there_is_another(run_dir: Path) -> None:
-    note_start(run_dir, "slurm")
+    record_start(run_dir, "slurm")
     _, second, third = read_status(run_dir).starts
     assert (second.code, second.reason) == (None, "lost with its launcher")
     assert third.reason is None
@@ -131,7 +131,7 @@ def test_where_nothing_ran_is_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_the_command_needs_no_torch(run_dir: Path, options: list[str]) -> None:
-    note_start(run_dir, "slurm", "gpu[a-c]")
+    record_start(run_dir, "slurm", "gpu[a-c]")
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from clinical_modernbert.launcher.cli import main; sys.argv[0] = 'cmbert'; main()"

@@ -9,24 +9,24 @@ from slurm_cluster import SlurmCluster
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.runs.launch_log import read_launches
-from clinical_modernbert.launcher.slurm.deepspeed import allocated_hosts, refuse_unfit_exports
+from clinical_modernbert.launcher.slurm.deepspeed import allocated_hosts, require_safe_exports
 
 LAUNCH = """
 import sys
 from pathlib import Path
 from clinical_modernbert.launcher.slurm.deepspeed import run_deepspeed
-from clinical_modernbert.launcher.runs.launch_log import run_noted
+from clinical_modernbert.launcher.runs.launch_log import run_and_record
 home = Path(sys.argv[1])
-sys.exit(run_noted(home, "deepspeed", lambda: run_deepspeed(home, home / "package", home / "entry.py", [])))
+sys.exit(run_and_record(home, "deepspeed", lambda: run_deepspeed(home, home / "package", home / "entry.py", [])))
 """
 # Rewinds at its first start, and crashes at the second.
 ENTRY = """
 import os, sys, time
 from pathlib import Path
 import clinical_modernbert
-from clinical_modernbert.launcher.ranks.slurm import adopt_slurm_place
-from clinical_modernbert.launcher.train import leave_word
-adopt_slurm_place(os.environ)
+from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
+from clinical_modernbert.launcher.train import write_exit_file
+set_rank_from_slurm(os.environ)
 home, rank = Path(__file__).parent, int(os.environ["RANK"])
 def starts(rank):
     path = home / f"rank{rank}"
@@ -36,7 +36,7 @@ with (home / f"rank{rank}").open("a") as file:
 while len(starts(0)) != len(starts(1)):
     time.sleep(0.01)
 code = [86, 3][len(starts(0)) - 1] if rank == 0 else 0
-leave_word(code, "")
+write_exit_file(code, "")
 sys.exit(code)
 """
 
@@ -59,17 +59,17 @@ def test_the_hosts_are_those_of_the_allocation(slurm_cluster: SlurmCluster) -> N
 def test_values_that_srun_would_cut_are_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / ".deepspeed_env"
     file.write_text("NCCL_DEBUG=INFO\nNCCL_SOCKET_IFNAME=eth0,eth1\n")
-    refuse_unfit_exports({"NCCL_IB_HCA": "mlx5_0", "OTHER": "a,b"}, [tmp_path / "absent"])
+    require_safe_exports({"NCCL_IB_HCA": "mlx5_0", "OTHER": "a,b"}, [tmp_path / "absent"])
     with pytest.raises(UserError, match="would cut NCCL_IB_HCA at a comma") as told:
-        refuse_unfit_exports({"NCCL_IB_HCA": "mlx5_0,mlx5_1"}, [])
+        require_safe_exports({"NCCL_IB_HCA": "mlx5_0,mlx5_1"}, [])
     assert "mlx5_0" not in str(told.value)
     with pytest.raises(UserError, match=r"NCCL_SOCKET_IFNAME \(in .*\.deepspeed_env\)"):
-        refuse_unfit_exports({}, [file])
+        require_safe_exports({}, [file])
 
 
 def test_secrets_that_every_user_would_see_are_refused_by_name(tmp_path: Path) -> None:
     # Only what is exported by name comes onto the command line.
-    refuse_unfit_exports({"WANDB_API_KEY": "do-not-tell", "MLFLOW_TRACKING_USERNAME": "me"}, [])
+    require_safe_exports({"WANDB_API_KEY": "do-not-tell", "MLFLOW_TRACKING_USERNAME": "me"}, [])
     file = tmp_path / ".deepspeed_env"
     file.write_text("NCCL_DEBUG=INFO\nWANDB_API_KEY=do-not-tell\n")
     for environment, files, name in (
@@ -77,7 +77,7 @@ def test_secrets_that_every_user_would_see_are_refused_by_name(tmp_path: Path) -
         ({}, [file], r"WANDB_API_KEY \(in .*\.deepspeed_env\)"),
     ):
         with pytest.raises(UserError, match=f"would show {name} to every user.*pass_env") as told:
-            refuse_unfit_exports(environment, files)
+            require_safe_exports(environment, files)
         assert "do-not-tell" not in str(told.value)
 
 

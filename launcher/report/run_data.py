@@ -13,14 +13,14 @@ from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
 from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
 from ...training.recipe.schedule import Plan
-from ..runs.status import Start, plan_of, read_starts, state_of
+from ..runs.status import Start, load_plan, run_attempts, describe_state
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunData:
     """A run, from its files.
 
     Attributes:
@@ -57,16 +57,16 @@ class Facts:
         return self.rows[-1]["step"] if self.rows else 0
 
 
-def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
+def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
     """Raises UserError when nothing in `run_dir` is a run's, or an evaluation named has no results."""
-    starts, rows = read_starts(run_dir), read_metrics(run_dir)
-    facts = Facts(
+    starts, rows = run_attempts(run_dir), read_metrics(run_dir)
+    facts = RunData(
         run_dir=run_dir,
         rows=rows,
         validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
         config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
-        plan=plan_of(run_dir, starts),
+        plan=load_plan(run_dir, starts),
         starts=starts,
         skips=_json(run_dir / "skips.json") or [],
         checkpoints=_checkpoints(run_dir / "checkpoints"),
@@ -77,10 +77,10 @@ def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
     return facts
 
 
-def state(facts: Facts) -> tuple[str, str]:
+def state(facts: RunData) -> tuple[str, str]:
     """As `cmbert status` words it, and a remark."""
     complete = facts.plan is not None and facts.step >= facts.plan.steps
-    found = state_of(facts.starts, complete)
+    found = describe_state(facts.starts, complete)
     if found == "running":
         return found, "or lost with its launcher"
     code = facts.starts[-1].code if facts.starts else None
