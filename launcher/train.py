@@ -105,9 +105,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One rank of a training run.")
     parser.add_argument("--config", required=True, help="a recipe's name or a YAML file")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument(
-        "--local_rank", type=int, help="passed by the deepspeed launcher and ignored; LOCAL_RANK is used"
-    )
+    parser.add_argument("--local_rank", type=int, help="passed by the deepspeed launcher; ignored, LOCAL_RANK is used")
     return parser.parse_args(arguments)
 
 
