@@ -59,21 +59,17 @@ class SlurmConfig(_Section):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    time: str = Field(
-        "24:00:00", description="time limit of one job in the format of sbatch: minutes, H:M:S or D-H:M:S"
-    )
+    time: str = Field("24:00:00", description="limit of one job in the format of sbatch: minutes, H:M:S or D-H:M:S")
     cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: default of the partition")
     exclude: tuple[str, ...] = Field((), description="nodes to exclude, such as node[3-5]")
     options: tuple[str, ...] = Field((), description="further options of sbatch, such as --exclusive")
     container: str | None = Field(None, description="container image for the ranks, on clusters with pyxis")
     container_mounts: tuple[str, ...] = Field((), description="such as /data:/data")
-    stop_seconds: PositiveInt = Field(
-        300, description="time before the limit at which ranks save a checkpoint and stop"
-    )
+    stop_seconds: PositiveInt = Field(300, description="ranks save and stop this long before the time limit")
     max_failures: PositiveInt = Field(3, description="consecutive crashes without a new checkpoint before giving up")
     preflight: str | None = Field(
         "doctor",
-        description="command to run on every node before each attempt; doctor: `cmbert doctor --quick`; null: none",
+        description="command for every node before each attempt; doctor: `cmbert doctor --quick`; null: none",
     )
     preflight_seconds: PositiveInt = Field(300, description="timeout of the preflight")
     max_excluded: NonNegativeInt = Field(
@@ -111,9 +107,7 @@ class ClusterConfig(_Section):
     gpus_per_node: NonNegativeInt | None = Field(None, description="null: one per rank; 0: train on CPUs")
     fabric: Literal["infiniband", "tcp", "efa", "slingshot"] = Field("infiniband", description="network between nodes")
     env: dict[str, str] = Field(default_factory=dict, description="environment variables")
-    pass_env: tuple[str, ...] = Field(
-        (), description="names of variables whose values come from your environment: for secrets"
-    )
+    pass_env: tuple[str, ...] = Field((), description="variables, such as secrets, to take from your environment")
     setup: tuple[str, ...] = Field((), description="shell lines before the ranks start, such as module load")
     local_disk: Path = Field(Path("/tmp"), description="local disk of every node, for caches of compiled code")
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
@@ -142,7 +136,7 @@ class ClusterConfig(_Section):
         return self.ranks_per_node if self.gpus_per_node is None else self.gpus_per_node
 
     def environment(self) -> dict[str, str]:
-        """Return all variables that this file defines: those of the fabric, cache directories, and `env`, which overrides."""
+        """Return the variables of the fabric and of cache directories, overridden by `env`."""
         # On a shared disk, the ranks of different nodes would race for the same files.
         home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
         caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
@@ -156,9 +150,7 @@ class ClusterConfig(_Section):
             UserError: a variable is not set.
         """
         if missing := [name for name in self.pass_env if name not in os.environ]:
-            raise UserError(
-                f"pass_env names {', '.join(missing)}, which is not set in your environment: export it first"
-            )
+            raise UserError(f"pass_env names {', '.join(missing)}, not set in your environment: export it first")
         return {**self.environment(), **{name: os.environ[name] for name in self.pass_env}}
 
 

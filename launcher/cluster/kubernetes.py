@@ -19,7 +19,7 @@ class KubernetesConfig(BaseModel):
     namespace: str | None = Field(None, description="null: the current namespace of kubectl")
     volumes: dict[str, str] = Field(
         default_factory=dict,
-        description="persistent volume claim -> directory in the pods; all pods must be able to mount it",
+        description="persistent volume claim -> directory in the pods, shared by all pods",
     )
     secrets: tuple[str, ...] = Field((), description="secrets whose keys become environment variables")
     pass_secret: str | None = Field(None, description="secret with a key for each name in pass_env")
@@ -34,10 +34,8 @@ class KubernetesConfig(BaseModel):
     max_restarts: NonNegativeInt = Field(
         3, description="restarts after crashes; preemption and requested stops do not count"
     )
-    exclude: tuple[str, ...] = Field((), description="host names of nodes not to run on")
+    exclude: tuple[str, ...] = Field((), description="host names of nodes to exclude")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels that nodes must have")
     queue: str | None = Field(None, description="local queue in Kueue")
     priority_class: str | None = None
-    topology: str | None = Field(
-        None, description="node label, such as a rack's: the run gets one such domain exclusively"
-    )
+    topology: str | None = Field(None, description="node label, such as a rack's: the run gets one rack exclusively")

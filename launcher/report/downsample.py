@@ -1,4 +1,4 @@
-"""Curves of any length as few points that hide nothing: each stands for a bucket, with its least and greatest value."""
+"""Downsample curves of any length to few points that keep all extremes."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,17 +6,17 @@ from statistics import fmean
 from typing import NamedTuple
 
 POINTS = 400
-"""More than a chart has pixels to tell apart on a small screen."""
+"""More points than a small screen can resolve in one chart."""
 
 
 class Point(NamedTuple):
-    """What a stretch of neighbouring values comes to.
+    """A bucket of neighboring values.
 
     Attributes:
-        x: the middle of the stretch.
-        mean: of its values.
-        low: the least.
-        high: the greatest.
+        x: the middle of the bucket.
+        mean: mean of its values.
+        low: least value.
+        high: greatest value.
     """
 
     x: float
@@ -25,27 +25,27 @@ class Point(NamedTuple):
     high: float
 
 
-def thin(xs: Iterable[float], ys: Iterable[float | None], most: int = POINTS) -> list[Point]:
-    """At most `most` points of equally many values each; values that are missing or not finite are left out."""
+def downsample(xs: Iterable[float], ys: Iterable[float | None], max_points: int = POINTS) -> list[Point]:
+    """Return at most `max_points` buckets of equally many values; missing and non-finite values are skipped."""
     known = [(x, y) for x, y in zip(xs, ys, strict=True) if y is not None and math.isfinite(y)]
-    size = bucket_size(len(known), most)
+    size = bucket_size(len(known), max_points)
     return [_point(known[at : at + size]) for at in range(0, len(known), size)]
 
 
-def bucket_size(values: int, most: int = POINTS) -> int:
-    """How many values a point of `thin` stands for."""
-    return max(1, math.ceil(values / most))
+def bucket_size(values: int, max_points: int = POINTS) -> int:
+    """Return the number of values per point of `downsample`."""
+    return max(1, math.ceil(values / max_points))
 
 
-def turns(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
-    """The corners of a curve that stays level for long: nothing lies between its levels."""
+def level_changes(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
+    """Return the corners of a piecewise constant curve; all values between them are equal."""
     last = len(ys) - 1
     kept = [at for at in range(len(ys)) if at in (0, last) or ys[at] != ys[at - 1] or ys[at] != ys[at + 1]]
     return [Point(xs[at], ys[at], ys[at], ys[at]) for at in kept]
 
 
-def smoothed(points: Sequence[Point], half: int) -> list[tuple[float, float]]:
-    """(x, mean of the points up to `half` before and after)."""
+def moving_average(points: Sequence[Point], half: int) -> list[tuple[float, float]]:
+    """Return (x, mean over the points up to `half` before and after)."""
     return [
         (point.x, fmean(near.mean for near in points[max(0, at - half) : at + half + 1]))
         for at, point in enumerate(points)

@@ -3,7 +3,7 @@
 The runner calls `srun` for a hostfile. By itself it trains on one node if it finds no hostfile, truncates values of
 environment variables at commas and shows them to all users, and reports success if `srun` was killed. Therefore the
 hostfile is written from the allocation, values that would be truncated or exposed are rejected, and the ranks, which
-take their rank from SLURM, write the exit code. `cmbert launch slurm` has none of these problems and also restarts jobs.
+take their rank from SLURM, write the exit code. `cmbert launch slurm` avoids these problems and also restarts jobs.
 """
 
 import os
@@ -39,8 +39,8 @@ def run_deepspeed(directory: Path, pythonpath: Path, entry: Path, arguments: Seq
     hostfile.write_text("".join(f"{host} slots={slots}\n" for host, slots in hosts.items()), encoding="utf-8")
     # Ranks do not overwrite this file, so that of an earlier attempt must be removed.
     exit_file.unlink(missing_ok=True)
-    # --master_addr: otherwise the runner uses ssh to find it. Neither this nor --master_port reaches the ranks, which use
-    # SLURM's variables. --force_multi: otherwise the ranks of a single host start here, which may be a login node.
+    # --master_addr: otherwise the runner finds it by ssh. The ranks use SLURM's variables and ignore it.
+    # --force_multi: otherwise the ranks of a single host start on this machine, which may be a login node.
     first = next(iter(hosts))
     options = ["--launcher_args=--kill-on-bad-exit=1", f"--master_addr={first}", "--no_ssh_check", "--force_multi"]
     command = ["deepspeed", "--launcher", "slurm", "--hostfile", str(hostfile), *options, str(entry), *arguments]
@@ -60,8 +60,8 @@ def allocated_hosts(environment: Mapping[str, str]) -> dict[str, int]:
     equal = re.fullmatch(r"(\d+)(\(x\d+\))?", tasks)
     if not equal:
         raise UserError(
-            f"the allocation has {tasks} tasks on its nodes, and DeepSpeed's SLURM runner needs the same number on each "
-            "node: request --ntasks-per-node"
+            f"the allocation has {tasks} tasks on its nodes, and DeepSpeed's SLURM runner needs the same number "
+            "on each node: request --ntasks-per-node"
         )
     return dict.fromkeys(expand_host_list(environment["SLURM_JOB_NODELIST"]), int(equal[1]))
 
@@ -83,6 +83,6 @@ def require_safe_exports(environment: Mapping[str, str], files: Sequence[Path]) 
         )
     if truncated := sorted(label for _, label, value in exported if "," in value):
         raise UserError(
-            f"DeepSpeed's SLURM runner would truncate {', '.join(truncated)} at a comma: use `cmbert launch slurm`, which "
-            "passes values unchanged, or unset the variables"
+            f"DeepSpeed's SLURM runner would truncate {', '.join(truncated)} at a comma: use `cmbert launch slurm`, "
+            "which passes values unchanged, or unset the variables"
         )

@@ -95,9 +95,7 @@ def submit(script: Path, cluster: ClusterConfig, *options: str) -> str:
     try:
         result = subprocess.run(["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise UserError(
-            "sbatch is not installed: submit from a machine of the cluster, or print the script with --dry-run"
-        ) from error
+        raise UserError("sbatch is not installed: submit from a machine of the cluster, or use --dry-run") from error
     if result.returncode:
         raise UserError(f"{script}: sbatch rejected it: {result.stderr.strip()}")
     return result.stdout.strip().partition(";")[0]
