@@ -10,7 +10,7 @@ from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.launcher.runs.snapshot import PACKAGE, code, entry, new_launch_directory, recipe, take_snapshot
-from clinical_modernbert.launcher.train import write_exit_file, agreed_exit_code
+from clinical_modernbert.launcher.train import agreed_exit_code, write_exit_file
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 

@@ -57,9 +57,7 @@ def test_too_little_shared_memory_fails(small_disk: Path) -> None:
     assert cache_disk(small_disk, "shards").status == "failed"
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     finding = shared_memory(small_disk)
-    assert (finding.status, finding.result) == ("failed", f"64 MiB free in {small_disk}"), (
-        "a container's default"
-    )
+    assert (finding.status, finding.result) == ("failed", f"64 MiB free in {small_disk}"), "a container's default"
 
 
 @needs_root
