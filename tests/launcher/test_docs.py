@@ -1,4 +1,4 @@
-"""Pages lead where they say: links between them, the table of pages, and the site's navigation."""
+"""Links between pages, the table of pages, and the navigation of the site."""
 
 import re
 from pathlib import Path
@@ -13,18 +13,18 @@ FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
 def text_of(page: Path) -> str:
-    """A page without its blocks of code."""
+    """Return the text of a page without code blocks."""
     return FENCED.sub("", page.read_text(encoding="utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
-    """Those that GitHub and MkDocs give a page's headings."""
+    """Return the anchors that GitHub and MkDocs generate for the headings of a page."""
     titles = re.findall(r"^#+ +(.*)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_have_targets(page: Path) -> None:
     for link in LINK.findall(text_of(page)):
         if re.match(r"[a-z]+:", link):
             continue
@@ -36,14 +36,14 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_listed_once_and_in_the_navigation() -> None:
-    here = {page.name for page in ROOT.glob("docs/*.md")}
+    pages = {page.name for page in ROOT.glob("docs/*.md")}
     listed = re.findall(r"^\| \[([\w.]+)\]\(\1\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(here - {"README.md"})
+    assert sorted(listed) == sorted(pages - {"README.md"})
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    assert sorted(site["nav"]) == sorted(here)
+    assert sorted(site["nav"]) == sorted(pages)
 
 
-def test_the_reference_names_modules_that_are_there() -> None:
+def test_the_reference_lists_existing_modules() -> None:
     names = re.findall(r"^::: clinical_modernbert\.(\S+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert names
     assert [name for name in names if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []

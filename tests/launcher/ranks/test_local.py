@@ -241,9 +241,7 @@ def test_a_rank_that_ignores_a_signal_is_killed_after_another_has_stopped(proces
     assert not processes.alive()
 
 
-def test_a_crash_ends_the_other_ranks_after_a_short_grace_period(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_crash_the_grace_period_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     stuck = "signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(60)"
     code = f"{RANK}if rank == 0: {stuck}\nwhile not os.path.exists('ready0'): time.sleep(0.01)\nsys.exit(3)"
@@ -252,9 +250,7 @@ def test_a_crash_ends_the_other_ranks_after_a_short_grace_period(
     assert time.monotonic() - started < 20
 
 
-def test_ranks_that_save_after_a_signal_have_the_complete_grace_period(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_signal_ranks_have_the_complete_grace_period(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = (
         f"{RANK}def save(*_): time.sleep(rank); Path(f'saved{{rank}}').touch(); sys.exit(0 if rank else 85)\n"
