@@ -14,7 +14,7 @@ def push(
     repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub; created if it does not exist.")],
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     allow_restricted: Annotated[
-        bool, typer.Option("--allow-closed", help="Publish a model of restricted sources, if their licences allow it.")
+        bool, typer.Option("--allow-closed", help="Publish a model of restricted sources, if their licenses allow it.")
     ] = False,
 ) -> None:
     """Upload a model with its model card to the Hugging Face Hub.
@@ -39,7 +39,7 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
     if restricted and not (private or allow_restricted):
         raise UserError(
             f"{model}: trained on restricted sources ({', '.join(restricted)}): push it with --private, or with "
-            "--allow-closed if their licences let you publish it"
+            "--allow-closed if their licenses let you publish it"
         )
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

@@ -124,7 +124,7 @@ def mix_chart(run: RunData) -> list[Row]:
 
 
 def mix_rows(run: RunData) -> list[Row]:
-    """Return the last row of each source, with its licence from the newest checkpoint."""
+    """Return the last row of each source, with its license from the newest checkpoint."""
     known = run.newest_manifest["sources"] if run.newest_manifest else {}
     return [
         {
