@@ -25,7 +25,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def pages_of(navigation: list[Any]) -> list[str]:
-    """The pages of a navigation in which sections are nested."""
+    """Return the pages of a navigation with nested sections."""
     nested = [pages_of(next(iter(entry.values()))) if isinstance(entry, dict) else [entry] for entry in navigation]
     return [page for pages in nested for page in pages]
 
@@ -59,10 +59,10 @@ def test_the_reference_lists_existing_modules() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_modules_and_folders_in_the_text_exist(page: Path) -> None:
-    """Paths in backquotes; `streaming_data/` may be left out where a page has it as its subject."""
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
-    inside = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
+    """Checks paths in backquotes. A page about `streaming_data/` may omit this prefix."""
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
+    subfolders = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
     for path in re.findall(r"`([\w.-]+/[\w./-]*(?:\.py|/))`", text_of(page)):
         first = path.split("/")[0]
-        if first in rooms | inside:
+        if first in packages | subfolders:
             assert (ROOT / path).exists() or (ROOT / "streaming_data" / path).exists(), path
