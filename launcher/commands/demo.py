@@ -22,11 +22,11 @@ def demo(
     out: Annotated[Path, typer.Option(help="Directory for all files of the demo.")] = Path("runs/demo"),
     ranks: Annotated[int, typer.Option(help="Number of training processes.", min=1)] = 2,
 ) -> None:
-    """Prepare data, train with ZeRO-3, kill the run, resume, export, and fill a mask: five minutes on two cores.
+    """Run the end-to-end demo: prepare data, train with ZeRO-3, kill, resume, export, and fill a mask.
 
     Example: cmbert demo --out runs/demo
 
-    After an interruption, the same command continues where it stopped.
+    It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
     started = time.monotonic()
     corpora = [
