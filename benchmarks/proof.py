@@ -33,7 +33,7 @@ from clinical_modernbert.evaluation.suite import Evaluation, Scores
 from clinical_modernbert.evaluation.tasks.code_structure import CodesTask, read_systems, structure
 from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, run_masked_words
 from clinical_modernbert.evaluation.tasks.ner import NerTask
-from clinical_modernbert.launcher.commands.demo import heading, run
+from clinical_modernbert.launcher.commands.demo import print_heading, run
 from clinical_modernbert.model.hugging_face import write_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
@@ -92,7 +92,7 @@ def main() -> int:
         seconds = train(files, options.out, options.set)
         tasks = write_tasks(files, options.out)
         scores = evaluate(tasks, options.out)
-        heading("6. The bag of subwords")
+        print_heading("6. The bag of subwords")
         bag = score_bag(tasks, options.out, load(RunConfig, find_recipe("proof"), overrides(options.out, options.set)))
         lines, proven = report(scores, bag)
         lines.append(facts(options.out, seconds))
@@ -124,17 +124,17 @@ def train(files: dict[str, list[Path]], out: Path, extra: list[str]) -> float:
     for number, kind in enumerate(("pubmed", "icd10cm", "icd9")):
         settings.append(f"sources.{number}.paths={json.dumps([str(path) for path in files[kind]])}")
     corpora = ["data/proof", *(part for setting in settings for part in ("--set", setting))]
-    heading("1. A tokenizer of 4,096 subwords")
+    print_heading("1. A tokenizer of 4,096 subwords")
     run(["tokenizer", "train", *corpora, "--vocab-size", "4096"], unless=out / "tokenizer")
-    heading("2. PubMed abstracts and code tables in packs")
+    print_heading("2. PubMed abstracts and code tables in packs")
     run(["data", "prepare", *corpora], unless=out / "data/manifest.json")
-    heading("3. Training from scratch")
+    print_heading("3. Training from scratch")
     started = time.monotonic()
     settings = [part for setting in overrides(out, extra) for part in ("--set", setting)]
     run(["train", "proof", "--ranks", "2", *settings], unless=out / "trained")
     seconds = time.monotonic() - started
     run(["export", str(out / "run"), "--out", str(out / "trained")], unless=out / "trained")
-    heading("4. The same model before its first step")
+    print_heading("4. The same model before its first step")
     if not (out / "initial").exists():
         save_initial(load(RunConfig, find_recipe("proof"), overrides(out, extra)), out / "initial")
     return seconds
@@ -178,7 +178,7 @@ def write_tasks(files: dict[str, list[Path]], out: Path) -> dict[str, Path]:
 
 def evaluate(tasks: dict[str, Path], out: Path) -> dict[str, Any]:
     """`cmbert evaluate` for both models at once, each on one core: subject -> task -> score -> mean and values."""
-    heading("5. Both models, three tasks, three seeds of fine-tuning")
+    print_heading("5. Both models, three tasks, three seeds of fine-tuning")
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "evaluate"]
     named = [part for path in tasks.values() for part in ("--task", str(path))]
     running = {

@@ -109,7 +109,7 @@ def test_too_little_text_for_the_vocabulary_is_reported(folder: Path) -> None:
     size = len(AutoTokenizer.from_pretrained(folder / "few-words"))
     assert result.output.splitlines() == [
         f"tokenizer: {folder / 'few-words'}, {size:,} tokens",
-        "note: there is too little text for the 60,000 tokens that were asked for",
+        "warning: there is too little text for 60,000 tokens",
     ]
     assert size < 10_000
 
@@ -224,8 +224,8 @@ def test_extend_grows_the_tokenizer_and_its_model(folder: Path) -> None:
     arguments = ["tokenizer", "extend", str(folder / "recipe.yaml"), "--tokens", "100", "--out", str(out)]
     result = cmbert(*arguments, "--model", str(folder / "model"))
     assert result.exit_code == 0, result.output
-    assert "100 tokens added, 768 in all" in result.output
-    before, after = re.search(r"notes: ([\d.]+) pieces a word before, ([\d.]+) after", result.output).groups()
+    assert "100 tokens added, 768 in total" in result.output
+    before, after = re.search(r"notes: ([\d.]+) tokens per word before, ([\d.]+) after", result.output).groups()
     assert float(after) < float(before)
     assert SECRET not in result.output
     tokenizer, grown = AutoTokenizer.from_pretrained(out), AutoModelForMaskedLM.from_pretrained(out)

@@ -1,4 +1,4 @@
-"""What the files of a run tell, read once: of one that is complete, runs, or was killed before it wrote them all."""
+"""The data of a run, read once from its files. The run may be complete, active, or killed before it wrote all files."""
 
 import json
 import re
@@ -13,26 +13,26 @@ from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
 from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
 from ...training.recipe.schedule import Plan
-from ..runs.status import Start, plan_of, read_starts, state_of
+from ..runs.status import RUNNING, Attempt, describe_state, load_plan, run_attempts
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """A run, from its files.
+class RunData:
+    """The contents of a run's directory.
 
     Attributes:
-        rows: of metrics.csv.
+        rows: rows of metrics.csv.
         validation: rows of validation.csv.
-        mix: of mix.csv, every so many steps and the last: sums since the start change slowly.
-        config: config.yaml as text, without passwords in addresses; empty if it is not there.
-        plan: None if the configuration is not there or does not load.
-        starts: oldest first.
-        skips: what was left out after jumps of the loss.
-        checkpoints: manifests by directory name, oldest first; None for one that cannot be read.
-        results: of evaluations: task, subject, score, as `cmbert evaluate` writes them.
+        mix: rows of mix.csv at regular steps and the last step: cumulative sums change slowly.
+        config: text of config.yaml, without passwords in addresses; empty if the file is missing.
+        plan: None if the configuration is missing or does not load.
+        attempts: oldest first.
+        skips: packs skipped after loss spikes.
+        checkpoints: {directory name: manifest}, oldest first; None for an unreadable manifest.
+        results: results of `cmbert evaluate`: {task: {model: {score: values}}}.
     """
 
     run_dir: Path
@@ -41,50 +41,47 @@ class Facts:
     mix: list[dict[str, Any]]
     config: str
     plan: Plan | None
-    starts: list[Start]
+    attempts: list[Attempt]
     skips: list[dict[str, int]]
     checkpoints: dict[str, dict[str, Any] | None]
     results: Scores
 
     @property
-    def newest(self) -> dict[str, Any] | None:
-        """The manifest of the newest checkpoint that can be read."""
-        return next((found for found in reversed(self.checkpoints.values()) if found), None)
+    def newest_manifest(self) -> dict[str, Any] | None:
+        """The manifest of the newest checkpoint with a readable manifest."""
+        return next((manifest for manifest in reversed(self.checkpoints.values()) if manifest), None)
 
     @property
     def step(self) -> int:
-        """The last one noted."""
+        """The last recorded step."""
         return self.rows[-1]["step"] if self.rows else 0
 
 
-def read_facts(run_dir: Path, evaluations: list[Path]) -> Facts:
-    """Raises UserError when nothing in `run_dir` is a run's, or an evaluation named has no results."""
-    starts, rows = read_starts(run_dir), read_metrics(run_dir)
-    facts = Facts(
+def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
+    """Read a run. Raises UserError if `run_dir` contains no run, or one of `evaluations` has no results."""
+    attempts, rows = run_attempts(run_dir), read_metrics(run_dir)
+    run = RunData(
         run_dir=run_dir,
         rows=rows,
         validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
         config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
-        plan=plan_of(run_dir, starts),
-        starts=starts,
+        plan=load_plan(run_dir, attempts),
+        attempts=attempts,
         skips=_json(run_dir / "skips.json") or [],
         checkpoints=_checkpoints(run_dir / "checkpoints"),
         results=read_scores(run_dir, evaluations),
     )
-    if not (facts.rows or facts.starts or facts.config or facts.checkpoints):
-        raise UserError(f"{run_dir}: nothing was run here: expected the run_dir of a training run")
-    return facts
+    if not (run.rows or run.attempts or run.config or run.checkpoints):
+        raise UserError(f"{run_dir}: no run was started here: expected the run_dir of a training run")
+    return run
 
 
-def state(facts: Facts) -> tuple[str, str]:
-    """As `cmbert status` words it, and a remark."""
-    complete = facts.plan is not None and facts.step >= facts.plan.steps
-    found = state_of(facts.starts, complete)
-    if found == "running":
-        return found, "or lost with its launcher"
-    code = facts.starts[-1].code if facts.starts else None
-    return found, f"exit code {code}" if code else ""
+def state(run: RunData) -> tuple[str, str]:
+    """Return the state of the run in the words of `cmbert status`, and a remark."""
+    complete = run.plan is not None and run.step >= run.plan.steps
+    description = describe_state(run.attempts, complete)
+    return description, "or lost with its launcher" if description == RUNNING else ""
 
 
 def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
