@@ -112,6 +112,6 @@ def kernels(device: "torch.device") -> Finding:
         done = list(self_test(device))
     except Exception as error:  # a driver, a compiler or the GPU itself: whatever it is, a run would meet it
         return Finding(check, "failed", f"{type(error).__name__}: {str(error)[:200]}", "A run would meet the same.")
-    if wrong := [f"{one.kernel} in {one.dtype}" for one in done if not one.good]:
+    if wrong := [f"{one.kernel} in {one.dtype}" for one in done if not one.passed]:
         return Finding(check, "failed", "wrong results: " + "; ".join(wrong), _REPLACE)
     return Finding(check, "ok", f"{len(done)} checks within their accuracy")
