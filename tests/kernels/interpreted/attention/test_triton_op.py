@@ -27,7 +27,7 @@ LENGTHS = {
 
 @pytest.fixture(params=["sm80", "sm90"])
 def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Entries of the tuning table: sm80 rotates q and k in a separate kernel, sm90's local layers while loading them."""
+    """Entries of the tuning table: sm80 rotates q and k in a separate kernel, sm90's local layers while loading."""
     monkeypatch.setattr(triton_op, "architecture", lambda: request.param)
     return request.param
 
