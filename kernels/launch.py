@@ -1,4 +1,4 @@
-"""What every launcher of a Triton kernel does first: contiguous rows, no launch on empty tensors, the right device."""
+"""The launch preamble of the Triton operators: contiguous rows, no launch for empty tensors, the device guard."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
-    """Launch `kernel` on the device of its first argument, a tensor. An empty tensor launches nothing."""
+    """Launch `kernel` on the device of its first argument, a tensor. If that is empty, nothing is launched."""
     first: torch.Tensor = arguments[0]
     if first.numel():
         with torch.cuda.device_of(first):

@@ -34,7 +34,7 @@ class PackedBatch:
 
     @classmethod
     def from_lengths(cls, lengths: Sequence[int], device: torch.device | str) -> "PackedBatch":
-        """Build from lengths that the host knows: one asynchronous copy to `device`, no synchronization."""
+        """Build from lengths on the host, with one asynchronous copy to `device` and no synchronization."""
         counts = np.asarray(lengths, dtype=np.int64).reshape(-1)
         if (counts < 0).any():
             raise ValueError(f"lengths must not be negative, got {counts.min()}")

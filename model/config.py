@@ -67,7 +67,7 @@ class ModelConfig(BaseModel):
         return self.local_attention // 2
 
     def is_global(self, layer: int) -> bool:
-        """Whether `layer`, counted from 0, attends to the whole sequence."""
+        """Whether `layer`, counted from 0, attends to the complete sequence."""
         return layer % self.global_attn_every_n_layers == 0
 
     @property

@@ -136,7 +136,7 @@ def _split(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, ...]]:
     """q, k, v, and the token and head strides of q and k, and of v.
 
-    q and k are rotated here unless the attention kernel does it (`fused_rope`). The rotated copy is not saved for
+    q and k are rotated unless the attention kernel does it (`fused_rope`). The rotated copy is not saved for
     backward, which rotates again, to save memory.
     """
     if qkv.stride(3) != 1:

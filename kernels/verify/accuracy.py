@@ -38,11 +38,11 @@ def compare(kernel: Function, reference: Function, inputs: Sequence[torch.Tensor
     exact = outputs_and_gradients(reference, [x.double() if x.is_floating_point() else x for x in inputs])
     plain = outputs_and_gradients(reference, inputs)
     return [
-        accuracy(*tensors, inputs[0].dtype, factor, f"{name} {number}")
+        accuracy(x, truth, eager, inputs[0].dtype, factor, f"{name} {number}")
         for name, factor, *group in zip(
             ("output", "gradient"), (OUTPUT_FACTOR, GRADIENT_FACTOR), ours, exact, plain, strict=True
         )
-        for number, tensors in enumerate(zip(*group, strict=True))
+        for number, (x, truth, eager) in enumerate(zip(*group, strict=True))
     ]
 
 
