@@ -117,6 +117,6 @@ def kernels(device: "torch.device") -> Finding:
         return Finding(
             check, "failed", f"{type(error).__name__}: {str(error)[:200]}", "A run would fail in the same way."
         )
-    if wrong := [f"{one.kernel} in {one.dtype}" for one in results if not one.good]:
+    if wrong := [f"{one.kernel} in {one.dtype}" for one in results if not one.passed]:
         return Finding(check, "failed", "wrong results: " + "; ".join(wrong), _REPLACE)
     return Finding(check, "ok", f"{len(results)} checks within their tolerance")
