@@ -1,6 +1,7 @@
 """A run as one rank holds it: opened once, the same from the first step to the last."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from .recipe.config import RunConfig
 from .recipe.schedule import Plan, describe, make_plan
 from .resilience.spikes import Skip, place, read_skips
 from .zero.engine import join_ranks, start_engine
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Run:
     def say(self, message: str) -> None:
         """A line for the person watching, from rank 0 alone."""
         if self.metrics is not None:
-            self.metrics.say(message)
+            logger.info(message)
 
     def close(self) -> None:
         """Everything on disk and in the object store."""
@@ -176,4 +179,4 @@ def open_mirror(config: RunConfig, metrics: MetricsWriter | None) -> Mirror | No
     """Of the checkpoints, on the rank that speaks for the run."""
     if config.checkpoint.upload is None or metrics is None:
         return None
-    return Mirror(config.run_dir / "checkpoints", config.checkpoint.upload, metrics.say)
+    return Mirror(config.run_dir / "checkpoints", config.checkpoint.upload, logger.info)
