@@ -16,7 +16,7 @@ from .recipe.schedule import Plan
 
 def shapes(plan: Plan, step: int = 0) -> dict[int, float]:
     """For each length from step `step` on, the highest masking rate. More packs are but more micro-batches."""
-    turns = {at.step for at in plan.turns()}
+    turns = {at.step for at in plan.change_points()}
     rates: dict[int, float] = {}
     for number in sorted(turns | {turn - 1 for turn in turns} | {step}):
         if number >= step:
@@ -49,7 +49,7 @@ def _compute(engine: Any, batch: MicroBatch, what: str) -> None:
 
 def largest_micro_batch(plan: Plan, max_seqlen: int, mlm_probability: float, vocab_size: int) -> MicroBatch:
     """Packs without padding, in sequences as long as they may be, all tokens maskable."""
-    micro_batch_size, seq_length = plan.config.batch.micro_batch_size, plan.config.data.seq_length
+    micro_batch_size, seq_length = plan.batch.micro_batch_size, plan.data.seq_length
     tokens = torch.arange(micro_batch_size * seq_length) % vocab_size
     masked = micro_batch_size * round(mlm_probability * seq_length)
     positions = torch.from_numpy(np.linspace(0, len(tokens) - 1, masked, dtype=np.int64))

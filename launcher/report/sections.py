@@ -151,7 +151,7 @@ def validation_means(validation: Iterable[Row]) -> list[tuple[int, float]]:
 
 def planned(plan: Plan, key: str) -> list[Point]:
     """What the plan says for a setting, at its turns, just before them, and between."""
-    steps = {settings.step for settings in plan.turns()}
+    steps = {settings.step for settings in plan.change_points()}
     steps |= {step - 1 for step in steps if step}
     steps |= {round(part * (plan.steps - 1) / _PLANNED_POINTS) for part in range(_PLANNED_POINTS + 1)}
     values = [(step + 1, getattr(plan.settings(step), key)) for step in sorted(steps)]

@@ -165,7 +165,7 @@ def plan_of(run_dir: Path, starts: Sequence[Start]) -> Plan | None:
 
 
 def _tokens_left(plan: Plan, step: int) -> int:
-    return (plan.packs - plan.start(min(step, plan.steps))) * plan.config.data.seq_length
+    return (plan.packs - plan.start(min(step, plan.steps))) * plan.data.seq_length
 
 
 def _silent_seconds(run_dir: Path) -> float | None:

@@ -169,7 +169,7 @@ class WandB:
 
 
 class MLflow:
-    """An MLflow run, which a resumed run continues. MLflow 3 accepts local files only if MLFLOW_ALLOW_FILE_STORE=true."""
+    """An MLflow run, which a resumed run continues. MLflow 3 needs MLFLOW_ALLOW_FILE_STORE=true for local files."""
 
     def __init__(self, uri: str, run_dir: Path) -> None:
         from mlflow import MlflowClient
