@@ -1,4 +1,4 @@
-"""The README.md of an exported model: what it is, what it saw, what it scores, and where it came from."""
+"""The model card (README.md) of an exported model: data, recipe, results, limitations and provenance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,14 +25,14 @@ tags: [modernbert, clinical, biomedical]
 # Clinical ModernBERT encoder
 
 A ModernBERT masked language model, {started}, of {config.num_parameters:,} parameters and a context of
-{_context(run, config)}. It is meant to be fine-tuned for entities, classes, relations or retrieval in
-clinical and biomedical text; by itself it fills masks.
+{_context(run, config)}. It is meant to be fine-tuned for named entity recognition, classification,
+relation extraction or retrieval in clinical and biomedical text. Without fine-tuning it fills masks.
 
 ## Training data
 
 {_sources(manifest)}
 
-A model may reproduce what it was trained on: the terms of a credentialed source bind all who are given the model.
+A model may reproduce its training data, so the terms of a credentialed source apply to everyone who receives the model.
 {_closed(manifest)}
 
 ## Recipe
@@ -54,14 +54,14 @@ A model may reproduce what it was trained on: the terms of a credentialed source
 
 ## Limitations and bias
 
-- It was not tested for any clinical use and must not decide about patients. What is built on it needs validation of its
-  own, where and for whom it will be used.
-- Text reflects who is treated, where, and who writes: notes of one hospital carry its population, its habits and its
-  judgements, and articles those of research. Associations with sex, age, ethnicity, language or insurance can be
-  learned; none were measured here.
-- It was trained on the sources above and on no others: other languages, specialities, times and kinds of text may be
-  represented badly. Numbers, negation and time are known weaknesses of masked language models.
-- A masked language model can be probed for its training text. Whether single persons can be recognised was not tested.
+- The model was not tested for any clinical use and must not make decisions about patients. Systems built on it need
+  their own validation, at the site and for the patients for which they will be used.
+- Text reflects who is treated, where, and who writes. Notes of one hospital carry its population, habits and
+  judgments, and articles those of research. The model can learn associations with sex, age, ethnicity, language or
+  insurance; none were measured.
+- The model was trained on the sources above only. Other languages, specialties, periods and kinds of text may be
+  represented poorly. Numbers, negation and time are known weaknesses of masked language models.
+- A masked language model can be probed for its training text. Whether individuals can be identified was not tested.
 
 ## Provenance
 
@@ -71,7 +71,7 @@ A model may reproduce what it was trained on: the terms of a credentialed source
 | code | {manifest["git_revision"] or "an installed package"} |
 | packages | {packages} |
 
-The whole configuration, and the hash of every shard it read, are in `training.json`.
+`training.json` has the complete configuration and the hash of every shard that was read.
 """
 
 
@@ -101,31 +101,33 @@ def _lengths(run: Mapping[str, Any]) -> str:
 
 
 def _longest(run: Mapping[str, Any]) -> list[int]:
-    """Sequences of each stage."""
+    """The maximum sequence length of each stage."""
     return [stage["max_seqlen"] for stage in run["schedule"]["seq_length"]] or [run["data"]["seq_length"]]
 
 
 def _results(manifest: Mapping[str, Any], scores: Scores) -> str:
     loss = manifest.get("validation_loss")
-    measured = f"Held-out loss {loss:.4f} a masked token, the mean of sources, at 15 % masking.\n\n" if loss else ""
+    measured = (
+        f"Validation loss {loss:.4f} per masked token, the mean over sources, at 15 % masking.\n\n" if loss else ""
+    )
     rows = [
-        (task, subject, name, _spread(score))
-        for task, subjects in scores.items()
-        for subject, found in subjects.items()
-        for name, score in found.items()
+        (task, model, name, _format_score(score))
+        for task, models in scores.items()
+        for model, model_scores in models.items()
+        for name, score in model_scores.items()
     ]
     if not rows:
-        return f"{measured}No benchmark was run. `cmbert evaluate` compares encoders under one protocol."
+        return f"{measured}No benchmark was run. `cmbert evaluate` compares encoders under the same protocol."
     return measured + _table(("task", "model", "score", "mean ± standard deviation"), rows)
 
 
-def _spread(score: Mapping[str, Any]) -> str:
+def _format_score(score: Mapping[str, Any]) -> str:
     deviation, seeds = score["deviation"], len(score["values"])
     return f"{score['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f} ({seeds} seeds)")
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
-    return "\n".join([line(titles), line(["---"] * len(titles)), *map(line, rows)])
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])

@@ -1,4 +1,4 @@
-"""An exported run is a Hugging Face model with the same logits, or nothing at all."""
+"""An exported run is a Hugging Face model with the same logits, or nothing is written."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def exported(finished: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
-def test_transformers_loads_it(exported: Path, finished: SmallRun) -> None:
+def test_transformers_loads_the_exported_model(exported: Path, finished: SmallRun) -> None:
     model = AutoModelForMaskedLM.from_pretrained(exported)
     tokenizer = AutoTokenizer.from_pretrained(exported)
     assert tokenizer.mask_token_id == 3
@@ -36,7 +36,7 @@ def test_transformers_loads_it(exported: Path, finished: SmallRun) -> None:
         assert torch.equal(model.get_parameter(name), value), name
 
 
-def test_the_card_tells_where_it_comes_from(exported: Path, finished: SmallRun) -> None:
+def test_the_card_lists_data_and_recipe(exported: Path, finished: SmallRun) -> None:
     card = (exported / "README.md").read_text()
     assert f"| tokens seen | {finished.column('tokens')[-1]:,} |" in card
     seen = read_manifest(candidates(finished.run_dir / "checkpoints")[0])["progress"]
@@ -46,7 +46,7 @@ def test_the_card_tells_where_it_comes_from(exported: Path, finished: SmallRun) 
     assert "## Limitations and bias" in card
 
 
-def test_the_card_has_the_results_and_says_what_is_closed(exported: Path) -> None:
+def test_the_card_lists_results_and_restricted_sources(exported: Path) -> None:
     manifest = json.loads((exported / "training.json").read_text())
     assert closed_sources(manifest) == []
     assert "Closed here" not in model_card(manifest, read_config(exported), {})
@@ -59,7 +59,7 @@ def test_the_card_has_the_results_and_says_what_is_closed(exported: Path) -> Non
     assert "| ner | run | f1 | 0.8125 ± 0.0125 (2 seeds) |" in card
 
 
-def test_sentence_transformers_opens_it_and_takes_the_mean(finished: SmallRun, tmp_path: Path) -> None:
+def test_sentence_transformers_gives_the_mean_of_hidden_states(finished: SmallRun, tmp_path: Path) -> None:
     export.export_checkpoint(finished.run_dir, tmp_path / "model", sentence_embedding=True)
     for module in json.loads((tmp_path / "model/modules.json").read_text()):
         assert (tmp_path / "model" / module["path"]).is_dir()
@@ -70,20 +70,20 @@ def test_sentence_transformers_opens_it_and_takes_the_mean(finished: SmallRun, t
     assert torch.allclose(torch.from_numpy(vector), hidden[0].mean(0), atol=1e-5)
 
 
-def test_other_logits_write_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """transformers is given weights that differ from the checkpoint's in one tensor."""
+def test_different_logits_write_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tensor of the exported weights differs from the checkpoint."""
     write = export.write_pretrained
 
-    def write_another(weights: dict[str, torch.Tensor], *rest: object) -> None:
+    def write_changed(weights: dict[str, torch.Tensor], *rest: object) -> None:
         write({**weights, "head.norm.weight": weights["head.norm.weight"] * 1.01}, *rest)
 
-    monkeypatch.setattr(export, "write_pretrained", write_another)
-    with pytest.raises(UserError, match="transformers computes other logits"):
+    monkeypatch.setattr(export, "write_pretrained", write_changed)
+    with pytest.raises(UserError, match="transformers computes different logits"):
         export.export_checkpoint(finished.run_dir, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_checkpoint_is_named_and_the_older_one_suggested(
+def test_the_error_for_a_corrupt_checkpoint_suggests_the_older_one(
     finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
 ) -> None:
     run = new_run()
@@ -97,12 +97,12 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_suggested(
         export.export_checkpoint(older, tmp_path / "model")
 
 
-def test_a_directory_without_a_run(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
         export.export_checkpoint(tmp_path, tmp_path / "model")
 
 
-def test_a_data_set_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+def test_the_manifest_of_a_data_set_is_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"version": 1, "sources": {}}')
     with pytest.raises(UserError, match=r"manifest\.json: not the manifest of a checkpoint; name a run, or a [a-z ]*$"):
         export.export_checkpoint(tmp_path, tmp_path / "model")

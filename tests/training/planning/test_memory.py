@@ -129,11 +129,11 @@ def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpoi
 
 @pytest.mark.usefixtures("process_group")
 def test_memory_of_the_update_is_as_predicted() -> None:
-    size = MODEL.num_parameters
-    flat = torch.nn.Parameter(torch.zeros(size))
+    numbers = MODEL.num_parameters
+    flat = torch.nn.Parameter(torch.zeros(numbers))
     optimizer = StableAdamW([flat], lr=1e-3)
-    optimizer.bind([flat], [Fragment("weight", (size,), 0, size, flat, 0)], ["weight"])
-    flat.grad = torch.ones(size)
+    optimizer.bind([flat], [Fragment("weight", (numbers,), 0, numbers, flat, 0)], ["weight"])
+    flat.grad = torch.ones(numbers)
     optimizer.step()  # creates the optimizer state
     tracker = MemTracker()
     state = optimizer.state[flat]
