@@ -26,7 +26,9 @@ def read_scores(run_dir: Path, evaluations: Sequence[Path] = ()) -> Scores:
         with suppress(OSError, ValueError):
             results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
         if results is None and directory in evaluations:
-            raise UserError(f"{directory}: no readable results.json: expected the --out directory of cmbert evaluate")
+            raise UserError(
+                f"{directory}: no results.json, or it cannot be read: expected the --out directory of cmbert evaluate"
+            )
         for task, models in (results or {}).items():
             merged.setdefault(task, {}).update(models)
     return merged
