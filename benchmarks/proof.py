@@ -2,7 +2,7 @@
 
     CMBERT_TEST_DATA=data python benchmarks/proof.py [--out runs/proof]
 
-It runs the cmbert commands in the order of a user's workflow and writes the table in docs/proof.md. Results that exist in
+It runs the cmbert commands in the order of a user's workflow and writes the table in docs/proof.md. Existing results in
 `--out` are reused. docs/proof.md lists the source of each file of the data directory.
 """
 
