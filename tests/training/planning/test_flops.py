@@ -1,7 +1,5 @@
 """FLOPs against PyTorch's own count, pairs against a mask, and the columns of metrics.csv derived from them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,8 +12,6 @@ from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data.loader.batches import MicroBatch, cut
-from clinical_modernbert.training.metrics.csv_log import RowLog, read_rows
-from clinical_modernbert.training.metrics.writer import StepMetrics
 from clinical_modernbert.training.planning.flops import flops, real_lengths, step_flops, window_pairs
 from clinical_modernbert.training.planning.hardware import peak_flops
 
@@ -116,14 +112,3 @@ def test_a_run_logs_flops_memory_and_data_wait(finished: SmallRun) -> None:
 def finished_model() -> ModelConfig:
     sizes = {"vocab_size": 128, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
     return ModelConfig.model_validate(CONFIG.model_dump() | sizes)
-
-
-def test_rows_of_an_older_run_with_fewer_columns_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("step,tokens,loss\n1,100,2.5\n2,200,2.25\n3,300,2.0\n")
-    RowLog(path, StepMetrics, 2).close()
-    rows = read_rows(path, StepMetrics)
-    assert [(row["step"], row["tokens"], row["loss"], row["mfu"]) for row in rows] == [
-        (1, 100, 2.5, None),
-        (2, 200, 2.25, None),
-    ]
