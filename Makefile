@@ -1,10 +1,10 @@
-# Everything happens in .venv; no root, nothing outside it.
+# Everything is installed into .venv: no root, nothing outside it.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof test lint types format docs kernels-report lock clean
+.PHONY: install demo proof test test-fast lint types format docs kernels-report lock clean
 
 install: $(READY)
 
@@ -22,19 +22,27 @@ demo: install
 proof: install
 	$(BIN)/python benchmarks/proof.py
 
-# One thread a process: two test processes and their ranks share the cores, and threads that wait for each other spin.
+# One thread per process: two test processes and their ranks share the cores, and waiting threads spin.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Everything that this machine can run; the slowest twenty are listed at the end.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --durations 20
+
+# The loop of everyday work: no ranks, no servers, no compilers.
+test-fast: install
+	$(PYTEST) -m "not (slow or ranks or servers or gpu)"
 
 lint: install types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The root is the package, whatever the checkout is called: mypy sees it under its own name.
+# The root is the package, whatever the checkout is called: mypy sees it under the package's name.
 types: install
 	mkdir -p .venv/typecheck
 	ln -sfn $(CURDIR) .venv/typecheck/clinical_modernbert
-	cd .venv/typecheck && ../bin/mypy --config-file ../../pyproject.toml clinical_modernbert
+	cd .venv/typecheck && MYPYPATH=$(CURDIR)/tests/support ../bin/mypy --config-file ../../pyproject.toml \
+		clinical_modernbert
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -44,7 +52,7 @@ format: install
 # from a folder of the rooms alone, since all of the root would be searched, .venv too.
 docs: install
 	mkdir -p .venv/rooms/clinical_modernbert
-	ln -sfn $(addprefix $(CURDIR)/,__init__.py configs evaluation kernels launcher model streaming_data training) \
+	ln -sfn $(addprefix $(CURDIR)/,__init__.py configs evaluation kernels launcher model storage streaming_data training) \
 		.venv/rooms/clinical_modernbert
 	$(BIN)/pip install --quiet --no-deps --requirement requirements/docs.txt
 	$(BIN)/mkdocs build --strict --quiet

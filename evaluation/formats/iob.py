@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from ...streaming_data.documents.files import open_text, reading
+from ...streaming_data.documents.files import explain_read_errors, open_text
 
 _TAG = re.compile(r"O|[BI]-\S+")
 
@@ -29,7 +29,7 @@ def read_iob(path: Path) -> list[Sentence]:
     words: list[str] = []
     tags: list[str] = []
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate([*file, ""], start=1):
             columns = line.split("\t") if "\t" in line else line.split()
             columns = [column.strip() for column in columns]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...streaming_data.corpora.readers import tables
-from ...streaming_data.documents.files import open_text, reading
+from ...streaming_data.documents.files import explain_read_errors, open_text
 
 _RCT_LABEL = re.compile(r"[A-Za-z_]+")
 
@@ -31,7 +31,7 @@ def read_rows(path: Path, columns: int, expected: str) -> Iterator[tuple[int, li
     if not path.is_file():
         raise UserError(f"{path}: no such file; set `data` of the task to its directory")
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             row = line.rstrip("\r\n").split("\t")
             if len(row) != columns and line.strip():
@@ -45,7 +45,7 @@ def read_rct(path: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; set `data` of the task to its directory")
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             label, tab, sentence = line.strip().partition("\t")
             if not line.strip() or line.startswith("###"):
@@ -59,7 +59,7 @@ def _read_tsv(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[s
     """Tab-separated with a header; quotes have no special meaning."""
     header: list[str] = []
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             row = line.rstrip("\r\n").split("\t")
             if not header:

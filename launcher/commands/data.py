@@ -15,7 +15,7 @@ from ...storage.files import require_writable
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
-    from ...streaming_data.prepare.pipeline import Stages
+    from ...streaming_data.prepare.pipeline import StageCallbacks
 
 app = typer.Typer(help="Prepare data sets and look into them.", no_args_is_help=True)
 
@@ -87,7 +87,7 @@ def _tell_prepared(manifest: "dict[str, Any]") -> None:
 
 
 @contextmanager
-def _progress() -> "Iterator[Stages]":
+def _progress() -> "Iterator[StageCallbacks]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

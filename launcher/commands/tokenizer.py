@@ -79,7 +79,7 @@ def extend(
     with stage_directory(out) as directory:
         size = extending.write(tokenizer, extension, directory)
         if model is not None:
-            _extend_model(model, extension.first_id, extension.pieces(), size, directory)
+            _extend_model(model, extension.first_id, extension.expansions(), size, directory)
     typer.echo(f"{len(extension.merges):,} tokens added, {size:,} in all: {out}")
     for name, words in counts.items():
         before, after = extending.fertility(words), extending.fertility(words, extension.words)

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ...configs.errors import UserError
-from ...streaming_data.parallel import cores
+from ...streaming_data.parallel import available_cores
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
@@ -129,7 +129,7 @@ def _shared_environment(ranks: int, place: Place, alone: bool) -> dict[str, str]
         # else gloo looks up the host's name, which on a laptop may lead to an address that is not reachable
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # else every rank starts a thread for every core, and they wait for each other
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // ranks)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // ranks)))
     return environment
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import USER_ERROR
-from ...training.resilience.exit_codes import STOPPED
-from ...training.resilience.exit_codes import REWOUND
+from ...training.resilience.exit_codes import REWOUND, STOPPED
 
 LAUNCHES = "launches.jsonl"
 REASONS = {

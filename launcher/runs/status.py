@@ -12,9 +12,9 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...training.checkpoint.attempts import read_attempts
-from ...training.checkpoint.files import (MANIFEST, candidates, step_of)
-from ...training.recipe.config import RunConfig
+from ...training.checkpoint.files import MANIFEST, candidates, step_of
 from ...training.metrics.writer import read_metrics
+from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
 from .launch_log import LAUNCHES, read_launches
 

@@ -13,7 +13,7 @@ from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dataset_card import write_card
 from .dedup import Duplicates
-from .tokenize import TokenisedFile
+from .tokenize import TokenizedFile
 
 VERSION = 1
 SPLITS = ("train", "held_out")
@@ -32,7 +32,7 @@ class SplitCounts:
 
 
 def describe_source(
-    source: AnySource, files: Sequence[TokenisedFile], duplicates: Duplicates, splits: Mapping[str, SplitCounts]
+    source: AnySource, files: Sequence[TokenizedFile], duplicates: Duplicates, splits: Mapping[str, SplitCounts]
 ) -> dict[str, Any]:
     """The manifest's entry of a source."""
     return {

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ...configs.errors import UserError
 from ...storage.put import LocalFile, local_file, put
 from ...storage.remote import persist, store_of
-from ..phi.patterns import refuse_identified
+from ..phi.patterns import require_deidentified
 from ..shards.manifest import read_manifest
 from ..shards.mds import INDEX, PackReader
 from ..shards.restricted import closed_sources
@@ -39,7 +39,7 @@ def upload(directory: Path, url: str, unprotected: bool = False, say: Callable[[
     """
     url = store_address(url)
     manifest = read_manifest(str(directory))
-    refuse_identified(manifest)
+    require_deidentified(manifest)
     files = _checked_files(directory)
     missing = _missing(files, url)
     to_go = sum(file.size for file in missing)

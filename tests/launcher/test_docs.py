@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
@@ -23,6 +24,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
+def pages_of(navigation: list[Any]) -> list[str]:
+    """The pages of a navigation in which sections are nested."""
+    nested = [pages_of(next(iter(entry.values()))) if isinstance(entry, dict) else [entry] for entry in navigation]
+    return [page for pages in nested for page in pages]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(text_of(page)):
@@ -36,14 +43,26 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_listed_once_and_in_the_navigation() -> None:
-    here = {page.name for page in ROOT.glob("docs/*.md")}
-    listed = re.findall(r"^\| \[([\w.]+)\]\(\1\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(here - {"README.md"})
+    docs = ROOT / "docs"
+    pages = {page.relative_to(docs).as_posix() for page in docs.glob("**/*.md")}
+    index = (docs / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| \[([\w./-]+)\]\(\1\)", index, re.MULTILINE)) == sorted(pages - {"README.md"})
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    assert sorted(site["nav"]) == sorted(here)
+    assert sorted(pages_of(site["nav"])) == sorted(pages)
 
 
 def test_the_reference_names_modules_that_are_there() -> None:
     names = re.findall(r"^::: clinical_modernbert\.(\S+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert names
     assert [name for name in names if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_and_folders_in_the_text_exist(page: Path) -> None:
+    """Paths in backquotes; `streaming_data/` may be left out where a page has it as its subject."""
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
+    inside = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
+    for path in re.findall(r"`([\w.-]+/[\w./-]*(?:\.py|/))`", text_of(page)):
+        first = path.split("/")[0]
+        if first in rooms | inside:
+            assert (ROOT / path).exists() or (ROOT / "streaming_data" / path).exists(), path

@@ -12,11 +12,10 @@ from small_data import SEQ_LENGTH
 from small_run import RECIPE
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.launcher.runs.launch_log import note_end
-from clinical_modernbert.launcher.runs.launch_log import note_start
+from clinical_modernbert.launcher.runs.launch_log import note_end, note_start
 from clinical_modernbert.launcher.runs.status import read_status
-from clinical_modernbert.training.metrics.writer import StepMetrics
 from clinical_modernbert.training.metrics.csv_log import RowLog
+from clinical_modernbert.training.metrics.writer import StepMetrics
 
 TOKENS_A_STEP = 4 * SEQ_LENGTH
 SPEED = 512.0
