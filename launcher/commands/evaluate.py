@@ -65,9 +65,8 @@ def evaluate(
 def open_any(address: str, name: str) -> "Subject":
     """A run or a checkpoint of it with its own tokenizer, else what Hugging Face's libraries open."""
     from ...evaluation.models.model import open_subject, packed_subject
-    from ...model.config import ModelConfig
     from ...model.hugging_face import assemble
-    from ...training.checkpoint.files import MANIFEST, read_manifest
+    from ...training.checkpoint.manifest import MANIFEST, read_manifest
     from ...training.checkpoint.save_load import consolidate
     from ...training.export.export import find_checkpoint
 
@@ -75,7 +74,7 @@ def open_any(address: str, name: str) -> "Subject":
     if not ((path / "checkpoints").is_dir() or (path / MANIFEST).is_file()):
         return open_subject(address, name)
     checkpoint = find_checkpoint(path)
-    config = ModelConfig.model_validate(read_manifest(checkpoint)["model"])
+    config = read_manifest(checkpoint).model
     return packed_subject(assemble(config, consolidate(checkpoint)), checkpoint.parent.parent / "tokenizer", name)
 
 

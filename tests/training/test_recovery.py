@@ -28,7 +28,7 @@ def test_a_start_that_was_given_up_for_lost_writes_no_more(
 ) -> None:
     run = new_run()
     lost = run.start(ranks=2)
-    wait_for(lambda: run.steps_made() >= 5)
+    wait_for(lambda: run.completed_steps() >= 5)
     said = run.output.rename(tmp_path / "said.txt")  # the next start has one of its own
     for pid in processes(lost):
         os.kill(pid, signal.SIGSTOP)
@@ -60,7 +60,7 @@ def test_two_starts_never_have_the_same_number(tmp_path: Path) -> None:
 def test_a_rank_that_hangs_tells_where_and_ends(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     process = run.start("engine.step_timeout_minutes=0.1", ranks=2)
-    wait_for(lambda: run.steps_made() >= 2)
+    wait_for(lambda: run.completed_steps() >= 2)
     hanging = processes(process)[2]
     os.kill(hanging, signal.SIGSTOP)
     wait_for(lambda: "Timeout (0:00:06)!" in run.output.read_text())
@@ -74,7 +74,7 @@ def test_out_of_disk_leaves_the_last_checkpoint_whole(finished: SmallRun, new_ru
     """A limit on the size of files stands for the full disk: writing fails midway, in every rank."""
     run = new_run()
     process = run.start(ranks=2)
-    wait_for(lambda: run.steps_made() >= 5)
+    wait_for(lambda: run.completed_steps() >= 5)
     size = max(path.stat().st_size for path in (run.run_dir / "checkpoints").rglob("*.safetensors"))
     for pid in processes(process)[1:]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size // 2, size // 2))

@@ -19,7 +19,7 @@ def test_after_kill_9_the_loss_curve_is_bit_equal(
     assert run.signal_after(step, signal.SIGKILL, ranks=2) == -signal.SIGKILL
     output = run.train(ranks=2)
     newest_saved = (step // 4) * 4
-    assert (f"step{newest_saved:08d}: step {newest_saved}" in output) or run.steps_made() == 12
+    assert (f"step{newest_saved:08d}: step {newest_saved}" in output) or run.completed_steps() == 12
     for name in (*DATA_COLUMNS, "loss", "accuracy", "grad_norm"):
         assert run.column(name) == finished.column(name), name
 
@@ -44,7 +44,7 @@ def test_asked_to_stop_it_saves_and_says_so(
     run = new_run()
     assert run.signal_after(5, number, ranks=2) == 85
     assert "asked to stop" in run.output.read_text()
-    stopped = run.steps_made()
+    stopped = run.completed_steps()
     assert (run.run_dir / f"checkpoints/step{stopped:08d}/manifest.json").is_file()
     run.train(ranks=2)
     assert run.column("loss") == finished.column("loss")

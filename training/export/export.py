@@ -13,7 +13,8 @@ from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ..checkpoint.files import MANIFEST, damage, of_run, read_manifest
+from ..checkpoint.files import find_corruption, require_checkpoints
+from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
 from ..checkpoint.save_load import consolidate
 from .model_card import model_card
 from .numerics_check import require_equal
@@ -44,7 +45,7 @@ def export_checkpoint(
         require_onnx()
     path = find_checkpoint(run)
     manifest = read_manifest(path)
-    config = ModelConfig.model_validate(manifest["model"])
+    config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
     with stage_directory(out) as staging:
         weights = consolidate(path)
@@ -62,11 +63,11 @@ def export_checkpoint(
 def find_checkpoint(run: Path) -> Path:
     """The checkpoint that `run` is, or the newest whole one in it."""
     if (run / MANIFEST).is_file():
-        if problem := damage(run):
+        if problem := find_corruption(run):
             raise UserError(f"{problem}; name a run, or a checkpoint of it that is whole")
         return run
-    found = of_run(run)
-    if problem := damage(found[0]):
+    found = require_checkpoints(run)
+    if problem := find_corruption(found[0]):
         older = f": to use an older one, name it, such as {found[1]}" if len(found) > 1 else ""
         raise UserError(f"{problem}{older}")
     return found[0]
@@ -89,5 +90,5 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     require_equal(apart, packed, "transformers computes other logits from the exported model", "transformers")
 
 
-def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key not in ("files", "version")}
+def _provenance(manifest: CheckpointManifest) -> dict[str, Any]:
+    return manifest.model_dump(mode="json", exclude={"files", "version"})

@@ -5,16 +5,17 @@ from typing import Any
 
 from ...model.config import ModelConfig
 from ...streaming_data.shards.restricted import closed_sources
+from ..checkpoint.manifest import CheckpointManifest
 from .scores import Scores
 
 
-def model_card(manifest: Mapping[str, Any], config: ModelConfig, scores: Scores) -> str:
+def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores) -> str:
     """The card of the model in a checkpoint, from its manifest and what evaluations of its run found."""
-    run, progress = manifest["config"], manifest["progress"]
+    run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
     started = f"continued from `{run['initial_weights']}`" if run["initial_weights"] else "trained from scratch"
-    packages = ", ".join(f"{name} {version}" for name, version in manifest["packages"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -39,9 +40,9 @@ A model may reproduce what it was trained on: the terms of a credentialed source
 
 | | |
 | --- | --- |
-| steps | {progress["step"]:,} |
-| tokens seen | {progress["tokens"]:,} |
-| batch | {run["batch"]["packs"]:,} packs of {run["data"]["seq_length"]:,} tokens |
+| steps | {progress.step:,} |
+| tokens seen | {progress.tokens:,} |
+| batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
 | masking | {masking}, {run["data"]["masking"]} |
@@ -67,27 +68,27 @@ A model may reproduce what it was trained on: the terms of a credentialed source
 
 | | |
 | --- | --- |
-| data set | {manifest["data_manifest"]} |
-| code | {manifest["git_revision"] or "an installed package"} |
+| data set | {manifest.data_manifest} |
+| code | {manifest.git_revision or "an installed package"} |
 | packages | {packages} |
 
 The whole configuration, and the hash of every shard it read, are in `training.json`.
 """
 
 
-def _sources(manifest: Mapping[str, Any]) -> str:
-    seen, total = manifest["progress"]["source_tokens"], manifest["progress"]["tokens"]
+def _sources(manifest: CheckpointManifest) -> str:
+    seen, total = manifest.progress.source_tokens, manifest.progress.tokens
     rows = []
-    for name in manifest["data"]["weights"]:
-        facts = manifest["sources"][name]
-        kind = "made up" if facts["synthetic"] else "public" if facts.get("public") else "closed"
+    for name in manifest.data["weights"]:
+        facts = manifest.sources[name]
+        kind = "made up" if facts.synthetic else "public" if facts.public else "closed"
         share = seen.get(name, 0) / total if total else 0.0
-        rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", facts["licence"], kind))
+        rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", str(facts.licence), kind))
     return _table(("source", "tokens seen", "share", "licence", "kind"), rows)
 
 
-def _closed(manifest: Mapping[str, Any]) -> str:
-    closed = sorted(closed_sources(manifest))
+def _closed(manifest: CheckpointManifest) -> str:
+    closed = sorted(closed_sources(manifest.model_dump(include={"sources"})))
     return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
 
 
@@ -105,8 +106,8 @@ def _longest(run: Mapping[str, Any]) -> list[int]:
     return [stage["max_seqlen"] for stage in run["schedule"]["seq_length"]] or [run["data"]["seq_length"]]
 
 
-def _results(manifest: Mapping[str, Any], scores: Scores) -> str:
-    loss = manifest.get("validation_loss")
+def _results(manifest: CheckpointManifest, scores: Scores) -> str:
+    loss = manifest.validation_loss
     measured = f"Held-out loss {loss:.4f} a masked token, the mean of sources, at 15 % masking.\n\n" if loss else ""
     rows = [
         (task, subject, name, _spread(score))

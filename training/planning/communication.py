@@ -35,6 +35,6 @@ def exchange(config: ModelConfig, engine: EngineConfig, micro_batches: int) -> E
         return Exchange(all_reduce=times * fp32, all_gather=size * config.num_parameters)
     whole = gathering(config, engine)
     return Exchange(
-        all_gather=size * (whole.persistent + micro_batches * whole.a_micro_batch),
+        all_gather=size * (whole.persistent + micro_batches * whole.per_micro_batch),
         reduce_scatter=micro_batches * fp32,
     )

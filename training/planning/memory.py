@@ -67,7 +67,7 @@ def _states_3(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     size, parameters, whole = PRECISION_BYTES[engine.precision], config.num_parameters, gathering(config, engine)
     bucket = reduce_bucket_size(engine, parameters)
     exchanged = 4 * _one_exchange(config, bucket)
-    gathered = size * whole.at_once
+    gathered = size * whole.peak
     if bucket >= parameters:  # all gradients are exchanged at once, when of the weights the embedding alone is left
         last = min(gathered, size * parameter_sizes(config)[0])
         exchanged, gathered = (exchanged, last) if exchanged + last > gathered else (0, gathered)
