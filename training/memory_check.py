@@ -46,8 +46,8 @@ def _forward_backward(engine: Any, batch: MicroBatch, shape: str) -> None:
         engine.backward(loss * 0.0, scale_wrt_gas=False)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"out of memory before the first step, with {len(batch.pack_tokens)} packs per micro-batch in {shape}: lower "
-            "batch.micro_batch_size, set engine.activation_checkpointing=true, or use more devices"
+            f"out of memory before the first step, with {len(batch.pack_tokens)} packs per micro-batch in {shape}: "
+            "lower batch.micro_batch_size, set engine.activation_checkpointing=true, or use more devices"
         ) from error
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from small_data import CLS, PAD, SEP, SEQ_LENGTH, VOCAB
 from warm_start import start
 
+from clinical_modernbert.training.checkpoint.files import list_checkpoints
 from clinical_modernbert.training.metrics.writer import read_metrics
 
 CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
@@ -81,6 +82,9 @@ class SmallRun:
     def completed_steps(self) -> int:
         metrics = self.run_dir / "metrics.csv"
         return metrics.read_bytes().count(b"\n") - 1 if metrics.is_file() else 0
+
+    def newest_checkpoint(self) -> Path:
+        return list_checkpoints(self.run_dir / "checkpoints")[0]
 
     def rows(self) -> list[dict]:
         return read_metrics(self.run_dir)

@@ -1,7 +1,8 @@
 """`cmbert train` as a user starts it, without the seconds that each process needs to import torch and DeepSpeed.
 
-A server that has imported everything forks the launcher, and the launcher forks its ranks where it would otherwise start
-Python. Everything else is real: processes, signals, sockets, exit codes. Tests in tests/launcher start new processes.
+A server that has imported everything forks the launcher, and the launcher forks its ranks where it would otherwise
+start Python. Everything else is real: processes, signals, sockets, exit codes. Tests in tests/launcher start new
+processes.
 """
 
 import os

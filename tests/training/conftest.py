@@ -1,6 +1,7 @@
 """Fixtures of small training runs."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,3 +32,11 @@ def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
     caplog.set_level(logging.INFO, logger="clinical_modernbert")
     return caplog
+
+
+@pytest.fixture
+def copy(finished: SmallRun, new_run: Callable[[], SmallRun]) -> SmallRun:
+    """A copy of the finished run, which a test may change."""
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    return run
