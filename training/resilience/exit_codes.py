@@ -1,4 +1,4 @@
-"""Exit codes of a rank that tell launchers what to do next."""
+"""Exit codes of a rank, by which launchers decide what to do next."""
 
 STOPPED = 85
 """The run was requested to stop and has saved a checkpoint. Start it again later."""

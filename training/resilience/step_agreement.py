@@ -21,7 +21,7 @@ class Agreement:
         masked: masked tokens in the step.
         source_tokens: real tokens in the step, of each source.
         stop: some rank was requested to stop.
-        superseded: rank 0 found that a newer attempt owns the run.
+        superseded: rank 0 detected that a newer attempt owns the run.
     """
 
     masked: int
