@@ -65,9 +65,8 @@ def evaluate(
 def open_any(address: str, name: str) -> "EvaluatedModel":
     """Open a run or one of its checkpoints with the run's tokenizer, or else a Hugging Face model."""
     from ...evaluation.models.model import open_model, packed_model
-    from ...model.config import ModelConfig
     from ...model.hugging_face import assemble
-    from ...training.checkpoint.files import MANIFEST, read_manifest
+    from ...training.checkpoint.manifest import MANIFEST, read_manifest
     from ...training.checkpoint.save_load import consolidate
     from ...training.export.export import find_checkpoint
 
@@ -75,7 +74,7 @@ def open_any(address: str, name: str) -> "EvaluatedModel":
     if not ((path / "checkpoints").is_dir() or (path / MANIFEST).is_file()):
         return open_model(address, name)
     checkpoint = find_checkpoint(path)
-    config = ModelConfig.model_validate(read_manifest(checkpoint)["model"])
+    config = read_manifest(checkpoint).model
     return packed_model(assemble(config, consolidate(checkpoint)), checkpoint.parent.parent / "tokenizer", name)
 
 

@@ -39,7 +39,7 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
     if facts.starts:
         found.append(("starts", f"{len(facts.starts)}", f"{len(facts.skips)} rewinds"))
     if facts.newest:
-        found.append(("newest checkpoint", f"step {facts.newest['step']:,}", ""))
+        found.append(("newest checkpoint", f"step {facts.newest.step:,}", ""))
     return found
 
 
@@ -117,13 +117,13 @@ def mix_chart(facts: Facts) -> list[Row]:
 
 def mix_rows(facts: Facts) -> list[Row]:
     """The last row of each source, with what its checkpoint tells of it."""
-    known = facts.newest["sources"] if facts.newest else {}
+    known = facts.newest.sources if facts.newest else {}
     return [
         {
             **rows[-1],
             "colour": at % COLOURS,
-            "licence": known.get(source, {}).get("licence", ""),
-            "synthetic": known.get(source, {}).get("synthetic"),
+            "licence": known[source].licence if source in known else "",
+            "synthetic": known[source].synthetic if source in known else None,
         }
         for at, (source, rows) in enumerate(_sources(facts.mix))
     ]

@@ -12,7 +12,8 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...training.checkpoint.attempts import read_attempts
-from ...training.checkpoint.files import MANIFEST, candidates, step_of
+from ...training.checkpoint.files import list_checkpoints, step_of
+from ...training.checkpoint.manifest import MANIFEST
 from ...training.metrics.writer import read_metrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
@@ -86,7 +87,7 @@ def read_status(run_dir: Path) -> Status:
     plan = plan_of(run_dir, starts)
     speed = median(row["tokens_per_second"] for row in rows[-_RECENT:]) if rows else None
     # What has its final name is whole, if it has its manifest.
-    found = (path for path in candidates(run_dir / "checkpoints") if (path / MANIFEST).is_file())
+    found = (path for path in list_checkpoints(run_dir / "checkpoints") if (path / MANIFEST).is_file())
     checkpoint = next(found, None)
     silent = _silent_seconds(run_dir)
     complete = plan is not None and step >= plan.steps

@@ -13,7 +13,8 @@ from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ..checkpoint.files import MANIFEST, damage, of_run, read_manifest
+from ..checkpoint.files import find_corruption, require_checkpoints
+from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
 from ..checkpoint.save_load import consolidate
 from .model_card import model_card
 from .numerics_check import require_close
@@ -45,7 +46,7 @@ def export_checkpoint(
         require_onnx()
     path = find_checkpoint(run)
     manifest = read_manifest(path)
-    config = ModelConfig.model_validate(manifest["model"])
+    config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
     with stage_directory(out) as staging:
         weights = consolidate(path)
@@ -63,14 +64,14 @@ def export_checkpoint(
 def find_checkpoint(run: Path) -> Path:
     """Return the checkpoint `run`, or the newest checkpoint of the run `run`, after an integrity check."""
     if (run / MANIFEST).is_file():
-        if problem := damage(run):
-            raise UserError(f"{problem}; name a run, or a checkpoint of it that is whole")
+        if problem := find_corruption(run):
+            raise UserError(f"{problem}; give a run or one of its complete checkpoints")
         return run
-    found = of_run(run)
-    if problem := damage(found[0]):
-        older = f": to use an older one, name it, such as {found[1]}" if len(found) > 1 else ""
-        raise UserError(f"{problem}{older}")
-    return found[0]
+    newest, *older = require_checkpoints(run)
+    if problem := find_corruption(newest):
+        hint = f": to use an older checkpoint, give its directory, such as {older[0]}" if older else ""
+        raise UserError(f"{problem}{hint}")
+    return newest
 
 
 def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfig, directory: Path) -> None:
@@ -90,5 +91,5 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     require_close(separate, packed, "transformers computes different logits from the exported model", "transformers")
 
 
-def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key not in ("files", "version")}
+def _provenance(manifest: CheckpointManifest) -> dict[str, Any]:
+    return manifest.model_dump(mode="json", exclude={"files", "version"})

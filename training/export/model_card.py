@@ -5,16 +5,17 @@ from typing import Any
 
 from ...model.config import ModelConfig
 from ...streaming_data.shards.restricted import closed_sources
+from ..checkpoint.manifest import CheckpointManifest
 from .scores import Scores
 
 
-def model_card(manifest: Mapping[str, Any], config: ModelConfig, scores: Scores) -> str:
-    """The card of the model in a checkpoint, from its manifest and what evaluations of its run found."""
-    run, progress = manifest["config"], manifest["progress"]
+def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores) -> str:
+    """Return the model card of a checkpoint, from its manifest and the scores of its run."""
+    run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
     started = f"continued from `{run['initial_weights']}`" if run["initial_weights"] else "trained from scratch"
-    packages = ", ".join(f"{name} {version}" for name, version in manifest["packages"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -33,15 +34,15 @@ relation extraction or retrieval in clinical and biomedical text. Without fine-t
 {_sources(manifest)}
 
 A model may reproduce its training data, so the terms of a credentialed source apply to everyone who receives the model.
-{_closed(manifest)}
+{_restricted(manifest)}
 
 ## Recipe
 
 | | |
 | --- | --- |
-| steps | {progress["step"]:,} |
-| tokens seen | {progress["tokens"]:,} |
-| batch | {run["batch"]["packs"]:,} packs of {run["data"]["seq_length"]:,} tokens |
+| steps | {progress.step:,} |
+| tokens seen | {progress.tokens:,} |
+| batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
 | masking | {masking}, {run["data"]["masking"]} |
@@ -67,46 +68,48 @@ A model may reproduce its training data, so the terms of a credentialed source a
 
 | | |
 | --- | --- |
-| data set | {manifest["data_manifest"]} |
-| code | {manifest["git_revision"] or "an installed package"} |
+| data set | {manifest.data_manifest} |
+| code | {manifest.git_revision or "an installed package"} |
 | packages | {packages} |
 
 `training.json` has the complete configuration and the hash of every shard that was read.
 """
 
 
-def _sources(manifest: Mapping[str, Any]) -> str:
-    seen, total = manifest["progress"]["source_tokens"], manifest["progress"]["tokens"]
+def _sources(manifest: CheckpointManifest) -> str:
+    seen, total = manifest.progress.source_tokens, manifest.progress.tokens
     rows = []
-    for name in manifest["data"]["weights"]:
-        facts = manifest["sources"][name]
-        kind = "made up" if facts["synthetic"] else "public" if facts.get("public") else "closed"
+    for name in manifest.data["weights"]:
+        terms = manifest.sources[name]
+        kind = "synthetic" if terms.synthetic else "public" if terms.public else "restricted"
         share = seen.get(name, 0) / total if total else 0.0
-        rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", facts["licence"], kind))
-    return _table(("source", "tokens seen", "share", "licence", "kind"), rows)
+        rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", str(terms.licence), kind))
+    return _table(("source", "tokens seen", "share", "license", "kind"), rows)
 
 
-def _closed(manifest: Mapping[str, Any]) -> str:
-    closed = sorted(closed_sources(manifest))
-    return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
+def _restricted(manifest: CheckpointManifest) -> str:
+    restricted = sorted(closed_sources(manifest.model_dump(include={"sources"})))
+    if not restricted:
+        return ""
+    return f"Restricted sources: {', '.join(restricted)}. Distribute the model only as their licenses allow."
 
 
 def _context(run: Mapping[str, Any], config: ModelConfig) -> str:
-    trained, allowed = max(_longest(run)), config.max_position_embeddings
+    trained, allowed = max(_max_lengths(run)), config.max_position_embeddings
     return f"{allowed:,} tokens" + (f" (trained on up to {trained:,})" if trained < allowed else "")
 
 
 def _lengths(run: Mapping[str, Any]) -> str:
-    return ", then ".join(f"{length:,}" for length in _longest(run)) + " tokens"
+    return ", then ".join(f"{length:,}" for length in _max_lengths(run)) + " tokens"
 
 
-def _longest(run: Mapping[str, Any]) -> list[int]:
+def _max_lengths(run: Mapping[str, Any]) -> list[int]:
     """The maximum sequence length of each stage."""
     return [stage["max_seqlen"] for stage in run["schedule"]["seq_length"]] or [run["data"]["seq_length"]]
 
 
-def _results(manifest: Mapping[str, Any], scores: Scores) -> str:
-    loss = manifest.get("validation_loss")
+def _results(manifest: CheckpointManifest, scores: Scores) -> str:
+    loss = manifest.validation_loss
     measured = (
         f"Validation loss {loss:.4f} per masked token, the mean over sources, at 15 % masking.\n\n" if loss else ""
     )

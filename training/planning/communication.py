@@ -36,6 +36,6 @@ def exchange(config: ModelConfig, engine: EngineConfig, micro_batches: int) -> E
         return Exchange(all_reduce=times * fp32, all_gather=size * config.num_parameters)
     gathered = gathering(config, engine)
     return Exchange(
-        all_gather=size * (gathered.persistent + micro_batches * gathered.a_micro_batch),
+        all_gather=size * (gathered.persistent + micro_batches * gathered.per_micro_batch),
         reduce_scatter=micro_batches * fp32,
     )

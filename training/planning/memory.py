@@ -67,7 +67,7 @@ def _zero_3_states(config: ModelConfig, engine: EngineConfig, ranks: int) -> Sta
     size, parameters, gather = PRECISION_BYTES[engine.precision], config.num_parameters, gathering(config, engine)
     bucket = reduce_bucket_size(engine, parameters)
     exchanged = 4 * _largest_exchange(config, bucket)
-    gathered = size * gather.at_once
+    gathered = size * gather.peak
     if bucket >= parameters:  # all gradients are exchanged at once, when only the embedding is still gathered
         last = min(gathered, size * parameter_sizes(config)[0])
         exchanged, gathered = (exchanged, last) if exchanged + last > gathered else (0, gathered)

@@ -71,7 +71,7 @@ def test_a_training_run_is_stopped_and_goes_on_bit_equal(
     # what the job runs is its own copy, whatever becomes of the recipe that was typed
     run.recipe.write_text("nonsense")
     deadline = time.monotonic() + 300
-    while run.steps_made() < 4:
+    while run.completed_steps() < 4:
         assert time.monotonic() < deadline, (run.run_dir / f"logs/slurm-{job}.out").read_text()
         time.sleep(0.05)
     slurm_cluster.run("scancel", "--signal=USR1", "--batch", job)

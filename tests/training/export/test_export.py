@@ -14,7 +14,8 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.hugging_face import read_config
 from clinical_modernbert.streaming_data.shards.restricted import closed_sources
-from clinical_modernbert.training.checkpoint.files import candidates, read_manifest
+from clinical_modernbert.training.checkpoint.files import list_checkpoints
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.export import export
 from clinical_modernbert.training.export.model_card import model_card
@@ -31,7 +32,7 @@ def test_transformers_loads_the_exported_model(exported: Path, finished: SmallRu
     model = AutoModelForMaskedLM.from_pretrained(exported)
     tokenizer = AutoTokenizer.from_pretrained(exported)
     assert tokenizer.mask_token_id == 3
-    weights = consolidate(candidates(finished.run_dir / "checkpoints")[0])
+    weights = consolidate(list_checkpoints(finished.run_dir / "checkpoints")[0])
     for name, value in weights.items():
         assert torch.equal(model.get_parameter(name), value), name
 
@@ -39,9 +40,9 @@ def test_transformers_loads_the_exported_model(exported: Path, finished: SmallRu
 def test_the_card_lists_data_and_recipe(exported: Path, finished: SmallRun) -> None:
     card = (exported / "README.md").read_text()
     assert f"| tokens seen | {finished.column('tokens')[-1]:,} |" in card
-    seen = read_manifest(candidates(finished.run_dir / "checkpoints")[0])["progress"]
-    notes = seen["source_tokens"]["notes"]
-    assert f"| notes | {notes:,} | {notes / seen['tokens']:.1%} | made by the tests | made up |" in card
+    seen = read_manifest(list_checkpoints(finished.run_dir / "checkpoints")[0]).progress
+    notes = seen.source_tokens["notes"]
+    assert f"| notes | {notes:,} | {notes / seen.tokens:.1%} | made by the tests | synthetic |" in card
     assert "No benchmark was run" in card
     assert "## Limitations and bias" in card
 
@@ -49,13 +50,16 @@ def test_the_card_lists_data_and_recipe(exported: Path, finished: SmallRun) -> N
 def test_the_card_lists_results_and_restricted_sources(exported: Path) -> None:
     manifest = json.loads((exported / "training.json").read_text())
     assert closed_sources(manifest) == []
-    assert "Closed here" not in model_card(manifest, read_config(exported), {})
+    assert "Restricted sources" not in model_card(
+        CheckpointManifest.model_validate({**manifest, "files": {}}), read_config(exported), {}
+    )
     manifest["sources"]["codes"].update(synthetic=False)
     manifest["sources"]["notes"].update(synthetic=False, public=True)
     assert closed_sources(manifest) == ["codes"]
     score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
-    card = model_card(manifest, read_config(exported), {"ner": {"run": {"f1": score}}})
-    assert "Closed here: codes." in card
+    typed = CheckpointManifest.model_validate({**manifest, "files": {}})
+    card = model_card(typed, read_config(exported), {"ner": {"run": {"f1": score}}})
+    assert "Restricted sources: codes." in card
     assert "| ner | run | f1 | 0.8125 ± 0.0125 (2 seeds) |" in card
 
 
@@ -88,9 +92,10 @@ def test_the_error_for_a_corrupt_checkpoint_suggests_the_older_one(
 ) -> None:
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
-    newest, older = candidates(run.run_dir / "checkpoints")[:2]
+    newest, older = list_checkpoints(run.run_dir / "checkpoints")[:2]
     next(newest.glob("rank00000*")).unlink()
-    with pytest.raises(UserError, match=rf"rank00000.* missing: to use an older one, name it, such as {older}"):
+    hint = f"to use an older checkpoint, give its directory, such as {older}"
+    with pytest.raises(UserError, match=rf"rank00000.* missing: {hint}"):
         export.export_checkpoint(run.run_dir, tmp_path / "model")
     export.export_checkpoint(older, tmp_path / "model")
     with pytest.raises(UserError, match="exists"):
@@ -104,5 +109,5 @@ def test_a_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
 
 def test_the_manifest_of_a_data_set_is_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"version": 1, "sources": {}}')
-    with pytest.raises(UserError, match=r"manifest\.json: not the manifest of a checkpoint; name a run, or a [a-z ]*$"):
+    with pytest.raises(UserError, match=r"manifest\.json: not the manifest of a checkpoint; give a run or [a-z ]*$"):
         export.export_checkpoint(tmp_path, tmp_path / "model")

@@ -17,7 +17,7 @@ from clinical_modernbert.training.planning.communication import exchange
 from clinical_modernbert.training.planning.memory import activations, optimizer_step, states
 from clinical_modernbert.training.recipe.config import EngineConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW
-from clinical_modernbert.training.zero.parameter_shards import Fragment
+from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 from clinical_modernbert.training.zero.partition import parameter_sizes
 
 RANKS = 2
@@ -132,7 +132,7 @@ def test_memory_of_the_update_is_as_predicted() -> None:
     numbers = MODEL.num_parameters
     flat = torch.nn.Parameter(torch.zeros(numbers))
     optimizer = StableAdamW([flat], lr=1e-3)
-    optimizer.bind([flat], [Fragment("weight", (numbers,), 0, numbers, flat, 0)], ["weight"])
+    optimizer.bind([flat], [ParameterShard("weight", (numbers,), 0, numbers, flat, 0)], ["weight"])
     flat.grad = torch.ones(numbers)
     optimizer.step()  # creates the optimizer state
     tracker = MemTracker()

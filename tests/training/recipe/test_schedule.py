@@ -12,7 +12,7 @@ from small_run import SmallRun
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
-from clinical_modernbert.training.memory_check import largest_micro_batch, shapes
+from clinical_modernbert.training.memory_check import highest_rates, largest_micro_batch
 from clinical_modernbert.training.recipe.config import RunConfig, ScheduleConfig
 from clinical_modernbert.training.recipe.schedule import (
     describe,
@@ -128,7 +128,7 @@ def test_the_memory_check_covers_every_length() -> None:
         largest: dict[int, float] = {}
         for at in plan.from_step(first):
             largest[at.max_seqlen] = max(at.mlm_probability, largest.get(at.max_seqlen, 0.0))
-        assert shapes(plan, first) == largest
+        assert highest_rates(plan, first) == largest
     batch = largest_micro_batch(plan, 3000, 0.3, 100)
     assert (len(batch.input_ids), max(batch.lengths), sum(batch.lengths)) == (4 * 8192, 3000, 4 * 8192)
     assert len(batch.targets) == len(set(batch.masked_positions.tolist())) == 4 * round(0.3 * 8192)
