@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ...training.checkpoint.files import MANIFEST, candidates
+from ...training.checkpoint.files import list_checkpoints
+from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
 from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
 from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
@@ -43,11 +44,11 @@ class RunData:
     plan: Plan | None
     attempts: list[Attempt]
     skips: list[dict[str, int]]
-    checkpoints: dict[str, dict[str, Any] | None]
+    checkpoints: dict[str, CheckpointManifest | None]
     results: Scores
 
     @property
-    def newest_manifest(self) -> dict[str, Any] | None:
+    def newest_manifest(self) -> CheckpointManifest | None:
         """The manifest of the newest checkpoint with a readable manifest."""
         return next((manifest for manifest in reversed(self.checkpoints.values()) if manifest), None)
 
@@ -89,8 +90,8 @@ def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return read_rows(path, MixMetrics, steps.__contains__)
 
 
-def _checkpoints(directory: Path) -> dict[str, dict[str, Any] | None]:
-    return {path.name: _json(path / MANIFEST) for path in reversed(candidates(directory))}
+def _checkpoints(directory: Path) -> dict[str, CheckpointManifest | None]:
+    return {path.name: try_read_manifest(path) for path in reversed(list_checkpoints(directory))}
 
 
 def _text(path: Path) -> str:

@@ -39,7 +39,7 @@ def tiles(run: RunData) -> list[tuple[str, str, str]]:
     if run.attempts:
         values.append(("attempts", f"{len(run.attempts)}", f"{len(run.skips)} rewinds"))
     if run.newest_manifest:
-        values.append(("newest checkpoint", f"step {run.newest_manifest['step']:,}", ""))
+        values.append(("newest checkpoint", f"step {run.newest_manifest.step:,}", ""))
     return values
 
 
@@ -125,13 +125,13 @@ def mix_chart(run: RunData) -> list[Row]:
 
 def mix_rows(run: RunData) -> list[Row]:
     """Return the last row of each source, with its license from the newest checkpoint."""
-    known = run.newest_manifest["sources"] if run.newest_manifest else {}
+    known = run.newest_manifest.sources if run.newest_manifest else {}
     return [
         {
             **rows[-1],
             "color": at % COLORS,
-            "licence": known.get(source, {}).get("licence", ""),
-            "synthetic": known.get(source, {}).get("synthetic"),
+            "licence": known[source].licence if source in known else "",
+            "synthetic": known[source].synthetic if source in known else None,
         }
         for at, (source, rows) in enumerate(_sources(run.mix))
     ]
@@ -159,7 +159,7 @@ def validation_means(validation: Iterable[Row]) -> list[tuple[int, float]]:
 
 def planned(plan: Plan, key: str) -> list[Point]:
     """Return the planned values of a setting: at its changes, just before them, and at regular steps."""
-    steps = {settings.step for settings in plan.turns()}
+    steps = {settings.step for settings in plan.change_points()}
     steps |= {step - 1 for step in steps if step}
     steps |= {round(part * (plan.steps - 1) / _PLANNED_POINTS) for part in range(_PLANNED_POINTS + 1)}
     values = [(step + 1, getattr(plan.settings(step), key)) for step in sorted(steps)]

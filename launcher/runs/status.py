@@ -12,7 +12,8 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...training.checkpoint.attempts import read_attempts
-from ...training.checkpoint.files import MANIFEST, candidates, step_of
+from ...training.checkpoint.files import list_checkpoints, step_of
+from ...training.checkpoint.manifest import MANIFEST
 from ...training.metrics.writer import read_metrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
@@ -88,7 +89,7 @@ def read_status(run_dir: Path) -> Status:
     plan = load_plan(run_dir, attempts)
     speed = median(row["tokens_per_second"] for row in rows[-_RECENT_STEPS:]) if rows else None
     # A checkpoint with its final name and a manifest is complete.
-    complete_checkpoints = (path for path in candidates(run_dir / "checkpoints") if (path / MANIFEST).is_file())
+    complete_checkpoints = (path for path in list_checkpoints(run_dir / "checkpoints") if (path / MANIFEST).is_file())
     checkpoint = next(complete_checkpoints, None)
     complete = plan is not None and step >= plan.steps
     return Status(
@@ -173,7 +174,7 @@ def load_plan(run_dir: Path, attempts: Sequence[Attempt]) -> Plan | None:
 
 
 def _tokens_left(plan: Plan, step: int) -> int:
-    return (plan.packs - plan.start(min(step, plan.steps))) * plan.config.data.seq_length
+    return (plan.packs - plan.start(min(step, plan.steps))) * plan.data.seq_length
 
 
 def _seconds_since_update(run_dir: Path) -> float | None:

@@ -76,7 +76,7 @@ class Harness:
             attempts = read_attempts(self.run.run_dir)
             if len(attempts) <= restarts or self.slurm.job_info(job)["Restarts"] != str(restarts):
                 return False
-            return self.run.steps_made() >= attempts[-1]["step"] + 10
+            return self.run.completed_steps() >= attempts[-1]["step"] + 10
 
         return progressed
 
@@ -123,7 +123,7 @@ class Harness:
         command = [*allocation, *CMBERT, "launch", "deepspeed-slurm", recipe, *options]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert run.steps_made() == 12
+        assert run.completed_steps() == 12
         self.log_event("12 steps on 2 nodes under DeepSpeed's SLURM runner")
         print(self.cmbert("status", str(run.run_dir)))
 

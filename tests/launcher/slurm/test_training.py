@@ -67,7 +67,7 @@ def test_a_stopped_and_requeued_run_is_bit_equal(
     # The job runs its own copy, so later changes of the recipe have no effect.
     run.recipe.write_text("nonsense")
     deadline = time.monotonic() + 300
-    while run.steps_made() < 4:
+    while run.completed_steps() < 4:
         assert time.monotonic() < deadline, (run.run_dir / f"logs/slurm-{job}.out").read_text()
         time.sleep(0.05)
     slurm_cluster.run("scancel", "--signal=USR1", "--batch", job)
