@@ -147,7 +147,7 @@ def _contents(
         "data_manifest": manifest_hash(dataset.manifest),
         "data_address": dataset.address,
         "sources": {
-            name: {key: dataset.manifest["sources"][name].get(key) for key in ("licence", "public", "synthetic")}
+            name: {key: getattr(dataset.manifest.sources[name], key) for key in ("licence", "public", "synthetic")}
             for name in dataset.sources
         },
         "config": config.model_dump(mode="json"),

@@ -16,6 +16,7 @@ from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ...streaming_data.prepare.pipeline import Stages
+    from ...streaming_data.shards.manifest import DataManifest
 
 app = typer.Typer(help="Prepare data sets and look into them.", no_args_is_help=True)
 
@@ -67,22 +68,22 @@ def prepare(
         upload(config.output, upload_to)
 
 
-def _tell_prepared(manifest: "dict[str, Any]") -> None:
-    for name, source in manifest["sources"].items():
-        train, held_out = source["splits"]["train"], source["splits"]["held_out"]
-        empty = f"{source['empty']:,} without text, " if source["empty"] else ""
+def _tell_prepared(manifest: "DataManifest") -> None:
+    for name, source in manifest.sources.items():
+        train, held_out = source.splits["train"], source.splits["held_out"]
+        empty = f"{source.empty:,} without text, " if source.empty else ""
         typer.echo(
-            f"{name}: {train['documents']:,} documents, {train['tokens']:,} tokens in {train['packs']:,} packs, "
-            f"{train['fullness']:.2%} full; {held_out['documents']:,} documents, {held_out['tokens']:,} tokens "
-            f"held out; {empty}{source['duplicates'] + source['near_duplicates']:,} duplicates dropped"
+            f"{name}: {train.documents:,} documents, {train.tokens:,} tokens in {train.packs:,} packs, "
+            f"{train.fullness:.2%} full; {held_out.documents:,} documents, {held_out.tokens:,} tokens "
+            f"held out; {empty}{source.duplicates + source.near_duplicates:,} duplicates dropped"
         )
-        if source["audit"] and source["audit"]["flagged"]:
+        if source.audit and source.audit.flagged:
             typer.echo(
-                f"{name}: {source['audit']['flagged']:,} documents may hold what identifies a patient; see "
+                f"{name}: {source.audit.flagged:,} documents may hold what identifies a patient; see "
                 "`cmbert data audit`"
             )
-    share = manifest["config"]["held_out"]
-    if share and not any(source["splits"]["held_out"]["documents"] for source in manifest["sources"].values()):
+    share = manifest.config["held_out"]
+    if share and not any(source.splits["held_out"].documents for source in manifest.sources.values()):
         typer.echo(f"warning: no document was held out, so nothing can be evaluated; raise held_out ({share})")
 
 
@@ -130,13 +131,13 @@ def inspect(
         require_writable(plots / "lengths.png")
     console = Console()
     views = list(look.inspect(address, packs))
-    console.print(data_table(address, manifest["seq_length"], views), source_table(views))
+    console.print(data_table(address, manifest.seq_length, views), source_table(views))
     if plots:
-        for path in plot(views, manifest["seq_length"], plots):
+        for path in plot(views, manifest.seq_length, plots):
             typer.echo(f"wrote {path}")
     sources = look.readable_sources(manifest, show_text)
     for source in sources if show_text else sources[:1]:
-        console.rule(f"a piece of {source}")
+        console.rule(f"a segment of {source}")
         text = look.sample_text(address, source)
         console.print(text[:_SAMPLE_CHARACTERS] + (" [...]" if len(text) > _SAMPLE_CHARACTERS else ""), markup=False)
     if not sources:
@@ -157,7 +158,7 @@ def upload(
     """
     from ...streaming_data.prepare.upload import upload as store
 
-    store(data, url, unprotected, say=typer.echo)
+    store(data, url, unprotected)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ...configs.errors import UserError
-from ...streaming_data.shards.restricted import closed_sources
+from ...streaming_data.shards.restricted import restricted_sources
 from ...training.export.export import TRAINING
 
 
@@ -48,7 +48,7 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
 def _closed(model: Path) -> list[str]:
     path = model / TRAINING
     try:
-        return sorted(closed_sources(json.loads(path.read_text(encoding="utf-8"))))
+        return sorted(restricted_sources(json.loads(path.read_text(encoding="utf-8"))["sources"]))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
 

@@ -96,9 +96,9 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
 
 def _keep_closed(config: "PrepareConfig") -> None:
     """Tokens are words of the text: what is learned from closed sources is written for its owner only."""
-    from ...streaming_data.shards.restricted import closed_sources
+    from ...streaming_data.shards.restricted import restricted_sources
 
-    if closed_sources({"sources": {source.name: source.model_dump() for source in config.sources}}):
+    if restricted_sources({source.name: source for source in config.sources}):
         os.umask(0o077)
 
 

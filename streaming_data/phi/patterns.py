@@ -7,11 +7,14 @@ kinds, counts and places, never the text.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+
+if TYPE_CHECKING:
+    from ..shards.manifest import SourceInfo
 
 _MONTH = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
 _MONTH += "|Nov(?:ember)?|Dec(?:ember)?)"
@@ -111,17 +114,17 @@ def find(text: str) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.start)
 
 
-def refuse_identified(manifest: dict[str, Any], most: float = 0.01) -> None:
+def refuse_identified(sources: "Mapping[str, SourceInfo]", most: float = 0.01) -> None:
     """Stops what would take text out of the house where too many documents of a source have findings.
 
     Raises:
         UserError: it names the source and its counts.
     """
-    for name, source in manifest["sources"].items():
-        audit = source.get("audit")
-        if audit and audit["flagged"] > most * audit["documents"]:
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in audit["kinds"].items())
+    for name, source in sources.items():
+        audit = source.audit
+        if audit and audit.flagged > most * audit.documents:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in audit.kinds.items())
             raise UserError(
-                f"source {name}: {audit['flagged']:,} of {audit['documents']:,} documents hold what may identify a "
+                f"source {name}: {audit.flagged:,} of {audit.documents:,} documents hold what may identify a "
                 f"patient ({kinds}), more than {most:.1%}; de-identify them, or look with `cmbert data audit`"
             )

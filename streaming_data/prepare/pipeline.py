@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from filelock import FileLock, Timeout
 
@@ -16,13 +16,13 @@ from ...configs.errors import UserError
 from ...storage.files import require_writable
 from ..corpora.readers import AnySource
 from ..parallel import Report, cores, in_parallel
-from ..shards.manifest import read_manifest
+from ..shards.manifest import SPLITS, DataManifest, FileInfo, SplitCounts, read_manifest
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dedup import Duplicates, find_duplicates
 from .done_files import DONE
-from .manifest import SPLITS, SplitCounts, describe_source, write
+from .manifest import describe_source, write
 from .tasks import Share, crosswalks, plan
 from .tokenize import Task, TokenisedFile, sha256_of, tokenise
 from .write_split import SplitJob, write_split
@@ -37,7 +37,7 @@ class Stages(Protocol):
     def __call__(self, stage: str) -> Report: ...
 
 
-def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
+def prepare(config: PrepareConfig, stages: Stages) -> DataManifest:
     """Writes the data set that `config` describes and returns its manifest.
 
     The same inputs, config and package versions give the same shards to the byte, whoever does how much of it.
@@ -108,7 +108,7 @@ def _beside(output: Path) -> Path:
 def is_prepared(config: PrepareConfig) -> bool:
     """Whether the output is there already, whole and made by this very config."""
     written = config.output / "manifest.json"
-    return written.is_file() and read_manifest(str(config.output))["config"] == config.model_dump(mode="json")
+    return written.is_file() and read_manifest(str(config.output)).config == config.model_dump(mode="json")
 
 
 def _refuse_existing(output: Path) -> None:
@@ -184,7 +184,7 @@ def _describe(
     duplicates: Duplicates,
     counts: Mapping[tuple[str, str], SplitCounts],
     data: Path,
-) -> dict[str, Any]:
+) -> DataManifest:
     """Writes the manifest and a copy of the tokenizer."""
     (data / "tokenizer").mkdir()
     for name in tokenizers.FILES:
@@ -195,17 +195,12 @@ def _describe(
             files[source.name],
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
+            crosswalks=[_file_info(path) for path in crosswalks(source)],
         )
-        | _describe_reading(source, files[source.name])
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
 
 
-def _describe_reading(source: AnySource, files: Sequence[TokenisedFile]) -> dict[str, Any]:
-    """What else was read, and how many documents each cleaning step changed."""
-    beside = [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in crosswalks(source)
-    ]
-    cleaned = {step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean}
-    return {"cleaned": cleaned} | ({"crosswalks": beside} if beside else {})
+def _file_info(path: Path) -> FileInfo:
+    return FileInfo(name=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..parallel import Count
+from ..shards.manifest import SplitCounts
 from .chunking import Piece
-from .manifest import SplitCounts
 from .packing import pack
 from .tokenize import read_pieces
 
@@ -37,7 +37,7 @@ def write_split(job: SplitJob, count: Count) -> SplitCounts:
 
     documents = sum(int(chosen.sum()) for chosen in job.chosen)
     if not documents:
-        return SplitCounts()
+        return SplitCounts(tokens=0, packs=0)
     pieces = packs = tokens = 0
     with PackWriter(job.directory) as writer:
         for full in pack(_pieces(job, count), job.seq_length, job.window):
@@ -45,7 +45,8 @@ def write_split(job: SplitJob, count: Count) -> SplitCounts:
             packs += 1
             pieces += len(full.lengths)
             tokens += len(full.tokens)
-    return SplitCounts(documents, pieces, tokens, packs, round(tokens / (packs * job.seq_length), 6))
+    fullness = round(tokens / (packs * job.seq_length), 6)
+    return SplitCounts(documents=documents, segments=pieces, tokens=tokens, packs=packs, fullness=fullness)
 
 
 def _pieces(job: SplitJob, count: Count) -> Iterator[Piece]:

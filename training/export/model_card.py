@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.config import ModelConfig
-from ...streaming_data.shards.restricted import closed_sources
+from ...streaming_data.shards.restricted import restricted_sources
 from .scores import Scores
 
 
@@ -87,7 +87,7 @@ def _sources(manifest: Mapping[str, Any]) -> str:
 
 
 def _closed(manifest: Mapping[str, Any]) -> str:
-    closed = sorted(closed_sources(manifest))
+    closed = sorted(restricted_sources(manifest["sources"]))
     return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
 
 

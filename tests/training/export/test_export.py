@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.hugging_face import read_config
-from clinical_modernbert.streaming_data.shards.restricted import closed_sources
+from clinical_modernbert.streaming_data.shards.restricted import restricted_sources
 from clinical_modernbert.training.checkpoint.files import candidates, read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.export import export
@@ -48,11 +48,11 @@ def test_the_card_tells_where_it_comes_from(exported: Path, finished: SmallRun) 
 
 def test_the_card_has_the_results_and_says_what_is_closed(exported: Path) -> None:
     manifest = json.loads((exported / "training.json").read_text())
-    assert closed_sources(manifest) == []
+    assert restricted_sources(manifest["sources"]) == []
     assert "Closed here" not in model_card(manifest, read_config(exported), {})
     manifest["sources"]["codes"].update(synthetic=False)
     manifest["sources"]["notes"].update(synthetic=False, public=True)
-    assert closed_sources(manifest) == ["codes"]
+    assert restricted_sources(manifest["sources"]) == ["codes"]
     score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
     card = model_card(manifest, read_config(exported), {"ner": {"run": {"f1": score}}})
     assert "Closed here: codes." in card
