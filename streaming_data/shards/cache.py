@@ -71,8 +71,8 @@ class BoundedCache:
                 if (remaining := self._remove_down_to(self.limit - size)) > self.limit - size:
                     raise UserError(
                         f"{self.directory}: {remaining:,} bytes of shards are being read by other processes or "
-                        f"sources, and {size:,} more are needed, but data.cache_gigabytes allows {self.limit:,}; raise it, "
-                        "or lower data.shuffle_window"
+                        f"sources, and {size:,} more are needed, but data.cache_gigabytes allows {self.limit:,}; "
+                        "raise it, or lower data.shuffle_window"
                     )
 
     def _remove_down_to(self, size: int) -> int:
