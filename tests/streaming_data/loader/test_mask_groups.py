@@ -54,9 +54,7 @@ def masked_and_groups(strategy: Strategy, seed: int, rate: float = 0.3) -> tuple
 @pytest.mark.parametrize("strategy", GROUPING)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.001, 0.15, 0.3, 0.9, 0.999]))
 @settings(max_examples=60, deadline=None)
-def test_exactly_the_rate_is_masked_with_at_most_one_partial_group(
-    strategy: Strategy, seed: int, rate: float
-) -> None:
+def test_exactly_the_rate_is_masked_with_at_most_one_partial_group(strategy: Strategy, seed: int, rate: float) -> None:
     masked, groups, tokens = masked_and_groups(strategy, seed, rate)
     maskable = np.flatnonzero(tokens >= 5)
     assert len(masked.positions) == round(rate * len(maskable))

@@ -148,7 +148,7 @@ def test_a_transient_fault_is_retried(local: Path, url: str, s3: FaultProxy, s3_
     assert stored(s3_server, url) == {name: (local / name).read_bytes() for name in names(local)}
 
 
-def test_content_corrupted_in_transit_is_refused_by_the_store(
+def test_corruption_in_transit_is_refused_by_the_store(
     local: Path, url: str, s3: FaultProxy, s3_server: S3Server
 ) -> None:
     s3.fault = Fault("corrupt", "shard.00000.mds", method="PUT")

@@ -197,9 +197,7 @@ def cached(cache: Path) -> list[Path]:
     return sorted(path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-def test_shards_of_a_store_are_downloaded_once_and_only_the_owner_can_read_them(
-    store: list[str], tmp_path: Path
-) -> None:
+def test_shards_of_a_store_are_downloaded_once_and_kept_private(store: list[str], tmp_path: Path) -> None:
     for _ in range(2):
         reader = PackReader("s3://bucket/notes", tmp_path / "cache")
         assert [reader[number].doc_ids for number in range(PACKS)] == [numbered(n).doc_ids for n in range(PACKS)]
