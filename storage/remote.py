@@ -120,14 +120,14 @@ def _fetch_bytes(url: str, deadline: Deadline) -> bytes:
 def download(url: str, path: Path, check: Check, retry: bool = True, clock: Clock = time) -> None:
     """Download one object to `path`, which appears only when it is complete and passes `check`.
 
-    Only one process at a time may download to one path. The temporary file therefore has a fixed name (unlike those of
-    `stage_file`): what a killed process left is overwritten by the next, and the cache can find it by its suffix.
-    It is not brought to the disk before the rename, since readers check every shard anyway.
+    Only one process at a time may download to one path, so the temporary file has a fixed name, unlike those of
+    `stage_file`: the next process overwrites what a killed one left, and the cache finds it by its suffix. It is not
+    synced to the disk before the rename, since readers verify every shard anyway.
 
     Args:
         retry: False makes a single attempt.
     Raises:
-        UserError: the object could not be downloaded, or not be stored here.
+        UserError: the object could not be downloaded, or not be stored at `path`.
     """
     partial = path.with_name(f"{path.name}.part")
 
@@ -154,8 +154,8 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
     while an object arrives; an object that was interrupted after that is restarted up to ten times.
 
     Raises:
-        UserError: every attempt failed; the message holds the last answer of the store. A TransientError if trying
-            again later may help.
+        UserError: every attempt failed; the message contains the last answer of the store. A TransientError if
+            another attempt later may succeed.
         OSError: the disk of this machine failed.
     """
     start, deadline = clock.monotonic(), Deadline(_patience_seconds(), clock)
@@ -172,7 +172,7 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             interruptions += deadline.expires > expires
             problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
             if isinstance(error, CorruptDataError):
-                problem = f"{error}; the store holds something else than what was written: upload the data again"
+                problem = f"{error}; the store does not hold what was written: upload the data again"
         elapsed = clock.monotonic() - start
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.5, 1.5)
         exhausted = refusals >= MAX_REFUSALS or interruptions >= MAX_INTERRUPTIONS or pause > deadline.remaining()

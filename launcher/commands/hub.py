@@ -14,11 +14,11 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
     Raises:
         UserError: `model` is no export, its sources are closed and others would see it, or the Hub refuses.
     """
-    closed = _closed(model)
-    if closed and not (private or allow_closed):
+    restricted = _restricted(model)
+    if restricted and not (private or allow_closed):
         raise UserError(
-            f"{model}: trained on closed sources ({', '.join(closed)}): push it with --private, or with --allow-closed "
-            "if their licences let you publish it"
+            f"{model}: trained on closed sources ({', '.join(restricted)}): push it with --private, or with "
+            "--allow-closed if their licences let you publish it"
         )
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -28,10 +28,10 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private or None, exist_ok=True)
-        if closed and not allow_closed and not hub.repo_info(repository).private:
+        if restricted and not allow_closed and not hub.repo_info(repository).private:
             raise UserError(
                 f"{repository} is there already and public, and {model} was trained on closed sources "
-                f"({', '.join(closed)}): make it private first, or push elsewhere"
+                f"({', '.join(restricted)}): make it private first, or push elsewhere"
             )
         hub.upload_folder(repo_id=repository, folder_path=model, commit_message="Model by cmbert export")
     except HFValidationError as error:
@@ -45,7 +45,7 @@ def push_model(model: Path, repository: str, private: bool, allow_closed: bool) 
     return f"{hub.endpoint}/{repository}"
 
 
-def _closed(model: Path) -> list[str]:
+def _restricted(model: Path) -> list[str]:
     path = model / TRAINING
     try:
         return sorted(restricted_sources(json.loads(path.read_text(encoding="utf-8"))["sources"]))

@@ -36,7 +36,7 @@ def train(
     from ...streaming_data.tokenizer.tokenizer import train as train_tokenizer
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
-    _keep_closed(config)
+    _keep_private(config)
     directory = out or config.tokenizer
     texts = (text for source in config.sources for text in _training_texts(config, source))
     size = train_tokenizer(texts, vocab_size, directory, config.seq_length)
@@ -70,7 +70,7 @@ def extend(
     if out.exists():
         raise UserError(f"{out}: exists already; choose a new directory")
     require_writable(out)
-    _keep_closed(config)
+    _keep_private(config)
     tokenizer = tokenizers.load(config.tokenizer)
     counts = {
         source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
@@ -94,7 +94,7 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
     write_pretrained(*extend_vocabulary(read_weights(source, config), config, first_id, pieces, size), directory)
 
 
-def _keep_closed(config: "PrepareConfig") -> None:
+def _keep_private(config: "PrepareConfig") -> None:
     """Tokens are words of the text: what is learned from closed sources is written for its owner only."""
     from ...streaming_data.shards.restricted import restricted_sources
 

@@ -170,7 +170,7 @@ def _open_source(address: str, name: str, split: str, packs: int, config: DataCo
     reader = PackReader(f"{address}/{name}/{split}", config.cache, limit, max_held=3 * config.shuffle_window)
     if len(reader) != packs:
         raise UserError(
-            f"{reader.address}: its index holds {len(reader):,} packs, but {address}/manifest.json says {packs:,}; the "
+            f"{reader.address}: its index has {len(reader):,} packs, but {address}/manifest.json has {packs:,}; the "
             "two belong to different data sets: restore both from their source, or prepare the data again"
         )
     return reader

@@ -1,4 +1,4 @@
-"""The manifest of a data set: what it holds, where its text came from, under which terms, and what became of it.
+"""The manifest of a data set: its sources with their origin, licences and counts, its tokenizer and its recipe.
 
 `cmbert data prepare` writes it as manifest.json, and everything that opens a data set reads it first. The models below
 are its format: their fields are the JSON's keys, in order. Keys of later versions are ignored. Only what reading packs
@@ -89,7 +89,7 @@ class SourceInfo(_Section):
     """One source.
 
     Attributes:
-        public: whether anybody may read the text; None in old manifests that do not state it.
+        public: whether the text may be read by anyone; None in old manifests that do not state it.
         synthetic: whether the text was generated, so that it concerns no patient.
         inputs: the files of the corpus.
         duplicates: documents dropped because an earlier one has the same text.
@@ -143,7 +143,7 @@ class DataManifest(_Section):
             manifest = cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the whole file"
+            field = ".".join(map(str, first["loc"])) or "top level"
             raise CorruptDataError(f"not a manifest of version {VERSION}: {field}: {first['msg']}") from error
         manifest._content = json.loads(content)
         return manifest

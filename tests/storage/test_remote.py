@@ -88,7 +88,7 @@ def test_a_transient_fault_is_retried(store: Callable, clock: Clock, tmp_path: P
 @pytest.mark.parametrize(
     ("answer", "refused", "problem"),
     [
-        (b"corrupt", True, "this file is corrupt; the store holds something else than what was written"),
+        (b"corrupt", True, "this file is corrupt; the store does not hold what was written"),
         (answered(403, "AccessDenied"), True, "AccessDenied"),
         (answered(404, "NoSuchKey"), True, "NoSuchKey"),
         (StatusError(401), True, "StatusError"),

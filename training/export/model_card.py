@@ -33,7 +33,7 @@ clinical and biomedical text; by itself it fills masks.
 {_sources(manifest)}
 
 A model may reproduce what it was trained on: the terms of a credentialed source bind all who are given the model.
-{_closed(manifest)}
+{_restricted(manifest)}
 
 ## Recipe
 
@@ -86,9 +86,11 @@ def _sources(manifest: Mapping[str, Any]) -> str:
     return _table(("source", "tokens seen", "share", "licence", "kind"), rows)
 
 
-def _closed(manifest: Mapping[str, Any]) -> str:
-    closed = sorted(restricted_sources(manifest["sources"]))
-    return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
+def _restricted(manifest: Mapping[str, Any]) -> str:
+    restricted = sorted(restricted_sources(manifest["sources"]))
+    return (
+        f"Closed here: {', '.join(restricted)}. Pass the model on only as their licences allow." if restricted else ""
+    )
 
 
 def _context(run: Mapping[str, Any], config: ModelConfig) -> str:

@@ -159,7 +159,7 @@ def test_a_truncated_or_missing_manifest_is_one_error(copied: Path) -> None:
 
 def test_an_index_of_another_data_set_is_one_error(copied: Path) -> None:
     shutil.copy(copied / "codes" / "train" / "index.json", copied / "notes" / "train" / "index.json")
-    with pytest.raises(UserError, match=r"notes/train: its index holds 15 packs, but .*manifest\.json says 60"):
+    with pytest.raises(UserError, match=r"notes/train: its index has 15 packs, but .*manifest\.json has 60"):
         open_dataset(config(copied), 0)
 
 

@@ -1,4 +1,4 @@
-"""The manifest's model against its JSON: byte for byte as ever, with defaults for old files and room for new keys."""
+"""The model of the manifest and its JSON: the same bytes as before, defaults for old files, unknown keys ignored."""
 
 import hashlib
 import json
@@ -126,7 +126,7 @@ WRITTEN = """\
   }
 }
 """
-"""A manifest as `cmbert data prepare` has always written it."""
+"""A manifest as `cmbert data prepare` has written it since version 1."""
 
 
 def build() -> DataManifest:
@@ -170,7 +170,7 @@ def build() -> DataManifest:
 
 
 def old_hash(content: dict[str, Any]) -> str:
-    """The formula of the checkpoints that exist."""
+    """The formula by which existing checkpoints were written."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -178,7 +178,7 @@ def test_a_manifest_is_written_byte_for_byte_as_before() -> None:
     assert build().to_json() == WRITTEN
 
 
-def test_a_manifest_that_was_read_has_every_value_and_is_written_as_it_was() -> None:
+def test_reading_and_writing_a_manifest_changes_nothing() -> None:
     manifest = DataManifest.parse(WRITTEN.encode())
     assert manifest.model_dump() == build().model_dump()
     assert manifest.sources["letters"].splits["train"].segments == 21
@@ -195,7 +195,7 @@ def with_unknown_keys() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("content", [json.loads(WRITTEN), with_unknown_keys()])
-def test_the_hash_is_that_of_existing_checkpoints(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_the_hash_equals_that_of_existing_checkpoints(tmp_path: Path, content: dict[str, Any]) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     manifest = read_manifest(str(tmp_path))
     assert manifest_hash(manifest) == old_hash(content)
@@ -206,11 +206,11 @@ def test_the_hash_is_that_of_existing_checkpoints(tmp_path: Path, content: dict[
     assert manifest_hash(read_manifest(str(tmp_path))) != old_hash(content)
 
 
-def test_the_hash_of_a_new_manifest_is_that_of_its_file() -> None:
+def test_the_hash_of_a_new_manifest_equals_that_of_its_file() -> None:
     assert manifest_hash(build()) == old_hash(json.loads(WRITTEN)) == "ceef665619c3691f"
 
 
-def test_a_manifest_needs_only_what_reading_relies_on() -> None:
+def test_only_the_fields_that_reading_uses_are_required() -> None:
     tokenizer = {"vocab_size": 9, "special_ids": {"pad": 0, "cls": 1, "sep": 2, "mask": 3}, "unmaskable_ids": [0]}
     content = {"version": 1, "seq_length": 8, "tokenizer": tokenizer, "sources": {}}
     content["sources"] = {"notes": {"splits": {"train": {"packs": 2, "tokens": 9}}}}
@@ -219,12 +219,12 @@ def test_a_manifest_needs_only_what_reading_relies_on() -> None:
     assert (notes.splits["train"].documents, notes.splits["train"].segments) == (0, 0)
 
 
-def test_a_manifest_does_not_change() -> None:
+def test_a_manifest_is_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         build().seq_length = 128  # type: ignore[misc]
 
 
-def test_restricted_are_sources_that_are_neither_public_nor_synthetic() -> None:
+def test_sources_that_are_neither_public_nor_synthetic_are_restricted() -> None:
     assert restricted_sources(build().sources) == ["letters"]
     checkpoint = {"a": {"licence": "x", "public": None, "synthetic": None}, "b": {"public": True}, "c": {}}
     assert restricted_sources(checkpoint) == ["a", "c"]
