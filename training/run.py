@@ -140,16 +140,16 @@ def require_fitting_tokenizer(model: ModelConfig, dataset: PackDataset) -> None:
     Raises:
         UserError: they do not.
     """
-    tokenizer = dataset.manifest["tokenizer"]
-    special = tokenizer["special_ids"]
-    expected = {f"{name}_token_id": special[name] for name in ("pad", "cls", "sep")}
+    tokenizer = dataset.manifest.tokenizer
+    special = tokenizer.special_ids
+    expected = {f"{name}_token_id": getattr(special, name) for name in ("pad", "cls", "sep")}
     wrong = [
         f"{key} is {getattr(model, key)}, not {value}"
         for key, value in expected.items()
         if getattr(model, key) != value
     ]
-    if model.vocab_size < tokenizer["vocab_size"]:
-        wrong.append(f"vocab_size is {model.vocab_size:,}, below {tokenizer['vocab_size']:,}")
+    if model.vocab_size < tokenizer.vocab_size:
+        wrong.append(f"vocab_size is {model.vocab_size:,}, below {tokenizer.vocab_size:,}")
     if wrong:
         raise UserError(
             f"the model does not fit the tokenizer of {dataset.address}: {'; '.join(wrong)}. From scratch, set these "

@@ -6,7 +6,7 @@ the scores depend only on the context. The masks depend only on the source and t
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from ...configs.errors import UserError
 from ...streaming_data.loader.batches import cut
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
-from ...streaming_data.shards.manifest import read_manifest
+from ...streaming_data.shards.manifest import DataManifest, read_manifest
 from ...streaming_data.shards.mds import PackReader
 from ...streaming_data.shards.pack import Pack
 from ...streaming_data.tokenizer.tokenizer import load
@@ -50,8 +50,8 @@ def run_masked_words(
     logits = model.open_masked_lm()
     vocab = _vocabulary(manifest)
     scores: dict[str, float] = {}
-    for source, entry in manifest["sources"].items():
-        if not entry["splits"].get("held_out", {}).get("packs"):
+    for source, entry in manifest.sources.items():
+        if "held_out" not in entry.splits or not entry.splits["held_out"].packs:
             continue
         packs = PackReader(f"{data}/{source}/held_out")
         selected = [packs[number] for number in range(min(task.packs, len(packs)))]
@@ -145,7 +145,7 @@ def _require_same_tokenizer(model: EvaluatedModel, data: Path) -> None:
         )
 
 
-def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
-    tokenizer = manifest["tokenizer"]
-    special = tokenizer["special_ids"]
-    return vocabulary(tokenizer["vocab_size"], special["pad"], special["mask"], tokenizer["unmaskable_ids"])
+def _vocabulary(manifest: DataManifest) -> Vocabulary:
+    tokenizer = manifest.tokenizer
+    special = tokenizer.special_ids
+    return vocabulary(tokenizer.vocab_size, special.pad, special.mask, tokenizer.unmaskable_ids)

@@ -17,6 +17,7 @@ from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ...streaming_data.prepare.pipeline import StageCallbacks
+    from ...streaming_data.shards.manifest import DataManifest
 
 app = typer.Typer(help="Prepare and inspect data sets.", no_args_is_help=True)
 
@@ -70,22 +71,21 @@ def prepare(
         upload(config.output, upload_to)
 
 
-def _print_summary(manifest: "dict[str, Any]") -> None:
-    for name, source in manifest["sources"].items():
-        train, held_out = source["splits"]["train"], source["splits"]["held_out"]
-        empty = f"{source['empty']:,} without text, " if source["empty"] else ""
+def _print_summary(manifest: "DataManifest") -> None:
+    for name, source in manifest.sources.items():
+        train, held_out = source.splits["train"], source.splits["held_out"]
+        empty = f"{source.empty:,} without text, " if source.empty else ""
         typer.echo(
-            f"{name}: {train['documents']:,} documents, {train['tokens']:,} tokens in {train['packs']:,} packs, "
-            f"{train['fullness']:.2%} full; {held_out['documents']:,} documents, {held_out['tokens']:,} tokens "
-            f"held out; {empty}{source['duplicates'] + source['near_duplicates']:,} duplicates dropped"
+            f"{name}: {train.documents:,} documents, {train.tokens:,} tokens in {train.packs:,} packs, "
+            f"{train.fullness:.2%} full; {held_out.documents:,} documents, {held_out.tokens:,} tokens "
+            f"held out; {empty}{source.duplicates + source.near_duplicates:,} duplicates dropped"
         )
-        if source["audit"] and source["audit"]["flagged"]:
+        if source.audit and source.audit.flagged:
             typer.echo(
-                f"{name}: {source['audit']['flagged']:,} documents may contain patient identifiers; see "
-                "`cmbert data audit`"
+                f"{name}: {source.audit.flagged:,} documents may contain patient identifiers; see `cmbert data audit`"
             )
-    share = manifest["config"]["held_out"]
-    if share and not any(source["splits"]["held_out"]["documents"] for source in manifest["sources"].values()):
+    share = manifest.config["held_out"]
+    if share and not any(source.splits["held_out"].documents for source in manifest.sources.values()):
         logger.warning("no document was held out, so validation is impossible; increase held_out (%s)", share)
 
 
@@ -135,9 +135,9 @@ def inspect(
         require_writable(plots / "lengths.png")
     console = Console()
     views = list(summary.inspect(address, packs))
-    console.print(data_table(address, manifest["seq_length"], views), source_table(views))
+    console.print(data_table(address, manifest.seq_length, views), source_table(views))
     if plots:
-        for path in plot(views, manifest["seq_length"], plots):
+        for path in plot(views, manifest.seq_length, plots):
             typer.echo(f"wrote {path}")
     sources = summary.readable_sources(manifest, show_text)
     for source in sources if show_text else sources[:1]:
@@ -162,7 +162,7 @@ def upload(
     """
     from ...streaming_data.prepare.upload import upload as store
 
-    store(data, url, unprotected, say=typer.echo)
+    store(data, url, unprotected)
 
 
 @app.command()

@@ -67,12 +67,12 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
 
 
 def _restricted_sources(model: Path) -> list[str]:
-    from ...streaming_data.shards.restricted import closed_sources
+    from ...streaming_data.shards.restricted import restricted_sources
     from ...training.export.export import TRAINING
 
     path = model / TRAINING
     try:
-        return sorted(closed_sources(json.loads(path.read_text(encoding="utf-8"))))
+        return sorted(restricted_sources(json.loads(path.read_text(encoding="utf-8"))["sources"]))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
 

@@ -98,9 +98,9 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
 
 def _restrict_permissions(config: "PrepareConfig") -> None:
     """Make files readable by their owner only if sources are restricted, because tokens are words of the text."""
-    from ...streaming_data.shards.restricted import closed_sources
+    from ...streaming_data.shards.restricted import restricted_sources
 
-    if closed_sources({"sources": {source.name: source.model_dump() for source in config.sources}}):
+    if restricted_sources({source.name: source for source in config.sources}):
         os.umask(0o077)
 
 

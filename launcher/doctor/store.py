@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from .finding import Finding
+
+if TYPE_CHECKING:
+    from ...storage.remote import Store
 
 _SIZE = 8 * 2**20
 _READS = 5
@@ -32,7 +35,7 @@ def object_store(url: str) -> Finding:
     return Finding(check, "ok", result)
 
 
-def _measure(store: ModuleType, url: str) -> str:
+def _measure(store: "Store", url: str) -> str:
     from ...storage.remote import Deadline
 
     content = os.urandom(_SIZE)

@@ -7,11 +7,14 @@ never de-identified. Reports hold kinds, counts and positions, never text.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+
+if TYPE_CHECKING:
+    from ..shards.manifest import SourceInfo
 
 _MONTH = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
 _MONTH += "|Nov(?:ember)?|Dec(?:ember)?)"
@@ -111,17 +114,17 @@ def find_identifiers(text: str) -> list[Identifier]:
     return sorted(identifiers, key=lambda identifier: identifier.start)
 
 
-def require_deidentified(manifest: dict[str, Any], max_flagged: float = 0.01) -> None:
-    """Refuse to share a data set if more than this fraction of a source's documents is flagged.
+def require_deidentified(sources: "Mapping[str, SourceInfo]", max_flagged: float = 0.01) -> None:
+    """Refuse to share a data set if more than this fraction of the documents of a source is flagged.
 
     Raises:
         UserError: names the source and its counts.
     """
-    for name, source in manifest["sources"].items():
-        audit = source.get("audit")
-        if audit and audit["flagged"] > max_flagged * audit["documents"]:
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in audit["kinds"].items())
+    for name, source in sources.items():
+        audit = source.audit
+        if audit and audit.flagged > max_flagged * audit.documents:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in audit.kinds.items())
             raise UserError(
-                f"source {name}: {audit['flagged']:,} of {audit['documents']:,} documents contain possible patient "
+                f"source {name}: {audit.flagged:,} of {audit.documents:,} documents contain possible patient "
                 f"identifiers ({kinds}), more than {max_flagged:.1%}; de-identify them, or see `cmbert data audit`"
             )

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from filelock import FileLock, Timeout
 
@@ -16,14 +16,14 @@ from ...configs.errors import UserError
 from ...storage.files import hash_file, require_writable
 from ..corpora.readers import AnySource
 from ..parallel import ProgressCallback, available_cores, parallel_map
-from ..shards.manifest import read_manifest
+from ..shards.manifest import SPLITS, DataManifest, FileInfo, SplitCounts, read_manifest
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dedup import Duplicates, find_duplicates
 from .done_markers import any_done
-from .manifest import SPLITS, SplitCounts, describe_source, write
-from .tasks import Share, crosswalk_files, plan_tasks
+from .manifest import describe_source, write
+from .tasks import Share, plan_tasks
 from .tokenize import TokenizedFile, TokenizeTask, tokenize
 from .write_split import SplitJob, write_split
 
@@ -37,7 +37,7 @@ class StageCallbacks(Protocol):
     def __call__(self, stage: str) -> ProgressCallback: ...
 
 
-def prepare(config: PrepareConfig, stages: StageCallbacks) -> dict[str, Any]:
+def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
     """Write the data set that `config` describes and return its manifest.
 
     The same inputs, config and package versions give byte-identical shards, however the work is distributed.
@@ -109,7 +109,7 @@ def _building_directory(output: Path) -> Path:
 def is_prepared(config: PrepareConfig) -> bool:
     """Whether the output exists, complete, and was written with exactly this config."""
     written = config.output / "manifest.json"
-    return written.is_file() and read_manifest(str(config.output))["config"] == config.model_dump(mode="json")
+    return written.is_file() and read_manifest(str(config.output)).config == config.model_dump(mode="json")
 
 
 def _require_new(output: Path) -> None:
@@ -191,7 +191,7 @@ def _write_manifest(
     duplicates: Duplicates,
     counts: Mapping[tuple[str, str], SplitCounts],
     data: Path,
-) -> dict[str, Any]:
+) -> DataManifest:
     """Write the manifest and a copy of the tokenizer."""
     (data / "tokenizer").mkdir()
     for name in tokenizers.FILES:
@@ -202,18 +202,12 @@ def _write_manifest(
             files[source.name],
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
+            crosswalks=[_file_info(path) for path in crosswalk_files(source)],
         )
-        | _describe_reading(source, files[source.name])
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
 
 
-def _describe_reading(source: AnySource, files: Sequence[TokenizedFile]) -> dict[str, Any]:
-    """The number of documents that each cleaning step changed, and the crosswalk files that were read."""
-    crosswalks = [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": hash_file(path, "sha256")}
-        for path in crosswalk_files(source)
-    ]
-    cleaned = {step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean}
-    return {"cleaned": cleaned} | ({"crosswalks": crosswalks} if crosswalks else {})
+def _file_info(path: Path) -> FileInfo:
+    return FileInfo(name=path.name, bytes=path.stat().st_size, sha256=hash_file(path, "sha256"))

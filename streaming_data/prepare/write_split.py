@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..parallel import Count
+from ..shards.manifest import SplitCounts
 from .chunking import Segment
-from .manifest import SplitCounts
 from .packing import pack
 from .tokenize import read_segments
 
@@ -38,7 +38,7 @@ def write_split(job: SplitJob, count: Count) -> SplitCounts:
 
     documents = sum(int(selected.sum()) for selected in job.selected)
     if not documents:
-        return SplitCounts()
+        return SplitCounts(tokens=0, packs=0)
     segments = packs = tokens = 0
     with PackWriter(job.directory) as writer:
         for full in pack(_segments(job, count), job.seq_length, job.window):
@@ -46,7 +46,8 @@ def write_split(job: SplitJob, count: Count) -> SplitCounts:
             packs += 1
             segments += len(full.lengths)
             tokens += len(full.tokens)
-    return SplitCounts(documents, segments, tokens, packs, round(tokens / (packs * job.seq_length), 6))
+    fullness = round(tokens / (packs * job.seq_length), 6)
+    return SplitCounts(documents=documents, segments=segments, tokens=tokens, packs=packs, fullness=fullness)
 
 
 def _segments(job: SplitJob, count: Count) -> Iterator[Segment]:

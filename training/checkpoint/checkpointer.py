@@ -163,7 +163,10 @@ class Checkpointer:
             skips=tuple(self.skips),
             data_manifest=manifest_hash(dataset.manifest),
             data_address=dataset.address,
-            sources={name: SourceTerms.model_validate(dataset.manifest["sources"][name]) for name in dataset.sources},
+            sources={
+                name: SourceTerms.model_validate(dataset.manifest.sources[name], from_attributes=True)
+                for name in dataset.sources
+            },
             config=self._config.model_dump(mode="json"),
             python=origin.python,
             packages=origin.packages,

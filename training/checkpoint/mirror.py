@@ -21,7 +21,7 @@ from ...configs.errors import UserError
 from ...storage.background import Background
 from ...storage.files import stage_directory
 from ...storage.put import LocalFile, local_file, put
-from ...storage.remote import download, persist, store_of
+from ...storage.remote import download, store_of, with_retries
 from .files import find_corruption, find_file_corruption, list_checkpoints, step_of
 from .manifest import MANIFEST, read_manifest
 
@@ -148,7 +148,7 @@ def _newest(url: str, retry: bool) -> str | None:
         raise UserError(
             f"checkpoint.upload is {url}: expected s3://bucket/path, gs://bucket/path or az://container/path"
         )
-    names = persist(url, lambda deadline: store.names(url), retry)
+    names = with_retries(url, lambda deadline: store.names(url), retry)
     return max((name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")), default=None)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.config import ModelConfig
-from ...streaming_data.shards.restricted import closed_sources
+from ...streaming_data.shards.restricted import restricted_sources
 from ..checkpoint.manifest import CheckpointManifest
 from .scores import Scores
 
@@ -88,7 +88,7 @@ def _sources(manifest: CheckpointManifest) -> str:
 
 
 def _restricted(manifest: CheckpointManifest) -> str:
-    restricted = sorted(closed_sources(manifest.model_dump(include={"sources"})))
+    restricted = sorted(restricted_sources(manifest.sources))
     if not restricted:
         return ""
     return f"Restricted sources: {', '.join(restricted)}. Distribute the model only as their licenses allow."

@@ -16,6 +16,7 @@ from clinical_modernbert.streaming_data.corpora.pmc import PmcSource
 from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
 from clinical_modernbert.streaming_data.corpora.readers import read
 from clinical_modernbert.streaming_data.phi.patterns import KINDS, find_identifiers, require_deidentified
+from clinical_modernbert.streaming_data.shards.manifest import AuditCounts, SourceInfo
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
 FIRST = ("James", "Mary", "Robert", "Patricia", "John", "Jennifer", "Michael", "Linda", "Siobhan", "Mei-Ling")
@@ -104,13 +105,13 @@ def test_public_text_has_few_false_positives(dev_data: Path) -> None:
 
 
 def test_require_deidentified_refuses_too_many_flagged_documents() -> None:
-    def manifest(flagged: int) -> dict[str, object]:
-        audit = {"documents": 1000, "flagged": flagged, "kinds": {"date": 2 * flagged}}
-        return {"sources": {"public": {"audit": None}, "letters": {"audit": audit}}}
+    def sources(flagged: int) -> dict[str, SourceInfo]:
+        audit = AuditCounts(documents=1000, flagged=flagged, kinds={"date": 2 * flagged})
+        return {"public": SourceInfo(audit=None, splits={}), "letters": SourceInfo(audit=audit, splits={})}
 
-    require_deidentified(manifest(10))
+    require_deidentified(sources(10))
     with pytest.raises(UserError, match=r"source letters: 11 of 1,000 documents .*\(date 22\), more than 1\.0%"):
-        require_deidentified(manifest(11))
+        require_deidentified(sources(11))
 
 
 def test_the_audit_command_reports_positions_and_no_text(tmp_path: Path) -> None:

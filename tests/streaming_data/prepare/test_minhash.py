@@ -109,8 +109,8 @@ def test_prepare_drops_near_duplicates_of_the_listed_sources(tmp_path: Path, tok
             PrepareConfig.model_validate(config | options), lambda stage: lambda done, total, counted: None
         )
         return {
-            source: (entry["duplicates"], entry["near_duplicates"], entry["splits"]["train"]["documents"])
-            for source, entry in manifest["sources"].items()
+            source: (entry.duplicates, entry.near_duplicates, entry.splits["train"].documents)
+            for source, entry in manifest.sources.items()
         }
 
     assert run("off") == {"first": (0, 0, 20), "second": (1, 0, 9)}

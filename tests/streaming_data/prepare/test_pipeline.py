@@ -22,7 +22,7 @@ from clinical_modernbert.streaming_data.prepare import pipeline as preparing
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
 from clinical_modernbert.streaming_data.prepare.tasks import plan_tasks
-from clinical_modernbert.streaming_data.shards.manifest import read_manifest
+from clinical_modernbert.streaming_data.shards.manifest import FileInfo, read_manifest
 from clinical_modernbert.streaming_data.shards.mds import PackReader
 from clinical_modernbert.streaming_data.shards.pack import Pack
 from clinical_modernbert.streaming_data.synthetic import notes as synthetic_notes
@@ -144,32 +144,30 @@ def test_a_patient_is_in_the_same_split_in_every_source(
 
 def test_the_manifest_describes_the_data_set(prepared: PrepareConfig, inputs: Path, tokenizer: LoadedTokenizer) -> None:
     manifest = read_manifest(str(prepared.output))
-    assert manifest["seq_length"] == SEQ_LENGTH
-    assert manifest["tokenizer"] == {
+    assert manifest.seq_length == SEQ_LENGTH
+    assert manifest.tokenizer.model_dump() == {
         "sha256": hashlib.sha256((tokenizer.directory / "tokenizer.json").read_bytes()).hexdigest(),
         "vocab_size": 1024,
         "special_ids": {"unk": 0, "cls": 1, "sep": 2, "pad": 3, "mask": 4},
         "unmaskable_ids": [0, 1, 2, 3, 4, *range(1000, 1024)],
     }
-    own = manifest["sources"]["own"]
+    own = manifest.sources["own"]
     content = (inputs / "own.jsonl").read_bytes()
-    assert own["inputs"] == [
-        {"name": "own.jsonl", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    ]
-    assert (own["duplicates"], own["empty"]) == (2, 1)
-    assert manifest["sources"]["notes"]["synthetic"] is True
-    for name, source in manifest["sources"].items():
-        for split, counts in source["splits"].items():
+    assert own.inputs == [FileInfo(name="own.jsonl", bytes=len(content), sha256=hashlib.sha256(content).hexdigest())]
+    assert (own.duplicates, own.empty) == (2, 1)
+    assert manifest.sources["notes"].synthetic is True
+    for name, source in manifest.sources.items():
+        for split, counts in source.splits.items():
             written = list(packs(prepared.output, name, split))
             tokens = sum(len(pack.tokens) for pack in written)
-            assert counts == {
+            assert counts.model_dump(by_alias=True) == {
                 "documents": len({document for pack in written for document in pack.doc_ids}),
                 "pieces": sum(len(pack.lengths) for pack in written),
                 "tokens": tokens,
                 "packs": len(written),
                 "fullness": round(tokens / len(written) / SEQ_LENGTH, 6),
             }
-    assert PrepareConfig.model_validate(manifest["config"]) == prepared
+    assert PrepareConfig.model_validate(manifest.config) == prepared
     assert hashes(prepared.output / "tokenizer") == hashes(tokenizer.directory)
 
 
@@ -198,9 +196,9 @@ def test_a_text_in_two_sources_is_kept_in_the_first(inputs: Path, tokenizer: Loa
     copy.write_text((inputs / "own.jsonl").read_text() + '{"patient": "x", "text": "Only here."}\n')
     sources = [own, own | {"name": "copy", "paths": [str(copy)]}]
     manifest = prepare(config(inputs, tokenizer, tmp_path / "data", held_out=0, sources=sources), silent)
-    assert manifest["sources"]["copy"]["splits"]["train"]["documents"] == 1
-    assert manifest["sources"]["copy"]["duplicates"] == 202
-    assert manifest["sources"]["copy"]["splits"]["held_out"]["packs"] == 0
+    assert manifest.sources["copy"].splits["train"].documents == 1
+    assert manifest.sources["copy"].duplicates == 202
+    assert manifest.sources["copy"].splits["held_out"].packs == 0
     assert not (tmp_path / "data" / "own" / "held_out").exists()
 
 

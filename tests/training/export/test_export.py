@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.hugging_face import read_config
-from clinical_modernbert.streaming_data.shards.restricted import closed_sources
+from clinical_modernbert.streaming_data.shards.restricted import restricted_sources
 from clinical_modernbert.training.checkpoint.files import list_checkpoints
 from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
@@ -49,13 +49,13 @@ def test_the_card_lists_data_and_recipe(exported: Path, finished: SmallRun) -> N
 
 def test_the_card_lists_results_and_restricted_sources(exported: Path) -> None:
     manifest = json.loads((exported / "training.json").read_text())
-    assert closed_sources(manifest) == []
+    assert restricted_sources(manifest["sources"]) == []
     assert "Restricted sources" not in model_card(
         CheckpointManifest.model_validate({**manifest, "files": {}}), read_config(exported), {}
     )
     manifest["sources"]["codes"].update(synthetic=False)
     manifest["sources"]["notes"].update(synthetic=False, public=True)
-    assert closed_sources(manifest) == ["codes"]
+    assert restricted_sources(manifest["sources"]) == ["codes"]
     score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
     typed = CheckpointManifest.model_validate({**manifest, "files": {}})
     card = model_card(typed, read_config(exported), {"ner": {"run": {"f1": score}}})
