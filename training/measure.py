@@ -8,11 +8,11 @@ import torch.distributed as dist
 
 from ..streaming_data.loader.batches import MicroBatch
 from ..streaming_data.loader.mix import plan_mix
+from .checkpoint.progress import Progress
 from .metrics.writer import MixMetrics, StepMetrics
 from .objective import digest
 from .planning.flops import step_flops
 from .planning.hardware import device_name, peak_flops, peak_memory
-from .progress import Progress
 from .recipe.schedule import StepSettings
 from .resilience.skips import order_offset
 from .resilience.step_agreement import Agreement

@@ -21,9 +21,9 @@ from ..streaming_data.loader.config import DataConfig
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset, read_tokenizer
 from ..streaming_data.loader.mix import describe_mix, plan_mix
 from .checkpoint.checkpointer import Checkpointer
+from .checkpoint.progress import Progress
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
-from .progress import Progress
 from .recipe.config import RunConfig
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
 from .resilience.skips import Skip, order_offset

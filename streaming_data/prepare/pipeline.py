@@ -23,7 +23,7 @@ from .config import PrepareConfig
 from .dedup import Duplicates, find_duplicates
 from .done_markers import any_done
 from .manifest import describe_source, write
-from .tasks import Share, plan_tasks
+from .tasks import Share, crosswalk_files, plan_tasks
 from .tokenize import TokenizedFile, TokenizeTask, tokenize
 from .write_split import SplitJob, write_split
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, FileEntry, SourceTerms, write_manifest
+from clinical_modernbert.training.checkpoint.progress import Progress
 from clinical_modernbert.training.metrics.csv_log import RowLog
 from clinical_modernbert.training.metrics.writer import MixMetrics, StepMetrics, ValidationMetrics
-from clinical_modernbert.training.progress import Progress
 
 SOURCES = {"notes": 0.7, "codes": 0.3}
 MODEL = ModelConfig(

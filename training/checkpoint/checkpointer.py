@@ -11,7 +11,6 @@ import torch.distributed as dist
 from ...configs.errors import UserError
 from ...streaming_data.loader.dataset import PackDataset
 from ...streaming_data.shards.manifest import manifest_hash
-from ..progress import Progress
 from ..recipe.config import RunConfig
 from ..recipe.schedule import Plan
 from ..resilience.skips import Skip, read_skips, restore_skips
@@ -20,6 +19,7 @@ from . import files, save_load
 from .attempts import Attempt, begin_attempt
 from .manifest import CheckpointManifest, FileEntry, SourceTerms, read_manifest
 from .mirror import Mirror, download_newest
+from .progress import Progress
 from .provenance import provenance
 
 logger = logging.getLogger(__name__)

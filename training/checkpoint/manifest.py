@@ -16,9 +16,9 @@ from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
 from ...model.config import ModelConfig
 from ...storage.files import fsync
-from ..progress import Progress
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
+from .progress import Progress
 
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
