@@ -3,8 +3,8 @@
     python benchmarks/recovery.py RECIPE [--ranks 2] [--checkpoints 3] [--set KEY=VALUE ...]
 
 Trains in a temporary directory with a checkpoint every 5 steps, kills launcher and ranks with -9 after some
-checkpoints, and starts the same command again. Prints a Markdown table: how long training waited for a checkpoint, and the seconds
-from the kill until the checkpoint has been read and until the first new step has ended.
+checkpoints, and starts the same command again. Prints a Markdown table: how long training waited for a checkpoint, and
+the seconds from the kill until the checkpoint has been read and until the first new step has ended.
 """
 
 import argparse
