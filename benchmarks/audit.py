@@ -1,8 +1,8 @@
-"""How many planted identifiers the audit finds, kind by kind. They are Faker's, which knows nothing of the patterns.
+"""Recall of the PHI audit on planted identifiers, by kind. Faker generates them, independently of the patterns.
 
     python benchmarks/audit.py [--notes 500]
 
-`cmbert data audit RECIPE` counts the alarms on text of your own; on public text nearly all of them are false.
+`cmbert data audit RECIPE` counts the identifiers found in your own text; on public text nearly all are false.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from itertools import islice
 
 from faker import Faker
 
-from clinical_modernbert.streaming_data.phi.patterns import find
+from clinical_modernbert.streaming_data.phi.patterns import find_identifiers
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
 DATES = ("%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%B %d, %Y", "%b %d %Y", "%d %B %Y")
@@ -20,7 +20,7 @@ STREETS = ("Street", "St", "Ave", "Road", "Rd", "Drive", "Dr", "Lane", "Court", 
 
 
 def identifiers(fake: Faker) -> dict[str, Callable[[], str]]:
-    """What is planted, by kind; the last three have no form that a pattern could know."""
+    """Generators of the planted identifiers, by kind; the last three have no form that a pattern can detect."""
     name, any_of = fake.last_name, fake.random_element
     return {
         "name with a title or degree": lambda: any_of((f"Dr. {name()}", f"Mrs. {name()}", f"{fake.name_male()}, MD")),
@@ -42,28 +42,28 @@ def identifiers(fake: Faker) -> dict[str, Callable[[], str]]:
 
 
 def planted(notes: list[str], identifier: Callable[[], str], fake: Faker) -> Iterator[tuple[str, int, int]]:
-    """Each note with an identifier between two of its words, and where."""
+    """Each note with an identifier between two of its words, and the start and end of the identifier."""
     for note in notes:
         words = note.split(" ")
-        place = fake.random_int(1, len(words) - 1)
-        before, text = " ".join([*words[:place], ""]), identifier()
-        yield f"{before}{text} {' '.join(words[place:])}", len(before), len(before) + len(text)
+        position = fake.random_int(1, len(words) - 1)
+        before, text = " ".join([*words[:position], ""]), identifier()
+        yield f"{before}{text} {' '.join(words[position:])}", len(before), len(before) + len(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--notes", type=int, default=500, help="for each kind")
+    parser.add_argument("--notes", type=int, default=500, help="notes per kind of identifier")
     count = parser.parse_args().notes
     fake = Faker("en_US")
     fake.seed_instance(0)
     notes = [row["text"] for row in islice(generate(3), count)]
     print(f"{'planted':30}{'found':>8}   an example")
     for kind, identifier in identifiers(fake).items():
-        found = sum(
-            any(finding.start < end and finding.end > start for finding in find(text))
+        detected = sum(
+            any(found.start < end and found.end > start for found in find_identifiers(text))
             for text, start, end in planted(notes, identifier, fake)
         )
-        print(f"{kind:30}{found / count:8.1%}   {identifier()}")
+        print(f"{kind:30}{detected / count:8.1%}   {identifier()}")
 
 
 if __name__ == "__main__":

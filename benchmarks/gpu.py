@@ -1,8 +1,9 @@
-"""Check every kernel against its reference on this machine's GPU, then time it against what else could compute it.
+"""Check every kernel against its reference on this machine's GPU, then time it against the alternatives.
 
     python benchmarks/gpu.py [--output DIRECTORY] [--repeat 20]
 
-Writes DIRECTORY/<name of the device>.md (default: benchmarks/results). Without a CUDA or ROCm GPU it says so and ends.
+Writes DIRECTORY/<name of the device>.md (default: benchmarks/results). Without a CUDA or ROCm GPU it prints a message
+and exits.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from clinical_modernbert.kernels.verify.bench import packs, padded_attention
 from clinical_modernbert.kernels.verify.self_test import EPS, HEAD_DIM, THETA, VOCABULARY, WINDOW, self_test
 
 MODELS = {"base": (768, 12, 1152), "large": (1024, 16, 2624)}
-"""Hidden size, heads of 64, and the MLP's intermediate size of ModernBERT."""
+"""Hidden size, number of heads (of 64), and intermediate size of ModernBERT's MLP."""
 TOKENS, MASKED = 8192, 2458
 WARM_UP = 3
 
@@ -33,37 +34,38 @@ WARM_UP = 3
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent / "results")
-    parser.add_argument("--repeat", type=int, default=20, help="the median of so many is written")
+    parser.add_argument("--repeat", type=int, default=20, help="runs per measurement; the median is written")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        print("no GPU here: nothing was checked or timed. Run this on a machine with a CUDA or ROCm device.")
+        print("no GPU: nothing was checked or timed. Run this on a machine with a CUDA or ROCm device.")
         return 0
     device = torch.device("cuda", torch.cuda.current_device())
     name = torch.cuda.get_device_name(device)
-    wrong, checks = check_table(device)
+    failures, checks = check_table(device)
     lines = [f"# {name}", "", f"torch {torch.__version__}, {explain_backend(device, torch.bfloat16, HEAD_DIM)}", ""]
     lines += [*checks, "", *attention_table(device, options.repeat), "", *row_table(device, options.repeat)]
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / f"{name.replace(' ', '-').replace('/', '-')}.md"
     path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines), f"\nwritten to {path}")
-    return 1 if wrong else 0
+    return 1 if failures else 0
 
 
 def check_table(device: torch.device) -> tuple[int, list[str]]:
-    """How many are wrong, and what of its limits each kernel used up."""
+    """The number of failed checks, and a table of each kernel's errors as fractions of their limits."""
     lines = ["| kernel | type | largest error / limit | error RMS / limit | |", "|---|---|---|---|---|"]
-    wrong = 0
+    failures = 0
     for check in self_test(device):
-        wrong += not check.good
-        error = max(one.error / one.limit for one in check.found)
-        rms = max(one.rms / one.rms_limit for one in check.found)
-        lines.append(f"| {check.kernel} | {check.dtype} | {error:.2f} | {rms:.2f} | {'' if check.good else 'WRONG'} |")
-    return wrong, lines
+        failures += not check.passed
+        error = max(result.error / result.limit for result in check.results)
+        rms = max(result.rms / result.rms_limit for result in check.results)
+        verdict = "" if check.passed else "FAILED"
+        lines.append(f"| {check.kernel} | {check.dtype} | {error:.2f} | {rms:.2f} | {verdict} |")
+    return failures, lines
 
 
 def attention_table(device: torch.device, repeat: int) -> list[str]:
-    """Every backend, and the padded dense square that it replaces."""
+    """Times of every backend, and of the padded dense computation that it replaces."""
     lines = ["| attention, bf16 | layer | backend | forward ms | forward + backward ms |", "|---|---|---|---|---|"]
     for model, (_, heads, _) in MODELS.items():
         for name, lengths in packs(TOKENS).items():
@@ -81,12 +83,12 @@ def attention_table(device: torch.device, repeat: int) -> list[str]:
 
 
 def row_table(device: torch.device, repeat: int) -> list[str]:
-    """Kernels in which rows do not meet, and their definition in eager PyTorch."""
-    lines = ["| kernel, bf16 | model | by | forward ms | forward + backward ms |", "|---|---|---|---|---|"]
+    """Times of the row-wise kernels, and of their references in eager PyTorch."""
+    lines = ["| kernel, bf16 | model | implementation | forward ms | forward + backward ms |", "|---|---|---|---|---|"]
     for model, (hidden, _, intermediate) in MODELS.items():
         for name, ours, plain, inputs in row_kernels(device, hidden, intermediate):
-            for by, function in (("ours", ours), ("eager", plain)):
-                lines.append(f"| {name} | {model} | {by} | {times(function, inputs, repeat)} |")
+            for implementation, function in (("ours", ours), ("eager", plain)):
+                lines.append(f"| {name} | {model} | {implementation} | {times(function, inputs, repeat)} |")
     return lines
 
 
@@ -108,16 +110,16 @@ def random(device: torch.device, *shape: int) -> torch.Tensor:
 
 
 def times(function: Function, inputs: list[torch.Tensor], repeat: int) -> str:
-    """Two cells: the medians, or what went wrong (a dense square may not fit)."""
+    """Two cells: the medians in milliseconds, or "out of memory" (a dense matrix of scores may not fit)."""
 
     def outputs() -> tuple[torch.Tensor, ...]:
         result = function(*inputs)
         return result if isinstance(result, tuple) else (result,)
 
     try:
-        directions = [torch.randn_like(x) for x in outputs()]
+        cotangents = [torch.randn_like(x) for x in outputs()]
         forward = milliseconds(outputs, repeat)
-        both = milliseconds(lambda: torch.autograd.grad(outputs(), inputs, directions), repeat)
+        both = milliseconds(lambda: torch.autograd.grad(outputs(), inputs, cotangents), repeat)
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
         return "out of memory | out of memory"
@@ -125,6 +127,7 @@ def times(function: Function, inputs: list[torch.Tensor], repeat: int) -> str:
 
 
 def milliseconds(step: Callable[[], object], repeat: int) -> float:
+    """The median time of `step` on the GPU, after WARM_UP runs that are not counted."""
     measured = []
     for _ in range(repeat + WARM_UP):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -1,8 +1,8 @@
-"""What each stage of `cmbert data prepare` costs one core, for the first file of every source of a recipe.
+"""Throughput of each stage of `cmbert data prepare` on one core, for the first file of every source of a recipe.
 
     python benchmarks/prepare.py my-data.yaml [--documents 20000]
 
-Times are of the processor, in one process without threads of the tokenizer; nothing is kept.
+Times are processor time, in one process without tokenizer threads; nothing is kept.
 """
 
 import argparse
@@ -18,8 +18,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when tokenizers is import
 
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read_file
-from clinical_modernbert.streaming_data.phi.patterns import Audit
-from clinical_modernbert.streaming_data.prepare.chunking import split
+from clinical_modernbert.streaming_data.phi.patterns import PhiAudit
+from clinical_modernbert.streaming_data.prepare.chunking import cut_into_segments
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.minhash import band_hashes, bands_for
 from clinical_modernbert.streaming_data.prepare.packing import pack
@@ -36,7 +36,7 @@ T = TypeVar("T")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("--documents", type=int, default=20_000, help="at most so many of a file")
+    parser.add_argument("--documents", type=int, default=20_000, help="maximum per file")
     options = parser.parse_args()
     config = load(PrepareConfig, options.recipe)
     tokenizer = tokenizers.load(config.tokenizer)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def report(source: AnySource, tokenizer: LoadedTokenizer, config: PrepareConfig, limit: int) -> None:
-    """Print a source's stages, in tokens a second."""
+    """Print the throughput of a source's stages in tokens per second."""
     seconds: dict[str, float] = {}
 
     def timed(stage: str, work: Callable[[], T]) -> T:
@@ -58,19 +58,19 @@ def report(source: AnySource, tokenizer: LoadedTokenizer, config: PrepareConfig,
     documents = timed("read and clean", lambda: list(islice(read_file(source, file), limit)))
     texts = [document.text for document in documents]
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-    encodings = timed("tokenise", lambda: [e for batch in batches for e in tokenizers.encode(tokenizer, batch)])
-    pieces = timed(
-        "split",
+    encodings = timed("tokenize", lambda: [e for batch in batches for e in tokenizers.encode(tokenizer, batch)])
+    segments = timed(
+        "cut into segments",
         lambda: [
-            piece
+            segment
             for document, encoding in zip(documents, encodings, strict=True)
-            for piece in split(document.id, document.text, encoding, tokenizer, config.seq_length)
+            for segment in cut_into_segments(document.id, document.text, encoding, tokenizer, config.seq_length)
         ],
     )
-    bands, audit = bands_for(SIMILARITY), Audit()
+    bands, audit = bands_for(SIMILARITY), PhiAudit()
     timed("near-duplicate signatures", lambda: [band_hashes(text, bands) for text in texts])
     timed("audit", lambda: [audit.add(text) for text in texts])
-    packs = timed("pack", lambda: list(pack(iter(pieces), config.seq_length, config.window)))
+    packs = timed("pack", lambda: list(pack(iter(segments), config.seq_length, config.window)))
     timed("write shards", lambda: write(packs))
     tokens = sum(len(encoding.tokens) for encoding in encodings)
     rate = len(documents) / seconds["read and clean"]

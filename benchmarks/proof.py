@@ -1,9 +1,9 @@
-"""The learning proof: a small model, trained from scratch on a CPU, beats its own initialisation and a bag of subwords.
+"""The learning proof: a small model trained from scratch on a CPU beats its initialization and a bag of subwords.
 
     CMBERT_TEST_DATA=data python benchmarks/proof.py [--out runs/proof]
 
-Uses the product's commands, in the order a user would, and writes the table into docs/proof.md. What is done already in
-`--out` is not done again. docs/proof.md says where each file of the data directory comes from.
+It runs the cmbert commands in the order of a user's workflow and writes the table in docs/proof.md. Existing results in
+`--out` are reused. docs/proof.md lists the source of each file of the data directory.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.configs.reporting import report_error
 from clinical_modernbert.evaluation.bag_of_subwords import score_bag_of_entities, tfidf, train_cbow
 from clinical_modernbert.evaluation.formats.iob import read_iob
-from clinical_modernbert.evaluation.models.model import Subject, open_subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
 from clinical_modernbert.evaluation.results import deviation
 from clinical_modernbert.evaluation.suite import Evaluation, Scores
 from clinical_modernbert.evaluation.tasks.code_structure import CodesTask, read_systems, structure
 from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, run_masked_words
 from clinical_modernbert.evaluation.tasks.ner import NerTask
-from clinical_modernbert.launcher.commands.demo import heading, run
+from clinical_modernbert.launcher.commands.demo import print_heading, run
 from clinical_modernbert.model.hugging_face import write_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
@@ -57,7 +57,7 @@ FILES = {
 
 
 class Claim(NamedTuple):
-    """By how much the trained model must beat its initialisation and the bag of subwords; None: only reported."""
+    """Margins by which the trained model must beat its initialization and the bag of subwords; None: only reported."""
 
     task: str
     score: str
@@ -83,8 +83,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("CMBERT_TEST_DATA"), help="or CMBERT_TEST_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs/proof"))
-    parser.add_argument("--set", action="append", default=[], help="of the recipe `proof`, to try it in small")
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the table is written")
+    parser.add_argument("--set", action="append", default=[], help="overrides of the recipe `proof`, for a small trial")
+    parser.add_argument("--page", type=Path, default=PAGE, help="file in which the table is written")
     options = parser.parse_args()
     try:
         files = find_files(options.data)
@@ -92,11 +92,11 @@ def main() -> int:
         seconds = train(files, options.out, options.set)
         tasks = write_tasks(files, options.out)
         scores = evaluate(tasks, options.out)
-        heading("6. The bag of subwords")
+        print_heading("6. The bag of subwords")
         bag = score_bag(tasks, options.out, load(RunConfig, find_recipe("proof"), overrides(options.out, options.set)))
         lines, proven = report(scores, bag)
         lines.append(facts(options.out, seconds))
-        lines += [f"All of it took {(time.monotonic() - started) / 60:.0f} minutes."] * fresh
+        lines += [f"Total time: {(time.monotonic() - started) / 60:.0f} minutes."] * fresh
         write_page(options.page, lines)
     except UserError as error:
         report_error(error)
@@ -105,13 +105,13 @@ def main() -> int:
 
 
 def find_files(data: str | None) -> dict[str, list[Path]]:
-    """The files of each kind below the data directory."""
+    """Find the files of each kind in the data directory."""
     if not data:
-        raise UserError("set CMBERT_TEST_DATA to the directory of the data; docs/proof.md says what lies in it")
-    found = {kind: sorted(Path(data).glob(pattern)) for kind, pattern in FILES.items()}
-    if missing := [FILES[kind] for kind, paths in found.items() if not paths]:
-        raise UserError(f"{data}: no {', no '.join(missing)}; docs/proof.md says where to download them")
-    return found
+        raise UserError("set CMBERT_TEST_DATA to the data directory; docs/proof.md lists its files")
+    files = {kind: sorted(Path(data).glob(pattern)) for kind, pattern in FILES.items()}
+    if missing := [FILES[kind] for kind, paths in files.items() if not paths]:
+        raise UserError(f"{data}: no {', no '.join(missing)}; docs/proof.md lists where to download them")
+    return files
 
 
 def overrides(out: Path, extra: list[str]) -> list[str]:
@@ -119,22 +119,22 @@ def overrides(out: Path, extra: list[str]) -> list[str]:
 
 
 def train(files: dict[str, list[Path]], out: Path, extra: list[str]) -> float:
-    """Data, a tokenizer, a run and its initialisation; the seconds that training took."""
+    """Prepare data and a tokenizer, train, and save the initial model. Returns the seconds that training took."""
     settings = [f"output={out / 'data'}", f"tokenizer={out / 'tokenizer'}"]
     for number, kind in enumerate(("pubmed", "icd10cm", "icd9")):
         settings.append(f"sources.{number}.paths={json.dumps([str(path) for path in files[kind]])}")
     corpora = ["data/proof", *(part for setting in settings for part in ("--set", setting))]
-    heading("1. A tokenizer of 4,096 subwords")
+    print_heading("1. A tokenizer of 4,096 subwords")
     run(["tokenizer", "train", *corpora, "--vocab-size", "4096"], unless=out / "tokenizer")
-    heading("2. PubMed abstracts and code tables in packs")
+    print_heading("2. PubMed abstracts and code tables in packs")
     run(["data", "prepare", *corpora], unless=out / "data/manifest.json")
-    heading("3. Training from scratch")
+    print_heading("3. Training from scratch")
     started = time.monotonic()
     settings = [part for setting in overrides(out, extra) for part in ("--set", setting)]
     run(["train", "proof", "--ranks", "2", *settings], unless=out / "trained")
     seconds = time.monotonic() - started
     run(["export", str(out / "run"), "--out", str(out / "trained")], unless=out / "trained")
-    heading("4. The same model before its first step")
+    print_heading("4. The same model before its first step")
     if not (out / "initial").exists():
         save_initial(load(RunConfig, find_recipe("proof"), overrides(out, extra)), out / "initial")
     return seconds
@@ -150,7 +150,7 @@ def save_initial(config: RunConfig, directory: Path) -> None:
 
 
 def write_tasks(files: dict[str, list[Path]], out: Path) -> dict[str, Path]:
-    """Task files that extend the packaged ones. So small a model needs a higher rate than the published protocol's."""
+    """Write task files that extend the packaged ones. A model this small needs a higher rate than the published one."""
     ner, codes = files["ner train"][0].parent, files["icd9"][0].parent
     contents: dict[str, dict[str, Any]] = {
         "masked-words": {"data": str(out / "data"), "task": {"kind": "masked_words", "packs": 24}},
@@ -177,22 +177,30 @@ def write_tasks(files: dict[str, list[Path]], out: Path) -> dict[str, Path]:
 
 
 def evaluate(tasks: dict[str, Path], out: Path) -> dict[str, Any]:
-    """`cmbert evaluate` for both models at once, each on one core: subject -> task -> score -> mean and values."""
-    heading("5. Both models, three tasks, three seeds of fine-tuning")
+    """Run `cmbert evaluate` for both models in parallel, one core each: model -> task -> score -> mean and values."""
+    print_heading("5. Both models, three tasks, three seeds of fine-tuning")
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "evaluate"]
-    named = [part for path in tasks.values() for part in ("--task", str(path))]
+    task_options = [part for path in tasks.values() for part in ("--task", str(path))]
     running = {
-        subject: subprocess.Popen(
-            [*command, str(out / subject), *named, "--seeds", str(SEEDS), "--out", str(out / "evaluation" / subject)],
+        model: subprocess.Popen(
+            [
+                *command,
+                str(out / model),
+                *task_options,
+                "--seeds",
+                str(SEEDS),
+                "--out",
+                str(out / "evaluation" / model),
+            ],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        for subject in ("trained", "initial")
+        for model in ("trained", "initial")
     }
-    for subject, process in running.items():
+    for model, process in running.items():
         if code := process.wait():
-            raise UserError(f"evaluating the {subject} model ended with code {code}; see above")
-    results = {subject: json.loads((out / "evaluation" / subject / "results.json").read_text()) for subject in running}
-    return {subject: {task: found[task][subject] for task in tasks} for subject, found in results.items()}
+            raise UserError(f"evaluation of the {model} model failed with exit code {code}; see above")
+    results = {model: json.loads((out / "evaluation" / model / "results.json").read_text()) for model in running}
+    return {model: {task: scores[task][model] for task in tasks} for model, scores in results.items()}
 
 
 def score_bag(tasks: dict[str, Path], out: Path, config: RunConfig) -> dict[str, Scores]:
@@ -202,56 +210,56 @@ def score_bag(tasks: dict[str, Path], out: Path, config: RunConfig) -> dict[str,
         return saved
     torch.set_num_threads(2)
     evaluations = {name: load(Evaluation, file) for name, file in tasks.items()}
-    subject = open_subject(str(out / "initial"))
+    model = open_model(str(out / "initial"))
     scores = {
-        "masked-words": _bag_of_masked_words(subject, evaluations["masked-words"], config),
-        "ncbi-disease": _bag_of_entities(subject, evaluations["ncbi-disease"]),
-        "codes": _bag_of_codes(subject, evaluations["codes"]),
+        "masked-words": _bag_of_masked_words(model, evaluations["masked-words"], config),
+        "ncbi-disease": _bag_of_entities(model, evaluations["ncbi-disease"]),
+        "codes": _bag_of_codes(model, evaluations["codes"]),
     }
     path.write_text(json.dumps(scores, indent=1))
     return scores
 
 
-def _bag_of_masked_words(subject: Subject, evaluation: Evaluation, config: RunConfig) -> Scores:
-    """Trained on the packs that the model was trained on, in the same order and steps, masked alike."""
+def _bag_of_masked_words(model: EvaluatedModel, evaluation: Evaluation, config: RunConfig) -> Scores:
+    """Train on the packs of the training run, in the same order and steps, with the same masking rate."""
     assert isinstance(evaluation.task, MaskedWordsTask)
     packs = config.schedule.total_tokens // config.data.seq_length
     rate = config.schedule.mlm_probability[0][1]
     logits = train_cbow(open_dataset(config.data, config.seed), packs, config.batch.global_batch_size, rate, seed=0)
-    rival = replace(subject, open_masked_lm=lambda: logits)
-    return run_masked_words(rival, evaluation.task, evaluation.data, evaluation.protocol, 0)
+    baseline = replace(model, open_masked_lm=lambda: logits)
+    return run_masked_words(baseline, evaluation.task, evaluation.data, evaluation.protocol, 0)
 
 
-def _bag_of_entities(subject: Subject, evaluation: Evaluation) -> Scores:
+def _bag_of_entities(model: EvaluatedModel, evaluation: Evaluation) -> Scores:
     assert isinstance(evaluation.task, NerTask)
     train, test = (read_iob(evaluation.data / name) for name in evaluation.task.files())
-    return score_bag_of_entities(subject, train, test)
+    return score_bag_of_entities(model, train, test)
 
 
-def _bag_of_codes(subject: Subject, evaluation: Evaluation) -> Scores:
+def _bag_of_codes(model: EvaluatedModel, evaluation: Evaluation) -> Scores:
     assert isinstance(evaluation.task, CodesTask)
     systems = read_systems(evaluation.task, evaluation.data)
     corpus = [code.description for code in systems.icd10]
-    return structure(systems, lambda texts: tfidf(subject, corpus, texts))
+    return structure(systems, lambda texts: tfidf(model, corpus, texts))
 
 
 def report(scores: dict[str, Any], bag: dict[str, Scores]) -> tuple[list[str], bool]:
-    """The table as Markdown, and whether every claim holds."""
+    """Return the table as Markdown lines, and whether every claim holds."""
     lines = [
-        "| task | score | trained | initialisation | bag of subwords | margins claimed | held |",
+        "| task | score | trained | initialization | bag of subwords | margins claimed | held |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     proven = True
     for claim in CLAIMS:
-        trained, initial = (scores[subject][claim.task][claim.score]["values"] for subject in ("trained", "initial"))
-        rival = bag[claim.task][claim.score]
-        leads = [fmean(trained) - fmean(initial), fmean(trained) - rival]
+        trained, initial = (scores[model][claim.task][claim.score]["values"] for model in ("trained", "initial"))
+        baseline = bag[claim.task][claim.score]
+        leads = [fmean(trained) - fmean(initial), fmean(trained) - baseline]
         margins = [claim.over_initial, claim.over_bag]
         held = all(margin is None or lead >= margin for lead, margin in zip(leads, margins, strict=True))
         proven &= held
         claimed = ", ".join(f"+{margin:.2f}" for margin in margins if margin is not None)
         verdict = ("yes" if held else "NO") if claimed else ""
-        numbers = [_cell(trained), _cell(initial), f"{rival:.3f}"]
+        numbers = [_cell(trained), _cell(initial), f"{baseline:.3f}"]
         lines.append(f"| {' | '.join([claim.task, claim.score, *numbers, claimed or 'none', verdict])} |")
     return [*lines, ""], proven
 

@@ -1,10 +1,10 @@
-"""What a checkpoint costs, and how long a killed run is away.
+"""Measure what a checkpoint costs, and how long a killed run needs to recover.
 
     python benchmarks/recovery.py RECIPE [--ranks 2] [--checkpoints 3] [--set KEY=VALUE ...]
 
-Trains in a directory of its own, with a checkpoint every 5 steps; kills launcher and ranks with -9 after some of them;
-starts the same command again. Prints a Markdown table: how long training waited for a checkpoint, and the seconds from
-the kill to the checkpoint being read and to the end of the first new step.
+Trains in a temporary directory with a checkpoint every 5 steps, kills launcher and ranks with -9 after some
+checkpoints, and starts the same command again. Prints a Markdown table: how long training waited for a checkpoint, and
+the seconds from the kill until the checkpoint has been read and until the first new step has ended.
 """
 
 import argparse
@@ -45,15 +45,15 @@ def main() -> None:
             stepped = time.monotonic() - killed
             process.send_signal(signal.SIGKILL)
     print(f"| {options.recipe}, {options.ranks} ranks | |\n|---|---|")
-    print(f"| a checkpoint | {kept / 1e6:,.0f} MB |")
-    print(f"| training waited for it | {statistics.median(stalls):.2f} s (median of {len(stalls)}) |")
-    print(f"| from the kill to the checkpoint read | {read:.1f} s |")
-    print(f"| from the kill to the end of the first new step | {stepped:.1f} s |")
+    print(f"| size of a checkpoint | {kept / 1e6:,.0f} MB |")
+    print(f"| training waited for a checkpoint | {statistics.median(stalls):.2f} s (median of {len(stalls)}) |")
+    print(f"| from the kill until the checkpoint was read | {read:.1f} s |")
+    print(f"| from the kill until the end of the first new step | {stepped:.1f} s |")
 
 
 @contextmanager
 def started(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
-    """The process, and the lines that it says as they come."""
+    """Start the command; yields the process and an iterator over its output lines."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
@@ -63,12 +63,13 @@ def started(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], Iterato
 
 
 def first(lines: Iterator[str], pattern: str) -> re.Match[str]:
-    said = []
+    """The match of the pattern in the first line that has one; exits if the output ends before."""
+    seen = []
     for line in lines:
-        if found := re.search(pattern, line):
-            return found
-        said.append(line)
-    sys.exit("".join(said[-20:]) + f"the run ended before it said {pattern!r}")
+        if match := re.search(pattern, line):
+            return match
+        seen.append(line)
+    sys.exit("".join(seen[-20:]) + f"the run ended before it printed {pattern!r}")
 
 
 def newest_checkpoint(run_dir: str) -> Path:

@@ -1,11 +1,11 @@
-"""Compare training with what else could do it, on a CPU: DDP, FSDP2 and transformers' ModernBERT.
+"""Compare training with alternatives on a CPU: DDP, FSDP2 and transformers' ModernBERT.
 
     python benchmarks/training.py engines [--rounds 10] [--precision fp32]
     python benchmarks/training.py transformers [--rounds 3]
 
-`engines`: one optimizer step of two ranks, the same small model, batch and AdamW in each. `transformers`: one process,
-the same documents; there padded to the longest, which is how it takes a batch. The contenders take turns, and the
-fastest round of each counts, since whatever else the machine does can only slow them down. Prints Markdown tables.
+`engines`: one optimizer step of two ranks, with the same small model, batch and AdamW in each. `transformers`: one
+process and the same documents, which transformers takes padded to the longest. The contenders run alternately and the
+fastest round of each counts, since other load on the machine can only slow them down. Prints Markdown tables.
 """
 
 import argparse
@@ -66,15 +66,15 @@ def compare_engines(precision: str, rounds: int) -> None:
     rank, _, device = join_ranks(timeout_minutes=5)
     batch = random_batch(packs(TOKENS)[next(name for name in packs(TOKENS) if "mixed" in name)], seed=rank)
     contenders = {
-        # Under autocast, DDP would keep the residual stream in fp32, which the packed norms do not take.
+        # Under autocast, DDP would keep the residual stream in fp32, which the packed norms do not support.
         **({"DDP": plain(DistributedDataParallel(new_model()), batch)} if precision == "fp32" else {}),
         "FSDP2": fsdp2(batch, precision),
         "ours, ZeRO-3": zero(batch, precision, 3, device),
         "ours, ZeRO-1": zero(batch, precision, 1, device),
     }
-    seconds, losses = take_turns(contenders, rounds)
+    seconds, losses = run_rounds(contenders, rounds)
     if rank == 0:
-        print(f"| {precision}, 2 ranks | ms a step | of FSDP2 | loss after {rounds + 1} steps |\n|---|---|---|---|")
+        print(f"| {precision}, 2 ranks | ms per step | of FSDP2 | loss after {rounds + 1} steps |\n|---|---|---|---|")
         for name in contenders:
             ratio = seconds[name] / seconds["FSDP2"]
             print(f"| {name} | {1000 * seconds[name]:.0f} | {ratio:.2f} | {losses[name]:.4f} |")
@@ -89,7 +89,7 @@ def compare_with_transformers(rounds: int) -> None:
             save_pretrained(ours.state_dict(), MODEL, Path(directory))
             theirs = ModernBertForMaskedLM.from_pretrained(directory, attn_implementation="sdpa").train()
         contenders = {"ours": plain(ours, batch), "transformers": padded(theirs, batch)}
-        seconds, losses = take_turns(contenders, rounds)
+        seconds, losses = run_rounds(contenders, rounds)
         speed = {who: sum(lengths) / seconds[who] for who in contenders}
         print(
             f"| {name} | {speed['ours']:,.0f} | {speed['transformers']:,.0f} | "
@@ -98,8 +98,8 @@ def compare_with_transformers(rounds: int) -> None:
         )
 
 
-def take_turns(contenders: dict[str, Step], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """(fastest seconds a step, loss of the last step) of each; a first round is not timed."""
+def run_rounds(contenders: dict[str, Step], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """(fastest seconds per step, loss of the last step) of each contender. The first round is not timed."""
     seconds = dict.fromkeys(contenders, float("inf"))
     losses = {name: step() for name, step in contenders.items()}
     for _ in range(rounds):
@@ -138,21 +138,21 @@ def zero(batch: Batch, precision: str, stage: int, device: torch.device) -> Step
 
 
 def plain(model: torch.nn.Module, batch: Batch) -> Step:
-    return stepping(model, lambda: model(*batch)[0] / len(batch[3]))
+    return optimizer_step(model, lambda: model(*batch)[0] / len(batch[3]))
 
 
 def padded(model: torch.nn.Module, batch: Batch) -> Step:
-    """The same documents and masks as a rectangle."""
+    """A step on the same documents and masks, padded to a rectangle."""
     input_ids, packed, positions, targets = batch
     labels = torch.full_like(input_ids, -100).index_copy(0, positions, targets)
     ids, masks, rows = (
         torch.nn.utils.rnn.pad_sequence(list(each.split(packed.lengths)), batch_first=True, padding_value=value)
         for each, value in ((input_ids, MODEL.pad_token_id), (torch.ones_like(input_ids), 0), (labels, -100))
     )
-    return stepping(model, lambda: model(input_ids=ids, attention_mask=masks, labels=rows).loss)
+    return optimizer_step(model, lambda: model(input_ids=ids, attention_mask=masks, labels=rows).loss)
 
 
-def stepping(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Step:
+def optimizer_step(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Step:
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), eps=1e-6, weight_decay=0)
 
     def step() -> float:

@@ -1,4 +1,4 @@
-"""Messages to whoever runs a command: Python's logging, shown by rich.
+"""Messages to the user of a command: Python's logging, shown by rich.
 
 Every module logs through `logging.getLogger(__name__)`. `configure` shows those messages: information on stdout as
 plain lines, warnings and errors on stderr with their level, in color on a terminal. Only rank 0 shows messages below
@@ -25,7 +25,7 @@ _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICA
 
 
 def configure() -> None:
-    """Show this package's messages and silence the libraries'. Every entry point calls it, any number of times."""
+    """Show this package's messages and silence those of libraries. Every entry point calls it; repeating it is safe."""
     logger = logging.getLogger(PACKAGE)
     if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
         logger.addHandler(_ConsoleHandler())
@@ -35,21 +35,21 @@ def configure() -> None:
 
 
 def silence_libraries() -> None:
-    """Keep notices and progress bars of libraries out of the output; their errors stay. Before they are imported."""
+    """Hide notices and progress bars of libraries, but not their errors. Call it before importing them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
 
 
 def report_error(error: UserError) -> None:
-    """Show a user's mistake as `error: ...` on stderr; with CMBERT_DEBUG=1 after its traceback."""
+    """Show a user error as `error: ...` on stderr; with CMBERT_DEBUG=1, after its traceback."""
     if os.environ.get("CMBERT_DEBUG") == "1":
         traceback.print_exception(error)
     _print(_error_console, logging.ERROR, str(error))
 
 
 class _ConsoleHandler(logging.Handler):
-    """Writes records to `console`, or from warnings on to stderr."""
+    """Writes records to `console`; warnings and errors go to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         shown = record.levelno >= logging.ERROR or getattr(record, "all_ranks", False)

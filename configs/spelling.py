@@ -1,12 +1,12 @@
-"""The name that was probably meant."""
+"""Suggest the closest match for a misspelled name."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def nearest_name(word: str, known: Iterable[str]) -> str | None:
-    """The entry of `known` that is spelled most like `word`, in any case; None when none is near."""
+    """Return the entry of `known` closest to `word`, ignoring case; None if none is close."""
     spelled = {name.lower(): name for name in known}
-    # 0.5 rather than difflib's 0.6, so that two letters swapped in a name of two are still found
+    # 0.5 rather than difflib's 0.6, so that swapped letters in a two-letter name still match.
     close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.5)
     return spelled[close[0]] if close else None

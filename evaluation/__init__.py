@@ -1,1 +1,1 @@
-"""What a trained encoder is worth: benchmarks under one protocol, for ours and for any Hugging Face encoder."""
+"""Benchmarks of encoders under one protocol, for this project's models and any Hugging Face encoder."""

@@ -1,8 +1,7 @@
-"""Results at rest: a file for each seed of each task and subject, so that what was done is never done again."""
+"""Results on disk: one file per seed, task and model, so that an evaluation resumes where it was interrupted."""
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,40 +12,42 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import UserError
-from ..storage.files import require_writable
-from .models.model import Subject
-from .suite import Evaluation, Scores, identity, learns, run
+from ..storage.files import atomic_write, require_writable
+from .models.model import EvaluatedModel
+from .suite import Evaluation, Scores, fine_tunes, identity, run
 
 _SUMMARY = "results.json"
 
 
 class Result(NamedTuple):
-    """One seed's scores."""
+    """The scores of one seed."""
 
     task: str
-    subject: str
+    model: str
     seed: int
     scores: Scores
 
 
-def evaluate(subjects: Sequence[Subject], evaluations: Sequence[Evaluation], seeds: int, out: Path) -> Iterator[Result]:
-    """Run what `out` does not hold yet, and yield every result as it is there."""
+def evaluate(
+    models: Sequence[EvaluatedModel], evaluations: Sequence[Evaluation], seeds: int, out: Path
+) -> Iterator[Result]:
+    """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available."""
     keys = [identity(evaluation) for evaluation in evaluations]
     require_writable(out / _SUMMARY)
     for evaluation, key in zip(evaluations, keys, strict=True):
-        for subject in subjects:
-            for seed in range(seeds if learns(evaluation) else 1):
-                yield _result(subject, evaluation, key, seed, out / "seeds")
+        for model in models:
+            for seed in range(seeds if fine_tunes(evaluation) else 1):
+                yield _result(model, evaluation, key, seed, out / "seeds")
 
 
 def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
-    """results.json: task -> subject -> score -> mean, standard deviation and the value of each seed.
+    """Write results.json: task -> model -> score -> mean, standard deviation and the value of each seed.
 
-    Returns the tasks of these results; what the file says of others it goes on saying.
+    Other tasks in an existing file are kept. Returns the tasks of these results only.
     """
     summary: dict[str, Any] = {}
-    for (task, subject, name), values in _by_score(results).items():
-        summary.setdefault(task, {}).setdefault(subject, {})[name] = {
+    for (task, model, name), values in _by_score(results).items():
+        summary.setdefault(task, {}).setdefault(model, {})[name] = {
             "mean": statistics.fmean(values),
             "deviation": deviation(values),
             "values": values,
@@ -58,18 +59,18 @@ def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
 
 
 def table(task: str, scores_of: dict[str, Any]) -> Table:
-    """A task's part of the summary: a row a score, a column a subject."""
-    shown = Table(title=escape(task), title_justify="left")
-    shown.add_column("")
-    for subject in scores_of:
-        shown.add_column(escape(subject), justify="right")
+    """A task's part of the summary as a table with one row per score and one column per model."""
+    result = Table(title=escape(task), title_justify="left")
+    result.add_column("")
+    for model in scores_of:
+        result.add_column(escape(model), justify="right")
     for name in next(iter(scores_of.values())):
-        shown.add_row(name, *(_cell(scores[name]) for scores in scores_of.values()))
-    return shown
+        result.add_row(name, *(_cell(scores[name]) for scores in scores_of.values()))
+    return result
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """The sample's standard deviation; of one value there is none."""
+    """The sample standard deviation; None for a single value."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -78,31 +79,31 @@ def _cell(score: dict[str, Any]) -> str:
     return f"{score['mean']:.4f}{spread}"
 
 
-def _result(subject: Subject, evaluation: Evaluation, key: str, seed: int, directory: Path) -> Result:
-    path = directory / f"{evaluation.name}-{_short(subject.identity, key, str(subject.unpadded))}-{seed}.json"
+def _result(model: EvaluatedModel, evaluation: Evaluation, key: str, seed: int, directory: Path) -> Result:
+    path = directory / f"{evaluation.name}-{_short(model.identity, key, str(model.unpadded))}-{seed}.json"
     if not path.is_file():
         started = time.monotonic()
-        scores = run(subject, evaluation, seed)
+        scores = run(model, evaluation, seed)
         directory.mkdir(parents=True, exist_ok=True)
-        facts = {
+        content = {
             "task": evaluation.name,
-            "subject": subject.name,
-            "unpadded": subject.unpadded,
+            "subject": model.name,
+            "unpadded": model.unpadded,
             "seed": seed,
             "scores": scores,
             "seconds": round(time.monotonic() - started, 1),
-            "weights": subject.identity,
+            "weights": model.identity,
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
-        _write(path, facts)
-    return Result(evaluation.name, subject.name, seed, _read(path)["scores"])
+        _write(path, content)
+    return Result(evaluation.name, model.name, seed, _read(path)["scores"])
 
 
 def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
     values: dict[tuple[str, str, str], list[float]] = {}
     for result in results:
         for name, value in result.scores.items():
-            values.setdefault((result.task, result.subject, name), []).append(value)
+            values.setdefault((result.task, result.model, name), []).append(value)
     return values
 
 
@@ -110,14 +111,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: damaged; remove it, and what it held is run again") from error
+        raise UserError(f"{path}: not valid JSON; remove the file to run this seed again") from error
     return content
 
 
 def _write(path: Path, content: Any) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    aside.replace(path)
+    atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 
 def _short(*parts: str) -> str:

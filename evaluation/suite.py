@@ -1,4 +1,4 @@
-"""One evaluation as a file describes it: a task, where its data lies, and the protocol."""
+"""The configuration of an evaluation: a task, the directory of its data, and the protocol."""
 
 import hashlib
 import json
@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..configs.errors import UserError
+from ..storage.files import hash_file
 from .models.fine_tune import Protocol
-from .models.model import Subject
+from .models.model import EvaluatedModel
 from .tasks.classification import ClassificationTask, run_classification
 from .tasks.code_structure import CodesTask, run_codes
 from .tasks.masked_words import MaskedWordsTask, run_masked_words
@@ -37,23 +38,23 @@ _RUNNERS: dict[type, Callable[..., Scores]] = {
 
 
 class Evaluation(BaseModel):
-    """What `cmbert evaluate --task FILE` reads."""
+    """The content of a task file (`cmbert evaluate --task FILE`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="in tables and file names")
-    data: Path = Field(description="directory that the task's files lie in")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="used in tables and file names")
+    data: Path = Field(description="directory of the task's files")
     task: AnyTask
     protocol: Protocol = Protocol()
 
 
-def run(subject: Subject, evaluation: Evaluation, seed: int) -> Scores:
-    """The scores of one seed: the same subject, evaluation and seed give the same."""
-    return _RUNNERS[type(evaluation.task)](subject, evaluation.task, evaluation.data, evaluation.protocol, seed)
+def run(model: EvaluatedModel, evaluation: Evaluation, seed: int) -> Scores:
+    """Compute the scores of one seed. The same model, evaluation and seed give the same scores."""
+    return _RUNNERS[type(evaluation.task)](model, evaluation.task, evaluation.data, evaluation.protocol, seed)
 
 
-def learns(evaluation: Evaluation) -> bool:
-    """Whether a seed changes anything: tasks without fine-tuning are run once."""
+def fine_tunes(evaluation: Evaluation) -> bool:
+    """Whether the task fine-tunes the model. Other tasks do not depend on the seed and run once."""
     task = evaluation.task
     if isinstance(task, RetrievalTask):
         return task.train is not None
@@ -61,14 +62,18 @@ def learns(evaluation: Evaluation) -> bool:
 
 
 def identity(evaluation: Evaluation) -> str:
-    """A hash of the task, the protocol and the content of the files, wherever they lie."""
+    """A hash of the task, the protocol and the content of its files, independent of their directory.
+
+    Raises:
+        UserError: a file does not exist.
+    """
     parts: list[Any] = [evaluation.task.model_dump(mode="json"), evaluation.protocol.model_dump(exclude={"tokens"})]
     for name in evaluation.task.files():
         path = evaluation.data / name
         if not path.is_file():
             raise UserError(
-                f"{path}: no such file; {evaluation.name} needs it: name its directory with --set data=DIRECTORY, or "
-                "write a task file of your own"
+                f"{path}: no such file; {evaluation.name} needs it: set its directory with --set data=DIRECTORY, or "
+                "write your own task file"
             )
-        parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        parts.append(hash_file(path, "sha256"))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

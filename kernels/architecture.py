@@ -1,14 +1,17 @@
-"""The GPU that kernels are compiled for, as the tuning tables call it."""
+"""The architecture that Triton compiles for, as the key of the tuning tables."""
 
 import triton
 
-from .devices import interpreted
+from .devices import interpreter_enabled
 
 
 def architecture() -> str:
-    """ "sm80", "sm90", "sm100" or "gfx942" for the current device. sm80's tiles ask for the least shared memory, and
-    serve the sm86, sm89 and sm120 that have less of it. The interpreter plays an sm80."""
-    if interpreted():
+    """Return "sm80", "sm90", "sm100" or "gfx942" for the current device.
+
+    sm86, sm89 and sm120 also map to "sm80": they have less shared memory, and the sm80 tiles need the least. Under
+    Triton's interpreter the result is "sm80".
+    """
+    if interpreter_enabled():
         return "sm80"
     target = triton.runtime.driver.active.get_current_target()
     if target.backend == "hip":
@@ -16,6 +19,5 @@ def architecture() -> str:
     return {9: "sm90", 10: "sm100"}.get(int(target.arch) // 10, "sm80")
 
 
-def lanes() -> int:
-    """Threads of a warp."""
+def threads_per_warp() -> int:
     return 64 if architecture() == "gfx942" else 32

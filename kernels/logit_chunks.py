@@ -1,7 +1,10 @@
-"""How many rows of logits the masked-language-model head computes at once. Plans ask too, so torch is not needed."""
+"""Rows of logits that the masked-language-model head computes at once. Free of torch: memory planning imports it."""
 
 
 def chunk_rows(rows: int) -> int:
-    """Matmuls of at least 1,024 rows, and at most four partial sums of the weight's gradient, so that rounding them to
-    bf16 stays within twice the error of a single matmul."""
+    """Rows per chunk: at least 1,024 per matmul, and at most four chunks.
+
+    The weight's gradient is the sum of one partial product per chunk, rounded to bf16 each time: with four of them
+    its error stays within twice that of a single matmul.
+    """
     return max(1024, -(-rows // 4))

@@ -1,4 +1,4 @@
-"""Layer normalisation without a bias, alone or fused with the residual sum before it."""
+"""Layer normalization without a bias, alone or fused with the residual sum before it."""
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ def layer_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, *, backend: st
 def add_layer_norm(
     residual: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float, *, backend: str = "auto"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(residual + x, its layer norm), each (T, d). The sum is rounded to its type before it is normalised."""
+    """(residual + x, its layer norm), each (T, d). The sum is rounded to its type before it is normalized."""
     _check(x, weight)
     if residual.shape != x.shape or residual.dtype != x.dtype:
         raise ValueError(f"residual {tuple(residual.shape)} {residual.dtype} and x {tuple(x.shape)} {x.dtype} differ")

@@ -1,7 +1,7 @@
-"""One batch of unpadded sequences, described once and shared by every layer.
+"""The layout of one batch of unpadded sequences, built once and shared by every layer.
 
-The tokens of all sequences lie one after the other in a single stream of T tokens. `PackedBatch` says where each
-sequence begins, how far every token is from that beginning, and which tiles of tokens the kernels are to visit.
+The tokens of all sequences are concatenated into a single stream of T tokens. `PackedBatch` holds where each sequence
+begins, the position of each token in its sequence, and the tiles of tokens that the kernels visit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ import numpy as np
 import torch
 
 TILE_SIZES = (32, 64, 128)
-"""Tokens in a tile: every block size that a kernel's configuration may name."""
+"""Tokens per tile: every block size that the tuning table may use."""
 
 
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
-    """B sequences of T tokens in all.
+    """B sequences with T tokens in total.
 
     cu_seqlens: int32 (B+1,), where each sequence starts; the last entry is T.
     max_seqlen: tokens of the longest sequence (0 for an empty batch).
     positions: int32 (T,), the token's index inside its own sequence.
     lengths: tokens of each sequence, on the host; 0 is allowed.
-    tiles: block size -> int32 (n, 2) rows (sequence, index of the tile in it), longest sequences first so that
-        the longest programs do not start last. n = sum of ceil(length / block): no tile is empty.
+    tiles: block size -> int32 (n, 2) rows (sequence, index of the tile in it). The longest sequences come first, so
+        that the longest programs do not start last. n = sum of ceil(length / block): no tile is empty.
     """
 
     cu_seqlens: torch.Tensor
@@ -34,13 +34,13 @@ class PackedBatch:
 
     @classmethod
     def from_lengths(cls, lengths: Sequence[int], device: torch.device | str) -> "PackedBatch":
-        """Build from lengths known to the host: one asynchronous copy to `device`, no synchronisation with it."""
+        """Build from lengths on the host, with one asynchronous copy to `device` and no synchronization."""
         counts = np.asarray(lengths, dtype=np.int64).reshape(-1)
         if (counts < 0).any():
             raise ValueError(f"lengths must not be negative, got {counts.min()}")
         total = int(counts.sum())
         if total > np.iinfo(np.int32).max:
-            raise ValueError(f"a batch holds at most {np.iinfo(np.int32).max} tokens, got {total}")
+            raise ValueError(f"a batch must have at most {np.iinfo(np.int32).max} tokens, got {total}")
         starts = np.concatenate([[0], counts.cumsum()])
         positions = np.arange(total) - np.repeat(starts[:-1], counts)
         parts = [starts, positions, *(_tiles(counts, size).reshape(-1) for size in TILE_SIZES)]
@@ -55,7 +55,7 @@ class PackedBatch:
 
 
 def _tiles(lengths: np.ndarray, size: int) -> np.ndarray:
-    """(n, 2) rows (sequence, tile), the longest sequences first."""
+    """(n, 2) rows (sequence, index of the tile in it), the longest sequences first."""
     order = np.argsort(-lengths, kind="stable")
     counts = -(-lengths[order] // size)
     ends = counts.cumsum()
@@ -64,7 +64,7 @@ def _tiles(lengths: np.ndarray, size: int) -> np.ndarray:
 
 
 def _copy(parts: Sequence[np.ndarray], device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Move all parts as one int32 buffer: a single copy, from pinned memory where the device can overlap it."""
+    """Copy all parts to `device` as one int32 buffer, from pinned memory if it is a GPU so that the copy is async."""
     sizes = [part.size for part in parts]
     buffer = torch.from_numpy(np.concatenate(parts).astype(np.int32))
     if device.type == "cuda":

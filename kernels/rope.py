@@ -1,6 +1,6 @@
 """Rotary position embedding (Su et al., 2021, arXiv:2104.09864) of packed q and k, in pairs (i, i + D/2).
 
-Angles and rotation are fp32 whatever the activations' type: at position 8,191 a bf16 angle would be off by radians.
+Angles and rotation are fp32 for every type of activations: at position 8,191 a bf16 angle would be off by radians.
 """
 
 from typing import Any
@@ -14,43 +14,43 @@ from .rope_tables import rope_tables
 
 
 def rotate_qk(qkv: torch.Tensor, batch: PackedBatch, theta: float, *, backend: str = "auto") -> torch.Tensor:
-    """q and k of `qkv` (T, 3, H, D), turned by their positions, as a new tensor (T, 2, H, D). Differentiable.
+    """q and k of `qkv` (T, 3, H, D), rotated by their positions, as a new tensor (T, 2, H, D). Differentiable.
 
     Backends: auto, triton, torch.
     """
-    turned: torch.Tensor = _Rotate.apply(qkv, batch, theta, use_triton(backend, qkv.device))
-    return turned
+    rotated: torch.Tensor = _Rotate.apply(qkv, batch, theta, use_triton(backend, qkv.device))
+    return rotated
 
 
 def rotate_qk_(qkv: torch.Tensor, batch: PackedBatch, theta: float, *, backend: str = "auto") -> torch.Tensor:
-    """Turn q and k of `qkv` (T, 3, H, D) in place, v untouched, and return `qkv`. Differentiable, but not for a leaf.
+    """Rotate q and k of `qkv` (T, 3, H, D) in place, leave v as it is, and return `qkv`.
 
-    Backends: auto, triton, torch.
+    Differentiable, but `qkv` must not be a leaf. Backends: auto, triton, torch.
     """
-    turned: torch.Tensor = _RotateInPlace.apply(qkv, batch, theta, use_triton(backend, qkv.device))
-    return turned
+    rotated: torch.Tensor = _RotateInPlace.apply(qkv, batch, theta, use_triton(backend, qkv.device))
+    return rotated
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """x (T, n, H, D) turned by the angles of cos and sin (T, D/2), in fp32 (fp64 if x is); same type as x."""
+    """x (T, n, H, D) rotated by the angles of cos and sin (T, D/2), in fp32 (fp64 if x is); same type as x."""
     cos, sin = cos[:, None, None], sin[:, None, None]
     first, second = x.to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
 class _Rotate(torch.autograd.Function):
-    """Backward is the opposite turn, so nothing of the activations is kept."""
+    """Backward is the inverse rotation, so no activation is saved."""
 
     @staticmethod
     def forward(ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool) -> torch.Tensor:
         ctx.batch, ctx.theta, ctx.triton = batch, theta, triton
-        return _turned(qkv[:, :2], batch, theta, triton)
+        return _rotated(qkv[:, :2], batch, theta, triton)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         grad_qkv = grad.new_zeros(grad.shape[0], 3, *grad.shape[2:])
-        grad_qkv[:, :2] = _turned(grad, ctx.batch, ctx.theta, ctx.triton, inverse=True)
+        grad_qkv[:, :2] = _rotated(grad, ctx.batch, ctx.theta, ctx.triton, inverse=True)
         return grad_qkv, None, None, None
 
 
@@ -59,19 +59,21 @@ class _RotateInPlace(torch.autograd.Function):
     def forward(ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool) -> torch.Tensor:
         ctx.batch, ctx.theta, ctx.triton = batch, theta, triton
         ctx.mark_dirty(qkv)
-        _turn_(qkv[:, :2], batch, theta, triton)
+        _rotate_(qkv[:, :2], batch, theta, triton)
         return qkv
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        grad = grad.clone(memory_format=torch.contiguous_format)  # the engine may have given it to others too
-        _turn_(grad[:, :2], ctx.batch, ctx.theta, ctx.triton, inverse=True)
+        grad = grad.clone(memory_format=torch.contiguous_format)  # autograd may share it with other nodes
+        _rotate_(grad[:, :2], ctx.batch, ctx.theta, ctx.triton, inverse=True)
         return grad, None, None, None
 
 
-def _turned(qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *, inverse: bool = False) -> torch.Tensor:
-    """A turned copy of q and k (T, 2, H, D)."""
+def _rotated(
+    qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *, inverse: bool = False
+) -> torch.Tensor:
+    """A rotated copy of q and k (T, 2, H, D)."""
     if triton:
         from .rope_triton import triton_rotate
 
@@ -81,10 +83,10 @@ def _turned(qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *,
     return rotate(qk, cos[positions], -sin[positions] if inverse else sin[positions])
 
 
-def _turn_(qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *, inverse: bool = False) -> None:
+def _rotate_(qk: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, *, inverse: bool = False) -> None:
     if triton:
         from .rope_triton import triton_rotate_
 
         triton_rotate_(qk, batch.positions, batch.max_seqlen, theta, inverse)
     else:
-        qk.copy_(_turned(qk, batch, theta, False, inverse=inverse))
+        qk.copy_(_rotated(qk, batch, theta, False, inverse=inverse))

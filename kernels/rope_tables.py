@@ -1,4 +1,4 @@
-"""cos and sin of RoPE's angles, computed once for each base, length and device."""
+"""Cosines and sines of RoPE's angles, computed once per base, length and device."""
 
 from functools import lru_cache
 
@@ -6,10 +6,10 @@ import torch
 
 
 def rope_tables(theta: float, length: int, dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin of the angles of positions 0 .. >= length - 1, each fp32 (rows, dim / 2).
+    """cos and sin of the angles of positions 0 to rows - 1, each fp32 (rows, dim / 2), with rows >= length.
 
-    Computed exactly as transformers does (fp32 frequencies times fp32 positions), so that an exported model meets
-    the same angles at inference. Rows are rounded up to a power of two, so few tables are ever built.
+    Computed exactly as in transformers (fp32 frequencies times fp32 positions), so that an exported model uses the same
+    angles at inference. `rows` is `length` rounded up to a power of two, so that few tables are built.
     """
     rows = 1 << max(length - 1, 0).bit_length()
     return _tables(theta, rows, dim, device)

@@ -1,13 +1,14 @@
-"""RoPE as a Triton kernel: each of q and k is read once and written once, in place or into another tensor."""
+"""RoPE as a Triton kernel. q and k are each read once and written once, in place or into another tensor."""
 
 import torch
 import triton
 import triton.language as tl
 
+from .launch import launch
 from .rope_tables import rope_tables
 
 PAIRS = 2048
-"""Pairs of values a program turns: sixteen for each of 128 threads, two 128-bit loads of bf16 on either side."""
+"""Pairs of values that one program rotates: sixteen for each of 128 threads, two 128-bit loads of bf16 per half."""
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -16,7 +17,9 @@ def rotate_rows(  # type: ignore[no-untyped-def]
     source_token, source_plane, source_head, target_token, target_plane, target_head,
     HEADS: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr, BLOCK: tl.constexpr, INVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Turn q (plane 0) and k (plane 1) of BLOCK tokens by their positions' angles, or back. ROWS >= 2 HEADS."""
+    """Rotate q (plane 0) and k (plane 1) of BLOCK tokens by their positions' angles, or by the inverse angles.
+
+    HALF is D/2, ROWS is 2 HEADS rounded up to a power of two; source_* and target_* are strides."""
     token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     row = tl.arange(0, ROWS)
     column = tl.arange(0, HALF)
@@ -28,27 +31,27 @@ def rotate_rows(  # type: ignore[no-untyped-def]
     plane = (row // HEADS)[None, :, None]
     head = (row % HEADS)[None, :, None]
     token = token[:, None, None].to(tl.int64)
-    inside = (token < tokens) & (row < 2 * HEADS)[None, :, None]
+    mask = (token < tokens) & (row < 2 * HEADS)[None, :, None]
     source = SOURCE + token * source_token + plane * source_plane + head * source_head + column[None, None, :]
-    first = tl.load(source, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(source + HALF, mask=inside, other=0.0).to(tl.float32)
+    first = tl.load(source, mask=mask, other=0.0).to(tl.float32)
+    second = tl.load(source + HALF, mask=mask, other=0.0).to(tl.float32)
     target = TARGET + token * target_token + plane * target_plane + head * target_head + column[None, None, :]
-    tl.store(target, (first * cos - second * sin).to(TARGET.dtype.element_ty), mask=inside)
-    tl.store(target + HALF, (second * cos + first * sin).to(TARGET.dtype.element_ty), mask=inside)
+    tl.store(target, (first * cos - second * sin).to(TARGET.dtype.element_ty), mask=mask)
+    tl.store(target + HALF, (second * cos + first * sin).to(TARGET.dtype.element_ty), mask=mask)
 
 
 @torch.library.custom_op("clinical_modernbert::rotate_", mutates_args=("qk",))
 def triton_rotate_(qk: torch.Tensor, positions: torch.Tensor, length: int, theta: float, inverse: bool) -> None:
-    """Turn q and k (T, 2, H, D) in place; `length` is more than any position."""
+    """Rotate q and k (T, 2, H, D) in place. All positions are below `length`."""
     rotate_into(qk, qk, positions, length, theta, inverse=inverse)
 
 
 @torch.library.custom_op("clinical_modernbert::rotate", mutates_args=())
 def triton_rotate(qk: torch.Tensor, positions: torch.Tensor, length: int, theta: float, inverse: bool) -> torch.Tensor:
-    """A turned copy of q and k (T, 2, H, D)."""
-    turned = qk.new_empty(qk.shape)
-    rotate_into(turned, qk, positions, length, theta, inverse=inverse)
-    return turned
+    """A rotated copy of q and k (T, 2, H, D). All positions are below `length`."""
+    rotated = qk.new_empty(qk.shape)
+    rotate_into(rotated, qk, positions, length, theta, inverse=inverse)
+    return rotated
 
 
 @triton_rotate.register_fake
@@ -65,19 +68,17 @@ def rotate_into(
     *,
     inverse: bool = False,
 ) -> None:
-    """q and k of `source` (T, 2 or 3, H, D), turned, into those of `target`, which may be `source` itself."""
+    """Write the rotated q and k of `source` (T, 2 or 3, H, D) to those of `target`, which may be `source` itself."""
     tokens, _, heads, dim = source.shape
     if source.stride(-1) != 1 or target.stride(-1) != 1:
         raise ValueError(f"the last dimension must be contiguous, strides are {source.stride()}, {target.stride()}")
-    if not tokens:
-        return
     cos, sin = rope_tables(theta, length, dim, source.device)
     rows = triton.next_power_of_2(2 * heads)
     block = max(1, PAIRS // (rows * dim // 2))
-    with torch.cuda.device_of(source):
-        rotate_rows[(triton.cdiv(tokens, block),)](
-            source, target, cos, sin, positions, tokens,
-            source.stride(0), source.stride(1), source.stride(2),
-            target.stride(0), target.stride(1), target.stride(2),
-            HEADS=heads, ROWS=rows, HALF=dim // 2, BLOCK=block, INVERSE=inverse,
-        )  # fmt: skip
+    launch(
+        rotate_rows, (triton.cdiv(tokens, block),),
+        source, target, cos, sin, positions, tokens,
+        source.stride(0), source.stride(1), source.stride(2),
+        target.stride(0), target.stride(1), target.stride(2),
+        HEADS=heads, ROWS=rows, HALF=dim // 2, BLOCK=block, INVERSE=inverse,
+    )  # fmt: skip

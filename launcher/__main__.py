@@ -1,4 +1,4 @@
-"""`python -m clinical_modernbert.launcher` is `cmbert`."""
+"""`python -m clinical_modernbert.launcher` runs `cmbert`."""
 
 from .cli import main
 

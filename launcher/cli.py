@@ -1,11 +1,11 @@
 """The `cmbert` command.
 
-Every command lives in a module of its own, `launcher/<name>_command.py`, and is registered below. Such a module
-imports torch, transformers, deepspeed, streaming and our rooms that need them inside its functions, so that
-`cmbert --help` answers at once.
+Each command has its own module, `launcher/commands/<name>.py`, and is registered below. These modules import torch,
+transformers, deepspeed, streaming, and the packages of this project that need them, inside functions, so that
+`cmbert --help` responds at once.
 
-Exit codes: 0 done, 2 a mistake of the user or a file that cannot be read or written (one `error: ...`, no traceback
-unless CMBERT_DEBUG=1), 130 interrupted, 1 a bug; a training run adds its own.
+Exit codes: 0 success; 2 a user error, or a file that cannot be read or written (one `error: ...`; a traceback only
+with CMBERT_DEBUG=1); 130 interrupted; 1 a bug. Training runs have further codes (`training/resilience/exit_codes.py`).
 """
 
 import sys
@@ -62,16 +62,16 @@ def main() -> None:
     except UserError as error:
         report_error(error)
     except OSError as error:
-        told = as_user_error(error)
-        if told is None:
+        user_error = as_user_error(error)
+        if user_error is None:
             raise
-        told.__cause__ = error
-        report_error(told)
+        user_error.__cause__ = error
+        report_error(user_error)
     sys.exit(USER_ERROR)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"cmbert {__version__}")
         raise typer.Exit()
 

@@ -1,12 +1,14 @@
-"""One rank of a training run: what `deepspeed`, `torchrun`, `srun` and `cmbert train` start.
+"""The entry point of one training rank: `deepspeed`, `torchrun`, `srun` and `cmbert train` start it.
 
     deepspeed --num_accelerators 2 launcher/train.py --config tiny
 
-Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or from SLURM's.
+Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or from SLURM's
+variables.
 """
 
 import argparse
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -15,31 +17,32 @@ import traceback
 from contextlib import suppress
 
 if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__file__)):
-    # Run as a file: this room's names, such as `kubernetes`, would hide libraries' from whatever imports them.
+    # Run as a file, Python puts this directory first on the path, where its modules would shadow libraries.
     del sys.path[0]
 
 from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
-from clinical_modernbert.configs.reporting import configure, report_error
+from clinical_modernbert.configs.reporting import PACKAGE, configure, report_error
 from clinical_modernbert.launcher.ranks.local import die_with_parent
-from clinical_modernbert.launcher.ranks.slurm import adopt_slurm_place
+from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 from clinical_modernbert.training.resilience.signals import StopRequest
 
-RANK_0_SPEAKS_FIRST_SECONDS = 3.0
-RANK_0_ENDS_LAST_SECONDS = 1.0
+RANK_0_REPORTS_FIRST_SECONDS = 3.0
+RANK_0_EXITS_LAST_SECONDS = 1.0
+logger = logging.getLogger(f"{PACKAGE}.launcher.train")  # __name__ is __main__, or not in the package
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
     configure()
-    faulthandler.enable()  # NCCL ends a rank that waited too long by SIGABRT: it shall say where it stood
-    # Before torch is imported, which takes seconds: a scheduler's signal must never find the default, which kills.
-    stop, kind = StopRequest(), ""
+    faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
+    # Install signal handlers before the slow import of torch, so that an early SIGTERM does not kill the rank.
+    stop, error_type = StopRequest(), ""
     try:
-        adopt_slurm_place(os.environ)
+        set_rank_from_slurm(os.environ)
         from clinical_modernbert.training.recipe.config import RunConfig
         from clinical_modernbert.training.resilience.spikes import LossSpikeError
         from clinical_modernbert.training.trainer import train
@@ -47,63 +50,62 @@ def main() -> None:
         try:
             code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
         except LossSpikeError as reason:
-            if os.environ.get("RANK", "0") == "0":
-                print(reason, flush=True)
+            logger.warning(reason)
             code = REWOUND
         if code in (STOPPED, REWOUND):
-            code = let_rank_0_tell(code)
+            code = agreed_exit_code(code)
     except UserError as error:
-        await_rank_0()
+        let_rank_0_report_first()
         report_error(error)
         code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
-        kind = type(error).__name__
+        error_type = type(error).__name__
         traceback.print_exc()
         code = 1
-    leave_word(code, kind)
+    write_exit_file(code, error_type)
     sys.stdout.flush()
     sys.stderr.flush()
-    # A rank that waits in a collective for one that failed would keep the interpreter from ending.
+    # A normal exit would hang while another thread waits in a collective for a failed rank.
     os._exit(code)
 
 
-def await_rank_0() -> None:
-    """A mistake that all ranks find is told by rank 0 alone: the launcher ends the others while they wait here."""
+def let_rank_0_report_first() -> None:
+    """Delay other ranks, so that rank 0 alone reports an error that all ranks find: the launcher ends the others."""
     if os.environ.get("RANK", "0") != "0":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        time.sleep(RANK_0_SPEAKS_FIRST_SECONDS)
+        time.sleep(RANK_0_REPORTS_FIRST_SECONDS)
 
 
-def let_rank_0_tell(code: int) -> int:
-    """The exit code of this rank when all of them end with `code` together.
+def agreed_exit_code(code: int) -> int:
+    """Return the exit code of this rank when all ranks have agreed to end with `code`: rank 0 returns it, others 0.
 
-    A launcher may kill the others at the first code that is not 0 (`srun --kill-on-bad-exit`), and then report a crash,
-    or end rank 0 while it copies a checkpoint away. So rank 0 alone has the code, and ends last.
+    A launcher may kill the other ranks at the first nonzero exit code (`srun --kill-on-bad-exit`) and then report a
+    crash, or kill rank 0 while it copies a checkpoint. So only rank 0 exits with the code, and it exits last.
     """
     if os.environ.get("RANK", "0") != "0":
         return 0
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        time.sleep(RANK_0_ENDS_LAST_SECONDS)
+        time.sleep(RANK_0_EXITS_LAST_SECONDS)
     return code
 
 
-def leave_word(code: int, kind: str) -> None:
-    """Write the code, and what kind of error, to the file that CMBERT_EXIT_FILE names, unless another rank has.
+def write_exit_file(code: int, error_type: str) -> None:
+    """Write the exit code and the type of error to the file in CMBERT_EXIT_FILE, unless another rank has written it.
 
-    Not every launcher tells how ranks ended: srun tells the highest code of all, 137 for those it killed, and 0 when a
-    node was lost. So the first rank to fail tells, or rank 0 that all went well.
+    Launchers do not always report how ranks ended: srun returns the highest code of all ranks, 137 for ranks that it
+    killed, and 0 if a node was lost. So the first rank that fails writes its code, or rank 0 writes 0 on success.
     """
     path, rank = os.environ.get("CMBERT_EXIT_FILE"), os.environ.get("RANK", "0")
     if path and (code or rank == "0"):
         with suppress(OSError), open(path, "x", encoding="utf-8") as file:
-            file.write(f"{code} {kind} on rank {rank}\n" if kind else f"{code}\n")
+            file.write(f"{code} {error_type} on rank {rank}\n" if error_type else f"{code}\n")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One rank of a training run.")
     parser.add_argument("--config", required=True, help="a recipe's name or a YAML file")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--local_rank", type=int, help="passed by the deepspeed launcher; LOCAL_RANK is what counts")
+    parser.add_argument("--local_rank", type=int, help="passed by the deepspeed launcher; ignored, LOCAL_RANK is used")
     return parser.parse_args(arguments)
 
 

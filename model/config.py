@@ -4,10 +4,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ModelConfig(BaseModel):
-    """Everything that decides what the model computes; nothing about how or where it runs.
+    """Everything that determines what the model computes, and nothing about how or where it runs.
 
-    Fields carry Hugging Face's names. Those with a default have the value published for ModernBERT (arXiv 2412.13663)
-    and the default of transformers' ModernBertConfig. The three token ids are those of the tokenizer.
+    Fields have Hugging Face's names. Defaults are the values published for ModernBERT (arXiv 2412.13663) and the
+    defaults of transformers' ModernBertConfig. The three token ids must be those of the tokenizer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,7 +19,7 @@ class ModelConfig(BaseModel):
     num_attention_heads: int = Field(gt=0)
 
     global_attn_every_n_layers: int = Field(default=3, gt=0, description="layers 0, n, 2n, ... attend globally")
-    local_attention: int = Field(default=128, gt=0, description="tokens in a local window, both sides together")
+    local_attention: int = Field(default=128, gt=0, description="tokens in a local window, both directions together")
     global_rope_theta: float = Field(default=160_000.0, gt=0)
     local_rope_theta: float = Field(default=10_000.0, gt=0)
     max_position_embeddings: int = Field(default=8192, gt=0, description="longest sequence, in tokens")
@@ -44,10 +44,10 @@ class ModelConfig(BaseModel):
         if self.head_dim % 2:
             raise ValueError(
                 f"hidden_size / num_attention_heads ({self.hidden_size} / {heads} = {self.head_dim}) must be even: "
-                "rotary embeddings turn pairs of features"
+                "rotary embeddings rotate pairs of features"
             )
         if self.local_attention % 2:
-            raise ValueError(f"local_attention ({self.local_attention}) must be even: half of it lies on each side")
+            raise ValueError(f"local_attention ({self.local_attention}) must be even: half per direction")
         ids = {name: getattr(self, name) for name in ("pad_token_id", "cls_token_id", "sep_token_id")}
         for name, token in ids.items():
             if token >= self.vocab_size:
@@ -63,16 +63,16 @@ class ModelConfig(BaseModel):
 
     @property
     def window(self) -> int:
-        """Tokens a local layer sees on each side of a query: |i - j| <= window."""
+        """Tokens before and after a query that a local layer attends to: |i - j| <= window."""
         return self.local_attention // 2
 
     def is_global(self, layer: int) -> bool:
-        """Whether `layer`, counted from 0, attends to the whole sequence."""
+        """Whether `layer`, counted from 0, attends to the complete sequence."""
         return layer % self.global_attn_every_n_layers == 0
 
     @property
     def num_parameters(self) -> int:
-        """Exact number of parameters, the tied embedding counted once."""
+        """Exact number of parameters; the tied embedding counts once."""
         d, inner, layers = self.hidden_size, self.intermediate_size, self.num_hidden_layers
         embeddings = self.vocab_size * d + d
         encoder_layers = layers * (3 * d * d + d * d + 2 * inner * d + inner * d + d) + (layers - 1) * d

@@ -1,9 +1,9 @@
 """The ModernBERT encoder on packed tensors (Warner et al., arXiv 2412.13663).
 
-A batch is one stream of T tokens in which B sequences lie end to end; `PackedBatch` says where each begins. Nothing is
-padded, and no token sees another sequence. Everything but attention treats the T tokens as rows of a matrix.
+A batch is one stream of T tokens, the concatenation of B sequences; `PackedBatch` holds where each begins. Nothing is
+padded, and no token attends to another sequence. Everything but attention treats the T tokens as rows of a matrix.
 
-Each parameter is read only in the forward of the module that holds it, so that ZeRO-3 can gather it there.
+Each parameter is read only in the forward of the module that owns it, so that ZeRO-3 can gather it there.
 """
 
 import torch
@@ -18,7 +18,7 @@ from .config import ModelConfig
 
 
 class LayerNorm(nn.Module):
-    """Normalises each row of x (T, d); scale only, no bias."""
+    """Layer normalization of each row of x (T, d), without a bias."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class LayerNorm(nn.Module):
 
 
 class AddLayerNorm(nn.Module):
-    """Adds an update to the residual stream, both (T, d); returns the sum and its LayerNorm, read from memory once."""
+    """Add an update to the residual stream, both (T, d); return the sum and its layer norm, in one pass over memory."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class AddLayerNorm(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Token ids (T,) to normalised vectors (T, d). Positions enter later, as rotations in attention."""
+    """Token ids (T,) to normalized vectors (T, d). Positions enter later, as rotations in attention."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Bidirectional self-attention inside each sequence: all of it in a global layer, a window in a local one."""
+    """Bidirectional self-attention inside each sequence: to all of it in a global layer, to a window in a local one."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, batch: PackedBatch, backend: str) -> Tensor:
         qkv = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim)
-        mixed = packed_attention(qkv, batch, window=self.window, rope_theta=self.rope_theta, backend=backend)
-        return self.out_drop(self.Wo(mixed.flatten(1)))
+        attended = packed_attention(qkv, batch, window=self.window, rope_theta=self.rope_theta, backend=backend)
+        return self.out_drop(self.Wo(attended.flatten(1)))
 
 
 class MLP(nn.Module):
-    """GeGLU feed-forward (T, d) -> (T, d): half of Wi passes through GELU and gates the other half."""
+    """GeGLU feed-forward (T, d) -> (T, d): the GELU of the first half of Wi gates the second half."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -87,11 +87,11 @@ class MLP(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then MLP, each on a normalised copy of the residual stream (T, d) and added to it."""
+    """Attention, then MLP. Each reads the normalized residual stream (T, d) and is added to it."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        # The embeddings are normalised already, so layer 0 takes them as they are.
+        # The embeddings are normalized already, so layer 0 does not normalize them again.
         self.attn_norm = LayerNorm(config) if layer else nn.Identity()
         self.attn = Attention(config, layer)
         self.mlp_norm = AddLayerNorm(config)
@@ -106,9 +106,9 @@ class EncoderLayer(nn.Module):
 class Encoder(nn.Module):
     """Token ids (T,) and their PackedBatch to contextual vectors (T, d).
 
-    Two attributes say how it runs, never what it computes, and may be set at any time:
-    `activation_checkpointing` keeps only each layer's input and computes the layer again in the backward pass;
-    `attention_backend` is a name that `kernels.attention.packed_attention` knows.
+    Two attributes control how it runs, not what it computes, and may be set at any time:
+    `activation_checkpointing` saves only each layer's input and recomputes the layer in the backward pass;
+    `attention_backend` is one of `kernels.attention.dispatch.BACKENDS`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -121,11 +121,11 @@ class Encoder(nn.Module):
         self.attention_backend = "auto"
 
     def forward(self, input_ids: Tensor, batch: PackedBatch) -> Tensor:
-        """Raises ValueError for a sequence longer than max_position_embeddings."""
+        """Token ids (T,) -> (T, d). Raises ValueError for a sequence longer than max_position_embeddings."""
         if batch.max_seqlen > self.max_seqlen:
             raise ValueError(
                 f"a sequence of {batch.max_seqlen} tokens is longer than max_position_embeddings ({self.max_seqlen}): "
-                "split it into shorter pieces"
+                "split it into shorter segments"
             )
         hidden = self.embeddings(input_ids)
         for layer in self.layers:

@@ -1,7 +1,7 @@
-"""To and from Hugging Face directories, strictly: what is not understood is an error, never a default.
+"""Import from and export to Hugging Face directories. Both are strict: anything unknown is an error, not a default.
 
-A directory holds `config.json` (see `hugging_face_config`) and the weights: `model.safetensors`, or its shards with
-`model.safetensors.index.json`, or `pytorch_model.bin`, read in that order of preference.
+A directory has `config.json` (see `hugging_face_config`) and the weights: `model.safetensors`, or its shards with
+`model.safetensors.index.json`, or `pytorch_model.bin`, in that order of preference.
 """
 
 import pickle
@@ -31,30 +31,30 @@ __all__ = [
 
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
 DECODER = "decoder.weight"
-"""The embedding's second name: a checkpoint may hold it, then as an equal tensor."""
+"""The tied decoder: a checkpoint may contain it, but then it must equal the embedding."""
 
 
 def from_pretrained(directory: Path) -> MaskedLM:
-    """The masked language model of a Hugging Face ModernBERT directory, in fp32 on the CPU.
+    """Load the masked language model of a Hugging Face ModernBERT directory, in fp32 on the CPU.
 
-    Raises UserError for a config that `read_config` refuses and for weights that `read_weights` refuses.
+    Raises UserError for a config that `read_config` rejects and for weights that `read_weights` rejects.
     """
     config = read_config(directory)
     return assemble(config, read_weights(directory, config))
 
 
 def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> MaskedLM:
-    """The model with these weights, by parameter name, the tied embedding once."""
+    """Build the model from weights by parameter name, with the tied embedding once."""
     model = MaskedLM(config)
     model.load_state_dict({**weights, DECODER: weights[EMBEDDING]})
     return model
 
 
 def read_weights(directory: Path, config: ModelConfig) -> dict[str, Tensor]:
-    """Every parameter of MaskedLM(config) by name, fp32 on the CPU, the tied embedding once.
+    """Load all parameters of MaskedLM(config) by name, in fp32 on the CPU, with the tied embedding once.
 
-    Raises UserError, listing all of them, when a tensor is missing, unexpected, of another shape, not of floating
-    point or not finite, when `decoder.weight` differs from the embedding, and when a file cannot be read.
+    Raises UserError for a file that cannot be read, and one that lists every tensor that is missing, unexpected, of
+    another shape, not of floating point or not finite, and a `decoder.weight` that differs from the embedding.
     """
     directory = Path(directory)
     weights = _load(directory)
@@ -62,18 +62,18 @@ def read_weights(directory: Path, config: ModelConfig) -> dict[str, Tensor]:
 
 
 def save_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, directory: Path) -> None:
-    """Write a directory that transformers (4.48 and later) opens with AutoModelForMaskedLM.
+    """Write a directory that transformers (4.48 and later) loads with AutoModelForMaskedLM.
 
-    The directory appears complete or not at all; UserError when it exists and is not empty.
+    The directory is created atomically: complete or not at all. Raises UserError if it exists and is not empty.
     """
     with stage_directory(directory) as staging:
         write_pretrained(state_dict, config, staging)
 
 
 def write_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, directory: Path) -> None:
-    """Write config.json and model.safetensors into a directory that exists.
+    """Write config.json and model.safetensors into an existing directory.
 
-    `state_dict` is checked like an import, so that a broken one never leaves. Tensors keep their type.
+    `state_dict` is checked like an import, so that no invalid checkpoint is written. Tensors keep their type.
     """
     weights = _checked(state_dict, config, "the model to save")
     write_config(config, weights[EMBEDDING].dtype, directory / "config.json")
@@ -82,34 +82,34 @@ def write_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, dire
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter of MaskedLM(config), the tied one once, without allocating any."""
+    """Name and shape of every parameter of MaskedLM(config), the tied one once, without allocating memory for them."""
     with torch.device("meta"):
         model = MaskedLM(config)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _checked(weights: Mapping[str, Tensor], config: ModelConfig, origin: str) -> dict[str, Tensor]:
-    """`weights` without the tied copy, if they are exactly those of `config`."""
+    """Return `weights` without the tied copy if they are exactly those of `config`, else raise UserError."""
     shapes = parameter_shapes(config)
     tied = weights.get(DECODER)
-    found = {name: value for name, value in weights.items() if name != DECODER}
-    problems = [f"missing: {name}" for name in shapes if name not in found]
-    problems += [f"unexpected: {name}" for name in found if name not in shapes]
-    for name, value in found.items():
+    parameters = {name: value for name, value in weights.items() if name != DECODER}
+    problems = [f"missing: {name}" for name in shapes if name not in parameters]
+    problems += [f"unexpected: {name}" for name in parameters if name not in shapes]
+    for name, value in parameters.items():
         if name not in shapes:
             continue
         if tuple(value.shape) != shapes[name]:
-            problems.append(f"shape of {name}: {list(value.shape)}, config.json asks for {list(shapes[name])}")
+            problems.append(f"shape of {name}: {list(value.shape)}, config.json expects {list(shapes[name])}")
         elif not value.is_floating_point():
             problems.append(f"type of {name}: {value.dtype}, expected floating point")
         elif not torch.isfinite(value).all():
             problems.append(f"NaN or infinity in {name}")
-    if tied is not None and EMBEDDING in found and not torch.equal(tied, found[EMBEDDING]):
+    if tied is not None and EMBEDDING in parameters and not torch.equal(tied, parameters[EMBEDDING]):
         problems.append(f"{DECODER} differs from {EMBEDDING}: untied decoders are not supported")
     if problems:
         listing = "".join(f"\n  {problem}" for problem in problems)
         raise UserError(f"{origin}: the weights do not fit a ModernBERT masked language model{listing}")
-    return found
+    return parameters
 
 
 def _load(directory: Path) -> dict[str, Tensor]:
@@ -132,12 +132,12 @@ def _load_shards(index: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in sorted(set(weight_map.values())):
         if Path(file).name != file:
-            raise UserError(f"{index}: weight_map names {file!r}, which is not a file beside it")
+            raise UserError(f"{index}: weight_map names {file!r}, expected a file in the same directory")
         shard = _read(index.parent / file, load_file)
-        listed = {name for name, holder in weight_map.items() if holder == file}
+        listed = {name for name, owner in weight_map.items() if owner == file}
         if shard.keys() != listed:
             raise UserError(
-                f"{index.parent / file}: holds other tensors than {index.name} says: {_first(shard.keys() ^ listed)}"
+                f"{index.parent / file}: its tensors differ from those in {index.name}: {_first(shard.keys() ^ listed)}"
             )
         weights |= shard
     return weights
@@ -149,7 +149,7 @@ def _read(path: Path, load: Callable[[Path], object]) -> dict[str, Tensor]:
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: cannot be read as a file of tensors ({reason}); fetch it again, or as safetensors"
+            f"{path}: cannot be read as a file of tensors ({reason}); download it again, or as safetensors"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path}: expected a state dict (names to tensors)")

@@ -1,8 +1,8 @@
-"""Hugging Face's `config.json` of a ModernBERT, read and written.
+"""Read and write Hugging Face's `config.json` of a ModernBERT.
 
-Two spellings exist: transformers 4 says `global_rope_theta`, `local_rope_theta` and `global_attn_every_n_layers`;
-transformers 5 says `rope_parameters` and `layer_types`. Both are read. The first is written, since both releases load
-it. A key that could change the model and is not known here is an error, never skipped.
+There are two formats: transformers 4 has `global_rope_theta`, `local_rope_theta` and `global_attn_every_n_layers`;
+transformers 5 has `rope_parameters` and `layer_types`. Both are read. The first is written, since both releases load
+it. An unknown key that could change the model is an error.
 """
 
 import json
@@ -17,7 +17,7 @@ from .config import ModelConfig
 
 ARCHITECTURE = "ModernBertForMaskedLM"
 
-# What every ModernBERT has and this model has built in; a missing key means the same.
+# Values that every ModernBERT has and that this model implements; a missing key means the same value.
 BUILT_IN = {
     "attention_bias": False,
     "mlp_bias": False,
@@ -29,8 +29,8 @@ BUILT_IN = {
     "tie_word_embeddings": True,
 }
 
-# Known not to change the hidden states or the logits of masked tokens: fine-tuning heads, other special tokens, hints
-# for running, and bookkeeping. Checkpoints say position_embedding_type "absolute", which transformers never reads.
+# Keys that change neither the hidden states nor the logits of masked tokens: fine-tuning heads, other special tokens,
+# runtime options, and metadata. Checkpoints have position_embedding_type "absolute", which transformers never reads.
 IRRELEVANT = {
     "_attn_implementation_autoset",
     "_name_or_path",
@@ -56,14 +56,15 @@ IRRELEVANT = {
     "transformers_version",
     "unk_token_id",
 }
+# Read by functions of their own.
 TRANSLATED = {"layer_types", "rope_parameters", "layer_norm_eps"}
 
 
 def read_config(directory: Path) -> ModelConfig:
-    """The ModelConfig of a Hugging Face directory.
+    """Read the ModelConfig of a Hugging Face directory.
 
-    Raises UserError, listing every offending key of config.json, for another architecture, for a setting that this
-    model does not have (a bias, another activation, scaled RoPE, an irregular order of layers) and for unknown keys.
+    Raises UserError that lists every unsupported key of config.json: another architecture, a setting that this model
+    does not implement (a bias, another activation, scaled RoPE, an irregular order of layers), and unknown keys.
     """
     path = Path(directory) / "config.json"
     raw = read_json(path)
@@ -79,12 +80,12 @@ def read_config(directory: Path) -> ModelConfig:
     except ValueError as error:
         problems.append(str(error))
     if problems:
-        raise UserError(f"{path}: not a ModernBERT that can be imported\n  " + "\n  ".join(problems))
+        raise UserError(f"{path}: not a supported ModernBERT config\n  " + "\n  ".join(problems))
     return config
 
 
 def write_config(config: ModelConfig, dtype: torch.dtype, path: Path) -> None:
-    """Write `config.json` for weights of `dtype`; [CLS] and [SEP] are also named as begin and end of sequence."""
+    """Write `config.json` for weights of `dtype`, with [CLS] and [SEP] also as begin and end of sequence."""
     values = {
         "architectures": [ARCHITECTURE],
         "model_type": "modernbert",
@@ -98,11 +99,11 @@ def write_config(config: ModelConfig, dtype: torch.dtype, path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; UserError naming the file and line if there is none."""
+    """Return the object in a JSON file. Raises UserError with the file, and the line of a syntax error."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a Hugging Face model directory") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a Hugging Face directory") from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from error
     if not isinstance(raw, dict):
@@ -121,15 +122,15 @@ def _unsupported(raw: dict[str, Any]) -> list[str]:
             problems.append(f"{key}: {raw[key]!r} is not supported, only {value!r}")
     eps = raw.get("norm_eps", _default("norm_eps"))
     if raw.get("layer_norm_eps", eps) != eps:
-        problems.append(f"layer_norm_eps: {raw['layer_norm_eps']!r} differs from norm_eps, {eps!r}, the one in use")
+        problems.append(f"layer_norm_eps: {raw['layer_norm_eps']!r} differs from norm_eps, {eps!r}, which is used")
     unknown = raw.keys() - ModelConfig.model_fields.keys() - BUILT_IN.keys() - IRRELEVANT - TRANSLATED
-    # A switch that is off changes nothing.
+    # A disabled option (false, null, 0) does not change the model.
     problems += [f"{key}: unknown key; remove it if it does not change the model" for key in unknown if raw[key]]
     return sorted(problems)
 
 
 def _rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
-    """Both thetas, from either spelling; ValueError for scaled RoPE and for spellings that disagree."""
+    """Both thetas, from either format. Raises ValueError for scaled RoPE and if the two formats disagree."""
     kinds = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
     parameters = raw.get("rope_parameters") or {}
     if not isinstance(parameters, dict) or parameters.keys() - kinds.keys():
@@ -138,15 +139,15 @@ def _rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
     for kind, field in kinds.items():
         rope = parameters.get(kind) or {}
         if not isinstance(rope, dict) or rope.keys() - {"rope_type", "rope_theta"}:
-            raise ValueError(f"rope_parameters.{kind}: expected rope_type and rope_theta alone, got {rope}")
+            raise ValueError(f"rope_parameters.{kind}: expected only rope_type and rope_theta, got {rope}")
         if rope.get("rope_type", "default") != "default":
             raise ValueError(
                 f"rope_parameters.{kind}.rope_type: {rope['rope_type']!r} is not supported, only 'default'"
             )
-        spelled = [theta for theta in (rope.get("rope_theta"), raw.get(field)) if theta is not None]
-        if spelled[1:] and spelled[0] != spelled[1]:
-            raise ValueError(f"rope_parameters.{kind}.rope_theta and {field} disagree: {spelled}")
-        thetas[field] = spelled[0] if spelled else _default(field)
+        given = [theta for theta in (rope.get("rope_theta"), raw.get(field)) if theta is not None]
+        if given[1:] and given[0] != given[1]:
+            raise ValueError(f"rope_parameters.{kind}.rope_theta and {field} disagree: {given}")
+        thetas[field] = given[0] if given else _default(field)
     if "local_rope_theta" in raw and raw["local_rope_theta"] is None and not parameters:
         # In transformers 4 this null means that local layers use the global theta.
         thetas["local_rope_theta"] = thetas["global_rope_theta"]
@@ -154,7 +155,7 @@ def _rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _layer_pattern(raw: dict[str, Any]) -> dict[str, int]:
-    """The n of "every n-th layer is global" that `layer_types` spells out, if it is given."""
+    """global_attn_every_n_layers as derived from `layer_types`, if that is given."""
     types = raw.get("layer_types")
     if types is None:
         return {}

@@ -1,9 +1,10 @@
 """Megatron-style initial weights, each a pure function of (seed, parameter name).
 
-No parameter's value depends on which others were made before it, so every rank, world size and order agrees.
-Standard deviations are those of ModernBERT's training code (`full_megatron`): `initializer_range` everywhere but the
-matrices that write into the residual stream (`Wo`), which get 1 / sqrt(2 * layers) of it so that the stream's variance
-does not grow with depth. transformers differs in one tensor: it also shrinks `head.dense`.
+A parameter's value does not depend on the parameters that were initialized before it, so all ranks, world sizes and
+orders give equal weights. Standard deviations are those of ModernBERT's training code (`full_megatron`):
+`initializer_range`, except for the matrices that write into the residual stream (`Wo`). These have 1 / sqrt(2 * layers)
+of it, so that the variance of the stream does not grow with depth. transformers differs in one tensor: it also scales
+down `head.dense`.
 """
 
 import hashlib
@@ -19,9 +20,9 @@ from .masked_lm import MaskedLM
 
 
 def initial_value(name: str, shape: Sequence[int], config: ModelConfig, seed: int) -> Tensor:
-    """The fp32 CPU tensor with which parameter `name` of a MaskedLM starts.
+    """The initial value of parameter `name` of a MaskedLM, as an fp32 CPU tensor.
 
-    Biases are 0, norms 1, matrices normal, truncated at `initializer_cutoff_factor` standard deviations.
+    Biases are 0 and norms 1. Matrices are normal, truncated at `initializer_cutoff_factor` standard deviations.
     """
     shape = tuple(shape)
     if name.endswith("bias"):
@@ -31,8 +32,8 @@ def initial_value(name: str, shape: Sequence[int], config: ModelConfig, seed: in
     std = config.initializer_range
     if name.endswith(".Wo.weight"):
         std /= math.sqrt(2 * config.num_hidden_layers)
-    # Inverse-transform sampling from numpy's Philox, whose stream is fixed: torch's trunc_normal_ draws differently
-    # from one release to the next, and its CPU generator keeps only 32 bits of a seed.
+    # Inverse-transform sampling from numpy's Philox, whose stream is fixed. torch's trunc_normal_ changes between
+    # releases, and its CPU generator uses only 32 bits of a seed.
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     uniform = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
     value = torch.from_numpy(uniform.random(shape, dtype=np.float32))
@@ -43,9 +44,9 @@ def initial_value(name: str, shape: Sequence[int], config: ModelConfig, seed: in
 
 @torch.no_grad()
 def initialize(model: MaskedLM, seed: int) -> None:
-    """Fill `model` in place with the initial weights that belong to `seed`.
+    """Fill `model` in place with the initial weights of `seed`.
 
-    Raises ValueError for a parameter that ZeRO-3 has partitioned: writing to it would be lost in silence.
+    Raises ValueError for a parameter that ZeRO-3 has partitioned: a write to it would be lost silently.
     """
     for name, parameter in model.named_parameters():
         if parameter.numel() == 0:

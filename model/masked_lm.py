@@ -1,4 +1,4 @@
-"""Masked language modelling: the encoder, a prediction head and a decoder tied to the embeddings."""
+"""Masked language modeling: the encoder, a prediction head and a decoder tied to the embeddings."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from .encoder import Encoder, LayerNorm
 
 
 class PredictionHead(nn.Module):
-    """Dense, GELU, LayerNorm on rows (M, d)."""
+    """Dense layer, GELU and LayerNorm of rows (M, d)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -23,9 +23,9 @@ class PredictionHead(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Scores rows (M, d) against the vocabulary. Its weight (V, d) is the embedding's own parameter; its bias is (V,).
+    """Logits of rows (M, d) over the vocabulary. Its weight (V, d) is the embedding's parameter; its bias is (V,).
 
-    With targets (M,) it returns `(loss_sum, right)` without ever holding all (M, V) logits; without, the logits.
+    With targets (M,) it returns `(loss_sum, correct)` without storing all (M, V) logits; without targets, the logits.
     """
 
     def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
@@ -40,9 +40,9 @@ class Decoder(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    """ModernBERT for masked language modelling; parameters are named as in Hugging Face's ModernBertForMaskedLM.
+    """ModernBERT for masked language modeling. Parameters are named as in Hugging Face's ModernBertForMaskedLM.
 
-    Made with torch's default random weights: follow with `initialize.initialize`, or load a state dict.
+    The constructor leaves torch's default random weights: call `initialize.initialize` or load a state dict.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -55,22 +55,22 @@ class MaskedLM(nn.Module):
     def forward(
         self, input_ids: Tensor, batch: PackedBatch, masked_positions: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss and hits on the masked tokens; all other tokens are context and skip the head.
+        """Loss and correct predictions of the masked tokens. All other tokens are context and skip the head.
 
         Args:
-            input_ids: int64 (T,), the packed tokens, some of them replaced by the mask.
-            batch: where each sequence lies in those T tokens.
+            input_ids: int64 (T,), the packed tokens, some of them replaced by the mask token.
+            batch: the sequences in those T tokens.
             masked_positions: int64 (M,), indices into the T tokens. M may be 0.
-            targets: int64 (M,), the true tokens there; -100 counts for nothing.
+            targets: int64 (M,), the original tokens at these positions; -100 is ignored.
 
         Returns:
-            The summed cross-entropy (fp32 scalar, in nats) and whether each first guess is right, bool (M,). A sum, so
-            that the caller can divide by the number of masked tokens of the whole step, over all ranks.
+            The summed cross-entropy (fp32 scalar, in nats), and whether each token's top prediction is correct, bool
+            (M,). It is a sum so that the caller can divide by the number of masked tokens of the step over all ranks.
         """
         hidden = self.model(input_ids, batch)
         return self.decoder(self.head(hidden.index_select(0, masked_positions)), targets)
 
     def logits(self, input_ids: Tensor, batch: PackedBatch, positions: Tensor) -> Tensor:
-        """Scores (M, V) of every vocabulary entry at `positions`, int64 (M,), for inference and export checks."""
+        """Logits (M, V) at `positions`, int64 (M,), for inference and for checking exports."""
         hidden = self.model(input_ids, batch)
         return self.decoder(self.head(hidden.index_select(0, positions)))

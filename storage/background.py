@@ -1,4 +1,4 @@
-"""Calls made one after the other in a thread that never keeps the interpreter alive."""
+"""An executor of one daemon thread, which never keeps the interpreter alive."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,15 +11,18 @@ R = TypeVar("R")
 
 
 class Background:
-    """An executor of one daemon thread. Those of `concurrent.futures` are waited for at exit, so that Ctrl-C during a
-    slow download would seem to do nothing for minutes."""
+    """An executor of one daemon thread, which runs its calls in order.
+
+    The interpreter waits for the threads of `concurrent.futures` at exit, so Ctrl-C during a slow download would take
+    effect only after minutes.
+    """
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
-        """Call the function after those submitted before; the future holds what it returns or raises."""
+        """Call the function after all earlier calls; the future holds what it returns or raises."""
         future: Future[R] = Future()
 
         def call() -> None:
@@ -33,7 +36,7 @@ class Background:
         return future
 
     def close(self) -> None:
-        """Let the thread end after its last call, without waiting for it."""
+        """End the thread after its last call, without waiting for it."""
         self._calls.put(None)
 
     def _work(self) -> None:

@@ -1,9 +1,9 @@
-"""Objects of Google Cloud Storage (gs://) and Azure (az://, abfs://), with every wait bounded.
+"""Objects of Google Cloud Storage (gs://) and Azure (az://, abfs://); every wait is bounded.
 
-Both are spoken to by obstore, an optional package, whose clients find credentials where each cloud's own tools do
+The client for both is obstore, an optional package. It finds credentials where each cloud's own tools do
 (GOOGLE_APPLICATION_CREDENTIALS, the machine's identity, ...; AZURE_STORAGE_ACCOUNT_NAME and a key, a SAS token, the
 machine's identity, ...) and other endpoints in GOOGLE_BASE_URL and AZURE_STORAGE_ENDPOINT. As with S3, an attempt
-fails within seconds, and who calls decides whether to try again.
+fails within seconds, and the caller decides whether to retry (`remote.with_retries`).
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 SCHEMES = ("gs", "az", "azure", "abfs", "abfss")
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
-_CHUNK = 1 << 16
-_WHOLE_SECONDS = 24 * 3600  # of one object; how long it may take is decided by who calls
+_CHUNK_BYTES = 1 << 16
+_OBJECT_SECONDS = 24 * 3600  # no limit in practice: the caller's deadline limits the time for one object
 _STATUS = {
     "UnauthenticatedError": 401,
     "PermissionDeniedError": 403,
@@ -29,31 +29,35 @@ _STATUS = {
 
 
 class StoreError(Exception):
-    """What the store answered, with the HTTP status if the answer was a refusal."""
+    """An error of the store, with its HTTP status if it refused the request."""
 
     def __init__(self, message: str, status_code: int | None) -> None:
         super().__init__(message)
         self.status_code = status_code
 
 
-def get(url: str, path: Path, came: Callable[[int], None]) -> None:
-    """Write the object to `path`; `came` is told its size after each 64 KB, and raises when that takes too long."""
+def get(url: str, path: Path, on_progress: Callable[[int], None]) -> None:
+    """Download the object to `path`.
+
+    Args:
+        on_progress: called with the number of bytes received after each 64 KB; it raises to abort.
+    """
     with path.open("wb") as file:
         for chunk in _chunks(url):
             file.write(chunk)
-            came(file.tell())
+            on_progress(file.tell())
 
 
 def names(url: str) -> list[str]:
-    """The names of the objects under the URL, relative to it."""
+    """List the objects below the URL, by their names relative to it."""
     store, prefix = _store_and_key(url)
-    with _told():
+    with _as_store_errors():
         entries = [entry["path"] for page in _obstore().list(store, f"{prefix}/") for entry in page]
     return [entry.removeprefix(f"{prefix}/") for entry in entries]
 
 
 def size_and_sha256(url: str) -> tuple[int, str]:
-    """Of an object, as it is read back: neither cloud compares what it stores with a hash of ours."""
+    """Size and hash of an object, which is read back: neither cloud verifies a SHA-256 when it stores an object."""
     digest, size = hashlib.sha256(), 0
     for chunk in _chunks(url):
         digest.update(chunk)
@@ -65,9 +69,9 @@ def is_public(url: str) -> bool:
     """Whether the object can be read without credentials."""
     parts = urlsplit(url)
     try:
-        with _told():
-            anybody = _open(f"{parts.scheme}://{parts.netloc}", skip_signature=True)
-            _obstore().get(anybody, parts.path.strip("/")).bytes()
+        with _as_store_errors():
+            unauthenticated = _open(f"{parts.scheme}://{parts.netloc}", skip_signature=True)
+            _obstore().get(unauthenticated, parts.path.strip("/")).bytes()
     except StoreError as error:
         if error.status_code:
             return False
@@ -76,39 +80,39 @@ def is_public(url: str) -> bool:
 
 
 def is_encrypted(url: str) -> bool:
-    """Both clouds encrypt whatever they hold, without being asked."""
+    """Always: both clouds encrypt every object by default."""
     return True
 
 
 def put(path: Path, url: str, sha256: str, md5: bytes) -> None:
-    """Store a file where nothing is yet; the store refuses to put it in another's place."""
+    """Upload a file to an unused address; the store refuses to overwrite an object."""
     store, key = _store_and_key(url)
     try:
-        with _told():
+        with _as_store_errors():
             _obstore().put(store, key, path, mode="create", use_multipart=False)
     except StoreError as error:
-        # The answer to an attempt before may have been lost on the way.
+        # An earlier attempt may have succeeded although its answer was lost.
         if error.status_code != 409 or size_and_sha256(url)[1] != sha256:
             raise
 
 
 def remove(url: str) -> None:
-    """The object is gone."""
+    """Delete the object."""
     store, key = _store_and_key(url)
-    with _told():
+    with _as_store_errors():
         _obstore().delete(store, key)
 
 
 def _chunks(url: str) -> Iterator[bytes]:
     store, key = _store_and_key(url)
-    with _told():
-        for chunk in _obstore().get(store, key).stream(_CHUNK):
+    with _as_store_errors():
+        for chunk in _obstore().get(store, key).stream(_CHUNK_BYTES):
             yield bytes(chunk)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of one line and with a status, as those of other clients have it."""
+def _as_store_errors() -> Iterator[None]:
+    """Turn errors of obstore into a StoreError with a one-line message and a status."""
     try:
         yield
     except Exception as error:
@@ -126,18 +130,18 @@ def _store_and_key(url: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=8)
 def _store(process: int, bucket: str) -> Any:
-    """One for each process, since those that fork cannot share one; threads can."""
-    with _told():
+    """One client per process: forked processes cannot share a client, threads can."""
+    with _as_store_errors():
         return _open(bucket)
 
 
 def _open(bucket: str, **config: Any) -> Any:
-    """A client that tries once."""
+    """A client without retries."""
     options = {
         "connect_timeout": f"{CONNECT_SECONDS}s",
         "read_timeout": f"{READ_SECONDS}s",
-        "timeout": f"{_WHOLE_SECONDS}s",
-        "allow_http": True,  # where the endpoint says so
+        "timeout": f"{_OBJECT_SECONDS}s",
+        "allow_http": True,  # for endpoints whose URL begins with http://
     }
     return _obstore().store.from_url(bucket, client_options=options, retry_config={"max_retries": 0}, **config)
 

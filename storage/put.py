@@ -1,16 +1,16 @@
-"""Files stored in an object store, each with the hashes by which the store confirms it."""
+"""Upload of files to an object store, each with the hashes by which the store confirms it."""
 
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from .remote import persist, store_of
+from .remote import store_of, with_retries
 
-_CHUNK = 1 << 20
+_BLOCK = 1 << 20
 
 
 class LocalFile(NamedTuple):
-    """A file to be stored under `name`, relative to the data set."""
+    """A file to upload as `name`, relative to the address of its data set or checkpoint."""
 
     name: str
     path: Path
@@ -20,18 +20,18 @@ class LocalFile(NamedTuple):
 
 
 def local_file(directory: Path, path: Path) -> LocalFile:
-    """A file below `directory`, read once for its hashes."""
+    """Describe a file below `directory`. It is read once for both hashes (`hash_file` would read it twice)."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha256.update(chunk)
-            md5.update(chunk)
-            size += len(chunk)
+        while block := file.read(_BLOCK):
+            sha256.update(block)
+            md5.update(block)
+            size += len(block)
     return LocalFile(path.relative_to(directory).as_posix(), path, size, sha256.hexdigest(), md5.digest())
 
 
 def put(file: LocalFile, url: str) -> None:
-    """Store the file, trying again as `remote.persist` does."""
+    """Upload the file, with the retries of `remote.with_retries`."""
     store = store_of(url)
     assert store is not None
-    persist(url, lambda deadline: store.put(file.path, url, file.sha256, file.md5))
+    with_retries(url, lambda deadline: store.put(file.path, url, file.sha256, file.md5))

@@ -1,4 +1,4 @@
-"""Files of an object store, fetched whole or not at all."""
+"""Files of an object store: read or downloaded complete or not at all, with retries."""
 
 import errno
 import os
@@ -7,50 +7,78 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from ..configs.errors import TransientError, UserError
-from . import gcs_azure as clouds
-from . import s3
+from . import gcs_azure, s3
 
-REFUSALS = 3
-BREAKS = 10
-_PROGRESS = 1 << 24  # bytes, for which there is patience anew
-_HOPELESS = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
-_DISK = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
+MAX_REFUSALS = 3
+MAX_INTERRUPTIONS = 10
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+_PROGRESS_BYTES = 1 << 24  # each such amount of an object that arrives restarts the deadline
+_PERMANENT = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+_DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 T = TypeVar("T")
 Check = Callable[[Path], str | None]
-"""What is wrong with a file, or None."""
+"""Returns what is wrong with a file, or None."""
 
 
-class DamagedError(ValueError):
-    """What came is not what was written."""
+class CorruptDataError(ValueError):
+    """The content of a file is not what was written."""
+
+
+class Store(Protocol):
+    """The functions of a module for one kind of object store. Each makes one attempt and raises its client's errors."""
+
+    def get(self, url: str, path: Path, on_progress: Callable[[int], None]) -> None: ...
+    def put(self, path: Path, url: str, sha256: str, md5: bytes) -> None: ...
+    def names(self, url: str) -> list[str]: ...
+    def size_and_sha256(self, url: str) -> tuple[int, str | None]: ...
+    def is_public(self, url: str) -> bool: ...
+    def is_encrypted(self, url: str) -> bool: ...
+    def remove(self, url: str) -> None: ...
+
+
+STORES: dict[str, Store] = {"s3": s3, **dict.fromkeys(gcs_azure.SCHEMES, gcs_azure)}
+"""The store of each URL scheme. MosaicML's downloaders read from others, which cannot be written to."""
+
+
+class Clock(Protocol):
+    """The part of the module `time` that retries use."""
+
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float, /) -> None: ...
 
 
 class Deadline:
-    """Until when to go on with an object: `seconds` from now, and again from each 16 MB of it that come."""
+    """The time at which to give up an object: `seconds` from now, and again `seconds` after each 16 MB that arrive."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Clock = time) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._size = 0
-        self.at = time.monotonic() + seconds
+        self.expires = clock.monotonic() + seconds
 
     def __call__(self, size: int) -> None:
-        """So many bytes came; TimeoutError if that is too late."""
+        """Report how many bytes of the object have arrived so far.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+        """
         if self.remaining() < 0:
-            raise TimeoutError(f"only {size:,} bytes of it came in the time given")
-        if size < self._size:  # another try, from the start
+            raise TimeoutError(f"only {size:,} bytes arrived before the deadline")
+        if size < self._size:  # another attempt, from the start
             self._size = 0
-        if size - self._size >= _PROGRESS:
+        if size - self._size >= _PROGRESS_BYTES:
             self._size = size
-            self.at = time.monotonic() + self._seconds
+            self.expires = self._clock.monotonic() + self._seconds
 
     def remaining(self) -> float:
-        return self.at - time.monotonic()
+        return self.expires - self._clock.monotonic()
 
 
 def is_remote(address: str) -> bool:
@@ -58,90 +86,108 @@ def is_remote(address: str) -> bool:
     return "://" in address
 
 
-def read(address: str, parse: Callable[[bytes], T]) -> T:
-    """What `parse` makes of a small file in a directory or an object store; it raises DamagedError if it cannot."""
+def store_of(url: str) -> Store | None:
+    """The store that a URL leads to; None if its scheme is unknown."""
+    return STORES.get(url.partition("://")[0])
+
+
+def read(address: str, parse: Callable[[bytes], T], clock: Clock = time) -> T:
+    """Read and parse a small file of a directory or an object store.
+
+    Args:
+        parse: raises CorruptDataError for content that it cannot parse.
+    Raises:
+        UserError: the file does not exist, cannot be read or is corrupt.
+    """
     if is_remote(address):
-        return persist(address, lambda deadline: parse(_fetched(address, deadline)))
+        return with_retries(address, lambda deadline: parse(_fetch_bytes(address, deadline)), clock=clock)
     path = Path(address)
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a data set written by `cmbert data prepare`")
     try:
         return parse(path.read_bytes())
-    except DamagedError as error:
+    except CorruptDataError as error:
         raise UserError(f"{path}: {error}; restore this file from its source, or prepare the data again") from error
 
 
-def _fetched(url: str, deadline: Deadline) -> bytes:
-    with TemporaryDirectory() as aside:
-        path = Path(aside) / "file"
+def _fetch_bytes(url: str, deadline: Deadline) -> bytes:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "file"
         _fetch(url, path, deadline)
         return path.read_bytes()
 
 
-def download(url: str, path: Path, check: Check, retry: bool = True) -> None:
-    """Bring one object to `path`, which appears only when it is complete and `check` finds nothing wrong with it.
+def download(url: str, path: Path, check: Check, retry: bool = True, clock: Clock = time) -> None:
+    """Download one object to `path`, which appears only when it is complete and passes `check`.
 
-    One process at a time may bring one path.
+    Only one process at a time may download to one path, so the temporary file has a fixed name, unlike those of
+    `stage_file`: the next process overwrites what a killed one left, and the cache finds it by its suffix. It is not
+    synced to the disk before the rename, since readers verify every shard anyway.
 
+    Args:
+        retry: False makes a single attempt.
     Raises:
-        UserError: it could not be had, or not be kept.
+        UserError: the object could not be downloaded, or not be stored at `path`.
     """
-    aside = path.with_name(f"{path.name}.part")
+    partial = path.with_name(f"{path.name}.part")
 
     def fetch(deadline: Deadline) -> None:
         try:
-            _fetch(url, aside, deadline)
-            if problem := check(aside):
-                raise DamagedError(problem)
-            aside.replace(path)
+            _fetch(url, partial, deadline)
+            if problem := check(partial):
+                raise CorruptDataError(problem)
+            partial.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
     try:
-        persist(url, fetch, retry)
+        with_retries(url, fetch, retry, clock)
     except OSError as error:
         raise UserError(f"{path.parent}: cannot keep {url} ({error}); free space or set data.cache") from error
 
 
-def persist(url: str, attempt: Callable[[Deadline], T], retry: bool = True) -> T:
-    """What `attempt` returns, as soon as it does not fail.
+def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True, clock: Clock = time) -> T:
+    """Call `attempt` until it succeeds, and return what it returns.
 
-    Refusals (403, 404, no credentials) and damaged content are tried three times, everything else for five minutes
-    (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. `attempt` is given the deadline, which moves on while
-    an object comes; one that breaks off on its way is begun anew ten times.
+    Refusals (403, 404, no credentials) and corrupt content are retried up to three attempts, everything else for five
+    minutes (CMBERT_DOWNLOAD_PATIENCE, in seconds), with growing pauses. `attempt` gets the deadline, which is extended
+    while an object arrives; an object that was interrupted after that is restarted up to ten times.
 
     Raises:
-        UserError: it was of no use; the message says what the store answered.
-        OSError: this machine's disk refused.
+        UserError: every attempt failed; the message contains the last answer of the store. A TransientError if
+            another attempt later may succeed.
+        OSError: the disk of this machine failed.
     """
-    start, deadline = time.monotonic(), Deadline(_patience())
-    tries = refusals = breaks = 0
+    start, deadline = clock.monotonic(), Deadline(_patience_seconds(), clock)
+    attempts = refusals = interruptions = 0
     while True:
-        tries += 1
-        until = deadline.at
+        attempts += 1
+        expires = deadline.expires
         try:
             return attempt(deadline)
         except Exception as error:  # the stores' clients share no base class
-            if isinstance(error, OSError) and error.errno in _DISK:
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                 raise
             refusals += _is_refusal(error)
-            breaks += deadline.at > until
+            interruptions += deadline.expires > expires
             problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
-            if isinstance(error, DamagedError):
-                problem = f"{error}; the store holds something else than what was written: upload the data again"
-        elapsed, pause = time.monotonic() - start, min(30.0, 0.25 * 2**tries) * random.uniform(0.5, 1.5)
-        if not retry or refusals >= REFUSALS or breaks >= BREAKS or pause > deadline.remaining():
-            kind = TransientError if retry and refusals < REFUSALS else UserError
-            raise kind(f"{url}: gave up after {tries} tries in {elapsed:.0f} s: {problem}")
-        time.sleep(pause)
+            if isinstance(error, CorruptDataError):
+                problem = f"{error}; the store does not hold what was written: upload the data again"
+        elapsed = clock.monotonic() - start
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.5, 1.5)
+        exhausted = refusals >= MAX_REFUSALS or interruptions >= MAX_INTERRUPTIONS or pause > deadline.remaining()
+        if not retry or exhausted:
+            kind = TransientError if retry and refusals < MAX_REFUSALS else UserError
+            raise kind(f"{url}: gave up after {attempts} tries in {elapsed:.0f} s: {problem}")
+        clock.sleep(pause)
 
 
-def _patience() -> float:
-    given = os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300")
+def _patience_seconds() -> float:
+    value = os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300")
     try:
-        return float(given)
+        return float(value)
     except ValueError:
-        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {given!r}; expected a number of seconds") from None
+        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {value!r}; expected a number of seconds") from None
 
 
 def _fetch(url: str, path: Path, deadline: Deadline) -> None:
@@ -150,24 +196,18 @@ def _fetch(url: str, path: Path, deadline: Deadline) -> None:
     else:
         from .mosaic import CloudDownloader
 
-        # A downloader of its own for each file: their clients cannot be shared by processes that fork.
+        # A new downloader for each file: their clients cannot be shared by forked processes.
         CloudDownloader.direct_download(url, str(path))
 
 
-def store_of(url: str) -> ModuleType | None:
-    """The module that reads and writes where the URL leads, if there is one."""
-    scheme = url.partition("://")[0]
-    return s3 if scheme == "s3" else clouds if scheme in clouds.SCHEMES else None
-
-
 def _is_refusal(error: Exception) -> bool:
-    """Whether asking again will not help."""
+    """Whether a retry is unlikely to help."""
     response, code = getattr(error, "response", None), None
     if isinstance(response, dict):
-        code = response.get("Error", {}).get("Code")  # an upload that stalled is S3's 400 RequestTimeout
+        code = response.get("Error", {}).get("Code")  # S3 answers an upload that stalled with 400 RequestTimeout
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
         status = getattr(error, "status_code", getattr(error, "code", None))
     if isinstance(status, int):
         return 400 <= status < 500 and status not in (408, 429) and code != "RequestTimeout"
-    return isinstance(error, _HOPELESS)
+    return isinstance(error, _PERMANENT)

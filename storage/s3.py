@@ -1,11 +1,11 @@
-"""Objects of S3 and of stores that speak its protocol, with every wait bounded.
+"""Objects of S3 and of stores with its protocol; every wait is bounded.
 
-MosaicML's own S3 downloader keeps boto3's defaults: five attempts of a minute each, inside each of its own, so that a
-server which accepts and never answers holds a run for half an hour. Here an attempt fails within seconds, and who
-calls decides whether to try again.
+MosaicML's own S3 downloader keeps boto3's defaults: five attempts of a minute each, inside each of its own. A server
+that accepts connections and never answers would block a run for half an hour. Here an attempt fails within seconds, and
+the caller decides whether to retry (`remote.with_retries`).
 
-Credentials and endpoint come from where every AWS tool finds them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AWS_PROFILE, AWS_ENDPOINT_URL, ...); S3_ENDPOINT_URL, MosaicML's name for the endpoint, goes before.
+Credentials and endpoint are found as by every AWS tool (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE,
+AWS_ENDPOINT_URL, ...); S3_ENDPOINT_URL, MosaicML's name for the endpoint, has precedence.
 """
 
 import os
@@ -24,12 +24,12 @@ from botocore.exceptions import ClientError
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
-_CHUNK = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 @contextmanager
 def connected() -> Iterator[Any]:
-    """A client that tries once. It is kept for the process's next call, unless this one fails."""
+    """A client without retries. It is reused by the process's next call, unless this one fails."""
     try:
         yield _client(os.getpid(), _endpoint())
     except Exception:
@@ -39,7 +39,7 @@ def connected() -> Iterator[Any]:
 
 @lru_cache(maxsize=1)
 def _client(process: int, endpoint: str | None) -> Any:
-    """One for each process, since those that fork cannot share one; threads can."""
+    """One client per process: forked processes cannot share a client, threads can."""
     return Session().client("s3", endpoint_url=endpoint, config=_config())
 
 
@@ -52,26 +52,30 @@ def _endpoint() -> str | None:
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:
-    """The two parts of s3://bucket/key."""
+    """Split s3://bucket/key."""
     parts = urlsplit(url)
     return parts.netloc, parts.path.lstrip("/")
 
 
-def get(url: str, path: Path, came: Callable[[int], None]) -> None:
-    """Write the object to `path`; `came` is told its size after each 64 KB, and raises when that takes too long."""
+def get(url: str, path: Path, on_progress: Callable[[int], None]) -> None:
+    """Download the object to `path`.
+
+    Args:
+        on_progress: called with the number of bytes received after each 64 KB; it raises to abort.
+    """
     bucket, key = bucket_and_key(url)
     with (
         connected() as client,
         closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body,
         path.open("wb") as file,
     ):
-        for chunk in body.iter_chunks(_CHUNK):
+        for chunk in body.iter_chunks(_CHUNK_BYTES):
             file.write(chunk)
-            came(file.tell())
+            on_progress(file.tell())
 
 
 def names(url: str) -> list[str]:
-    """The names of the objects under the URL, relative to it."""
+    """List the objects below the URL, by their names relative to it."""
     bucket, prefix = bucket_and_key(f"{url}/")
     with connected() as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -79,7 +83,7 @@ def names(url: str) -> list[str]:
 
 
 def size_and_sha256(url: str) -> tuple[int, str | None]:
-    """Of an object; the hash is the one that `put` noted."""
+    """Size and hash of an object; the hash is the one that `put` stored in its metadata."""
     bucket, key = bucket_and_key(url)
     with connected() as client:
         head = client.head_object(Bucket=bucket, Key=key)
@@ -90,9 +94,9 @@ def is_public(url: str) -> bool:
     """Whether the object can be read without credentials."""
     bucket, key = bucket_and_key(url)
     config = Config(signature_version=UNSIGNED).merge(_config())
-    anybody = Session().client("s3", endpoint_url=_endpoint(), config=config)
+    unauthenticated = Session().client("s3", endpoint_url=_endpoint(), config=config)
     try:
-        anybody.get_object(Bucket=bucket, Key=key)["Body"].close()
+        unauthenticated.get_object(Bucket=bucket, Key=key)["Body"].close()
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403, 404):
             return False
@@ -101,21 +105,21 @@ def is_public(url: str) -> bool:
 
 
 def is_encrypted(url: str) -> bool:
-    """Whether the store says that it holds the object encrypted."""
+    """Whether the store reports server-side encryption of the object."""
     bucket, key = bucket_and_key(url)
     with connected() as client:
         return "ServerSideEncryption" in client.head_object(Bucket=bucket, Key=key)
 
 
 def remove(url: str) -> None:
-    """The object is gone; no error if there is none."""
+    """Delete the object; no error if there is none."""
     bucket, key = bucket_and_key(url)
     with connected() as client:
         client.delete_object(Bucket=bucket, Key=key)
 
 
 def put(path: Path, url: str, sha256: str, md5: bytes) -> None:
-    """Store a file of at most 5 GB. The store compares what came with its MD5 and refuses it if they differ."""
+    """Upload a file of at most 5 GB. The store compares the content with the MD5 and refuses it if they differ."""
     bucket, key = bucket_and_key(url)
     with connected() as client, path.open("rb") as file:
         client.put_object(

@@ -1,4 +1,4 @@
-"""A function over items in processes: results in order, progress on the way, the first error ends it all."""
+"""Parallel map over items in processes: ordered results, progress, and the first error stops all of them."""
 
 import multiprocessing
 import os
@@ -16,31 +16,31 @@ _POLL_SECONDS = 0.2
 _counter: "Synchronized[int] | None" = None
 
 
-class Report(Protocol):
-    """Told how far the work is: items done and in all, and what the items have counted so far."""
+class ProgressCallback(Protocol):
+    """Receives the progress: items done, items in all, and what the items have counted so far."""
 
     def __call__(self, done: int, total: int, counted: int) -> None: ...
 
 
-def cores() -> int:
+def available_cores() -> int:
     """The processor cores that this process may use: a job's share of a node."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def in_parallel(
-    function: Callable[[Item, Count], Result], items: Sequence[Item], workers: int, report: Report
+def parallel_map(
+    function: Callable[[Item, Count], Result], items: Sequence[Item], workers: int, progress: ProgressCallback
 ) -> list[Result]:
-    """`function(item, count)` of every item, in at most `workers` processes; with one worker, in this one.
+    """`function(item, count)` of every item, in at most `workers` processes; with one worker, in this process.
 
-    `function` may call `count(n)` as it goes. Processes are spawned, since this one may hold threads. Those that have
-    cores to spare give them to the tokenizer's threads.
+    `function` may call `count(n)` while it works. Processes are spawned, because this process may have threads. If
+    there are fewer items than workers, the remaining cores go to the tokenizer's threads.
     """
     if workers == 1:
-        return _one_by_one(function, items, report)
+        return _sequential_map(function, items, progress)
     processes = min(workers, len(items))
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
-    others = set(multiprocessing.active_children())
+    unrelated = set(multiprocessing.active_children())
     with ProcessPoolExecutor(processes, context, _start, (counter, max(1, workers // processes))) as pool:
         futures = [pool.submit(_call, function, item) for item in items]
         try:
@@ -49,27 +49,29 @@ def in_parallel(
                 finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
                 for future in finished:
                     future.result()
-                report(len(items) - len(pending), len(items), counter.value)
+                progress(len(items) - len(pending), len(items), counter.value)
         except BaseException:
-            # The pool is then waited for: its thread would trip over what the interpreter takes down at its end.
-            for process in set(multiprocessing.active_children()) - others:
+            # Leaving the block waits for the pool, whose thread would otherwise fail during interpreter shutdown.
+            for process in set(multiprocessing.active_children()) - unrelated:
                 process.terminate()
             raise
     return [future.result() for future in futures]
 
 
-def _one_by_one(function: Callable[[Item, Count], Result], items: Sequence[Item], report: Report) -> list[Result]:
+def _sequential_map(
+    function: Callable[[Item, Count], Result], items: Sequence[Item], progress: ProgressCallback
+) -> list[Result]:
     results: list[Result] = []
     counted = 0
 
     def count(more: int) -> None:
         nonlocal counted
         counted += more
-        report(len(results), len(items), counted)
+        progress(len(results), len(items), counted)
 
     for item in items:
         results.append(function(item, count))
-        report(len(results), len(items), counted)
+        progress(len(results), len(items), counted)
     return results
 
 
@@ -78,11 +80,11 @@ def _start(counter: "Synchronized[int]", threads: int) -> None:
     _counter = counter
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work forever."""
+def _exit_with_parent() -> None:
+    """Without this, a worker whose parent was killed would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""The numbers of one step, put together from all ranks."""
+"""The metrics of one step, collected from all ranks."""
 
 import time
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ import torch.distributed as dist
 
 from ..streaming_data.loader.batches import MicroBatch
 from ..streaming_data.loader.mix import plan_mix
+from .checkpoint.progress import Progress
 from .metrics.writer import MixMetrics, StepMetrics
 from .objective import digest
 from .planning.flops import step_flops
 from .planning.hardware import device_name, peak_flops, peak_memory
-from .progress import Progress
 from .recipe.schedule import StepSettings
-from .resilience.lockstep import Agreement
-from .resilience.spikes import place
+from .resilience.skips import order_offset
+from .resilience.step_agreement import Agreement
 from .run import Run
 from .zero.loss_scaling import gradient_norm, loss_scale
 
 
 class Timer:
-    """Seconds of one step, and how many of them were spent waiting for data."""
+    """Measures the seconds of one step, and how many of them were spent waiting for data."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self.data_wait = 0.0
 
-    def data_is_here(self) -> None:
+    def data_arrived(self) -> None:
         self.data_wait = self.seconds()
 
     def seconds(self) -> float:
@@ -43,16 +43,16 @@ def measure(
     micro_batches: Sequence[MicroBatch],
     timer: Timer,
 ) -> StepMetrics:
-    """The row of the step that led to `progress`; every rank calls it, rank 0 writes it down.
+    """The metrics of the step that led to `progress`, the same on all ranks. Every rank calls it.
 
     Args:
         totals: this rank's [sum of losses, correct predictions].
     """
-    work = step_flops(run.engine.module.config, micro_batches)
-    loss_sum, correct, digests, flops = summed(totals, digest(micro_batches), work)
+    rank_flops = step_flops(run.engine.module.config, micro_batches)
+    loss_sum, correct, data_digest, flops = sum_over_ranks(totals, digest(micro_batches), rank_flops)
     seconds = timer.seconds()
     peak = peak_flops(device_name(run.device), run.config.engine.precision)
-    row = StepMetrics(
+    return StepMetrics(
         step=progress.step,
         tokens=progress.tokens,
         loss=loss_sum / agreed.masked,
@@ -70,32 +70,28 @@ def measure(
         peak_memory=peak_memory(run.device),
         loss_scale=loss_scale(run.engine),
         skipped_steps=run.engine.skipped_steps,
-        data_digest=f"{digests:x}",
+        data_digest=f"{data_digest:x}",
     )
-    if run.metrics is not None:
-        run.metrics.write(row)
-        run.metrics.write_mix(mix_metrics(run, progress))
-    return row
 
 
-def mix_metrics(run: Run, progress: Progress) -> list[MixMetrics]:
-    """The rows of one step: what was counted, beside what was planned."""
-    planned = plan_mix(run.dataset, place(run.skips, progress.packs))
+def measure_mix(run: Run, progress: Progress) -> list[MixMetrics]:
+    """Each source's share of the tokens counted so far, next to its planned share."""
+    planned = plan_mix(run.dataset, order_offset(run.checkpointer.skips, progress.packs))
     return [
         MixMetrics(
             step=progress.step,
-            source=part.source,
-            tokens=progress.source_tokens[part.source],
-            share=progress.source_tokens[part.source] / progress.tokens,
-            planned=part.share,
+            source=mix.source,
+            tokens=progress.source_tokens[mix.source],
+            share=progress.source_tokens[mix.source] / progress.tokens,
+            planned=mix.share,
         )
-        for part in planned
+        for mix in planned
     ]
 
 
-def summed(totals: torch.Tensor, digest_of_rank: int, flops: int) -> tuple[float, int, int, float]:
+def sum_over_ranks(totals: torch.Tensor, rank_digest: int, rank_flops: int) -> tuple[float, int, int, float]:
     """(sum of losses, correct predictions, data digest, FLOPs) over all ranks."""
-    everything = torch.cat([totals, totals.new_tensor([digest_of_rank, flops])])
-    dist.all_reduce(everything)
-    loss_sum, correct, digests, flops_of_all = everything.tolist()
-    return loss_sum, int(correct), int(digests), flops_of_all
+    sums = torch.cat([totals, totals.new_tensor([rank_digest, rank_flops])])
+    dist.all_reduce(sums)
+    loss_sum, correct, data_digest, flops = sums.tolist()
+    return loss_sum, int(correct), int(data_digest), flops

@@ -1,6 +1,7 @@
-"""The largest micro-batch of every stage, before step 1: a run that will not fit says so at once.
+"""The memory check before step 1: forward and backward of the largest micro-batch of every stage.
 
-The loss is multiplied by zero, so that all gradients are zero and the steps to come are bit-equal to those without.
+A run that does not fit the device's memory fails immediately, not when a later stage begins. The loss is multiplied by
+zero, so that all gradients are zero and the following steps are bit-equal to those of a run without the check.
 """
 
 from typing import Any
@@ -14,42 +15,45 @@ from .objective import forward
 from .recipe.schedule import Plan
 
 
-def shapes(plan: Plan, step: int = 0) -> dict[int, float]:
-    """For each length from step `step` on, the highest masking rate. More packs are but more micro-batches."""
-    turns = {at.step for at in plan.turns()}
+def highest_rates(plan: Plan, step: int = 0) -> dict[int, float]:
+    """The highest masking rate of each sequence length, from step `step` on.
+
+    The number of packs per step does not matter: more packs are only more micro-batches.
+    """
+    changes = {settings.step for settings in plan.change_points()}
     rates: dict[int, float] = {}
-    for number in sorted(turns | {turn - 1 for turn in turns} | {step}):
+    for number in sorted(changes | {change - 1 for change in changes} | {step}):
         if number >= step:
-            at = plan.settings(number)
-            rates[at.max_seqlen] = max(at.mlm_probability, rates.get(at.max_seqlen, 0.0))
+            settings = plan.settings(number)
+            rates[settings.max_seqlen] = max(settings.mlm_probability, rates.get(settings.max_seqlen, 0.0))
     return rates
 
 
 def check_memory(engine: Any, plan: Plan, step: int) -> None:
-    """Forward and backward of every shape that comes from step `step` on; every rank calls it. Nothing is updated.
+    """Forward and backward of every shape from step `step` on. Nothing is updated. Every rank calls it.
 
     Raises:
         UserError: a shape does not fit the device's memory.
     """
-    for max_seqlen, rate in shapes(plan, step).items():
+    for max_seqlen, rate in highest_rates(plan, step).items():
         batch = largest_micro_batch(plan, max_seqlen, rate, engine.module.config.vocab_size)
-        _compute(engine, batch, f"sequences of {max_seqlen:,} tokens and {rate:.0%} masked")
+        _forward_backward(engine, batch, f"sequences of {max_seqlen:,} tokens and {rate:.0%} masked")
 
 
-def _compute(engine: Any, batch: MicroBatch, what: str) -> None:
+def _forward_backward(engine: Any, batch: MicroBatch, shape: str) -> None:
     try:
         loss, _ = forward(engine, batch)
         engine.backward(loss * 0.0, scale_wrt_gas=False)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"out of memory before the first step, with {len(batch.pack_tokens)} packs at once in {what}: lower "
-            "batch.micro_batch_size, set engine.activation_checkpointing=true, or use more devices"
+            f"out of memory before the first step, with {len(batch.pack_tokens)} packs per micro-batch in {shape}: "
+            "lower batch.micro_batch_size, set engine.activation_checkpointing=true, or use more devices"
         ) from error
 
 
 def largest_micro_batch(plan: Plan, max_seqlen: int, mlm_probability: float, vocab_size: int) -> MicroBatch:
-    """Packs without padding, in sequences as long as they may be, all tokens maskable."""
-    micro_batch_size, seq_length = plan.config.batch.micro_batch_size, plan.config.data.seq_length
+    """Full packs without padding, cut into sequences of the greatest allowed length, all tokens maskable."""
+    micro_batch_size, seq_length = plan.batch.micro_batch_size, plan.data.seq_length
     tokens = torch.arange(micro_batch_size * seq_length) % vocab_size
     masked = micro_batch_size * round(mlm_probability * seq_length)
     positions = torch.from_numpy(np.linspace(0, len(tokens) - 1, masked, dtype=np.int64))

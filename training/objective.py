@@ -1,7 +1,7 @@
-"""One optimizer step of masked language modelling.
+"""The objective of masked language modeling, for one optimizer step.
 
-The loss of a step is the sum over its masked tokens divided by their number, both over ALL ranks and micro-batches,
-so that one rank, two ranks and accumulation have the same gradient, however unevenly the masks fall.
+The loss of a step is the sum over its masked tokens divided by their number, both over ALL ranks and micro-batches.
+So one rank, two ranks and accumulation have the same gradient, however unevenly masked tokens are distributed.
 """
 
 import hashlib
@@ -19,24 +19,24 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
     """Forward and backward over a rank's micro-batches.
 
     Args:
-        masked: masked tokens of the whole step, over all ranks.
-        seed: of dropout.
+        masked: masked tokens of the step, over all ranks.
+        seed: seed of dropout.
     Returns:
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
     """
     totals = torch.zeros(2, dtype=torch.float64, device=engine.device)
     for batch in micro_batches:
-        # Dropout follows from the packs, as the masks do: a resumed run draws what the other would have drawn.
+        # Dropout is seeded by the packs, as masking is, so that a resumed run draws the same as an uninterrupted one.
         torch.manual_seed(hash((seed, *batch.addresses)))
-        loss, right = forward(engine, batch)
-        # DeepSpeed averages gradients over ranks, so the sum over ranks is worth their number more.
+        loss, correct = forward(engine, batch)
+        # DeepSpeed averages gradients over ranks; the factor of the world size turns the average into a sum.
         engine.backward(loss * (dist.get_world_size() / masked), scale_wrt_gas=False)
-        totals += torch.stack([loss.detach().double(), right.sum().double()])
+        totals += torch.stack([loss.detach().double(), correct.sum().double()])
     return totals
 
 
 def forward(engine: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of losses fp32 scalar, which masked tokens are predicted bool (M,)), on the rank's device."""
+    """(sum of losses, fp32 scalar; which masked tokens are predicted, bool (M,)), on the rank's device."""
     device = engine.device
     return engine(
         batch.input_ids.to(device, non_blocking=True),
@@ -47,18 +47,18 @@ def forward(engine: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def digest(micro_batches: Sequence[MicroBatch]) -> int:
-    """A number of the packs, masked places and targets, whose sum over ranks does not depend on how ranks share them.
+    """A digest of the packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them.
 
-    Each micro-batch's packs are hashed apart, so that it does not depend on the size of a micro-batch either.
+    Packs are hashed separately, so that the digest does not depend on the size of a micro-batch either.
     """
     total = 0
     for batch in micro_batches:
         size = len(batch.input_ids) // len(batch.addresses)
         rows = torch.div(batch.masked_positions, size, rounding_mode="floor")
         for row, address in enumerate(batch.addresses):
-            mine = rows == row
+            in_pack = rows == row
             content = hashlib.blake2b(repr(tuple(address)).encode(), digest_size=4)
-            content.update((batch.masked_positions[mine] - row * size).numpy().tobytes())
-            content.update(batch.targets[mine].numpy().tobytes())
+            content.update((batch.masked_positions[in_pack] - row * size).numpy().tobytes())
+            content.update(batch.targets[in_pack].numpy().tobytes())
             total += int.from_bytes(content.digest(), "big")
     return total

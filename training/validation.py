@@ -1,4 +1,4 @@
-"""How well the model predicts text that it never trains on."""
+"""Validation loss and accuracy on held-out packs."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,10 +20,10 @@ MLM_PROBABILITY = 0.15
 
 @torch.no_grad()
 def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterator[ValidationMetrics]:
-    """Loss and accuracy of each source over its first `packs` held-out packs, if a token of them is masked. Every rank
-    calls it.
+    """Loss and accuracy of each source over its first `packs` held-out packs. Every rank calls it.
 
-    The packs and their masks are the same at every step, in every run of the same seed and at any world size.
+    The packs and their masks are the same at every step, in every run of the same seed and at any world size. A source
+    without a masked token is left out.
     """
     engine.eval()
     for source, reader in enumerate(dataset.readers):
@@ -34,47 +34,50 @@ def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterat
             if number is not None:
                 sums += pack_sums
         dist.all_reduce(sums)
-        loss_sum, right, masked, right_words, words = sums.tolist()
+        loss_sum, correct, masked, correct_words, words = sums.tolist()
         if not masked:
             continue
         yield ValidationMetrics(
             step=step,
             source=dataset.sources[source],
             loss=loss_sum / masked,
-            accuracy=right / masked,
+            accuracy=correct / masked,
             masked=int(masked),
-            word_accuracy=right_words / words if words else None,
+            word_accuracy=correct_words / words if words else None,
             words=int(words),
         )
     engine.train()
 
 
 def _share(packs: int) -> Iterator[int | None]:
-    """This rank's packs; None where others have one more, since under ZeRO-3 all must compute equally often."""
+    """This rank's packs; None where others have one more, since under ZeRO-3 all must run forward equally often."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     for first in range(0, packs, world_size):
         yield first + rank if first + rank < packs else None
 
 
 def _token_sums(engine: Any, dataset: PackDataset, address: PackAddress) -> torch.Tensor:
-    """[sum of losses, right tokens, masked tokens] of one pack, fp64 (3,), on the rank's device."""
+    """[sum of losses, correct tokens, masked tokens] of one pack, fp64 (3,), on the rank's device."""
     batch = micro_batch(dataset, [address], dataset.seq_length, MLM_PROBABILITY)
-    loss, right = forward(engine, batch)
-    return torch.stack([loss.double(), right.sum().double(), loss.new_tensor(len(right)).double()])
+    loss, correct = forward(engine, batch)
+    return torch.stack([loss.double(), correct.sum().double(), loss.new_tensor(len(correct)).double()])
 
 
 def _word_sums(engine: Any, dataset: PackDataset, address: PackAddress) -> torch.Tensor:
-    """[right words, masked words] of one pack whose words are masked whole, fp64 (2,), on the rank's device."""
+    """[correct words, masked words] of one pack under whole-word masking, fp64 (2,), on the rank's device.
+
+    A word is correct if all its tokens are predicted.
+    """
     batch = micro_batch(replace(dataset, masking="whole_word"), [address], dataset.seq_length, MLM_PROBABILITY)
-    _, right = forward(engine, batch)
+    _, correct = forward(engine, batch)
     pack, is_real = dataset.read(address), dataset.vocabulary.is_real
     words = mask_groups("whole_word", pack.tokens, pack.word_starts, is_real, None)
     assert words is not None
     masked = words[batch.masked_positions.numpy()]
-    size, hidden, hit = (
+    size, masked_size, correct_size = (
         np.bincount(tokens, minlength=words[-1] + 1)
-        for tokens in (words[is_real[pack.tokens]], masked, masked[right.cpu().numpy()])
+        for tokens in (words[is_real[pack.tokens]], masked, masked[correct.cpu().numpy()])
     )
-    # The last word may be masked in part, to meet the number of tokens: it is not counted.
-    whole = (hidden == size) & (size > 0)
-    return torch.tensor([(hit == size)[whole].sum(), whole.sum()], dtype=torch.float64, device=right.device)
+    # The last word may be masked in part, to meet the number of masked tokens exactly: it is not counted.
+    whole = (masked_size == size) & (size > 0)
+    return torch.tensor([(correct_size == size)[whole].sum(), whole.sum()], dtype=torch.float64, device=correct.device)

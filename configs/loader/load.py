@@ -1,6 +1,6 @@
-"""A recipe: a YAML file, the file it extends and the overrides of the command line, checked against a pydantic model.
+"""Load a recipe: a YAML file, the file it extends and command-line overrides, validated against a pydantic model.
 
-Every mistake is reported at once, each with the place where it was written:
+All errors are reported together, each with the location where it was written:
 
     configs/tiny.yaml:12: data.seq_lenght: unknown key; did you mean seq_length? (keys here: seq_length, sources)
 """
@@ -17,56 +17,56 @@ from pydantic import BaseModel, ValidationError
 from ..errors import UserError
 from .explain import explain, is_section, locate
 from .recipes import find_recipe
-from .tree import KeyPath, Node, Place, Problem, merge, parse, plain, replace, show, to_yaml
+from .tree import KeyPath, Location, Node, Problem, merge, parse, quote_value, replace, to_values, to_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 IsSection: TypeAlias = "Callable[[KeyPath], bool]"
 
 
 def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:
-    """The `model` that the recipe at `path` and the `overrides` (`a.b=value`, the value in YAML) describe.
+    """Load the recipe at `path` with the `overrides` (`a.b=value`, the value in YAML) into `model`.
 
-    Keys that the model does not have are mistakes, whatever its `extra` setting; values are not converted, but a
-    whole float such as `13e9` serves as an integer. Raises UserError with one line for each mistake.
+    Unknown keys are errors, whatever the model's `extra` setting. Values are not converted, except that a float with
+    an integral value, such as `13e9`, is accepted as an integer. Raises UserError with one line per error.
     """
     problems: list[Problem] = []
     tree = _read(path, problems, partial(is_section, model))
     for override in overrides:
         tree = _override(tree, override, problems)
     try:
-        config = _validate(model, plain(tree))
+        config = _validate(model, to_values(tree))
     except ValidationError as error:
-        unread = {problem.path for problem in problems if problem.unread}
-        problems += [problem for problem in explain(model, error, tree) if problem.path not in unread]
+        unreadable = {problem.path for problem in problems if problem.unreadable}
+        problems += [problem for problem in explain(model, error, tree) if problem.path not in unreadable]
     if problems:
-        raise _mistakes(problems)
+        raise _to_user_error(problems)
     return config
 
 
 def sections(path: Path) -> set[str]:
-    """The first keys of a recipe and of what it extends, by which kinds of recipes are told apart."""
+    """Return the top-level keys of a recipe and of the files it extends; they identify the kind of recipe."""
     tree = _read(path, [], lambda path: True)
     return set(tree.value) if isinstance(tree.value, dict) else set()
 
 
 def dump(config: BaseModel) -> str:
-    """`config` as YAML, defaults included; `load` reads it back equal."""
+    """Write `config` as YAML, defaults included; `load` reads it back unchanged."""
     return to_yaml(config.model_dump(mode="json", round_trip=True))
 
 
 def _validate(model: type[Model], values: object) -> Model:
-    """Strictly, as JSON: no text is taken for a number, while paths, tuples and enums may be written as YAML can."""
+    """Validate strictly in JSON mode: no text becomes a number, while paths, tuples and enums are accepted."""
     try:
         return model.model_validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
-        if not _make_whole(values, model, error):
+        if not _convert_integral_floats(values, model, error):
             raise
     return model.model_validate_json(json.dumps(values), strict=True, extra="forbid")
 
 
-def _make_whole(values: Any, model: type[BaseModel], error: ValidationError) -> bool:
-    """Turns the floats of `values` that were refused as integers, but are whole, into integers; False if none."""
-    found = False
+def _convert_integral_floats(values: Any, model: type[BaseModel], error: ValidationError) -> bool:
+    """Replace integral floats of `values` that were rejected as integers; return whether there were any."""
+    converted = False
     for detail in error.errors(include_url=False):
         if detail["type"] == "int_type" and isinstance(detail["input"], float) and detail["input"].is_integer():
             *parents, last = locate(model, detail["loc"]).path
@@ -74,73 +74,75 @@ def _make_whole(values: Any, model: type[BaseModel], error: ValidationError) -> 
             for key in parents:
                 section = section[key]
             section[last] = int(detail["input"])
-            found = True
-    return found
+            converted = True
+    return converted
 
 
 def _read(path: Path, problems: list[Problem], is_section: IsSection, children: tuple[Path, ...] = ()) -> Node:
-    """The tree of the file at `path`, laid on the one it extends; `children` are the files that led here."""
-    source = _shown(path)
+    """Read the file at `path` on top of the file it extends; `children` are the files whose `extends` led here."""
+    source = _display_path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    tree = parse(text, lambda line: Place(source, line), problems)
+    tree = parse(text, lambda line: Location(source, line), problems)
     if tree is None:
-        raise _mistakes(problems)
+        raise _to_user_error(problems)
     if tree.value is None:
-        tree = Node({}, tree.place)
+        tree = Node({}, tree.location)
     if not isinstance(tree.value, dict):
         raise UserError(f"{source}: not a recipe: expected keys and their values (key: value)")
     if "extends" not in tree.value:
         return tree
     own = {key: node for key, node in tree.value.items() if key != "extends"}
     base = _read_base(tree.value["extends"], path, problems, is_section, (*children, path.resolve()))
-    return merge(base, Node(own, tree.place), is_section)
+    return merge(base, Node(own, tree.location), is_section)
 
 
 def _read_base(
     extends: Node, path: Path, problems: list[Problem], is_section: IsSection, children: tuple[Path, ...]
 ) -> Node:
     if not isinstance(extends.value, str):
-        raise UserError(f"{extends.place}: extends: expected the name of one file, got {show(extends)}")
+        raise UserError(f"{extends.location}: extends: expected the name of one file, got {quote_value(extends)}")
     try:
         base = find_recipe(extends.value, path.parent)
     except UserError as error:
-        raise UserError(f"{extends.place}: extends: {error}") from error
+        raise UserError(f"{extends.location}: extends: {error}") from error
     if base.resolve() in children:
-        circle = " -> ".join(_shown(file) for file in (*children[children.index(base.resolve()) :], base))
-        raise UserError(f"{extends.place}: extends: files extend each other in a circle: {circle}")
+        circle = " -> ".join(_display_path(file) for file in (*children[children.index(base.resolve()) :], base))
+        raise UserError(f"{extends.location}: extends: files extend each other in a circle: {circle}")
     return _read(base, problems, is_section, children)
 
 
 def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
     key, equals, text = override.partition("=")
-    place = Place(f"--set {key}")
+    location = Location(f"--set {key}")
     if not (equals and all(key.split("."))):
-        problems.append(Problem(place, "", "expected key=value with a dotted key, such as data.seq_length=512"))
+        problems.append(Problem(location, "", "expected key=value with a dotted key, such as data.seq_length=512"))
         return tree
     keys = tuple(key.split("."))
-    value = parse(text, lambda line: place, problems, keys)
+    value = parse(text, lambda line: location, problems, keys)
     if value is None:
         return tree
     try:
         return replace(tree, keys, value)
     except KeyError as error:
-        problems.append(Problem(place, key, error.args[0]))
+        problems.append(Problem(location, key, error.args[0]))
         return tree
 
 
-def _mistakes(problems: list[Problem]) -> UserError:
-    """One line a mistake: those in files by file and line, then those on the command line."""
-    ordered = sorted(problems, key=lambda problem: (problem.place.line == 0, problem.place.source, problem.place.line))
+def _to_user_error(problems: list[Problem]) -> UserError:
+    """Combine problems, one per line: first those in files, by file and line, then those on the command line."""
+    ordered = sorted(
+        problems, key=lambda problem: (problem.location.line == 0, problem.location.source, problem.location.line)
+    )
     return UserError("\n".join(dict.fromkeys(map(str, ordered))))
 
 
-def _shown(path: Path) -> str:
-    """`path` as a message names it: from the working directory where it lies inside it."""
+def _display_path(path: Path) -> str:
+    """Return `path` for a message: relative if it is inside the working directory, else absolute."""
     absolute = os.path.abspath(path)
     relative = os.path.relpath(absolute)
     return absolute if relative.startswith("..") else relative

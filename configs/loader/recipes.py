@@ -1,4 +1,4 @@
-"""Recipes are YAML files: the user's own, or those that come inside the package."""
+"""Find recipes: the user's own YAML files, and those inside the package."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ PACKAGED = Path(__file__).resolve().parents[1]
 
 
 def recipe_names() -> list[str]:
-    """The names of the packaged recipes: their paths under `configs/`, without the suffix."""
+    """Return the names of the packaged recipes: their paths under `configs/`, without the suffix."""
     return sorted(path.relative_to(PACKAGED).with_suffix("").as_posix() for path in PACKAGED.rglob("*.yaml"))
 
 
 def find_recipe(name_or_path: str, directory: Path = Path()) -> Path:
-    """The file `name_or_path` (relative to `directory`), or else the packaged recipe of that name.
+    """Return the file `name_or_path` (relative to `directory`), or else the packaged recipe of that name.
 
-    Raises UserError with the names of the recipes when there is neither.
+    Raises UserError with the names of all recipes if neither exists.
     """
     path = directory / name_or_path
     if path.is_file():

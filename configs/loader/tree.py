@@ -1,7 +1,7 @@
-"""YAML text -> a tree whose every value knows the file and line it came from.
+"""YAML text -> a tree in which every value carries the file and line it was written at.
 
 Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `5e-4` is a number, `yes` is
-text. One thing is added because people write it: underscores between the digits of a decimal integer, `1_000_000`.
+text. There is one extension: underscores between the digits of a decimal integer, such as `1_000_000`.
 """
 
 import re
@@ -16,7 +16,7 @@ Scalar: TypeAlias = "str | int | float | None"
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a value was written: a file and its line, or an option of the command line (line 0)."""
 
     source: str
@@ -28,34 +28,40 @@ class Place:
 
 @dataclass(frozen=True)
 class Node:
-    """A value and its place (for an entry of a mapping: the line of its key); values inside it are nodes too."""
+    """A value and its location. For an entry of a mapping, that is the line of its key. Nested values are nodes too."""
 
     value: "Scalar | dict[str, Node] | list[Node]"
-    place: Place
+    location: Location
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: its place, the dotted path of its key ("" for the whole document), and what is wrong.
+    """One error in a configuration.
 
-    `unread` says that the value itself could not be read, so that nothing else can be said about it.
+    Attributes:
+        location: where the value was written.
+        path: the dotted path of its key; "" for the whole document.
+        text: what is wrong.
+        unreadable: the value could not be parsed, so further errors about it are not reported.
     """
 
-    place: Place
+    location: Location
     path: str
     text: str
-    unread: bool = False
+    unreadable: bool = False
 
     def __str__(self) -> str:
-        named_by_place = not self.path or self.place.source == f"--set {self.path}"
-        return f"{self.place}: {self.text}" if named_by_place else f"{self.place}: {self.path}: {self.text}"
+        named_by_location = not self.path or self.location.source == f"--set {self.path}"
+        return f"{self.location}: {self.text}" if named_by_location else f"{self.location}: {self.path}: {self.text}"
 
 
-def parse(text: str, place_of: Callable[[int], Place], problems: list[Problem], path: KeyPath = ()) -> Node | None:
-    """The tree of one YAML document, or None when it is not YAML; every mistake is added to `problems`.
+def parse(
+    text: str, location_of: Callable[[int], Location], problems: list[Problem], path: KeyPath = ()
+) -> Node | None:
+    """Parse one YAML document into a tree; return None if it is not YAML. Every error is appended to `problems`.
 
-    `place_of` maps a line, from 1, to its place; `path` is where the document stands in the whole configuration.
-    An empty document is null.
+    `location_of` maps a line number, from 1, to its location; `path` is the position of the document in the complete
+    configuration. An empty document is null.
     """
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
@@ -64,45 +70,51 @@ def parse(text: str, place_of: Callable[[int], Place], problems: list[Problem], 
         if context and error.context_mark and mark and error.context_mark.line != mark.line:
             context += f" that begins at line {error.context_mark.line + 1}"
         what = ", ".join(part for part in (context, error.problem) if part)
-        problems.append(Problem(place_of(mark.line + 1 if mark else 1), dotted(path), f"not valid YAML: {what}"))
+        problems.append(
+            Problem(location_of(mark.line + 1 if mark else 1), dotted_path(path), f"not valid YAML: {what}")
+        )
         return None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        problems.append(Problem(place_of(line), dotted(path), f"not valid YAML: character {error.character:#x}"))
+        problems.append(
+            Problem(location_of(line), dotted_path(path), f"not valid YAML: character {error.character:#x}")
+        )
         return None
     if root is None:
-        return Node(None, place_of(1))
-    return _Builder(place_of, problems).build(root, place_of(root.start_mark.line + 1), path)
+        return Node(None, location_of(1))
+    return _Builder(location_of, problems).build(root, location_of(root.start_mark.line + 1), path)
 
 
 def to_yaml(value: object) -> str:
-    """`value` (dict, list and scalars) as YAML that `parse` reads back equal."""
+    """Write `value` (dict, list and scalars) as YAML that `parse` reads back unchanged."""
     return yaml.dump(value, Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def plain(node: Node) -> object:
-    """The values alone: dict, list and scalars."""
+def to_values(node: Node) -> object:
+    """Return the values without their locations: dict, list and scalars."""
     if isinstance(node.value, dict):
-        return {key: plain(child) for key, child in node.value.items()}
+        return {key: to_values(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(child) for child in node.value]
+        return [to_values(child) for child in node.value]
     return node.value
 
 
 def merge(base: Node, over: Node, is_section: Callable[[KeyPath], bool], path: KeyPath = ()) -> Node:
-    """`over` laid on `base`: sections merge key by key, anything else replaces, tables of a user's own names too."""
+    """Override `base` with `over`: sections merge key by key; anything else, also a table with the user's own keys,
+    is replaced.
+    """
     if not (isinstance(base.value, dict) and isinstance(over.value, dict) and is_section(path)):
         return over
     merged = dict(base.value)
     for key, node in over.value.items():
         merged[key] = merge(merged[key], node, is_section, (*path, key)) if key in merged else node
-    return Node(merged, over.place)
+    return Node(merged, over.location)
 
 
 def replace(root: Node, path: KeyPath, new: Node) -> Node:
-    """`root` with `new` at `path`; sections that are absent or null are made on the way.
+    """Return `root` with `new` at `path`. Sections on the way that are absent or null are created.
 
-    Raises KeyError with a sentence when the path leads into a scalar or past the end of a list.
+    Raises KeyError with a message if the path leads into a scalar or past the end of a list.
     """
     if not path:
         return new
@@ -112,16 +124,16 @@ def replace(root: Node, path: KeyPath, new: Node) -> Node:
             raise KeyError(f"{key} is not an index of this list: it has {len(root.value)} items, counted from 0")
         items = list(root.value)
         items[int(key)] = replace(items[int(key)], rest, new)
-        return Node(items, root.place)
+        return Node(items, root.location)
     if isinstance(root.value, dict) or root.value is None:
         entries = dict(root.value or {})
-        entries[key] = replace(entries.get(key, Node(None, new.place)), rest, new)
-        return Node(entries, root.place)
-    raise KeyError(f"{key} cannot be set here: {root.place} gives {show(root)}, not a section")
+        entries[key] = replace(entries.get(key, Node(None, new.location)), rest, new)
+        return Node(entries, root.location)
+    raise KeyError(f"{key} cannot be set here: {root.location} gives {quote_value(root)}, not a section")
 
 
-def nearest(root: Node, path: KeyPath) -> Node:
-    """The node at `path`, or the last one on the way to it that exists."""
+def nearest_node(root: Node, path: KeyPath) -> Node:
+    """Return the node at `path`, or its closest existing ancestor."""
     node = root
     for part in path:
         if isinstance(node.value, dict) and str(part) in node.value:
@@ -133,8 +145,8 @@ def nearest(root: Node, path: KeyPath) -> Node:
     return node
 
 
-def show(node: Node) -> str:
-    """A value as a message quotes it."""
+def quote_value(node: Node) -> str:
+    """Format a value for a message."""
     if isinstance(node.value, dict):
         return "a section"
     if isinstance(node.value, list):
@@ -144,7 +156,7 @@ def show(node: Node) -> str:
     return "null" if node.value is None else repr(node.value).lower()
 
 
-def dotted(path: KeyPath) -> str:
+def dotted_path(path: KeyPath) -> str:
     """`("stages", 0, "length")` -> `stages.0.length`."""
     return ".".join(map(str, path))
 
@@ -157,7 +169,7 @@ _CORE_SCALARS = {
     "float": re.compile(
         r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
     ),
-    "merge": re.compile(r"<<\Z"),  # no scalar of YAML 1.2: known so that a plain `<<` is refused, and quoted on writing
+    "merge": re.compile(r"<<\Z"),  # not in YAML 1.2: recognized so that a bare `<<` is rejected, and quoted on writing
 }
 
 
@@ -173,7 +185,7 @@ class _CoreDumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # PyYAML takes these for line breaks and would fold them to a space outside double quotes
+    # PyYAML treats these as line breaks and would fold them to a space outside double quotes.
     style = '"' if any(letter in text for letter in "\x85\u2028\u2029") else None
     return dumper.represent_scalar(_TAG + "str", text, style=style)
 
@@ -185,12 +197,12 @@ for _name, _pattern in _CORE_SCALARS.items():
 
 
 def _scalar(kind: str, text: str) -> Scalar:
-    """The value of `text` as a core scalar; ValueError where it is none of that kind."""
+    """Return the value of `text` as a core scalar; raise ValueError if it is not of that kind."""
     if kind == "str":
-        text.encode()  # "\\ud800" is no text; UnicodeEncodeError is a ValueError
+        text.encode()  # a lone surrogate ("\\ud800") is not valid text; UnicodeEncodeError is a ValueError
         return text
     if not _CORE_SCALARS[kind].match(text):
-        raise ValueError(f"{text!r} is no {kind}")
+        raise ValueError(f"{text!r} is not a valid {kind}")
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
@@ -202,53 +214,53 @@ def _scalar(kind: str, text: str) -> Scalar:
 
 @dataclass
 class _Builder:
-    """Turns PyYAML's nodes into ours; `ancestors` are those being built, to notice an anchor inside itself."""
+    """Converts PyYAML's nodes; `ancestors` are the nodes under construction, to detect an anchor inside itself."""
 
-    place_of: Callable[[int], Place]
+    location_of: Callable[[int], Location]
     problems: list[Problem]
     ancestors: list[yaml.Node] = field(default_factory=list)
 
-    def build(self, node: yaml.Node, place: Place, path: KeyPath) -> Node:
+    def build(self, node: yaml.Node, location: Location, path: KeyPath) -> Node:
         if any(node is ancestor for ancestor in self.ancestors):
-            return self._refuse(place, path, "an anchor cannot contain itself")
+            return self._reject(location, path, "an anchor cannot contain itself")
         kind = node.tag.removeprefix(_TAG)
         self.ancestors.append(node)
         try:
             if isinstance(node, yaml.MappingNode) and kind == "map":
-                return Node(self._entries(node, path), place)
+                return Node(self._entries(node, path), location)
             if isinstance(node, yaml.SequenceNode) and kind == "seq":
-                return Node(self._items(node, path), place)
+                return Node(self._items(node, path), location)
             if isinstance(node, yaml.ScalarNode) and kind in {*_CORE_SCALARS, "str"} - {"merge"}:
-                return Node(_scalar(kind, node.value), place)
+                return Node(_scalar(kind, node.value), location)
         except ValueError as error:
-            return self._refuse(place, path, str(error))
+            return self._reject(location, path, str(error))
         finally:
             self.ancestors.pop()
-        return self._refuse(place, path, f"the tag {node.tag} is not known here; write plain values")
+        return self._reject(location, path, f"the tag {node.tag} is not supported; write plain values")
 
     def _entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Node]:
         entries: dict[str, Node] = {}
         for key_node, value_node in node.value:
-            place = self.place_of(key_node.start_mark.line + 1)
+            location = self.location_of(key_node.start_mark.line + 1)
             if not isinstance(key_node, yaml.ScalarNode):
-                self._refuse(place, path, "a key must be a single word or number, not a list or a mapping")
+                self._reject(location, path, "a key must be a single word or number, not a list or a mapping")
                 continue
             key = key_node.value
             if key_node.tag == _TAG + "merge":
-                self._refuse(place, (*path, key), "merge keys are no part of YAML 1.2; `extends:` shares a whole file")
+                self._reject(location, (*path, key), "merge keys are not in YAML 1.2; use `extends:` to share a file")
                 continue
             if key in entries:
-                text = f"duplicate key, first given at {entries[key].place}"
-                self.problems.append(Problem(place, dotted((*path, key)), text))
-            entries[key] = self.build(value_node, place, (*path, key))
+                text = f"duplicate key, first given at {entries[key].location}"
+                self.problems.append(Problem(location, dotted_path((*path, key)), text))
+            entries[key] = self.build(value_node, location, (*path, key))
         return entries
 
     def _items(self, node: yaml.SequenceNode, path: KeyPath) -> list[Node]:
         return [
-            self.build(item, self.place_of(item.start_mark.line + 1), (*path, index))
+            self.build(item, self.location_of(item.start_mark.line + 1), (*path, index))
             for index, item in enumerate(node.value)
         ]
 
-    def _refuse(self, place: Place, path: KeyPath, text: str) -> Node:
-        self.problems.append(Problem(place, dotted(path), text, unread=True))
-        return Node(None, place)
+    def _reject(self, location: Location, path: KeyPath, text: str) -> Node:
+        self.problems.append(Problem(location, dotted_path(path), text, unreadable=True))
+        return Node(None, location)

@@ -1,4 +1,4 @@
-"""Tables of texts: CSV, TSV, JSON lines, Parquet, and the layout of PubMed-RCT."""
+"""Tables of texts: CSV, TSV, JSON lines, Parquet, and PubMed-RCT's format."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,31 +7,31 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...streaming_data.corpora.readers import tables
-from ...streaming_data.documents.files import open_text, reading
+from ...streaming_data.documents.files import explain_read_errors, open_text
 
 _RCT_LABEL = re.compile(r"[A-Za-z_]+")
 
 
-def read_records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of a table, numbered from 1, with the columns `needed`.
+def read_records(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the records of a table, numbered from 1. They have at least the columns `required`.
 
     Raises:
-        UserError: no such file, a column is missing, or a record is damaged.
+        UserError: no such file, a column is missing, or a record is malformed.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; set `data` of the task to the directory that holds it")
+        raise UserError(f"{path}: no such file; set `data` of the task to its directory")
     if path.name.removesuffix(".gz").endswith(".tsv"):
-        yield from _read_tsv(path, needed)
+        yield from _read_tsv(path, required)
     else:
-        yield from tables.read_records(path, needed)
+        yield from tables.read_records(path, required)
 
 
 def read_rows(path: Path, columns: int, expected: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines of a file of tab-separated columns without header, numbered from 1; `expected` names the columns."""
+    """Yield the rows of a tab-separated file without header, numbered from 1; errors show `expected`, the columns."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; set `data` of the task to the directory that holds it")
+        raise UserError(f"{path}: no such file; set `data` of the task to its directory")
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             row = line.rstrip("\r\n").split("\t")
             if len(row) != columns and line.strip():
@@ -41,38 +41,38 @@ def read_rows(path: Path, columns: int, expected: str) -> Iterator[tuple[int, li
 
 
 def read_rct(path: Path) -> Iterator[tuple[str, str]]:
-    """(sentence, role) of abstracts in PubMed-RCT's layout: `###PMID`, then lines of a role, a tab and a sentence."""
+    """Yield (sentence, role) from PubMed-RCT's format: `###PMID`, then lines with a role, a tab and a sentence."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; set `data` of the task to the directory that holds it")
+        raise UserError(f"{path}: no such file; set `data` of the task to its directory")
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             label, tab, sentence = line.strip().partition("\t")
             if not line.strip() or line.startswith("###"):
                 continue
             if not tab or not _RCT_LABEL.fullmatch(label):
-                raise UserError(f"{path}: line {number} is not a role, a tab and a sentence, nor `###` and a PMID")
+                raise UserError(f"{path}: line {number}: expected a role, a tab and a sentence, or `###` and a PMID")
             yield sentence, label
 
 
-def _read_tsv(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Tab-separated with a header; quotes are text."""
+def _read_tsv(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Tab-separated with a header; quotes have no special meaning."""
     header: list[str] = []
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             row = line.rstrip("\r\n").split("\t")
             if not header:
                 header = [name.strip().removeprefix("\ufeff") for name in row]
-                if missing := [name for name in needed if name not in header]:
+                if missing := [name for name in required if name not in header]:
                     raise UserError(
-                        f"{path}: its first line names no column {', '.join(missing)}; it has {len(header)} columns "
-                        f"separated by tabs, and the task asks for {', '.join(needed)}"
+                        f"{path}: its header has no column {', '.join(missing)}; it has {len(header)} columns "
+                        f"separated by tabs, and the task requires {', '.join(required)}"
                     )
             elif len(row) != len(header):
                 if line.strip():
                     raise UserError(
-                        f"{path}: line {number} has {len(row)} columns, its header {len(header)}; mend its tabs"
+                        f"{path}: line {number} has {len(row)} columns, its header {len(header)}; fix its tabs"
                     )
             else:
                 yield number - 1, dict(zip(header, row, strict=True))

@@ -1,4 +1,4 @@
-"""A linear layer on an encoder, for words or for whole texts; both are rows of the packed hidden states."""
+"""A linear classifier on an encoder, for words or for texts."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -9,29 +9,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fine_tune import Protocol, by_tokens, fine_tune, seeded
-from .model import Subject, device
+from .fine_tune import Protocol, fine_tune, group_by_tokens, seeded
+from .model import EvaluatedModel, device
 
 Pooling = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A sequence and its classes.
+    """A sequence and its labels.
 
     Attributes:
         ids: int64 (n,), token ids with special tokens.
-        labels: int64 (k,): one for a text, or one a word.
-        places: int64 (k,), the token that stands for each word; None for a text.
+        labels: int64 (k,), one per word, or a single one for a text.
+        positions: int64 (k,), the token that represents each word; None for a text.
     """
 
     ids: Tensor
     labels: Tensor
-    places: Tensor | None = None
+    positions: Tensor | None = None
 
 
 def pool(hidden: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
-    """One vector a sequence, (B, d), from hidden states laid end to end, (T, d)."""
+    """Pool concatenated hidden states, (T, d), into one vector per sequence, (B, d)."""
     counts = torch.tensor(lengths, device=hidden.device)
     if pooling == "cls":
         return hidden[counts.cumsum(0) - counts]
@@ -41,45 +41,45 @@ def pool(hidden: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """A copy of the subject's encoder, dropout and a new linear layer: examples to scores (K, classes)."""
+    """A copy of the model's encoder, dropout and a new linear layer. Maps examples to scores (K, classes)."""
 
-    def __init__(self, subject: Subject, classes: int, pooling: Pooling, dropout: float) -> None:
+    def __init__(self, model: EvaluatedModel, classes: int, pooling: Pooling, dropout: float) -> None:
         super().__init__()
-        self.encode = subject.encode
+        self.encode = model.encode
         self.pooling = pooling
-        self.encoder = deepcopy(subject.encoder)
+        self.encoder = deepcopy(model.encoder)
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(subject.hidden_size, classes, device=device())
+        self.linear = nn.Linear(model.hidden_size, classes, device=device())
 
     def forward(self, examples: Sequence[Example]) -> Tensor:
         hidden = self.encode(self.encoder, [example.ids for example in examples])
         return self.linear(self.dropout(self._rows(hidden, examples)))
 
     def _rows(self, hidden: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Vectors of words where the examples name them, else of texts."""
+        """Vectors of the words if the examples have positions, else of the texts: (K, d)."""
         lengths = [len(example.ids) for example in examples]
-        if examples[0].places is None:
+        if examples[0].positions is None:
             return pool(hidden, lengths, self.pooling)
         starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
-        places = [example.places + start for example, start in zip(examples, starts, strict=False)]
-        return hidden[torch.cat(places).to(hidden.device)]
+        positions = [example.positions + start for example, start in zip(examples, starts, strict=False)]
+        return hidden[torch.cat(positions).to(hidden.device)]
 
 
 def train_classifier(
-    subject: Subject,
+    model: EvaluatedModel,
     examples: Sequence[Example],
     classes: int,
     protocol: Protocol,
     seed: int,
     pooling: Pooling = "mean",
 ) -> Classifier:
-    """The loss of a batch is the mean over its labels, whatever is computed at once."""
+    """Fine-tune a classifier. The loss of a batch is the mean over its labels, also if it is computed in parts."""
     with seeded(seed):
-        classifier = Classifier(subject, classes, pooling, protocol.dropout)
+        classifier = Classifier(model, classes, pooling, protocol.dropout)
 
         def losses(batch: Sequence[Example]) -> Iterator[Tensor]:
             count = sum(len(example.labels) for example in batch)
-            for part in by_tokens(batch, _length, protocol.tokens):
+            for part in group_by_tokens(batch, _length, protocol.tokens):
                 labels = torch.cat([example.labels for example in part]).to(device())
                 yield F.cross_entropy(classifier(part), labels, reduction="sum") / max(1, count)
 
@@ -89,14 +89,14 @@ def train_classifier(
 
 @torch.no_grad()
 def predict(classifier: Classifier, examples: Sequence[Example], tokens: int) -> list[list[int]]:
-    """The likeliest class of each label of each example, whatever lies beside it in a batch."""
-    order = sorted(range(len(examples)), key=lambda place: -_length(examples[place]))
+    """The most likely class for each label of each example; it does not depend on the batching."""
+    order = sorted(range(len(examples)), key=lambda index: -_length(examples[index]))
     predicted: list[list[int]] = [[] for _ in examples]
-    for group in by_tokens(order, lambda place: _length(examples[place]), tokens):
-        part = [examples[place] for place in group]
+    for group in group_by_tokens(order, lambda index: _length(examples[index]), tokens):
+        part = [examples[index] for index in group]
         rows = classifier(part).argmax(-1).split([len(example.labels) for example in part])
-        for place, row in zip(group, rows, strict=True):
-            predicted[place] = row.tolist()
+        for index, row in zip(group, rows, strict=True):
+            predicted[index] = row.tolist()
     return predicted
 
 

@@ -1,4 +1,4 @@
-"""One vector a text."""
+"""Embedding of texts: one vector per text."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,26 @@ import torch
 
 from ..scores.ranking import Vectors
 from .classifier import Pooling, pool
-from .fine_tune import by_tokens
-from .model import Subject
+from .fine_tune import group_by_tokens
+from .model import EvaluatedModel
 from .tokens import encode_texts
 
 
 @torch.no_grad()
 def embed(
-    subject: Subject, texts: Sequence[str], pooling: Pooling, tokens: int, encoder: torch.nn.Module | None = None
+    model: EvaluatedModel, texts: Sequence[str], pooling: Pooling, tokens: int, encoder: torch.nn.Module | None = None
 ) -> Vectors:
-    """float32 (N, d): the mean of a text's hidden states, or that of its first token.
+    """Return one vector per text, float32 (N, d): the mean hidden state, or the one of the first token.
 
     Args:
-        tokens: computed at once.
-        encoder: a trained copy to use in place of the subject's own.
+        tokens: padded tokens per batch, which limits memory.
+        encoder: a trained copy to use instead of the model's own encoder.
     """
-    sequences = encode_texts(subject, texts)
-    order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
-    vectors = np.zeros((len(texts), subject.hidden_size), np.float32)
-    for group in by_tokens(order, lambda place: len(sequences[place]), tokens):
-        part = [sequences[place] for place in group]
-        hidden = subject.encode(subject.encoder if encoder is None else encoder, part)
+    sequences = encode_texts(model, texts)
+    order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
+    vectors = np.zeros((len(texts), model.hidden_size), np.float32)
+    for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens):
+        part = [sequences[index] for index in group]
+        hidden = model.encode(model.encoder if encoder is None else encoder, part)
         vectors[group] = pool(hidden, [len(ids) for ids in part], pooling).cpu().numpy()
     return vectors

@@ -1,4 +1,4 @@
-"""Fine-tuning under the protocol that clinical encoders are published with: AdamW, linear warm-up and decay."""
+"""Fine-tuning under the published protocol of clinical encoders: AdamW, linear warm-up and decay."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,33 +6,33 @@ from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
 from ...configs.errors import UserError
+from ...configs.reporting import console
 
 E = TypeVar("E")
 
 
 class Protocol(BaseModel):
-    """How a task is learned; the defaults are the published protocol (BioClinical ModernBERT, arXiv 2506.10896)."""
+    """Fine-tuning hyperparameters; the defaults are those of BioClinical ModernBERT (arXiv 2506.10896)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: PositiveFloat = Field(2e-5, description="peak learning rate")
-    weight_decay: NonNegativeFloat = Field(0.01, description="of matrices")
+    weight_decay: NonNegativeFloat = Field(0.01, description="of matrices only")
     epochs: PositiveInt = 3
-    batch: PositiveInt = Field(16, description="examples a step")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps; the rate then falls to zero in a line")
+    batch: PositiveInt = Field(16, description="examples per step")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps; then linear decay to zero")
     dropout: float = Field(0.1, ge=0, lt=1, description="before the new linear layer")
-    gradient_clipping: PositiveFloat = Field(1.0, description="of the global norm")
-    tokens: PositiveInt = Field(16_384, description="computed at once; says nothing about results, only about memory")
+    gradient_clipping: PositiveFloat = Field(1.0, description="maximum global norm")
+    tokens: PositiveInt = Field(16_384, description="tokens computed at a time; affects memory, not results")
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """What is random inside depends on the seed alone, and nothing outside changes."""
+    """Seed torch's generators inside the context, and restore their state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -45,27 +45,28 @@ def fine_tune(
     protocol: Protocol,
     seed: int,
 ) -> None:
-    """Train all of `model`, and leave it in evaluation mode.
+    """Train all parameters of `model`, and leave it in evaluation mode.
 
     Args:
-        losses: the parts whose sum is the loss of one batch; each part's graph is freed before the next is made, so
-            that long documents need no more memory than one of them.
-        seed: of the examples' order.
+        losses: yields parts that add up to the loss of one batch. The graph of a part is freed before the next one is
+            computed, so a batch of long documents needs no more memory than one of them.
+        seed: determines the order of the examples.
+    Raises:
+        UserError: a gradient is not finite.
     """
     from transformers import get_linear_schedule_with_warmup
 
     order = torch.Generator().manual_seed(seed)
     batches = [
-        chosen.tolist()
+        batch.tolist()
         for _ in range(protocol.epochs)
-        for chosen in torch.randperm(len(examples), generator=order).split(protocol.batch)
+        for batch in torch.randperm(len(examples), generator=order).split(protocol.batch)
     ]
-    optimizer = torch.optim.AdamW(_groups(model, protocol.weight_decay), lr=protocol.lr)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, protocol.weight_decay), lr=protocol.lr)
     schedule = get_linear_schedule_with_warmup(optimizer, round(protocol.warmup * len(batches)), len(batches))
     model.train()
-    shown = Console(stderr=True)
-    for chosen in track(batches, f"seed {seed}", console=shown, transient=True, disable=not shown.is_terminal):
-        for loss in losses([examples[place] for place in chosen]):
+    for batch in track(batches, f"seed {seed}", console=console, transient=True, disable=not console.is_terminal):
+        for loss in losses([examples[index] for index in batch]):
             loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
         if not torch.isfinite(norm):
@@ -76,10 +77,10 @@ def fine_tune(
     model.eval()
 
 
-def by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int) -> Iterator[list[E]]:
-    """Cut the items, in order, into groups that hold at most so many tokens when padded to their longest.
+def group_by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int) -> Iterator[list[E]]:
+    """Split the items, in order, into groups of at most `tokens` tokens when padded to the longest item.
 
-    An item that is longer by itself is a group.
+    A longer item is a group of its own.
     """
     group: list[E] = []
     longest = 0
@@ -93,7 +94,7 @@ def by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int) -> It
         yield group
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [value for value in parameters if value.dim() > 1], "weight_decay": weight_decay},

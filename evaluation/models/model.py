@@ -1,7 +1,7 @@
-"""What is evaluated: an encoder, its tokenizer, and how tokens pass through it.
+"""The model to evaluate: an encoder, its tokenizer, and the function that encodes token ids.
 
-Our models compute packed tensors without padding; any other encoder goes through transformers' AutoModel, padded. Tasks
-see neither: to them both are an `Encode`.
+This project's models compute packed tensors without padding. Any other encoder runs padded, through transformers'
+AutoModel. Tasks do not depend on either; they use an `Encode` function.
 """
 
 import json
@@ -21,28 +21,28 @@ from ...model.hugging_face import from_pretrained
 from ...model.masked_lm import MaskedLM
 
 Encode = Callable[[nn.Module, Sequence[Tensor]], Tensor]
-"""(encoder, B sequences of token ids, each int64 (n,)) -> hidden states laid end to end, (T, d) with T the sum of n."""
+"""(encoder, B sequences of token ids, each int64 (n,)) -> concatenated hidden states (T, d), T the sum of all n."""
 
 MaskedLogits = Callable[[Sequence[Tensor], Tensor], Tensor]
-"""(B sequences of token ids, int64 (M,) places among their T tokens) -> scores (M, V) of the vocabulary there."""
+"""(B sequences of token ids, int64 (M,) positions among their T tokens) -> scores of the vocabulary (M, V)."""
 
-_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]
+_MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """An encoder to evaluate.
 
     Attributes:
-        name: in tables.
-        encoder: with the weights to start from, in evaluation mode; tasks train copies of it.
-        encode: how token ids pass through the encoder or a copy of it.
-        open_masked_lm: makes the scores of masked tokens; raises UserError for an encoder without such a head.
+        name: shown in tables.
+        encoder: with its initial weights, in evaluation mode; tasks train copies of it.
+        encode: computes hidden states with the encoder or a copy of it.
+        open_masked_lm: returns the scoring function for masked tokens; raises UserError if there is no such head.
         tokenizer: a fast tokenizer of transformers.
         hidden_size: d.
-        max_length: tokens of the longest sequence, special tokens counted.
-        unpadded: whether it runs as packed tensors.
-        identity: a hash of weights and tokenizer: what results belong to.
+        max_length: tokens of the longest sequence, including special tokens.
+        unpadded: whether it computes packed tensors.
+        identity: hash of weights and tokenizer, which identifies results.
     """
 
     name: str
@@ -60,30 +60,30 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def open_subject(address: str, name: str | None = None) -> Subject:
-    """The encoder in a Hugging Face directory, or of that name on the Hub.
+def open_model(address: str, name: str | None = None) -> EvaluatedModel:
+    """Open the encoder in a Hugging Face directory, or with that name on the Hub.
 
-    A ModernBERT whose every tensor we know runs as ours, any other through transformers.
+    A ModernBERT runs as a model of this project if it has exactly its tensors, any other encoder with transformers.
 
     Raises:
-        UserError: there is none, a file of it is damaged, or a tensor of the encoder is missing.
+        UserError: there is no such model, one of its files is corrupt, or a tensor of the encoder is missing.
     """
     directory = Path(address) if Path(address).is_dir() else _download(address)
     name = name or Path(address).name
     if _model_type(directory) == "modernbert":
         try:
-            return packed_subject(from_pretrained(directory), directory, name)
+            return packed_model(from_pretrained(directory), directory, name)
         except UserError:
-            # A bare encoder, or one with a head of its own: transformers reads those, and refuses what is broken.
+            # An encoder without a head or with another one: transformers reads it, or raises the error to show.
             pass
-    return padded_subject(directory, name)
+    return padded_model(directory, name)
 
 
-def packed_subject(model: MaskedLM, tokenizer_directory: Path, name: str) -> Subject:
-    """One of our models, run without padding."""
+def packed_model(model: MaskedLM, tokenizer_directory: Path, name: str) -> EvaluatedModel:
+    """A model of this project, which runs without padding."""
     tokenizer = _tokenizer(tokenizer_directory)
     model = model.to(device()).eval()
-    return Subject(
+    return EvaluatedModel(
         name=name,
         encoder=model.model,
         encode=_encode_packed,
@@ -96,8 +96,8 @@ def packed_subject(model: MaskedLM, tokenizer_directory: Path, name: str) -> Sub
     )
 
 
-def padded_subject(directory: Path, name: str) -> Subject:
-    """Any encoder that transformers' AutoModel opens."""
+def padded_model(directory: Path, name: str) -> EvaluatedModel:
+    """An encoder opened with transformers' AutoModel."""
     from transformers import AutoModel
 
     encoder = _load(AutoModel, directory, optional="pooler.").to(device()).eval()
@@ -105,7 +105,7 @@ def padded_subject(directory: Path, name: str) -> Subject:
     if tokenizer.pad_token_id is None:
         raise UserError(f"{directory}: its tokenizer has no padding token; set pad_token in tokenizer_config.json")
     positions = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
-    return Subject(
+    return EvaluatedModel(
         name=name,
         encoder=encoder,
         encode=partial(_encode_padded, tokenizer.pad_token_id),
@@ -124,13 +124,13 @@ def _encode_packed(encoder: nn.Module, sequences: Sequence[Tensor]) -> Tensor:
     return hidden
 
 
-def _packed_logits(model: MaskedLM, sequences: Sequence[Tensor], places: Tensor) -> Tensor:
+def _packed_logits(model: MaskedLM, sequences: Sequence[Tensor], positions: Tensor) -> Tensor:
     batch = PackedBatch.from_lengths([len(ids) for ids in sequences], device())
-    return model.logits(torch.cat(list(sequences)).to(device()), batch, places.to(device()))
+    return model.logits(torch.cat(list(sequences)).to(device()), batch, positions.to(device()))
 
 
 def _encode_padded(pad_id: int, encoder: nn.Module, sequences: Sequence[Tensor]) -> Tensor:
-    ids, mask = _padded(sequences, pad_id)
+    ids, mask = _pad(sequences, pad_id)
     hidden: Tensor = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     return hidden[mask]
 
@@ -140,16 +140,16 @@ def _padded_masked_lm(directory: Path, pad_id: int) -> MaskedLogits:
 
     model = _load(AutoModelForMaskedLM, directory, optional="pooler.").to(device()).eval()
 
-    def logits(sequences: Sequence[Tensor], places: Tensor) -> Tensor:
-        ids, mask = _padded(sequences, pad_id)
+    def logits(sequences: Sequence[Tensor], positions: Tensor) -> Tensor:
+        ids, mask = _pad(sequences, pad_id)
         scores: Tensor = model(input_ids=ids, attention_mask=mask.long()).logits
-        return scores[mask][places.to(scores.device)]
+        return scores[mask][positions.to(scores.device)]
 
     return logits
 
 
-def _padded(sequences: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
-    """The sequences as rows (B, longest), and where they are real: bool (B, longest)."""
+def _pad(sequences: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
+    """The sequences as rows (B, longest), and a mask of the real tokens, bool (B, longest)."""
     ids = nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     mask = torch.arange(ids.shape[1]) < lengths[:, None]
@@ -157,7 +157,7 @@ def _padded(sequences: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
 
 
 def _load(kind: Any, directory: Path, optional: str) -> Any:
-    """A model of transformers; a tensor that the directory lacks would be random there, and is an error here."""
+    """Load a model with transformers. A missing tensor is an error; transformers would initialize it randomly."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -168,8 +168,8 @@ def _load(kind: Any, directory: Path, optional: str) -> Any:
         raise UserError(f"{directory}: transformers cannot open it as an encoder ({reason})") from error
     if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith(optional)):
         raise UserError(
-            f"{directory}: {len(missing)} tensors are missing, such as {missing[0]}, and would be random; name a "
-            f"directory that holds all of {kind.__name__}'s"
+            f"{directory}: {len(missing)} tensors are missing, such as {missing[0]}, and would be random; use a "
+            f"directory with all tensors of {kind.__name__}"
         )
     return model
 
@@ -182,7 +182,7 @@ def _tokenizer(directory: Path) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{directory}: no tokenizer that transformers can read ({type(error).__name__})") from error
     if not tokenizer.is_fast:
-        raise UserError(f"{directory}: its tokenizer has no tokenizer.json, which tells where in the text a token lies")
+        raise UserError(f"{directory}: its tokenizer has no tokenizer.json, which is needed for the offsets of tokens")
     return tokenizer
 
 
@@ -200,11 +200,11 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
-    except Exception as error:  # of the network, of names, of authorisation: each library below raises its own
+        return Path(snapshot_download(name, allow_patterns=_MODEL_FILES))
+    except Exception as error:  # network, name and authorization errors of several libraries share no base class
         raise UserError(
             f"{name}: no such directory, and it cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
-            "check the name, or download the model first and name its directory"
+            "check the name, or download the model and give its directory"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which of many vectors are nearest, and how good a ranking is."""
+"""Nearest neighbors by cosine, and metrics of rankings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,37 +9,37 @@ Vectors = npt.NDArray[np.float32]
 _ROWS = 256
 
 
-def normalised(vectors: Vectors) -> Vectors:
-    """Rows of length 1, (N, d); a row of zeros stays."""
+def normalize(vectors: Vectors) -> Vectors:
+    """Scale rows to norm 1, (N, d); a row of zeros stays zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def nearest(queries: Vectors, corpus: Vectors, k: int) -> npt.NDArray[np.int64]:
-    """Rows of the corpus (N, d) for each query (Q, d), the k of highest cosine first: (Q, min(k, N)).
+    """Rank the corpus (N, d) for each query (Q, d): row numbers by descending cosine, (Q, min(k, N)).
 
-    Of equals the one that comes first in the corpus.
+    Ties are in the order of the corpus.
     """
-    corpus = normalised(corpus).T
-    parts = [_top(normalised(rows) @ corpus, k) for rows in _chunks(queries)]
+    corpus = normalize(corpus).T
+    parts = [_top(normalize(rows) @ corpus, k) for rows in _chunks(queries)]
     return np.concatenate(parts)
 
 
 def ndcg(ranked: Sequence[int], relevance: Mapping[int, float], k: int = 10) -> float:
-    """Normalised discounted cumulative gain of the first k, gain being relevance (as trec_eval)."""
+    """Normalized discounted cumulative gain of the first k, with the relevance as gain (as in trec_eval)."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     gains = np.array([relevance.get(document, 0.0) for document in ranked[:k]])
     ideal = np.array(sorted(relevance.values(), reverse=True)[:k])
-    best = float(ideal @ discounts[: len(ideal)])
-    return float(gains @ discounts[: len(gains)]) / best if best else 0.0
+    ideal_gain = float(ideal @ discounts[: len(ideal)])
+    return float(gains @ discounts[: len(gains)]) / ideal_gain if ideal_gain else 0.0
 
 
 def reciprocal_rank(ranked: Sequence[int], relevance: Mapping[int, float]) -> float:
-    """One over the place of the first relevant document, 0 if there is none."""
-    return next((1 / place for place, document in enumerate(ranked, 1) if relevance.get(document, 0) > 0), 0.0)
+    """One over the rank of the first relevant document, or 0 if there is none."""
+    return next((1 / rank for rank, document in enumerate(ranked, 1) if relevance.get(document, 0) > 0), 0.0)
 
 
 def recall(ranked: Sequence[int], relevance: Mapping[int, float], k: int = 10) -> float:
-    """The share of the relevant documents that is among the first k."""
+    """The share of relevant documents among the first k."""
     relevant = {document for document, grade in relevance.items() if grade > 0}
     return len(relevant & set(ranked[:k])) / len(relevant) if relevant else 0.0
 

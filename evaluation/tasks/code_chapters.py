@@ -1,4 +1,4 @@
-"""The chapters of ICD-9-CM and ICD-10-CM, from a code's category: where an index of the editions begins each one."""
+"""The chapters of ICD-9-CM and ICD-10-CM, each with the first category that belongs to it."""
 
 from bisect import bisect_right
 
@@ -15,12 +15,12 @@ _ICD9 = (
 
 
 def icd10_chapter(code: str) -> str:
-    """One of 22: `E11.9` is Endocrine."""
+    """The chapter of an ICD-10 code, one of 22: `E11.9` is Endocrine."""
     return _chapter(code[:3], _ICD10)
 
 
 def icd9_chapter(code: str) -> str:
-    """One of 19: `250.00` is Endocrine, and ICD-9 counts eye and ear to the nervous system."""
+    """The chapter of an ICD-9 code, one of 19: `250.00` is Endocrine; eye and ear belong to the nervous system."""
     return _chapter(code[:3], _ICD9)
 
 

@@ -1,12 +1,12 @@
-"""Masked tokens and whole masked words of held-out packs, source by source.
+"""Prediction of masked tokens and masked words in held-out packs, by source.
 
-Unlike in training every masked token is hidden: none is kept and none replaced at random, so that the numbers say what
-the context tells. Masks depend on the source and the pack alone: all subjects see the same.
+Unlike in training, every chosen token is replaced by the mask token: none is kept and none is replaced at random, so
+the scores depend only on the context. The masks depend only on the source and the pack: all models get the same ones.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,128 +18,134 @@ from ...configs.errors import UserError
 from ...streaming_data.loader.batches import cut
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
-from ...streaming_data.shards.manifest import read_manifest
+from ...streaming_data.shards.manifest import DataManifest, read_manifest
 from ...streaming_data.shards.mds import PackReader
 from ...streaming_data.shards.pack import Pack
 from ...streaming_data.tokenizer.tokenizer import load
 from ..models.fine_tune import Protocol
-from ..models.model import MaskedLogits, Subject
+from ..models.model import EvaluatedModel, MaskedLogits
 
 _ROWS = 2048
 
 
 class MaskedWordsTask(BaseModel):
-    """A data set of `cmbert data prepare`, which is the evaluation's `data`."""
+    """The evaluation's `data` is a data set written by `cmbert data prepare`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["masked_words"]
-    packs: PositiveInt = Field(16, description="held-out packs of each source, the first ones")
-    rate: float = Field(0.15, gt=0, lt=1, description="share of the maskable tokens that is hidden")
+    packs: PositiveInt = Field(16, description="number of held-out packs per source")
+    rate: float = Field(0.15, gt=0, lt=1, description="share of the maskable tokens that is masked")
 
     def files(self) -> list[str]:
         return ["manifest.json"]
 
 
 def run_masked_words(
-    subject: Subject, task: MaskedWordsTask, data: Path, protocol: Protocol, seed: int
+    model: EvaluatedModel, task: MaskedWordsTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, float]:
-    """For each source: loss in nats, accuracy of the first and the first five guesses, and of whole words."""
+    """Score each source: loss in nats, top-1 and top-5 accuracy of tokens, and accuracy of words."""
     manifest = read_manifest(str(data))
-    _require_same_tokenizer(subject, data)
-    logits = subject.open_masked_lm()
-    words = _vocabulary(manifest)
+    _require_same_tokenizer(model, data)
+    logits = model.open_masked_lm()
+    vocab = _vocabulary(manifest)
     scores: dict[str, float] = {}
-    for source, entry in manifest["sources"].items():
-        if not entry["splits"].get("held_out", {}).get("packs"):
+    for source, entry in manifest.sources.items():
+        if "held_out" not in entry.splits or not entry.splits["held_out"].packs:
             continue
         packs = PackReader(f"{data}/{source}/held_out")
-        chosen = [packs[number] for number in range(min(task.packs, len(packs)))]
+        selected = [packs[number] for number in range(min(task.packs, len(packs)))]
         scores |= {
-            f"{source} {name}": value for name, value in _score(subject, logits, chosen, words, task.rate).items()
+            f"{source} {name}": value for name, value in _score(model, logits, selected, vocab, task.rate).items()
         }
     if not scores:
         raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
     return scores
 
 
-def hide(
-    pack: Pack, number: int, words: Vocabulary, rate: float, strategy: Literal["token", "whole_word"]
+def mask_pack(
+    pack: Pack, number: int, vocab: Vocabulary, rate: float, strategy: Literal["token", "whole_word"]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokens (n,) with the chosen ones hidden; their places (m,), targets (m,) and groups (m,): words are one each."""
-    groups = mask_groups(strategy, pack.tokens, pack.word_starts, words.is_real, None)
-    masked = mask(pack.tokens, rate, words, "evaluation", strategy, number, groups=groups)
+    """Return tokens (n,) with some masked, and their positions (m,), targets (m,) and groups (m,).
+
+    The tokens of a masked word form one group; with strategy `token` each token is a group.
+    """
+    groups = mask_groups(strategy, pack.tokens, pack.word_starts, vocab.is_real, None)
+    masked = mask(pack.tokens, rate, vocab, "evaluation", strategy, number, groups=groups)
     tokens = masked.tokens.copy()
-    tokens[masked.positions] = words.mask_id
+    tokens[masked.positions] = vocab.mask_id
     return tokens, masked.positions, masked.targets, masked.positions if groups is None else groups[masked.positions]
 
 
 @torch.no_grad()
 def _score(
-    subject: Subject, logits: MaskedLogits, packs: list[Pack], words: Vocabulary, rate: float
+    model: EvaluatedModel, logits: MaskedLogits, packs: list[Pack], vocab: Vocabulary, rate: float
 ) -> dict[str, float]:
-    losses, ranks, whole = [], [], []
+    losses, ranks, correct_words = [], [], []
     for number, pack in enumerate(packs):
-        tokens, places, targets, _ = hide(pack, number, words, rate, "token")
-        for guesses, truth in _guesses(subject, logits, pack, tokens, places, targets):
-            losses.append(F.cross_entropy(guesses, truth, reduction="none").cpu())
-            ranks.append(_ranks(guesses, truth).cpu())
-        tokens, places, targets, groups = hide(pack, number, words, rate, "whole_word")
-        hits = torch.cat(
-            [_ranks(guesses, truth) == 0 for guesses, truth in _guesses(subject, logits, pack, tokens, places, targets)]
+        tokens, positions, targets, _ = mask_pack(pack, number, vocab, rate, "token")
+        for scores, truth in _predictions(model, logits, pack, tokens, positions, targets):
+            losses.append(F.cross_entropy(scores, truth, reduction="none").cpu())
+            ranks.append(_ranks(scores, truth).cpu())
+        tokens, positions, targets, groups = mask_pack(pack, number, vocab, rate, "whole_word")
+        correct = torch.cat(
+            [
+                _ranks(scores, truth) == 0
+                for scores, truth in _predictions(model, logits, pack, tokens, positions, targets)
+            ]
         )
-        whole.append(_all_of_each(hits.cpu().numpy(), groups))
+        correct_words.append(_all_correct(correct.cpu().numpy(), groups))
     rank = torch.cat(ranks)
     return {
         "loss": float(torch.cat(losses).mean()),
         "top1": float((rank == 0).float().mean()),
         "top5": float((rank < 5).float().mean()),
-        "word": float(np.concatenate(whole).mean()),
+        "word": float(np.concatenate(correct_words).mean()),
     }
 
 
-def _guesses(
-    subject: Subject,
+def _predictions(
+    model: EvaluatedModel,
     logits: MaskedLogits,
     pack: Pack,
     tokens: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Scores (M, V) and targets (M,), a part of the pack's masked places at a time, in order."""
-    lengths = cut(pack.lengths, subject.max_length)
+    """Yield scores (M, V) and targets (M,) for parts of the pack's masked positions, in order."""
+    lengths = cut(pack.lengths, model.max_length)
     sequences = torch.from_numpy(tokens).split(lengths.tolist())
     ends = np.cumsum(lengths)
-    owner = np.searchsorted(ends, places, side="right")
-    for start in range(0, len(places), _ROWS):
+    owner = np.searchsorted(ends, positions, side="right")
+    for start in range(0, len(positions), _ROWS):
         part = slice(start, start + _ROWS)
         first, last = owner[part][0], owner[part][-1]
         offset = ends[first] - lengths[first]
-        scores = logits(sequences[first : last + 1], torch.from_numpy(places[part] - offset))
+        scores = logits(sequences[first : last + 1], torch.from_numpy(positions[part] - offset))
         yield scores.float(), torch.from_numpy(targets[part]).to(scores.device)
 
 
 def _ranks(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """How many entries of the vocabulary score higher than the true one: int64 (M,)."""
+    """The number of vocabulary entries with a higher score than the target, int64 (M,)."""
     return (scores > scores.gather(1, targets[:, None])).sum(1)
 
 
-def _all_of_each(hits: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Of each group, in order, whether all its places are hits."""
+def _all_correct(correct: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """For each group, in ascending order, whether all its tokens are correct."""
     _, member = np.unique(groups, return_inverse=True)
-    return np.bincount(member, weights=~hits) == 0
+    return np.bincount(member, weights=~correct) == 0
 
 
-def _require_same_tokenizer(subject: Subject, data: Path) -> None:
-    theirs = load(data / "tokenizer").backend.get_vocab(with_added_tokens=True)
-    if subject.tokenizer.get_vocab() != theirs:
+def _require_same_tokenizer(model: EvaluatedModel, data: Path) -> None:
+    expected = load(data / "tokenizer").backend.get_vocab(with_added_tokens=True)
+    if model.tokenizer.get_vocab() != expected:
         raise UserError(
-            f"{data} was prepared with another tokenizer than that of {subject.name}: its packs are of other tokens; "
-            f"prepare the same sources again with `tokenizer` set to the directory of {subject.name}"
+            f"{data} was prepared with another tokenizer than that of {model.name}: its token ids differ; prepare "
+            f"the same sources again with `tokenizer` set to the directory of {model.name}"
         )
 
 
-def _vocabulary(manifest: dict[str, Any]) -> Vocabulary:
-    tokenizer = manifest["tokenizer"]
-    special = tokenizer["special_ids"]
-    return vocabulary(tokenizer["vocab_size"], special["pad"], special["mask"], tokenizer["unmaskable_ids"])
+def _vocabulary(manifest: DataManifest) -> Vocabulary:
+    tokenizer = manifest.tokenizer
+    special = tokenizer.special_ids
+    return vocabulary(tokenizer.vocab_size, special.pad, special.mask, tokenizer.unmaskable_ids)

@@ -1,4 +1,4 @@
-"""Named entities: each word's class is read at its first subword, and whole entities are scored."""
+"""Named entity recognition: each word is classified at its first subword, and complete entities are scored."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from ...configs.errors import UserError
 from ..formats.iob import Sentence, read_iob
 from ..models.classifier import Example, predict, train_classifier
 from ..models.fine_tune import Protocol
-from ..models.model import Subject
+from ..models.model import EvaluatedModel
 from ..models.tokens import EncodedWords, encode_words
-from ..scores.libraries import require
+from ..scores.optional_dependencies import require
 
 
 class NerTask(BaseModel):
-    """Files in IOB, relative to the evaluation's `data`."""
+    """IOB files, relative to the evaluation's `data`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,53 +29,53 @@ class NerTask(BaseModel):
         return [self.train, self.test]
 
 
-def run_ner(subject: Subject, task: NerTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
-    """Fine-tune and score; words that lie beyond the subject's longest sequence count as predicted O."""
+def run_ner(model: EvaluatedModel, task: NerTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
+    """Fine-tune and score; words beyond the model's maximum length count as predicted O."""
     train, test = read_iob(data / task.train), read_iob(data / task.test)
     tags = sorted({tag for sentence in train for tag in sentence.tags})
     if tags == ["O"]:
-        raise UserError(f"{data / task.train}: every tag is O; expected B-TYPE and I-TYPE where entities are")
-    learned = _examples(train, _encoded(subject, train), tags)
-    classifier = train_classifier(subject, learned, len(tags), protocol, seed)
-    encoded = _encoded(subject, test)
-    guesses = [["O"] * len(sentence.words) for sentence in test]
-    predicted = predict(classifier, _examples(test, encoded, tags), protocol.tokens)
-    for guess, (_, words, _), classes in zip(guesses, encoded, predicted, strict=True):
+        raise UserError(f"{data / task.train}: every tag is O; expected B-TYPE and I-TYPE for entities")
+    examples = _examples(train, _encoded(model, train), tags)
+    classifier = train_classifier(model, examples, len(tags), protocol, seed)
+    encoded = _encoded(model, test)
+    predictions = [["O"] * len(sentence.words) for sentence in test]
+    classes_of = predict(classifier, _examples(test, encoded, tags), protocol.tokens)
+    for predicted, (_, words, _), classes in zip(predictions, encoded, classes_of, strict=True):
         for word, number in zip(words.tolist(), classes, strict=True):
-            guess[word] = tags[number]
-    return score_entities([sentence.tags for sentence in test], guesses)
+            predicted[word] = tags[number]
+    return score_entities([sentence.tags for sentence in test], predictions)
 
 
-def score_entities(truth: Sequence[Sequence[str]], guesses: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Of entities whose first word, last word and type all agree: micro-averages, and F1 of each type.
+def score_entities(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Micro-averaged scores and F1 of each type. An entity is correct if first word, last word and type are correct.
 
-    `f1` is seqeval's default, which like conlleval takes an I- without B- for the begin of an entity; in `strict_f1`
-    only entities count that begin with B-.
+    `f1` is seqeval's default: like conlleval, it treats an I- without B- as the beginning of an entity. `strict_f1`
+    counts only entities that begin with B-.
     """
     metrics = require("seqeval.metrics")
     scheme = require("seqeval.scheme").IOB2
-    arguments = {"y_true": [list(tags) for tags in truth], "y_pred": guesses, "zero_division": 0}
+    arguments = {"y_true": [list(sentence) for sentence in tags], "y_pred": predictions, "zero_division": 0}
     scores = {
         "f1": metrics.f1_score(**arguments),
         "precision": metrics.precision_score(**arguments),
         "recall": metrics.recall_score(**arguments),
         "strict_f1": metrics.f1_score(**arguments, mode="strict", scheme=scheme),
     }
-    types = sorted({tag[2:] for tags in truth for tag in tags if tag != "O"})
+    types = sorted({tag[2:] for sentence in tags for tag in sentence if tag != "O"})
     if len(types) > 1:
         report = metrics.classification_report(**arguments, output_dict=True)
         scores |= {f"f1 {kind}": report[kind]["f1-score"] for kind in types}
     return {name: float(value) for name, value in scores.items()}
 
 
-def _encoded(subject: Subject, sentences: Sequence[Sentence]) -> list[EncodedWords]:
-    return encode_words(subject, [sentence.words for sentence in sentences])
+def _encoded(model: EvaluatedModel, sentences: Sequence[Sentence]) -> list[EncodedWords]:
+    return encode_words(model, [sentence.words for sentence in sentences])
 
 
 def _examples(sentences: Sequence[Sentence], encoded: Sequence[EncodedWords], tags: Sequence[str]) -> list[Example]:
-    """A tag that training has not seen is -100 here, and wrong in the test."""
-    number = {tag: index for index, tag in enumerate(tags)}
+    """Examples of the sentences; a tag that is not in the training data is -100, and wrong in the test."""
+    index = {tag: number for number, tag in enumerate(tags)}
     return [
-        Example(ids, torch.tensor([number.get(sentence.tags[word], -100) for word in words.tolist()]).long(), places)
-        for sentence, (ids, words, places) in zip(sentences, encoded, strict=True)
+        Example(ids, torch.tensor([index.get(sentence.tags[word], -100) for word in words.tolist()]).long(), positions)
+        for sentence, (ids, words, positions) in zip(sentences, encoded, strict=True)
     ]

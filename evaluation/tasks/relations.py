@@ -1,7 +1,7 @@
-"""Relations of entities in a sentence, from ChemProt's files (BioCreative VI): which of five, or none.
+"""Relation extraction from ChemProt's files (BioCreative VI): five relations, or none, within a sentence.
 
-A pair of a chemical and a gene in one sentence is classified by the sentence with both names replaced by `@CHEMICAL$`
-and `@GENE$` (as BLURB and BLUE do); the score is the micro-average of the relations' F1.
+Each pair of a chemical and a gene in a sentence is classified from the sentence with both names replaced by
+`@CHEMICAL$` and `@GENE$` (as in BLURB and BLUE). The score is the micro-averaged F1 of the relations.
 """
 
 import re
@@ -15,16 +15,16 @@ from pydantic import BaseModel, ConfigDict
 from ...configs.errors import UserError
 from ..formats.records import read_rows
 from ..models.fine_tune import Protocol
-from ..models.model import Subject
-from ..scores.libraries import require
-from .classification import Labelled, classify
+from ..models.model import EvaluatedModel
+from ..scores.optional_dependencies import require
+from .classification import LabeledText, classify
 
 NONE = "none"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9(\[])")
 
 
 class ChemProtFiles(BaseModel):
-    """One split."""
+    """The files of one split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,53 +48,55 @@ class RelationTask(BaseModel):
 
 
 class Entity(NamedTuple):
-    """Where a name stands in title, a space and abstract: characters [start, end)."""
+    """The span of a name in the text "title abstract": characters [start, end)."""
 
     kind: str
     start: int
     end: int
 
 
-def run_relations(subject: Subject, task: RelationTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
-    """Fine-tune and score; `across_sentences` counts test relations that no sentence holds, which nobody can find."""
+def run_relations(
+    model: EvaluatedModel, task: RelationTask, data: Path, protocol: Protocol, seed: int
+) -> dict[str, float]:
+    """Fine-tune and score; `across_sentences` counts test relations across sentences, which are not scored."""
     train, _ = read_chemprot(data, task.train, task.relations)
-    test, across = read_chemprot(data, task.test, task.relations)
-    truth, guesses, _ = classify(subject, train, test, None, "mean", protocol, seed)
-    return {**score_relations(truth, guesses, task.relations), "across_sentences": float(across)}
+    test, across_sentences = read_chemprot(data, task.test, task.relations)
+    labels, predictions, _ = classify(model, train, test, None, "mean", protocol, seed)
+    return {**score_relations(labels, predictions, task.relations), "across_sentences": float(across_sentences)}
 
 
-def score_relations(truth: Sequence[str], guesses: Sequence[str], relations: Sequence[str]) -> dict[str, float]:
-    """Micro-averages over the relations; pairs without relation count only where they are taken for one."""
+def score_relations(labels: Sequence[str], predictions: Sequence[str], relations: Sequence[str]) -> dict[str, float]:
+    """Micro-averages over the relations. Pairs without relation count only as false positives."""
     metrics = require("sklearn.metrics")
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        truth, guesses, labels=list(relations), average="micro", zero_division=0
+        labels, predictions, labels=list(relations), average="micro", zero_division=0
     )
     return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
 
 
-def read_chemprot(data: Path, files: ChemProtFiles, relations: Sequence[str]) -> tuple[list[Labelled], int]:
-    """The pairs of a split with their relation or NONE, and the number of relations across sentences."""
+def read_chemprot(data: Path, files: ChemProtFiles, relations: Sequence[str]) -> tuple[list[LabeledText], int]:
+    """Read the pairs of a split with their relation or NONE, and the number of relations across sentences."""
     gold = _read_relations(data / files.relations, relations)
     entities = _read_entities(data / files.entities)
-    examples: list[Labelled] = []
+    examples: list[LabeledText] = []
     for _, (article, title, abstract) in read_rows(data / files.abstracts, 3, "article, title, abstract"):
         text = f"{title} {abstract}"
         if outside := [name for name, entity in entities[article].items() if entity.end > len(text)]:
             raise UserError(
-                f"{data / files.entities}: {outside[0]} of article {article} ends beyond the article's text; expected "
-                "places in title, a space and abstract"
+                f"{data / files.entities}: {outside[0]} of article {article} ends after the article's text; expected "
+                "offsets into the title, a space and the abstract"
             )
         for start, end in _sentences(text):
             inside = {name: entity for name, entity in entities[article].items() if start <= entity.start < end}
             for pair, masked in _pairs(text[start:end], inside, start):
-                examples.append(Labelled(masked, gold.pop((article, *pair), NONE)))
+                examples.append(LabeledText(masked, gold.pop((article, *pair), NONE)))
     if not examples:
         raise UserError(f"{data / files.entities}: no chemical and gene in one sentence of {data / files.abstracts}")
     return examples, len(gold)
 
 
 def _pairs(sentence: str, entities: dict[str, Entity], offset: int) -> Iterator[tuple[tuple[str, str], str]]:
-    """((chemical, gene), the sentence without their names); names that overlap are one name, and no pair."""
+    """Yield ((chemical, gene), sentence with both names masked). Overlapping names are not a pair."""
     for chemical, first in entities.items():
         for gene, second in entities.items():
             overlap = first.start < second.end and second.start < first.end
@@ -122,13 +124,13 @@ def _read_entities(path: Path) -> dict[str, dict[str, Entity]]:
     for number, row in read_rows(path, 6, "article, T1, CHEMICAL or GENE, start, end, name"):
         article, name, kind, start, end, _ = row
         if not (start.isdigit() and end.isdigit() and int(start) < int(end)):
-            raise UserError(f"{path}: line {number}: start and end are not two rising numbers")
+            raise UserError(f"{path}: line {number}: start and end must be two increasing numbers")
         entities[article][name] = Entity(kind, int(start), int(end))
     return entities
 
 
 def _read_relations(path: Path, relations: Sequence[str]) -> dict[tuple[str, str, str], str]:
-    """(article, chemical, gene) to the relation; others than `relations` are none."""
+    """Map (article, chemical, gene) to the relation, if it is one of `relations`."""
     gold: dict[tuple[str, str, str], str] = {}
     expected = "article, CPR group, Y or N, relation, Arg1:T1, Arg2:T2"
     for number, (article, group, _, _, first, second) in read_rows(path, 6, expected):

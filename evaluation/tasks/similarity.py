@@ -1,4 +1,4 @@
-"""Pairs of texts: does the cosine of their vectors rise with their similarity as people judged it? No fine-tuning."""
+"""Semantic similarity: correlation of the cosine of two texts' vectors with human judgments, without fine-tuning."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,13 +10,13 @@ from ..formats.records import read_records
 from ..models.classifier import Pooling
 from ..models.embed import embed
 from ..models.fine_tune import Protocol
-from ..models.model import Subject
-from ..scores.libraries import require
-from ..scores.ranking import normalised
+from ..models.model import EvaluatedModel
+from ..scores.optional_dependencies import require
+from ..scores.ranking import normalize
 
 
 class SimilarityTask(BaseModel):
-    """A table of two texts and a number, relative to the evaluation's `data`."""
+    """A table with two texts and a similarity, relative to the evaluation's `data`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,23 +32,23 @@ class SimilarityTask(BaseModel):
 
 
 def run_similarity(
-    subject: Subject, task: SimilarityTask, data: Path, protocol: Protocol, seed: int
+    model: EvaluatedModel, task: SimilarityTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, float]:
-    firsts, seconds, judged = [], [], []
+    first_texts, second_texts, similarities = [], [], []
     path = data / task.test
     for number, record in read_records(path, [task.first, task.second, task.score]):
         try:
-            judged.append(float(record[task.score]))
+            similarities.append(float(record[task.score]))
         except (TypeError, ValueError) as error:
             raise UserError(f"{path}: record {number}: {task.score} is not a number") from error
-        firsts.append(str(record[task.first]))
-        seconds.append(str(record[task.second]))
-    if len(set(judged)) < 2:
-        raise UserError(f"{path}: every {task.score} is the same; a correlation needs numbers that differ")
-    vectors = normalised(embed(subject, firsts + seconds, task.pooling, protocol.tokens))
-    cosines = (vectors[: len(firsts)] * vectors[len(firsts) :]).sum(axis=1)
+        first_texts.append(str(record[task.first]))
+        second_texts.append(str(record[task.second]))
+    if len(set(similarities)) < 2:
+        raise UserError(f"{path}: every {task.score} is the same; a correlation needs different values")
+    vectors = normalize(embed(model, first_texts + second_texts, task.pooling, protocol.tokens))
+    cosines = (vectors[: len(first_texts)] * vectors[len(first_texts) :]).sum(axis=1)
     stats = require("scipy.stats")
     return {
-        "pearson": float(stats.pearsonr(cosines, judged).statistic),
-        "spearman": float(stats.spearmanr(cosines, judged).statistic),
+        "pearson": float(stats.pearsonr(cosines, similarities).statistic),
+        "spearman": float(stats.spearmanr(cosines, similarities).statistic),
     }

@@ -1,7 +1,7 @@
-"""Attention by flash-attn 2, 3 and 4, or by PyTorch's own `varlen_attn`: optional, and CUDA only.
+"""Attention by flash-attn 2, 3 and 4, or by PyTorch's own `varlen_attn`. All are optional and CUDA only.
 
-The four libraries compute the same function and differ in import path, in how a full window is spelt, and in what they
-return. q and k are rotated by our RoPE kernel before.
+The four libraries compute the same function. They differ in import path, in the argument for a full window, and in
+what they return. q and k are rotated by our RoPE kernel before.
 """
 
 import importlib
@@ -19,28 +19,34 @@ from ..rope import rotate_qk
 
 @dataclass(frozen=True)
 class Library:
-    """module and function to import; how a full window is spelt; the keywords that are its own; what installs it."""
+    """How to import and call one library.
+
+    full_window: its `window_size` for attention without a window.
+    length_keywords: its names for cu_seqlens of q and k, and max_seqlen of q and k.
+    extra_keywords: further arguments that it is always called with.
+    install: how to install it.
+    """
 
     module: str
     function: str
     full_window: tuple[int, int] | tuple[None, None]
-    names: tuple[str, str, str, str]
-    extra: dict[str, Any]
+    length_keywords: tuple[str, str, str, str]
+    extra_keywords: dict[str, Any]
     install: str
 
 
-_FLASH_NAMES = ("cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k")
+_FLASH_KEYWORDS = ("cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k")
 LIBRARIES = {
     "flash4": Library(
-        "flash_attn.cute", "flash_attn_varlen_func", (None, None), _FLASH_NAMES, {"deterministic": True},
+        "flash_attn.cute", "flash_attn_varlen_func", (None, None), _FLASH_KEYWORDS, {"deterministic": True},
         "pip install --pre flash-attn-4",
     ),
     "flash3": Library(
-        "flash_attn_interface", "flash_attn_varlen_func", (-1, -1), _FLASH_NAMES, {"deterministic": True},
+        "flash_attn_interface", "flash_attn_varlen_func", (-1, -1), _FLASH_KEYWORDS, {"deterministic": True},
         "build the hopper directory of the flash-attention repository",
     ),
     "flash2": Library(
-        "flash_attn", "flash_attn_varlen_func", (-1, -1), _FLASH_NAMES, {"deterministic": True},
+        "flash_attn", "flash_attn_varlen_func", (-1, -1), _FLASH_KEYWORDS, {"deterministic": True},
         "pip install flash-attn",
     ),
     "varlen": Library(
@@ -53,35 +59,35 @@ LIBRARIES = {
 def flash_attention(
     library: str, qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float
 ) -> torch.Tensor:
-    """(T, 3, H, D) -> (T, H, D) by one of LIBRARIES; see `attention.packed_attention`."""
-    one = LIBRARIES[library]
+    """(T, 3, H, D) -> (T, H, D) by one of LIBRARIES; see `dispatch.packed_attention`."""
+    spec = LIBRARIES[library]
     q, k = rotate_qk(qkv, batch, rope_theta).unbind(1)
-    sizes = (batch.cu_seqlens, batch.cu_seqlens, batch.max_seqlen, batch.max_seqlen)
-    out = _function(library)(
+    lengths = (batch.cu_seqlens, batch.cu_seqlens, batch.max_seqlen, batch.max_seqlen)
+    out = _load_function(library)(
         q, k, qkv[:, 2],
-        **dict(zip(one.names, sizes, strict=True)),
-        window_size=one.full_window if window is None else (window, window),
-        **one.extra,
+        **dict(zip(spec.length_keywords, lengths, strict=True)),
+        window_size=spec.full_window if window is None else (window, window),
+        **spec.extra_keywords,
     )  # fmt: skip
     return out[0] if isinstance(out, tuple) else out
 
 
 @lru_cache
-def _function(library: str) -> Callable[..., Any]:
-    one = LIBRARIES[library]
-    function: Callable[..., Any] = getattr(importlib.import_module(one.module), one.function)
+def _load_function(library: str) -> Callable[..., Any]:
+    spec = LIBRARIES[library]
+    function: Callable[..., Any] = getattr(importlib.import_module(spec.module), spec.function)
     return function
 
 
-def flash_obstacle(library: str, device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
-    """Why a library cannot compute this, with the cure where there is one; None if it can."""
-    one = LIBRARIES[library]
+def flash_unsupported_reason(library: str, device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+    """Why a library cannot compute this, with the fix if there is one; None if it can."""
+    spec = LIBRARIES[library]
     if device.type != "cuda":
         return f"needs a CUDA GPU, and the tensors are on {device.type}"
     if dtype not in (torch.float16, torch.bfloat16):
         return f"computes in fp16 and bf16 only, not in {dtype}"
     if head_dim > 256 or head_dim % 8:
-        return f"needs a head size that 8 divides, at most 256, not {head_dim}"
+        return f"needs a head size that is a multiple of 8 and at most 256, not {head_dim}"
     capability = torch.cuda.get_device_capability(device)
     if library == "flash3" and capability[0] != 9:
         return f"is for compute capability 9, this GPU has {capability[0]}.{capability[1]}"
@@ -90,8 +96,10 @@ def flash_obstacle(library: str, device: torch.device, dtype: torch.dtype, head_
     if capability[0] < 8:
         return f"needs compute capability 8.0, this GPU has {capability[0]}.{capability[1]}"
     try:
-        parameters = inspect.signature(_function(library)).parameters
+        parameters = inspect.signature(_load_function(library)).parameters
     except (ImportError, AttributeError) as error:
-        return f"cannot be imported ({error}): {one.install}"
-    missing = {"window_size", *one.names, *one.extra} - set(parameters)
-    return f"is of another version, without {', '.join(sorted(missing))}: {one.install}" if missing else None
+        return f"cannot be imported ({error}): {spec.install}"
+    missing = {"window_size", *spec.length_keywords, *spec.extra_keywords} - set(parameters)
+    if missing:
+        return f"is another version, without the arguments {', '.join(sorted(missing))}: {spec.install}"
+    return None

@@ -1,8 +1,8 @@
-"""Attention inside each packed sequence with plain PyTorch, on any device: the path of every machine without a GPU.
+"""Attention inside each packed sequence with plain PyTorch, on any device: the backend of machines without a GPU.
 
-Each sequence is computed by itself, so no score between two sequences exists, and neither NaN nor inf can cross.
-A sequence longer than its window is cut into chunks, each attending to itself and a halo of `window` keys on both
-sides: one batched SDPA, and the cost is linear in the length.
+Each sequence is computed separately: no score between two sequences exists, and neither NaN nor inf can leak from one
+to another. A sequence longer than its window is cut into chunks of queries. Each chunk attends to its own keys and to a
+halo of `window` keys before and after, all chunks in one batched SDPA, so that the cost is linear in the length.
 """
 
 import torch
@@ -12,36 +12,33 @@ from ..packed import PackedBatch
 from ..rope import rotate_qk
 
 CHUNK = 128
-"""Queries in a chunk of the banded path. With a window of 64 half of the computed scores are useful."""
+"""Queries per chunk of banded attention. With a window of 64, half of the computed scores are useful."""
 
 
 def torch_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float) -> torch.Tensor:
-    """(T, 3, H, D) -> (T, H, D); see `attention.packed_attention`."""
-    working = qkv
+    """(T, 3, H, D) -> (T, H, D); see `dispatch.packed_attention`."""
+    inputs = qkv
     if qkv.device.type == "cpu" and qkv.dtype in (torch.bfloat16, torch.float16):
-        working = qkv.float()  # SDPA's backward on a CPU is several times slower in 16 bits than in 32
-    q, k = rotate_qk(working, batch, rope_theta).unbind(1)
-    # split, not slices: its backward is one concatenation, where every slice would fill a zero tensor of T tokens
-    per_sequence = zip(*(x.split(batch.lengths) for x in (q, k, working[:, 2])), strict=True)
+        inputs = qkv.float()  # SDPA's backward on a CPU is several times slower in 16 bits than in 32
+    q, k = rotate_qk(inputs, batch, rope_theta).unbind(1)
+    # split, not slices: its backward is one concatenation, whereas each slice's fills a zero tensor of T tokens
+    per_sequence = zip(*(x.split(batch.lengths) for x in (q, k, inputs[:, 2])), strict=True)
     outputs = [_attend(*(x.transpose(0, 1) for x in one), window=window).transpose(0, 1) for one in per_sequence]
     return torch.cat(outputs).to(qkv.dtype) if outputs else qkv[:, 0]
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, window: int | None) -> torch.Tensor:
-    """One sequence, (H, L, D) each."""
+    """One sequence; q, k, v and the result are (H, L, D)."""
     length = q.shape[1]
     if length == 0:
         return v
     if window is None or length <= window + 1:
         return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
     if length <= CHUNK + 2 * window:
-        mask = _near(torch.arange(length, device=q.device), torch.arange(length, device=q.device), window)
+        index = torch.arange(length, device=q.device)
+        mask = (index[:, None] - index[None, :]).abs() <= window
         return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask)[0]
     return _banded(q, k, v, window)
-
-
-def _near(queries: torch.Tensor, keys: torch.Tensor, window: int) -> torch.Tensor:
-    return (queries[:, None] - keys[None, :]).abs() <= window
 
 
 def _banded(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> torch.Tensor:
@@ -59,6 +56,6 @@ def _banded(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> t
     query = torch.arange(CHUNK, device=q.device)[:, None]
     key = torch.arange(span, device=q.device)[None, :] - window
     mask = ((query - key).abs() <= window) & (first + key >= 0) & (first + key < length)
-    mask |= first + query >= length  # the padding's queries: kept finite, cut off below
+    mask |= first + query >= length  # padded queries attend to all keys, so that they stay finite; cut off below
     out = F.scaled_dot_product_attention(queries, with_halo(k), with_halo(v), attn_mask=mask[:, None])
     return out.transpose(0, 1).reshape(heads, chunks * CHUNK, dim)[:, :length]

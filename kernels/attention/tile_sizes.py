@@ -1,5 +1,5 @@
-"""Tile sizes of the attention kernels, found by compiling ahead of time: no spills, no repeated work, and two blocks an
-SM wherever that leaves tiles worth having. What came of them is in docs/kernels.md.
+"""Tile sizes of the attention kernels, chosen by compiling ahead of time: no spills, no repeated work, and two blocks
+per SM wherever that leaves tiles of a useful size. The results are in docs/kernels.md.
 
 A table, not an autotuner: the same shapes run the same instructions on every rank and in every run.
 """
@@ -9,24 +9,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tile:
-    """queries x keys a step, in `warps` warps and `stages` pipeline stages. peel (backward only): the last, incomplete
-    step of a sequence has code of its own, so that the others need no masks; without it there are fewer registers."""
+    """block_m queries by block_n keys per step, in num_warps warps and num_stages pipeline stages.
 
-    queries: int
-    keys: int
-    warps: int = 4
-    stages: int = 2
+    peel (backward only): the last, incomplete step of a sequence is peeled off the loop, so that the other steps need
+    no masks. Without peeling the kernel needs fewer registers.
+    """
+
+    block_m: int
+    block_n: int
+    num_warps: int = 4
+    num_stages: int = 2
     peel: bool = True
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """rotate: apply RoPE while loading q and k, instead of by a kernel of its own before."""
+    """fused_rope: apply RoPE while loading q and k, instead of in a separate kernel before."""
 
     forward: Tile
     dq: Tile
     dkdv: Tile
-    rotate: bool = False
+    fused_rope: bool = False
 
 
 _SMALL_HEADS = Tuning(Tile(128, 64), Tile(64, 64), Tile(64, 64))
@@ -44,11 +47,11 @@ _16_BITS = {
     "sm100": {32: _SMALL_HEADS, 64: _HOPPER, 128: _LARGE_HEADS},
     "gfx942": {32: _AMD, 64: _AMD, 128: _AMD_LARGE_HEADS},
 }
-_TURNED_IN_LOAD = Tuning(Tile(64, 64), Tile(64, 64), Tile(64, 64), rotate=True)
-_16_BITS_LOCAL = {  # a tile of 64 reaches 192 keys through a window of 64, one of 128 would reach 256
+_FUSED_ROPE = Tuning(Tile(64, 64), Tile(64, 64), Tile(64, 64), fused_rope=True)
+_16_BITS_LOCAL = {  # with a window of 64, a tile of 64 queries attends to 192 keys, a tile of 128 to 256
     "sm80": {64: Tuning(Tile(64, 64), Tile(64, 64), Tile(32, 64))},
-    "sm90": {64: _TURNED_IN_LOAD},
-    "sm100": {64: _TURNED_IN_LOAD},
+    "sm90": {64: _FUSED_ROPE},
+    "sm100": {64: _FUSED_ROPE},
 }
 _SMALL_HEADS_32 = Tuning(Tile(64, 32, 4, 1), Tile(64, 32, 4, 1, peel=False), Tile(16, 64, 4, 1, peel=False))
 _LARGE_HEADS_32 = Tuning(Tile(32, 16, 2, 1), Tile(32, 16, 2, 1, peel=False), Tile(16, 32, 2, 1, peel=False))
@@ -71,12 +74,15 @@ _32_BITS = {
     },
     "gfx942": {32: _AMD_32, 64: _AMD_32, 128: _AMD_32},
 }
-"""For checks, not for training: three TF32 products keep two copies of every operand, so heads of 64 (backward) and of
-128 spill on NVIDIA."""
+"""For checks, not for training: on NVIDIA an fp32 product is three TF32 products, which need two copies of every
+operand, so that heads of 64 (backward) and of 128 spill."""
 
 
 def tuning(architecture: str, head_dim: int, bits: int, local: bool) -> Tuning:
-    """For an architecture ("sm80", "sm90", "sm100", "gfx942"), a head size (32, 64, 128) and 16 or 32 bits a value."""
+    """Tiles for an architecture ("sm80", "sm90", "sm100", "gfx942"), a head size (32, 64, 128) and 16 or 32 bits.
+
+    bits: of one value. local: the layer attends within a window.
+    """
     if bits == 32:
         return _32_BITS[architecture][head_dim]
     if local and head_dim in _16_BITS_LOCAL.get(architecture, {}):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ..architecture import architecture
+from ..launch import launch
 from ..packed import PackedBatch
 from ..rope_tables import rope_tables
 from ..rope_triton import rotate_into
@@ -15,7 +16,7 @@ from .triton_forward import attention_forward
 
 
 def triton_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float) -> torch.Tensor:
-    """(T, 3, H, D) -> (T, H, D); see `attention.packed_attention`."""
+    """(T, 3, H, D) -> (T, H, D); see `dispatch.packed_attention`."""
     tiles = [batch.tiles[size] for size in (32, 64, 128)]
     limit = -1 if window is None else min(window, batch.max_seqlen)
     return _attention(qkv, batch.cu_seqlens, batch.positions, *tiles, batch.max_seqlen, limit, float(rope_theta))[0]
@@ -33,22 +34,20 @@ def _attention(
     window: int,
     rope_theta: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(output (T, H, D), log2 of the softmax's normaliser (H, T)); window -1 is none."""
+    """(output (T, H, D), log2 of the softmax denominators (H, T)). A window of -1 is no window."""
     tokens, _, heads, dim = qkv.shape
     out, lse = _empty_outputs(qkv)
-    if not tokens:
-        return out, lse
     settings = _tuning(qkv, window)
     cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
-    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, fused_rope=settings.fused_rope)
     tile = settings.forward
-    tiles = {32: tiles_32, 64: tiles_64, 128: tiles_128}[tile.queries]
-    with torch.cuda.device_of(qkv):
-        attention_forward[(len(tiles), heads)](
-            q, k, v, out, lse, cos, sin, cu_seqlens, tiles,
-            *strides, out.stride(0), tokens, _scale(dim) * math.log2(math.e), max(window, 0),
-            **_constants(qkv, tile, window, settings.rotate),
-        )  # fmt: skip
+    tiles = {32: tiles_32, 64: tiles_64, 128: tiles_128}[tile.block_m]
+    launch(
+        attention_forward, (len(tiles), heads),
+        q, k, v, out, lse, cos, sin, cu_seqlens, tiles,
+        *strides, out.stride(0), tokens, _scale(dim) * math.log2(math.e), max(window, 0),
+        **_constants(qkv, tile, window, settings.fused_rope),
+    )  # fmt: skip
     return out, lse
 
 
@@ -70,27 +69,26 @@ def _attention_backward(
     """The gradient (T, 3, H, D) of qkv."""
     tokens, _, heads, dim = qkv.shape
     grad = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
-    if not tokens:
-        return grad
     grad_out = grad_out.contiguous()
     settings = _tuning(qkv, window)
     cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
-    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, rotate_in_load=settings.rotate)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, fused_rope=settings.fused_rope)
     delta = torch.empty_like(lse)
     scale = _scale(dim)
     tables = {32: tiles_32, 64: tiles_64, 128: tiles_128}
-    tail = (*strides, out.stride(0), grad.stride(0), tokens, scale, scale * math.log2(math.e), max(window, 0))
-    with torch.cuda.device_of(qkv):
-        tiles = tables[settings.dq.queries]
-        attention_backward_dq[(len(tiles), heads)](
-            q, k, v, out, grad_out, lse, delta, grad[:, 0], cos, sin, cu_seqlens, tiles, *tail,
-            PEEL=settings.dq.peel, **_constants(qkv, settings.dq, window, settings.rotate),
-        )  # fmt: skip
-        tiles = tables[settings.dkdv.keys]
-        attention_backward_dkdv[(len(tiles), heads)](
-            q, k, v, grad_out, lse, delta, grad[:, 1], grad[:, 2], cos, sin, cu_seqlens, tiles, *tail,
-            PEEL=settings.dkdv.peel, **_constants(qkv, settings.dkdv, window, settings.rotate),
-        )  # fmt: skip
+    scalars = (*strides, out.stride(0), grad.stride(0), tokens, scale, scale * math.log2(math.e), max(window, 0))
+    tiles = tables[settings.dq.block_m]
+    launch(
+        attention_backward_dq, (len(tiles), heads),
+        q, k, v, out, grad_out, lse, delta, grad[:, 0], cos, sin, cu_seqlens, tiles, *scalars,
+        PEEL=settings.dq.peel, **_constants(qkv, settings.dq, window, settings.fused_rope),
+    )  # fmt: skip
+    tiles = tables[settings.dkdv.block_n]
+    launch(
+        attention_backward_dkdv, (len(tiles), heads),
+        q, k, v, grad_out, lse, delta, grad[:, 1], grad[:, 2], cos, sin, cu_seqlens, tiles, *scalars,
+        PEEL=settings.dkdv.peel, **_constants(qkv, settings.dkdv, window, settings.fused_rope),
+    )  # fmt: skip
     return grad
 
 
@@ -134,32 +132,38 @@ def _tuning(qkv: torch.Tensor, window: int) -> Tuning:
 
 
 def _split(
-    qkv: torch.Tensor, positions: torch.Tensor, max_seqlen: int, rope_theta: float, *, rotate_in_load: bool
+    qkv: torch.Tensor, positions: torch.Tensor, max_seqlen: int, rope_theta: float, *, fused_rope: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, ...]]:
-    """q, k, v and the token and head strides of q and k, and of v. q and k are turned here unless the kernel does it;
-    the turned copy lives no longer than the kernel, so backward turns again rather than keep it."""
+    """q, k, v, and the token and head strides of q and k, and of v.
+
+    q and k are rotated unless the attention kernel does it (`fused_rope`). The rotated copy is not saved for
+    backward, which rotates again, to save memory.
+    """
     if qkv.stride(3) != 1:
         qkv = qkv.contiguous()
     v = qkv[:, 2]
     qk = qkv
-    if not rotate_in_load:
+    if not fused_rope:
         qk = qkv.new_empty(qkv.shape[0], 2, *qkv.shape[2:])
         rotate_into(qk, qkv, positions, max_seqlen, rope_theta)
     return qk[:, 0], qk[:, 1], v, (qk.stride(0), qk.stride(2), v.stride(0), v.stride(1))
 
 
-def _constants(qkv: torch.Tensor, tile: Tile, window: int, rotate: bool) -> dict[str, Any]:
-    """The kernels' compile-time arguments. fp32 products are made of three TF32 ones; AMD's are exact, and its 16-row
-    matrix instructions let a warp own 16 rows of a tile as NVIDIA's do, where 32 would repeat work."""
+def _constants(qkv: torch.Tensor, tile: Tile, window: int, fused_rope: bool) -> dict[str, Any]:
+    """The kernels' compile-time arguments.
+
+    On NVIDIA an fp32 product is computed as three TF32 products; on AMD it is exact. AMD's matrix instructions of 16
+    rows let a warp own 16 rows of a tile, as on NVIDIA; those of 32 rows would repeat work.
+    """
     hip = architecture().startswith("gfx")
     constants = {
         "HALF": qkv.shape[-1] // 2,
-        "QUERIES": tile.queries,
-        "KEYS": tile.keys,
+        "BLOCK_M": tile.block_m,
+        "BLOCK_N": tile.block_n,
         "LOCAL": window >= 0,
-        "ROTATE": rotate,
+        "ROTATE": fused_rope,
         "PRECISION": "ieee" if hip or qkv.dtype != torch.float32 else "tf32x3",
-        "num_warps": tile.warps,
-        "num_stages": tile.stages,
+        "num_warps": tile.num_warps,
+        "num_stages": tile.num_stages,
     }
     return {**constants, "matrix_instr_nonkdim": 16} if hip else constants

@@ -1,57 +1,61 @@
-"""What the three attention kernels share: finding their tile, loading rows of q, k and v, and the window."""
+"""Shared by the three attention kernels: locating a program's tile, loading rows of q, k and v, and the window."""
 
 import triton
 import triton.language as tl
 
 
 @triton.jit
-def locate(TILES, CU_SEQLENS, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """This program's tile: the sequence's first token in the stream, its length, and the tile's first row in it."""
+def locate_tile(TILES, CU_SEQLENS, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """This program's tile: its sequence's first token in the stream, that sequence's length, and the tile's first row.
+
+    Rows are positions in the sequence."""
     tile = tl.program_id(0)
     sequence = tl.load(TILES + 2 * tile)
-    row = tl.load(TILES + 2 * tile + 1) * BLOCK
-    start = tl.load(CU_SEQLENS + sequence).to(tl.int64)
-    length = (tl.load(CU_SEQLENS + sequence + 1) - start).to(tl.int32)
-    return start, length, row
+    first_row = tl.load(TILES + 2 * tile + 1) * BLOCK
+    seq_start = tl.load(CU_SEQLENS + sequence).to(tl.int64)
+    seqlen = (tl.load(CU_SEQLENS + sequence + 1) - seq_start).to(tl.int32)
+    return seq_start, seqlen, first_row
 
 
 @triton.jit
-def reach(row, length, window, ROWS: tl.constexpr, STEP: tl.constexpr, LOCAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What rows [row, row + ROWS) attend to: its begin (a multiple of STEP), the end of its whole steps, its end."""
+def attended_range(first_row, seqlen, window, ROWS: tl.constexpr, STEP: tl.constexpr, LOCAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The positions that rows [first_row, first_row + ROWS) attend to, for a loop in steps of STEP.
+
+    Returns the begin (a multiple of STEP), the end of the full steps, and the end."""
     begin = 0
-    end = length
+    end = seqlen
     if LOCAL:
-        begin = tl.maximum(row - window, 0) // STEP * STEP
-        end = tl.minimum(row + ROWS + window, length)
-    whole = begin + (end - begin) // STEP * STEP
-    return begin, whole, end
+        begin = tl.maximum(first_row - window, 0) // STEP * STEP
+        end = tl.minimum(first_row + ROWS + window, seqlen)
+    full_end = begin + (end - begin) // STEP * STEP
+    return begin, full_end, end
 
 
 @triton.jit
-def within(a, b, window):  # type: ignore[no-untyped-def]
-    """|a - b| <= window, as a single unsigned compare."""
+def in_window(a, b, window):  # type: ignore[no-untyped-def]
+    """|a - b| <= window, as a single unsigned comparison."""
     return (a - b + window).to(tl.uint32) <= (2 * window).to(tl.uint32)
 
 
 @triton.jit
-def load_rows(X, rows, length, stride, COLUMNS: tl.constexpr, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Rows of COLUMNS contiguous values; rows outside the sequence are 0, so nothing of a neighbour is ever read."""
+def load_rows(X, rows, seqlen, stride, COLUMNS: tl.constexpr, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows of COLUMNS contiguous values. If MASKED, rows beyond the sequence are 0, so no other sequence is read."""
     x = X + rows[:, None] * stride + tl.arange(0, COLUMNS)[None, :]
     if MASKED:
-        return tl.load(x, mask=rows[:, None] < length, other=0.0)
+        return tl.load(x, mask=rows[:, None] < seqlen, other=0.0)
     return tl.load(x)
 
 
 @triton.jit
 def load_halves(  # type: ignore[no-untyped-def]
-    X, COS, SIN, rows, length, stride, HALF: tl.constexpr, MASKED: tl.constexpr, ROTATE: tl.constexpr
+    X, COS, SIN, rows, seqlen, stride, HALF: tl.constexpr, MASKED: tl.constexpr, ROTATE: tl.constexpr
 ):
-    """The two halves of rows of q or k, which RoPE pairs; turned by their positions if ROTATE."""
-    first = load_rows(X, rows, length, stride, HALF, MASKED)
-    second = load_rows(X + HALF, rows, length, stride, HALF, MASKED)
+    """The two halves of rows of q or k that RoPE pairs, HALF = D/2 values each; rotated by position if ROTATE."""
+    first = load_rows(X, rows, seqlen, stride, HALF, MASKED)
+    second = load_rows(X + HALF, rows, seqlen, stride, HALF, MASKED)
     if ROTATE:
-        cos = load_rows(COS, rows, length, HALF, HALF, MASKED)
-        sin = load_rows(SIN, rows, length, HALF, HALF, MASKED)
+        cos = load_rows(COS, rows, seqlen, HALF, HALF, MASKED)
+        sin = load_rows(SIN, rows, seqlen, HALF, HALF, MASKED)
         a = first.to(tl.float32)
         b = second.to(tl.float32)
         first = (a * cos - b * sin).to(X.dtype.element_ty)
@@ -60,11 +64,11 @@ def load_halves(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def store_unrotated(X, COS, SIN, first, second, rows, length, stride, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Turn the gradient of rotated rows back and store it: RoPE's whole backward, at the cost of the angles."""
-    cos = load_rows(COS, rows, length, HALF, HALF, True)
-    sin = load_rows(SIN, rows, length, HALF, HALF, True)
+def store_unrotated(X, COS, SIN, first, second, rows, seqlen, stride, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rotate the gradient of rotated rows back and store it: the backward of RoPE, fused."""
+    cos = load_rows(COS, rows, seqlen, HALF, HALF, True)
+    sin = load_rows(SIN, rows, seqlen, HALF, HALF, True)
     x = X + rows[:, None] * stride + tl.arange(0, HALF)[None, :]
-    inside = rows[:, None] < length
-    tl.store(x, (first * cos + second * sin).to(X.dtype.element_ty), mask=inside)
-    tl.store(x + HALF, (second * cos - first * sin).to(X.dtype.element_ty), mask=inside)
+    mask = rows[:, None] < seqlen
+    tl.store(x, (first * cos + second * sin).to(X.dtype.element_ty), mask=mask)
+    tl.store(x + HALF, (second * cos - first * sin).to(X.dtype.element_ty), mask=mask)

@@ -1,9 +1,9 @@
-"""Compile the Triton kernels for GPUs that this machine does not have, and read the machine code.
+"""Compile the Triton kernels for GPUs that this machine does not have.
 
-Within `compiled_for("sm90")` the public functions, called on tensors of a CPU, launch nothing: Triton's own launcher
-picks the types, alignments and options it would on that GPU, compiles, and the result is recorded. So what is
-checked is what runs. Needs no GPU (the assembler and disassembler come with Triton) but a process without
-TRITON_INTERPRET.
+Within `compiled_for("sm90")` the public functions, called on CPU tensors, launch nothing. Triton's own launcher selects
+the types, alignments and options as on that GPU and compiles, and the compiled kernel is recorded. The recorded code is
+therefore the code that the GPU would run. Needs no GPU (the assembler and disassembler come with Triton), but a process
+without TRITON_INTERPRET.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ TARGETS = {
 
 
 class _AbsentDevice(DriverBase):
-    """What Triton asks of a driver before it launches."""
+    """The part of a Triton driver that compiling uses."""
 
     def __init__(self, architecture: str) -> None:
         self.architecture = architecture
@@ -50,12 +50,12 @@ class _AbsentDevice(DriverBase):
         return None
 
     def get_benchmarker(self) -> Any:
-        raise ValueError(f"there is no {self.architecture} to time on: kernels are only compiled here")
+        raise ValueError(f"no {self.architecture} device to time on: kernels are only compiled")
 
 
 @contextmanager
 def compiled_for(architecture: str) -> Iterator[list[Any]]:
-    """Yields the list that each launch appends its compiled kernel to. `architecture` is a key of TARGETS."""
+    """Yield a list to which each launch appends its compiled kernel. `architecture` is a key of TARGETS."""
     kernels: list[Any] = []
     run = JITFunction.run
 

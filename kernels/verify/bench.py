@@ -1,4 +1,4 @@
-"""Time attention and weigh the MLM head on a CPU, against the padded dense computation that they replace.
+"""Measure the time of attention and the memory of the MLM head on a CPU, against the dense computation they replace.
 
     python -m clinical_modernbert.kernels.verify.bench [--tokens 8192] [--threads 1] [--repeat 3]
 
@@ -26,18 +26,19 @@ HIDDEN, VOCABULARY, MASKED = 768, 50_368, 0.3
 
 
 def packs(tokens: int) -> dict[str, list[int]]:
-    """Three ways to fill a pack of `tokens`: equal documents of 512, log-normal lengths as clinical notes have, one."""
+    """Three layouts of a pack of `tokens` tokens, as name -> lengths: documents of 512 tokens, documents of log-normal
+    lengths as clinical notes have, and one document."""
     generator = torch.Generator().manual_seed(0)
     mixed: list[int] = []
-    while (left := tokens - sum(mixed)) > 0:
+    while (remaining := tokens - sum(mixed)) > 0:
         length = math.exp(torch.randn((), generator=generator).item() * 0.9 + 5.2)
-        mixed.append(min(int(min(max(length, 16), 1024)), left))
+        mixed.append(min(int(min(max(length, 16), 1024)), remaining))
     equal = [512] * (tokens // 512) or [tokens]
     return {f"{len(equal)} x {equal[0]}": equal, f"{len(mixed)} mixed": mixed, f"1 x {tokens}": [tokens]}
 
 
 def padded_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float) -> torch.Tensor:
-    """The same attention as `packed_attention`, by padding to the longest sequence and masking a dense square."""
+    """Compute `packed_attention` by padding to the longest sequence and masking a dense (L, L) matrix of scores."""
     device, rows, longest = qkv.device, len(batch.lengths), batch.max_seqlen
     lengths = torch.tensor(batch.lengths, device=device)
     slots = batch.positions.long() + torch.arange(rows, device=device).repeat_interleave(lengths) * longest
@@ -53,13 +54,13 @@ def padded_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, 
         mask = (index < lengths[:, None])[:, None, None, :]
         if window is not None:
             mask = mask & ((index[:, None] - index).abs() <= window)
-            mask = mask | ~mask.any(-1, keepdim=True)  # rows of padding: attend anywhere, so that they stay finite
+            mask = mask | ~mask.any(-1, keepdim=True)  # padding rows attend to everything, so that they stay finite
     out = F.scaled_dot_product_attention(pad(q), pad(k), pad(qkv[:, 2]), attn_mask=mask)
     return out.transpose(1, 2).reshape(rows * longest, *q.shape[1:])[slots]
 
 
 def attention_times(function: Callable[..., torch.Tensor], lengths: list[int], repeat: int) -> tuple[float, float]:
-    """The fastest forward and the fastest backward of `repeat`, in CPU time."""
+    """Milliseconds of CPU time of the fastest forward and of the fastest backward of `repeat`."""
     batch = PackedBatch.from_lengths(lengths, "cpu")
     qkv = torch.randn(sum(lengths), 3, HEADS, HEAD_DIM, requires_grad=True)
     grad = torch.randn(sum(lengths), HEADS, HEAD_DIM)
@@ -92,30 +93,30 @@ def attention_table(tokens: int, repeat: int) -> list[str]:
 
 
 def head_megabytes(variant: str, tokens: int, threads: int) -> float:
-    """What a forward and a backward of the MLM head add to the peak of a fresh process, beyond its inputs."""
+    """Peak memory in MB that a forward and backward of the MLM head add in a fresh process, beyond its inputs."""
     torch.set_num_threads(threads)
     rows = tokens if variant == "all tokens" else round(MASKED * tokens)
     hidden = torch.randn(rows, HIDDEN, requires_grad=True)
     weight = torch.randn(VOCABULARY, HIDDEN, requires_grad=True)
     bias, targets = torch.zeros(VOCABULARY, requires_grad=True), torch.randint(0, VOCABULARY, (rows,))
-    before = _peak()
+    before = _peak_memory()
     if variant == "ours":
         loss = mlm_loss(hidden, weight, bias, targets)[0]
     else:
         loss = F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum")
     loss.backward()
-    return (_peak() - before) / 1e6
+    return (_peak_memory() - before) / 1e6
 
 
-def _peak() -> int:
-    """Bytes of the largest resident set this process has had. Linux counts it from the start of the program, whereas
-    getrusage's begins at the parent's."""
+def _peak_memory() -> int:
+    """Peak resident set size of this process, in bytes. VmHWM starts with the program, unlike getrusage's peak, which
+    starts with the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
 def head_table(tokens: int, threads: int) -> list[str]:
-    """Each variant in a process of its own, since a peak never comes down."""
+    """Measure each variant in a separate process, since a peak never decreases."""
     variants = {
         "all tokens": f"full logits of all {tokens} tokens",
         "masked": f"full logits of the {round(MASKED * tokens)} masked tokens",
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m clinical_modernbert.kernels.verify.bench", description=__doc__)
     parser.add_argument("--tokens", type=int, default=8192, help="tokens in the pack")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeat", type=int, default=3, help="the fastest of so many is printed")
+    parser.add_argument("--repeat", type=int, default=3, help="runs per measurement; the fastest counts")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     print(f"{options.tokens} tokens, {HEADS} heads of {HEAD_DIM}, fp32, {options.threads} thread(s), CPU time\n")

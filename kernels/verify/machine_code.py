@@ -1,4 +1,4 @@
-"""Static evidence from a compiled kernel: registers, spills, occupancy, tensor-core work, width of its loads."""
+"""Static analysis of a compiled kernel: registers, spills, occupancy, tensor-core work, width of its loads."""
 
 import re
 import subprocess
@@ -11,21 +11,29 @@ from typing import Any
 import triton
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-LIMITS = {  # 32-bit registers, bytes of shared memory, warps and blocks of an SM
+LIMITS = {  # per SM: 32-bit registers, bytes of shared memory, warps, blocks
     "sm80": (65536, 164 * 1024, 64, 32),
     "sm90": (65536, 228 * 1024, 64, 32),
     "sm100": (65536, 228 * 1024, 64, 32),
 }
 AMD_REGISTERS, AMD_SHARED = 512, 64 * 1024
-"""Vector registers of a lane of a SIMD (a compute unit has four), and bytes of shared memory of a compute unit."""
+"""Vector registers per lane of a SIMD (a compute unit has four), and bytes of shared memory per compute unit."""
 
 
 @dataclass(frozen=True)
 class MachineCode:
-    """registers: a thread's; spills: instructions that go through local memory (AMD: registers that do); shared: bytes
-    of a block; blocks: that fit an SM (AMD: a compute unit) at once; tensor: tensor-core instructions; mma_flops: of a
-    block in one turn of its hottest loop; wide: loads of 128 bits; narrow: of 8, 16 or 64 bits, a stream's vectors
-    cut short (what has 32 is an entry of a table or a statistic)."""
+    """Properties of one compiled kernel.
+
+    registers: per thread.
+    spills: instructions that access local memory (AMD: registers that are spilled).
+    shared: bytes of shared memory per block.
+    blocks: that fit one SM (AMD: compute unit) at once.
+    tensor: tensor-core instructions.
+    mma_flops: of one block in one iteration of its hottest loop.
+    wide: loads of 128 bits.
+    narrow: loads of 8, 16 or 64 bits, which are vector loads that came out too narrow. Loads of 32 bits do not count:
+        they read an entry of a table or a statistic.
+    """
 
     registers: int
     spills: int
@@ -38,25 +46,25 @@ class MachineCode:
 
 
 def read(kernel: Any, architecture: str) -> MachineCode:
-    """Of a kernel recorded by `ahead_of_time.compiled_for(architecture)`."""
-    return _amd(kernel) if architecture.startswith("gfx") else _nvidia(kernel, architecture)
+    """Analyze a kernel that `ahead_of_time.compiled_for(architecture)` recorded."""
+    return _read_amd(kernel) if architecture.startswith("gfx") else _read_nvidia(kernel, architecture)
 
 
-def _nvidia(kernel: Any, architecture: str) -> MachineCode:
+def _read_nvidia(kernel: Any, architecture: str) -> MachineCode:
     usage, sass = _disassemble(kernel.asm["cubin"])
     opcodes = Counter(re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[T0-9]+\s+)?([A-Z][A-Z0-9_.]*)", sass))
     registers = int(re.findall(r"REG:(\d+)", usage)[0])
     warps, shared = kernel.metadata.num_warps, kernel.metadata.shared
-    all_registers, all_shared, all_warps, all_blocks = LIMITS[architecture]
+    max_registers, max_shared, max_warps, max_blocks = LIMITS[architecture]
     warp_registers = -(-registers * 32 // 256) * 256
-    by_resource = (all_registers // (warp_registers * warps), all_shared // (shared + 1024), all_warps // warps)
+    by_resource = (max_registers // (warp_registers * warps), max_shared // (shared + 1024), max_warps // warps)
     loads = {op: n for op, n in opcodes.items() if re.match(r"(LDG|LDGSTS|UTMALDG)\b", op)}
     wide = sum(n for op, n in loads.items() if ".128" in op or op.startswith("UTMALDG"))
     return MachineCode(
         registers=registers,
         spills=sum(n for op, n in opcodes.items() if re.match(r"(LDL|STL)\b", op)),
         shared=shared,
-        blocks=min(*by_resource, all_blocks),
+        blocks=min(*by_resource, max_blocks),
         tensor=sum(n for op, n in opcodes.items() if re.match(r"(HMMA|HGMMA|UTCHMMA)\b", op)),
         mma_flops=_hottest_loop(kernel.asm["ptx"], lambda ptx: _ptx_flops(ptx, kernel.asm["ptx"], warps)),
         wide=wide,
@@ -64,14 +72,14 @@ def _nvidia(kernel: Any, architecture: str) -> MachineCode:
     )
 
 
-def _amd(kernel: Any) -> MachineCode:
+def _read_amd(kernel: Any) -> MachineCode:
     code = kernel.asm["amdgcn"]
 
     def note(name: str) -> int:
         return int(re.findall(rf"\.{name}:\s+(\d+)", code)[0])
 
     warps, shared = kernel.metadata.num_warps, kernel.metadata.shared
-    registers = note("vgpr_count")  # counts accumulation registers too: one file holds both
+    registers = note("vgpr_count")  # includes accumulation registers: both share one register file
     waves = min(8, AMD_REGISTERS // (-(-registers // 8) * 8)) * 4
     loads = Counter(re.findall(r"^\s+((?:global|buffer)_load_\w+)", code, re.MULTILINE))
     wide = sum(n for op, n in loads.items() if op.endswith("dwordx4"))
@@ -98,7 +106,7 @@ def _disassemble(cubin: bytes) -> tuple[str, str]:
 
 
 def _hottest_loop(code: str, flops: Any) -> int:
-    """FLOPs of the innermost loop that holds most of them; a branch to a label above it closes a loop."""
+    """FLOPs of the innermost loop with the most FLOPs. A branch to an earlier label is the end of a loop."""
     lines = code.splitlines()
     labels: dict[str, int] = {}
     ends: dict[int, int] = {}
@@ -106,14 +114,14 @@ def _hottest_loop(code: str, flops: Any) -> int:
         if label := re.match(r"([$.]L\w+):", line):
             labels[label.group(1)] = number
         elif (branch := re.search(r"\b(?:bra|s_c?branch)\S*\s+([$.]L\w+)", line)) and branch.group(1) in labels:
-            ends[labels[branch.group(1)]] = number  # a loop may be continued from several places: the last counts
+            ends[labels[branch.group(1)]] = number  # a loop may branch back from several lines: the last counts
     loops = list(ends.items())
     innermost = [a for a in loops if not any(a[0] <= b[0] and b[1] <= a[1] and a != b for b in loops)]
     return max((flops("\n".join(lines[begin:end])) for begin, end in innermost), default=0)
 
 
 def _ptx_flops(loop: str, ptx: str, warps: int) -> int:
-    """mma.sync is a warp's, wgmma a group of four warps', tcgen05 the block's, whose shape is in a descriptor."""
+    """mma.sync runs per warp, wgmma per group of four warps, tcgen05 per block, with its shape in a descriptor."""
     shapes = [(op, *map(int, mnk)) for op, *mnk in re.findall(r"(mma\.sync|wgmma)\S*\.m(\d+)n(\d+)k(\d+)", loop)]
     total = sum(2 * m * n * k * (warps if op == "mma.sync" else warps // 4) for op, m, n, k in shapes)
     for kind, register in re.findall(r"tcgen05\.mma\.cta_group::1\.kind::(\w+) .*, (%r\d+), %p\d+;", loop):

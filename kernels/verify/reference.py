@@ -1,7 +1,7 @@
-"""What every kernel computes, written as plainly as possible, for tests and benchmarks.
+"""Reference implementations of all kernels in plain PyTorch, for tests and benchmarks.
 
-Each function works in the type of its inputs: fp64 inputs give the truth, bf16 inputs give the error that plain
-PyTorch makes at that type, which is the measure of a kernel's own error.
+Each function computes in the type of its inputs. fp64 inputs give the exact result; bf16 inputs give the error of plain
+PyTorch at that type, to which a kernel's own error is compared.
 """
 
 import math
@@ -34,7 +34,7 @@ def softmax_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window:
 
 
 def rotate(x: torch.Tensor, theta: float) -> torch.Tensor:
-    """One sequence x (L, H, D), its positions counted from 0, turned by RoPE in fp32 (fp64 if x is)."""
+    """One sequence x (L, H, D), rotated by RoPE at positions 0 to L - 1, in fp32 (fp64 if x is)."""
     exact = torch.promote_types(x.dtype, torch.float32)
     cos, sin = (table[: len(x), None].to(exact) for table in rope_tables(theta, len(x), x.shape[-1], x.device))
     first, second = x.to(exact).chunk(2, dim=-1)
@@ -52,14 +52,14 @@ def add_layer_norm(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(residual + x, its layer norm without bias)."""
     total = residual + x
-    centred = total - total.mean(-1, keepdim=True)
-    return total, centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+    centered = total - total.mean(-1, keepdim=True)
+    return total, centered / (centered.square().mean(-1, keepdim=True) + eps).sqrt() * weight
 
 
 def mlm_loss(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(summed cross-entropy, whether each largest logit is at the target), from the full logits."""
+    """(summed cross-entropy, which rows have the largest logit at their target), from the full logits."""
     logits = hidden @ weight.t() + bias
     loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="sum")
     return loss, logits.argmax(-1) == targets

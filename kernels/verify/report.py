@@ -2,7 +2,7 @@
 
     python -m clinical_modernbert.kernels.verify.report [--check]
 
-Exits with 1 and names each fault if one is found. Takes minutes the first time; Triton keeps what it compiled.
+Prints each fault and exits with 1 if there is any. Takes minutes the first time; Triton caches what it compiled.
 """
 
 import argparse
@@ -34,14 +34,15 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "kernels.md"
 BEGIN, END = "<!-- kernels-report: begin", "<!-- kernels-report: end -->"
 MATMULS = {"attention_forward": 2, "attention_backward_dq": 3, "attention_backward_dkdv": 4}
 NARROW_SCALARS = {"cross_entropy": 2, "attention_backward_dkdv": 2}
-"""A row's target, an int64, and its logit; AMD loads the two statistics of neighbouring queries two at a time."""
+"""Narrow loads that are not a fault: cross_entropy loads a row's target, an int64, and its logit; on AMD
+attention_backward_dkdv loads two statistics of neighboring queries at a time."""
 SMALLEST_SHARED = 99 * 1024
-"""Bytes a block may have on sm86, sm89 and sm120, which run sm80's rows of the tuning table."""
+"""Bytes of shared memory that a block may use on sm86, sm89 and sm120, which use the sm80 tiles."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A public call to compile: what it is, its type, and for attention the head size and whether it is local."""
+    """A public function to compile: its name, the type, and for attention the head size and whether it has a window."""
 
     name: str
     dtype: str
@@ -51,8 +52,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """A kernel that the case launched. work: FLOPs of its matrix instructions by those that its tile needs; vectors:
-    whether each of its loads has 128 bits for every thread of the block."""
+    """A kernel that the case launched.
+
+    work: FLOPs of its matrix instructions divided by the FLOPs that its tile needs; None without matrix products.
+    vectors: whether its tiles are large enough for a 128-bit load by every thread of the block.
+    """
 
     architecture: str
     case: Case
@@ -72,59 +76,60 @@ def cases(dtypes: Iterable[str] = DTYPES, head_dims: Iterable[int] = HEAD_DIMS) 
 
 
 def measure(architecture: str, case: Case) -> list[Row]:
-    """Compile the case for an architecture (a key of TARGETS) and read its kernels' machine code."""
+    """Compile the case for an architecture (a key of TARGETS) and analyze the machine code of its kernels."""
     with compiled_for(architecture) as kernels:
         _CALLS[case.name](case)
     rows = {}
     for kernel in kernels:
         if case.name == "attention" and kernel.name not in MATMULS:
-            continue  # RoPE has a case of its own
+            continue  # RoPE has its own case
         constants = {kernel.src.fn.arg_names[key[0]]: value for key, value in kernel.src.constants.items()}
         tile, work, vectors, warps = "", None, True, kernel.metadata.num_warps
         code = read(kernel, architecture)
         if kernel.name in MATMULS:
-            size = constants["QUERIES"] * constants["KEYS"]
-            tile = f"{constants['QUERIES']}x{constants['KEYS']}" + (", turns q and k" if constants["ROTATE"] else "")
-            least = min(constants["QUERIES"], constants["KEYS"]) * case.head_dim // 2 * DTYPES[case.dtype].itemsize
-            vectors = least >= 16 * warps * TARGETS[architecture].warp_size
+            block_m, block_n = constants["BLOCK_M"], constants["BLOCK_N"]
+            size = block_m * block_n
+            tile = f"{block_m}x{block_n}" + (", rotates q and k" if constants["ROTATE"] else "")
+            smallest_load = min(block_m, block_n) * case.head_dim // 2 * DTYPES[case.dtype].itemsize
+            vectors = smallest_load >= 16 * warps * TARGETS[architecture].warp_size
             work = code.mma_flops / (2 * MATMULS[kernel.name] * size * case.head_dim)
         rows[kernel.name] = Row(architecture, case, kernel.name, tile, warps, code, work, vectors)
     return list(rows.values())
 
 
 def faults(row: Row) -> list[str]:
-    """What is wrong with a kernel, as the ends of sentences about it."""
+    """The faults of a kernel, as predicates of sentences about it."""
     code, case, nvidia = row.code, row.case, not row.architecture.startswith("gfx")
     attention, half = row.kernel in MATMULS, case.dtype != "fp32"
-    found = []
+    result = []
     if code.spills and (half or not attention):
-        found.append(f"spills {code.spills} times")
+        result.append(f"spills {code.spills} times")
     if not code.blocks:
-        found.append("does not fit")
+        result.append("does not fit")
     if row.architecture == "sm80" and half and code.shared > SMALLEST_SHARED:
-        found.append(f"needs {code.shared} bytes of shared memory, more than {SMALLEST_SHARED}")
+        result.append(f"needs {code.shared} bytes of shared memory, more than {SMALLEST_SHARED}")
     if attention and not code.tensor:
-        found.append("has no tensor-core instructions")
+        result.append("has no tensor-core instructions")
     if attention and row.work != (3 if nvidia and not half else 1):
-        found.append(f"does {row.work:.2f} times the work of its tile")
+        result.append(f"does {row.work:.2f} times the work of its tile")
     if attention and half and nvidia and case.head_dim == 64 and code.blocks * row.warps < 8:
-        found.append(f"has {code.blocks} blocks of {row.warps} warps a SM, not eight warps")
+        result.append(f"has {code.blocks} blocks of {row.warps} warps per SM, fewer than eight warps")
     if row.vectors and (not code.wide or code.narrow > NARROW_SCALARS.get(row.kernel, 0)):
-        found.append(f"has {code.narrow} narrow loads to {code.wide} of 128 bits")
-    return found
+        result.append(f"has {code.narrow} narrow loads to {code.wide} of 128 bits")
+    return result
 
 
 def fingerprint() -> str:
-    """Of the sources that the table depends on."""
+    """Hash of the sources that the table depends on."""
     kernels = Path(__file__).parents[1]
     attention = [*sorted((kernels / "attention").glob("triton_*.py")), kernels / "attention" / "tile_sizes.py"]
-    paths = [*attention, *sorted(kernels.glob("*_triton.py")), kernels / "architecture.py"]
+    paths = [*attention, *sorted(kernels.glob("*_triton.py")), kernels / "architecture.py", kernels / "launch.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m clinical_modernbert.kernels.verify.report", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="check only, leave docs/kernels.md as it is")
+    parser.add_argument("--check", action="store_true", help="check only, do not write docs/kernels.md")
     options = parser.parse_args(arguments)
     jobs = [(architecture, case) for case in cases() for architecture in TARGETS]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -132,11 +137,11 @@ def main(arguments: list[str] | None = None) -> int:
         for (architecture, case), measured in zip(jobs, pool.map(measure, *zip(*jobs, strict=True)), strict=True):
             rows += measured
             print(f"{architecture} {case.name} {case.dtype} {case.head_dim}{' local' * case.local}", flush=True)
-    found = [f"{row.architecture} {row.kernel} {row.case}: it {fault}" for row in rows for fault in faults(row)]
-    print("\n".join(found) or f"{len(rows)} kernels compiled, no faults")
+    problems = [f"{row.architecture} {row.kernel} {row.case}: {fault}" for row in rows for fault in faults(row)]
+    print("\n".join(problems) or f"{len(rows)} kernels compiled, no faults")
     if not options.check:
         _write("\n".join(_tables(rows)))
-    return 1 if found else 0
+    return 1 if problems else 0
 
 
 def _attention(case: Case) -> None:
@@ -177,23 +182,23 @@ _CALLS: dict[str, Callable[[Case], None]] = {
 
 
 def _tables(rows: list[Row]) -> list[str]:
-    """The model's own shapes kernel by kernel, then the rest by type and head size."""
+    """One table with every kernel at the model's own shapes, then one with the others by type and head size."""
     lines = [
         "| kernel (bf16) | for | tile | warps | registers | spills | shared memory | blocks/SM | tensor-core"
         " instructions | work / useful | 128-bit / narrow loads |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    own = [row for row in rows if row.case.dtype == "bf16" and row.case.head_dim == 64]
-    for row in sorted(own, key=lambda row: (row.case.name, row.kernel, row.case.local)):
-        code, reach = row.code, (" local" if row.case.local else " global") if row.work else ""
-        cells: list[Any] = [row.kernel + reach, row.architecture, row.tile, row.warps, code.registers, code.spills]
+    model_rows = [row for row in rows if row.case.dtype == "bf16" and row.case.head_dim == 64]
+    for row in sorted(model_rows, key=lambda row: (row.case.name, row.kernel, row.case.local)):
+        code, layer = row.code, (" local" if row.case.local else " global") if row.work else ""
+        cells: list[Any] = [row.kernel + layer, row.architecture, row.tile, row.warps, code.registers, code.spills]
         cells += [code.shared, code.blocks, code.tensor or "", f"{row.work:.2f}" if row.work else ""]
         lines.append(f"| {' | '.join(map(str, [*cells, f'{code.wide} / {code.narrow}']))} |")
     lines += ["", "| other types and head sizes | for | kernels | most registers | spills | fewest blocks/SM |"]
     lines += ["|---|---|---|---|---|---|"]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row not in own:
+        if row not in model_rows:
             kind = f"attention, heads of {row.case.head_dim}" if row.work else "all others"
             groups.setdefault((f"{kind}, {row.case.dtype}", row.architecture), []).append(row)
     for (kind, architecture), group in sorted(groups.items()):

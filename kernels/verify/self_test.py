@@ -1,4 +1,4 @@
-"""Every kernel that a device can run, each against its reference: what a new GPU or a new installation should pass."""
+"""Self-test of all kernels that a device supports, against their references, for new GPUs and installations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,27 +15,29 @@ from . import reference
 from .accuracy import DTYPES, Accuracy, Function, compare
 
 LENGTHS = [700, 0, 1, 129, 64]
-"""None is a multiple of a tile but the last."""
+"""Only the last is a multiple of a tile."""
 HEADS, HEAD_DIM, HIDDEN, INTERMEDIATE, VOCABULARY, MASKED = 12, 64, 768, 1152, 50_368, 300
 WINDOW, THETA, EPS = 64, 160_000.0, 1e-5
 
 
 @dataclass(frozen=True)
 class Check:
-    """Of a kernel at a type: the accuracy of its outputs and gradients."""
+    """Accuracy of the outputs and gradients of one kernel at one type."""
 
     kernel: str
     dtype: str
-    found: list[Accuracy]
+    results: list[Accuracy]
 
     @property
-    def good(self) -> bool:
-        return all(one.good for one in self.found)
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
 
 
 def self_test(device: torch.device) -> Iterator[Check]:
-    """Runs each kernel by every backend that can be had, at ModernBERT-base's shapes. On a CPU in fp32 only: there the
-    other types are PyTorch's own, and slow."""
+    """Check each kernel with every available backend, at ModernBERT-base's shapes.
+
+    On a CPU only fp32 is checked: for the other types the kernels there are PyTorch's own, and slow.
+    """
     for name, dtype in DTYPES.items() if device.type != "cpu" else [("fp32", torch.float32)]:
         for kernel, ours, plain, inputs in _cases(device, dtype):
             yield Check(kernel, name, compare(ours, plain, inputs))

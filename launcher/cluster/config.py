@@ -1,4 +1,4 @@
-"""A cluster as one small YAML file describes it: what is asked for, and what its nodes need to be told.
+"""The description of a cluster in one YAML file: the resources to request, and the environment of its nodes.
 
 nodes: 4
 ranks_per_node: 8
@@ -30,13 +30,13 @@ from ...configs.errors import UserError
 from .kubernetes import KubernetesConfig
 
 FABRICS: dict[str, dict[str, str]] = {
-    # NCCL finds InfiniBand and RoCE adapters by itself; NCCL_IB_HCA and the like are the cluster's own, in `env`.
+    # NCCL finds InfiniBand and RoCE adapters; cluster-specific variables such as NCCL_IB_HCA belong in `env`.
     "infiniband": {},
     "tcp": {"NCCL_IB_DISABLE": "1"},
-    # Data-loader workers are forked after the adapter's memory was registered: without fork safety they corrupt it.
+    # Data-loader workers are forked after the adapter's memory was registered, which requires fork safety.
     "efa": {"FI_PROVIDER": "efa", "FI_EFA_FORK_SAFE": "1", "NCCL_SOCKET_IFNAME": "^lo,docker,veth"},
-    # What is not tuning of what Isambard-AI documents: https://docs.isambard.ac.uk (env_vars.sh). The rest, such as
-    # FI_CXI_RX_MATCH_MODE and NCCL_CROSS_NIC, goes into `env`.
+    # The required variables in the documentation of Isambard-AI, https://docs.isambard.ac.uk (env_vars.sh). Tuning
+    # variables, such as FI_CXI_RX_MATCH_MODE and NCCL_CROSS_NIC, belong in `env`.
     "slingshot": {
         "NCCL_NET": "AWS Libfabric",
         "NCCL_SOCKET_IFNAME": "hsn",
@@ -54,44 +54,45 @@ class _Section(BaseModel):
 
 
 class SlurmConfig(_Section):
-    """What a job asks SLURM for, and how it looks after itself."""
+    """The resources of a SLURM job, and how it restarts."""
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    time: str = Field("24:00:00", description="limit of one job, as sbatch writes it: minutes, H:M:S or D-H:M:S")
-    cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: what the partition gives")
-    exclude: tuple[str, ...] = Field((), description="nodes not to run on, such as node[3-5]")
+    time: str = Field("24:00:00", description="limit of one job in the format of sbatch: minutes, H:M:S or D-H:M:S")
+    cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: default of the partition")
+    exclude: tuple[str, ...] = Field((), description="nodes to exclude, such as node[3-5]")
     options: tuple[str, ...] = Field((), description="further options of sbatch, such as --exclusive")
-    container: str | None = Field(None, description="image for the ranks, where SLURM has pyxis; null: none")
+    container: str | None = Field(None, description="container image for the ranks, on clusters with pyxis")
     container_mounts: tuple[str, ...] = Field((), description="such as /data:/data")
-    stop_seconds: PositiveInt = Field(300, description="before the time limit, to save a checkpoint in")
-    max_failures: PositiveInt = Field(3, description="crashes in a row without a new checkpoint, before it gives up")
+    stop_seconds: PositiveInt = Field(300, description="ranks save and stop this long before the time limit")
+    max_failures: PositiveInt = Field(3, description="consecutive crashes without a new checkpoint before giving up")
     preflight: str | None = Field(
-        "doctor", description="command for every node before each start; doctor: `cmbert doctor --quick`; null: none"
+        "doctor",
+        description="command for every node before each attempt; doctor: `cmbert doctor --quick`; null: none",
     )
-    preflight_seconds: PositiveInt = Field(300, description="before a node that does not answer has failed")
+    preflight_seconds: PositiveInt = Field(300, description="timeout of the preflight")
     max_excluded: NonNegativeInt = Field(
-        2, description="nodes that may fail the preflight: the job goes on without them, by a new submission"
+        2, description="maximum number of nodes that may fail the preflight; the run is submitted again without them"
     )
 
     @field_validator("time")
     @classmethod
     def _check_time(cls, text: str) -> str:
         if not re.fullmatch(r"\d+|(\d+-)?\d+:\d\d:\d\d", text):
-            two = ": sbatch reads two parts as minutes and seconds" if re.fullmatch(r"\d+:\d\d", text) else ""
-            raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{two}")
+            hint = ": sbatch reads two parts as minutes and seconds" if re.fullmatch(r"\d+:\d\d", text) else ""
+            raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{hint}")
         return text
 
     @model_validator(mode="after")
     def _check_stop(self) -> "SlurmConfig":
         if self.stop_seconds >= self.seconds:
-            raise ValueError(f"stop_seconds={self.stop_seconds} leaves nothing of time={self.time} to train in")
+            raise ValueError(f"stop_seconds={self.stop_seconds} leaves no time to train: time={self.time}")
         return self
 
     @property
     def seconds(self) -> int:
-        """The time limit of a job."""
+        """The time limit of a job in seconds."""
         days, _, clock = self.time.rpartition("-")
         parts = [int(part) for part in clock.split(":")]
         hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts, 0)
@@ -99,16 +100,16 @@ class SlurmConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    """Nodes, what runs on each, and what their processes find in the environment."""
+    """The nodes of a cluster, the processes on each, and their environment."""
 
     nodes: PositiveInt = 1
-    ranks_per_node: PositiveInt = Field(description="processes on each node: one a GPU")
-    gpus_per_node: NonNegativeInt | None = Field(None, description="null: one for each rank; 0: train on CPUs")
+    ranks_per_node: PositiveInt = Field(description="processes per node: one per GPU")
+    gpus_per_node: NonNegativeInt | None = Field(None, description="null: one per rank; 0: train on CPUs")
     fabric: Literal["infiniband", "tcp", "efa", "slingshot"] = Field("infiniband", description="network between nodes")
-    env: dict[str, str] = Field(default_factory=dict, description="environment variables, as they are")
-    pass_env: tuple[str, ...] = Field((), description="names whose values come from your environment: for secrets")
+    env: dict[str, str] = Field(default_factory=dict, description="environment variables")
+    pass_env: tuple[str, ...] = Field((), description="variables, such as secrets, to take from your environment")
     setup: tuple[str, ...] = Field((), description="shell lines before the ranks start, such as module load")
-    local_disk: Path = Field(Path("/tmp"), description="on every node, its own disk: for caches of compiled code")
+    local_disk: Path = Field(Path("/tmp"), description="local disk of every node, for caches of compiled code")
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
@@ -119,11 +120,11 @@ class ClusterConfig(_Section):
     def _check_env(cls, env: dict[str, str]) -> dict[str, str]:
         for name, value in env.items():
             if not _VARIABLE.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of an environment variable")
+                raise ValueError(f"{name!r} is not a valid name of an environment variable")
             if SECRET.search(name):
-                raise ValueError(f"{name} looks like a secret, and this file is read by others: name it in pass_env")
+                raise ValueError(f"{name} looks like a secret, and others can read this file: name it in pass_env")
             if "\n" in value:
-                raise ValueError(f"{name}: a value has one line")
+                raise ValueError(f"{name}: the value must not contain newlines")
         return env
 
     @property
@@ -131,22 +132,22 @@ class ClusterConfig(_Section):
         return self.nodes * self.ranks_per_node
 
     def gpus(self) -> int:
-        """GPUs of each node."""
+        """Return the number of GPUs per node."""
         return self.ranks_per_node if self.gpus_per_node is None else self.gpus_per_node
 
     def environment(self) -> dict[str, str]:
-        """All variables that this file decides: the fabric's, where compiled code is kept, and `env` above both."""
-        # On a shared disk the ranks of many nodes would race for the same files.
+        """Return the variables of the fabric and of cache directories, overridden by `env`."""
+        # On a shared disk, the ranks of different nodes would race for the same files.
         home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
         caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
         on_cpus = {} if self.gpus() else {"CUDA_VISIBLE_DEVICES": ""}
         return {**FABRICS[self.fabric], **caches, **on_cpus, **self.env}
 
     def all_environment(self) -> dict[str, str]:
-        """The same with the values of `pass_env`, as this process has them; not to be written anywhere.
+        """Return `environment` with the values of `pass_env` from this process. Do not write it anywhere.
 
         Raises:
-            UserError: one is not set.
+            UserError: a variable is not set.
         """
         if missing := [name for name in self.pass_env if name not in os.environ]:
             raise UserError(f"pass_env names {', '.join(missing)}, not set in your environment: export it first")

@@ -7,12 +7,12 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
-from ...storage.files import require_writable
+from ...storage.files import require_writable, stage_file
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig
 
-app = typer.Typer(help="Look at a run's checkpoints.", no_args_is_help=True)
+app = typer.Typer(help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True)
 
 Run = Annotated[Path, typer.Argument(help="A run's directory.")]
 
@@ -27,16 +27,17 @@ def list_(run: Run) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ...training.checkpoint.files import of_run, read_manifest
+    from ...training.checkpoint.files import require_checkpoints
+    from ...training.checkpoint.manifest import read_manifest
 
     table = Table("checkpoint", "tokens", "ranks", "size", "directory", box=SIMPLE)
-    for path in of_run(run):
+    for path in require_checkpoints(run):
         manifest = read_manifest(path)
-        size = sum(file["bytes"] for file in manifest["files"].values())
+        size = sum(file.bytes for file in manifest.files.values())
         table.add_row(
-            f"{manifest['step']:,}",
-            f"{manifest['progress']['tokens']:,}",
-            str(manifest["world_size"]),
+            f"{manifest.step:,}",
+            f"{manifest.progress.tokens:,}",
+            str(manifest.world_size),
             f"{size / 2**20:,.1f} MiB",
             path.name,
         )
@@ -45,61 +46,64 @@ def list_(run: Run) -> None:
 
 @app.command()
 def verify(run: Run) -> None:
-    """Hash every file of every checkpoint; exit code 2 if one is damaged.
+    """Hash every file of every checkpoint; the exit code is 2 if one is corrupt.
 
     Example: cmbert checkpoint verify runs/tiny
     """
-    from ...training.checkpoint.files import damage, of_run
+    from ...training.checkpoint.files import find_corruption, require_checkpoints
 
-    problems = []
-    for path in of_run(run):
-        problem = damage(path)
-        typer.echo(f"{path.name}: {problem or 'whole'}")
+    corrupt = []
+    for path in require_checkpoints(run):
+        problem = find_corruption(path)
+        typer.echo(f"{path.name}: {problem or 'complete'}")
         if problem:
-            problems.append(path.name)
-    if problems:
-        raise UserError(f"{run}: damaged: {', '.join(problems)}; a run skips them and continues from an older one")
+            corrupt.append(path.name)
+    if corrupt:
+        raise UserError(
+            f"{run}: corrupt: {', '.join(corrupt)}; a run skips them and continues from an older checkpoint"
+        )
 
 
 @app.command()
 def prune(
     run: Run,
-    keep_last: Annotated[int | None, typer.Option(min=1, help="How many of the newest stay.")] = None,
+    keep_last: Annotated[int | None, typer.Option(min=1, help="Keep the newest so many.")] = None,
     keep_every_steps: Annotated[
-        int | None, typer.Option(min=0, help="Those at its multiples stay too; 0: none.")
+        int | None, typer.Option(min=0, help="Also keep those at multiples of it; 0: none.")
     ] = None,
-    keep_best: Annotated[int | None, typer.Option(min=0, help="So many of the lowest held-out loss stay too.")] = None,
+    keep_best: Annotated[
+        int | None, typer.Option(min=0, help="Also keep so many of lowest validation loss; 0: none.")
+    ] = None,
 ) -> None:
-    """Remove all but the newest checkpoints, if those that stay are whole.
+    """Remove all but the newest checkpoints, if those are complete.
 
     Example: cmbert checkpoint prune runs/tiny --keep-last 2
 
-    What is not said here is kept as the run's own configuration has it.
+    Options that are not given have the values of the run's own configuration.
     """
-    from ...training.checkpoint.files import damage, of_run
-    from ...training.checkpoint.files import prune as remove
+    from ...training.checkpoint import files
 
-    found = of_run(run)
-    keep = _kept_by(run)
+    checkpoints = files.require_checkpoints(run)
+    keep = _checkpoint_config(run)
     keep_last = keep.keep_last if keep_last is None else keep_last
     keep_every_steps = keep.keep_every_steps if keep_every_steps is None else keep_every_steps
     keep_best = keep.keep_best if keep_best is None else keep_best
-    if problem := next((problem for path in found[:keep_last] if (problem := damage(path))), None):
+    if problem := next(filter(None, map(files.find_corruption, checkpoints[:keep_last])), None):
         raise UserError(f"{problem}: nothing was removed, since an older checkpoint may be needed")
-    kept = remove(run / "checkpoints", keep_last, keep_every_steps, keep_best)
-    removed = [path for path in found if path not in kept]
-    typer.echo(f"removed {_listed(removed)}; kept {_listed(kept)}")
+    kept = files.prune(run / "checkpoints", keep_last, keep_every_steps, keep_best)
+    removed = [path for path in checkpoints if path not in kept]
+    typer.echo(f"removed {_names(removed)}; kept {_names(kept)}")
 
 
-def _kept_by(run: Path) -> "CheckpointConfig":
-    """What the run's configuration keeps; the defaults if it is not there."""
+def _checkpoint_config(run: Path) -> "CheckpointConfig":
+    """The `checkpoint` section of the run's configuration; the defaults if the run has no config.yaml."""
     from ...training.recipe.config import CheckpointConfig, RunConfig
 
     path = run / "config.yaml"
     return load(RunConfig, path).checkpoint if path.is_file() else CheckpointConfig()
 
 
-def _listed(checkpoints: list[Path]) -> str:
+def _names(checkpoints: list[Path]) -> str:
     return ", ".join(path.name for path in checkpoints) or "nothing"
 
 
@@ -107,23 +111,22 @@ def _listed(checkpoints: list[Path]) -> str:
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="A run's directory, for its newest, or one checkpoint.")],
     out: Annotated[Path, typer.Argument(help="The file to write, such as whole.safetensors.")],
-    optimizer: Annotated[bool, typer.Option("--optimizer", help="With the optimizer's state.")] = False,
+    optimizer: Annotated[bool, typer.Option("--optimizer", help="Include the optimizer's state.")] = False,
 ) -> None:
-    """Put the slices of all ranks together: one safetensors file of whole fp32 tensors.
+    """Combine the shards of all ranks into one safetensors file of full fp32 tensors.
 
     Example: cmbert checkpoint convert runs/tiny whole.safetensors
     """
     from safetensors.torch import save_file
 
-    from ...training.checkpoint.save_load import consolidate, consolidate_all
+    from ...training.checkpoint.save_load import consolidate, consolidate_with_optimizer
     from ...training.export.export import find_checkpoint
 
     if out.exists():
-        raise UserError(f"{out}: exists already: name a file to be made")
+        raise UserError(f"{out}: exists already: name a new file")
     path = find_checkpoint(checkpoint)
     require_writable(out)
-    tensors = consolidate_all(path) if optimizer else consolidate(path)
-    aside = out.with_name(f".{out.name}.part")
-    save_file(tensors, aside, metadata={"format": "pt"})
-    aside.rename(out)
+    tensors = consolidate_with_optimizer(path) if optimizer else consolidate(path)
+    with stage_file(out) as staging:
+        save_file(tensors, staging, metadata={"format": "pt"})
     typer.echo(f"{out}: {len(tensors)} tensors of {path.name}")

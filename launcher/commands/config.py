@@ -1,4 +1,4 @@
-"""`cmbert config`: recipes as the program reads them."""
+"""`cmbert config`: show the complete configuration of a recipe."""
 
 from pathlib import Path
 
@@ -9,21 +9,21 @@ from ...configs.loader.load import dump, load, sections
 from ...configs.loader.recipes import find_recipe
 from .options import Overrides, Recipe
 
-app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
+app = typer.Typer(help="Inspect recipes.", no_args_is_help=True)
 
 
 @app.command()
 def show(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
-    """Print the configuration that a recipe comes to: what it extends, the overrides and every default.
+    """Print the complete configuration of a recipe, with the files it extends, overrides and all defaults.
 
     Example: cmbert config show tiny --set data.seq_length=512
     """
     path = find_recipe(recipe)
-    typer.echo(dump(load(_kind(path), path, overrides)), nl=False)
+    typer.echo(dump(load(_model(path), path, overrides)), nl=False)
 
 
-def _kind(recipe: Path) -> type[BaseModel]:
-    """What the recipe is of, by a section that no other kind has: data, an evaluation, a cluster or a run."""
+def _model(recipe: Path) -> type[BaseModel]:
+    """Return the model for a recipe of data, an evaluation, a cluster or a run, according to a distinctive key."""
     keys = sections(recipe)
     if "sources" in keys:
         from ...streaming_data.prepare.config import PrepareConfig

@@ -1,4 +1,4 @@
-"""`cmbert demo`: the whole road on one CPU machine, each step a command that you could have typed."""
+"""`cmbert demo`: the end-to-end pipeline on one CPU machine; each step is a normal command."""
 
 import os
 import shlex
@@ -19,14 +19,14 @@ _CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("runs/demo"),
-    ranks: Annotated[int, typer.Option(help="Processes to train on.", min=1)] = 2,
+    out: Annotated[Path, typer.Option(help="Directory for all files of the demo.")] = Path("runs/demo"),
+    ranks: Annotated[int, typer.Option(help="Number of training processes.", min=1)] = 2,
 ) -> None:
-    """Prepare data, train with ZeRO-3, get killed, resume, export, and fill a mask: about five minutes on two cores.
+    """Run the end-to-end demo: prepare data, train with ZeRO-3, kill, resume, export, and fill a mask.
 
     Example: cmbert demo --out runs/demo
 
-    Started again after an interruption it continues where it stopped.
+    It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
     started = time.monotonic()
     corpora = [
@@ -41,59 +41,61 @@ def demo(
     training = ["train", "tiny", "--ranks", str(ranks), "--set", f"data.path={out / 'data'}", "--set"]
     training.append(f"run_dir={out / 'run'}")
 
-    heading("1. Notes that no patient wrote, in MIMIC-IV-Note's columns")
+    print_heading("1. Generate synthetic notes with the columns of MIMIC-IV-Note")
     run(["data", "synthesize", "--out", str(out / "notes")], unless=out / "notes/radiology.csv")
-    heading("2. A small tokenizer from PubMed citations, ICD-10-CM and those notes")
+    print_heading("2. Train a small tokenizer on PubMed citations, ICD-10-CM and the notes")
     run(["tokenizer", "train", *corpora, "--vocab-size", "4096"], unless=out / "tokenizer")
-    heading("3. Documents become packs of 8,192 tokens in MDS shards")
+    print_heading("3. Pack the documents into MDS shards of 8,192-token packs")
     run(["data", "prepare", *corpora], unless=out / "data/manifest.json")
     run(["data", "inspect", str(out / "data")])
-    heading(f"4. ZeRO-3 on {ranks} ranks, sequences of 512, 2,048, 8,192 tokens: killed at step {KILL_AFTER_STEP}")
-    run_and_kill(training, out / "run")
-    heading("5. Started again: it continues with the next unseen pack")
+    print_heading(
+        f"4. Train with ZeRO-3 on {ranks} ranks, 512 to 8,192 tokens per sequence; kill at step {KILL_AFTER_STEP}"
+    )
+    train_and_kill(training, out / "run")
+    print_heading("5. Start again: training resumes with the next unseen pack")
     run(training, unless=out / "model")
-    heading("6. The checkpoint becomes a Hugging Face model")
+    print_heading("6. Export the checkpoint as a Hugging Face model")
     run(["export", str(out / "run"), "--out", str(out / "model")], unless=out / "model")
-    heading("7. transformers fills a mask with it")
+    print_heading("7. Fill a mask with transformers")
     fill_mask(out / "model")
-    heading("8. The loss curve")
-    draw(out / "run", out / "loss.png")
+    print_heading("8. Plot the loss curve")
+    plot_curve(out / "run", out / "loss.png")
     print_summary(out, time.monotonic() - started)
 
 
-def heading(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
+def print_heading(text: str) -> None:
+    typer.secho(f"\n{text}", bold=True)
 
 
 def run(arguments: list[str], unless: Path | None = None) -> None:
-    """Run one cmbert command, if what it makes is not there yet."""
-    print(f"$ cmbert {shlex.join(arguments)}", flush=True)
+    """Run one cmbert command, unless its result `unless` exists."""
+    typer.echo(f"$ cmbert {shlex.join(arguments)}")
     if unless is not None and unless.exists():
-        print(f"  ({unless} is there already)", flush=True)
+        typer.echo(f"  ({unless} exists already)")
         return
     if code := subprocess.run([*_CMBERT, *arguments]).returncode:
         raise typer.Exit(code)
 
 
-def run_and_kill(arguments: list[str], run_dir: Path) -> None:
-    """Start training, and kill it without warning when it has made some steps."""
-    if steps_made(run_dir) >= KILL_AFTER_STEP:
-        print(f"  ({run_dir} is past that already)", flush=True)
+def train_and_kill(arguments: list[str], run_dir: Path) -> None:
+    """Start training, and send SIGKILL after some steps."""
+    if completed_steps(run_dir) >= KILL_AFTER_STEP:
+        typer.echo(f"  ({run_dir} has passed this step already)")
         return
-    print(f"$ cmbert {shlex.join(arguments)}", flush=True)
+    typer.echo(f"$ cmbert {shlex.join(arguments)}")
     process = subprocess.Popen([*_CMBERT, *arguments])
-    while steps_made(run_dir) < KILL_AFTER_STEP:
+    while completed_steps(run_dir) < KILL_AFTER_STEP:
         if process.poll() is not None:
             raise UserError(f"training ended with code {process.returncode} before it could be killed")
         time.sleep(0.1)
-    # The kernel ends the ranks with it.
+    # The kernel kills its ranks too.
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    print(f"$ kill -9 {process.pid}", flush=True)
+    typer.echo(f"$ kill -9 {process.pid}")
 
 
-def steps_made(run_dir: Path) -> int:
-    """The last step in a run's metrics."""
+def completed_steps(run_dir: Path) -> int:
+    """Return the last step in the metrics of a run."""
     metrics = run_dir / "metrics.csv"
     return max(0, metrics.read_bytes().count(b"\n") - 1) if metrics.is_file() else 0
 
@@ -104,27 +106,27 @@ def fill_mask(model: Path) -> None:
 
     logging.disable_progress_bar()
     text = "Discharge Medications:\n1. Lisinopril 10 [MASK] PO DAILY \n2. Metformin 500 mg PO BID \n"
-    print(indent(text, "  "), end="")
+    typer.echo(indent(text, "  "), nl=False)
     for guess in pipeline("fill-mask", model=str(model), top_k=5)(text):
-        print(f"  {guess['score']:6.1%} {guess['token_str']!r}")
+        typer.echo(f"  {guess['score']:6.1%} {guess['token_str']!r}")
 
 
-def draw(run_dir: Path, out: Path) -> None:
+def plot_curve(run_dir: Path, out: Path) -> None:
     from ...training.metrics.plot import plot_loss
 
     plot_loss(run_dir, out)
-    print(f"  {out}")
+    typer.echo(f"  {out}")
 
 
 def print_summary(out: Path, seconds: float) -> None:
     from ...training.metrics.writer import read_metrics
 
     rows = read_metrics(out / "run")
-    print(
+    typer.echo(
         f"\nDone in {seconds:.0f} s: {rows[-1]['tokens']:,} tokens in {len(rows)} steps, "
         f"loss {rows[0]['loss']:.2f} -> {rows[-1]['loss']:.2f}.\n"
         f"  data      {out / 'data'}\n"
         f"  run       {out / 'run'}  (metrics.csv, tensorboard/, checkpoints/)\n"
         f"  model     {out / 'model'}  (transformers' AutoModelForMaskedLM loads it)\n"
-        f"  picture   {out / 'loss.png'}"
+        f"  plot      {out / 'loss.png'}"
     )

@@ -1,127 +1,128 @@
-"""`cmbert doctor`: whether a run would work here, before it is tried."""
+"""`cmbert doctor`: check whether a run would work on this machine or cluster before starting it."""
 
 import json
 import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, suppress
+from contextlib import suppress
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..ranks.local import run_ranks
-from ..ranks.slurm import adopt_slurm_place
+from ..ranks.slurm import set_rank_from_slurm
 
 if TYPE_CHECKING:
     from ..doctor.finding import Finding, Reports
 
+_CHECK_FAILED = 1
+
 
 def doctor(
-    store: Annotated[str | None, typer.Option(metavar="URL", help="Write, read and remove an object there.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where shards will be kept (data.cache).")] = None,
-    ranks: Annotated[int | None, typer.Option(min=1, help="Here; else one a GPU, or two on a CPU.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Without the kernels' self-test.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Object store to check: an object is written, read and removed.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Directory for cached shards (data.cache) to check.")] = None,
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="Ranks on this machine. Default: one per GPU, or two on a CPU.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the self-test of the kernels.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check this machine, or every node under srun, torchrun or deepspeed; exit code 1 if a run would fail.
 
     Example: srun --ntasks-per-node=8 cmbert doctor --store s3://bucket/runs
     """
-    adopt_slurm_place(os.environ)
+    set_rank_from_slurm(os.environ)
     if "RANK" not in os.environ:
-        raise typer.Exit(_run_here(ranks or _visible_gpus() or 2))
+        raise typer.Exit(_run_on_this_machine(ranks or _visible_gpus() or 2))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    code = _speak_for_node(store, cache, quick, as_json)
-    # NCCL's threads would keep a rank that did not meet the others.
+    code = _check_rank(store, cache, quick, as_json)
+    # NCCL's threads would block a normal exit if this rank did not connect to the others.
     sys.stdout.flush()
     os._exit(code)
 
 
 def _visible_gpus() -> int:
-    """Those that this process may use, which files in /dev do not tell."""
+    """Return the number of GPUs this process may use, which may be fewer than the devices in /dev."""
     import torch
 
     return torch.cuda.device_count()
 
 
-def _run_here(ranks: int) -> int:
-    with redirect_stderr(StringIO()) as told:
-        code = run_ranks([sys.executable, "-m", "clinical_modernbert.launcher", *sys.argv[1:]], ranks)
-    # That a rank ended with the verdict need not be told after the table.
-    if code > 1:
-        sys.stderr.write(told.getvalue())
-    return code
+def _run_on_this_machine(ranks: int) -> int:
+    command = [sys.executable, "-m", "clinical_modernbert.launcher", *sys.argv[1:]]
+    # The table already shows failed checks, so a rank that exits because of them is not reported again.
+    return run_ranks(command, ranks, silent_codes=(_CHECK_FAILED,))
 
 
-def _speak_for_node(store: str | None, cache: Path | None, quick: bool, as_json: bool) -> int:
-    """Look, tell and judge; the exit code. Every rank calls it.
+def _check_rank(store: str | None, cache: Path | None, quick: bool, as_json: bool) -> int:
+    """Run the checks, print the table on rank 0, and return the exit code. Every rank calls it.
 
-    Rank 0 tells of all nodes, and its code is of all; that of another node's first rank is of that node. Where the
-    ranks do not meet, the first of each node tells of its own.
+    The exit code of rank 0 is for all nodes; that of the first rank of another node is for its node; other ranks
+    return 0. If the ranks cannot connect, the first rank of each node prints a table for its own node.
     """
     from ..doctor import ranks as doctor_ranks
-    from ..doctor.finding import verdict
+    from ..doctor.finding import exit_code
 
-    node, first, rank_0 = socket.gethostname(), _is_first(), os.environ["RANK"] == "0"
-    mine = list(_of_rank(store, cache, quick))
+    node, first, rank_0 = socket.gethostname(), _is_first_on_node(), os.environ["RANK"] == "0"
+    findings = list(_rank_findings(store, cache, quick))
     try:
-        reports = _of_all(node, mine)
-    except Exception as error:  # whatever keeps the ranks apart
-        reports = {node: [*mine, doctor_ranks.apart(error)]}
+        reports = _gather_reports(node, findings)
+    except Exception as error:  # whatever prevents the ranks from connecting
+        reports = {node: [*findings, doctor_ranks.connection_failure(error)]}
         if first:
-            _print(reports, as_json, of_all=False)
+            _print(reports, as_json, all_nodes=False)
         return int(first)
     if rank_0:
         _print(reports, as_json)
         sys.stdout.flush()
-    # A launcher may end all ranks at the first code that is not 0, so none ends before rank 0 has spoken.
+    # A launcher may kill all ranks at the first nonzero exit code, so no rank exits before rank 0 has printed.
     with suppress(Exception):
-        doctor_ranks.gathered(None)
-    return verdict(reports if rank_0 else {node: reports[node]}) if first else 0
+        doctor_ranks.all_gather(None)
+    return exit_code(reports if rank_0 else {node: reports[node]}) if first else 0
 
 
-def _of_all(node: str, mine: "list[Finding]") -> "Reports":
-    """The findings of all nodes. Raises what keeps the ranks apart."""
+def _gather_reports(node: str, own: "list[Finding]") -> "Reports":
+    """Return the findings of all nodes. Raises whatever prevents the ranks from connecting."""
     from ..doctor import devices as doctor_devices
     from ..doctor import ranks as doctor_ranks
-    from ..doctor.finding import differences
+    from ..doctor.finding import compare_software
     from ..doctor.software import versions
 
-    doctor_ranks.join()
+    doctor_ranks.join_process_group()
     reports: Reports = {}
-    for name, findings in doctor_ranks.gathered((node, mine)):
+    for name, findings in doctor_ranks.all_gather((node, own)):
         reports[name] = reports.get(name, []) + findings
-    installed = dict(doctor_ranks.gathered((node, versions())))
-    shared = [differences(installed), *doctor_ranks.together(doctor_devices.of_rank())]
+    installed = dict(doctor_ranks.all_gather((node, versions())))
+    shared = [compare_software(installed), *doctor_ranks.collective_checks(doctor_devices.rank_device())]
     return {name: findings + shared for name, findings in reports.items()}
 
 
-def _is_first() -> bool:
-    """Of the ranks on this node."""
+def _is_first_on_node() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _of_rank(store: str | None, cache: Path | None, quick: bool) -> Iterator["Finding"]:
-    """The first rank of a node looks at the node; each at its own GPU."""
+def _rank_findings(store: str | None, cache: Path | None, quick: bool) -> Iterator["Finding"]:
+    """Check the node on its first rank, and the GPU of each rank."""
     import torch
 
     from ..doctor import devices as doctor_devices
 
-    if _is_first():
-        yield from _of_node(cache)
+    if _is_first_on_node():
+        yield from _node_findings(cache)
         if store is not None:
             from ..doctor.store import object_store
 
             yield object_store(store)
-    if not quick and (_is_first() or torch.cuda.is_available()):
-        yield doctor_devices.kernels(doctor_devices.of_rank())
+    if not quick and (_is_first_on_node() or torch.cuda.is_available()):
+        yield doctor_devices.kernels(doctor_devices.rank_device())
 
 
-def _of_node(cache: Path | None) -> Iterator["Finding"]:
+def _node_findings(cache: Path | None) -> Iterator["Finding"]:
     from ..doctor import devices as doctor_devices
     from ..doctor import machine as doctor_machine
     from ..doctor import software as doctor_software
@@ -129,7 +130,7 @@ def _of_node(cache: Path | None) -> Iterator["Finding"]:
     yield from doctor_devices.gpus()
     yield doctor_devices.cuda()
     yield doctor_software.packages()
-    yield from doctor_software.known_pairs()
+    yield from doctor_software.installed_incompatibilities()
     yield doctor_machine.shared_memory()
     yield doctor_machine.stale_segments()
     yield doctor_machine.open_files()
@@ -140,26 +141,26 @@ def _of_node(cache: Path | None) -> Iterator["Finding"]:
         yield doctor_machine.cache_disk(cache.expanduser(), "shards")
 
 
-def _print(reports: "Reports", as_json: bool, of_all: bool = True) -> None:
-    from ..doctor.finding import grouped, verdict
+def _print(reports: "Reports", as_json: bool, all_nodes: bool = True) -> None:
+    from ..doctor.finding import exit_code, merge_equal_findings
 
     if as_json:
         nodes = {node: [asdict(finding) for finding in findings] for node, findings in reports.items()}
-        typer.echo(json.dumps({"would_fail": bool(verdict(reports)), "nodes": nodes}, indent=1))
+        typer.echo(json.dumps({"would_fail": bool(exit_code(reports)), "nodes": nodes}, indent=1))
         return
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    colours = {"ok": "green", "warning": "yellow", "failed": "red"}
-    named = len(reports) > 1 or not of_all
-    table = Table(*(["node"] if named else []), "check", "", "found", "what to do", box=SIMPLE)
-    for where, finding in grouped(reports):
-        status = f"[{colours[finding.status]}]{finding.status}[/]"
-        # Errors of gloo begin with the name of a file in brackets.
-        cells = [escape(text) for text in (where, finding.check, finding.found, finding.advice)]
-        table.add_row(*(cells[:1] if named else []), cells[1], status, *cells[2:])
+    colors = {"ok": "green", "warning": "yellow", "failed": "red"}
+    with_nodes = len(reports) > 1 or not all_nodes
+    table = Table(*(["node"] if with_nodes else []), "check", "", "result", "advice", box=SIMPLE)
+    for where, finding in merge_equal_findings(reports):
+        status = f"[{colors[finding.status]}]{finding.status}[/]"
+        # Errors of gloo begin with a file name in brackets, which rich would read as markup.
+        cells = [escape(text) for text in (where, finding.check, finding.result, finding.advice)]
+        table.add_row(*(cells[:1] if with_nodes else []), cells[1], status, *cells[2:])
     console = Console(highlight=False)
     console.print(table)
-    console.print("A run would fail." if verdict(reports) else "A run would work, as far as can be told.")
+    console.print("A run would fail." if exit_code(reports) else "No check failed.")

@@ -1,4 +1,4 @@
-"""`cmbert evaluate`: benchmarks for a run, an export, or any Hugging Face encoder."""
+"""`cmbert evaluate`: benchmark runs, exported models, or any Hugging Face encoder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,28 +11,28 @@ from ...configs.loader.recipes import PACKAGED, find_recipe
 from .options import setting
 
 if TYPE_CHECKING:
-    from ...evaluation.models.model import Subject
+    from ...evaluation.models.model import EvaluatedModel
 
 
 def evaluate(
-    subjects: Annotated[
-        list[str], typer.Argument(help="Runs, exports, Hugging Face directories or names on the Hub; side by side.")
+    models: Annotated[
+        list[str], typer.Argument(help="Runs, exported models, Hugging Face directories or names on the Hub.")
     ],
-    task: Annotated[list[str], typer.Option(help="A task's name, such as ncbi-disease, or a YAML file of your own.")],
+    task: Annotated[list[str], typer.Option(help="Name of a task, such as ncbi-disease, or your own YAML file.")],
     overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
-    seeds: Annotated[int, typer.Option(help="Fine-tuning runs of each task.", min=1)] = 5,
-    out: Annotated[Path, typer.Option(help="Where results go; what is there already is not run again.")] = Path(
+    seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
+    out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
         "runs/evaluation"
     ),
 ) -> None:
-    """Fine-tune and score encoders under one protocol; results go to OUT/results.json and a table.
+    """Fine-tune and score encoders under one protocol; writes OUT/results.json and prints a table.
 
     Example: cmbert evaluate runs/mine bert-base-uncased --task ncbi-disease --set data=NCBI-disease-IOB
 
-    Interrupted, it continues with the seed it was at.
+    After an interruption the same command continues with the seed that was interrupted.
     """
-    files = [_task_file(name) for name in task]  # before what follows costs its seconds
-    called = names(subjects)
+    files = [_task_file(name) for name in task]  # errors appear before the slow imports below
+    labels = short_names(models)
 
     from rich.console import Console
 
@@ -44,46 +44,45 @@ def evaluate(
 
     evaluations = [load(Evaluation, file, overrides) for file in files]
     if len({evaluation.name for evaluation in evaluations}) < len(evaluations):
-        raise UserError("two of the tasks have the same name; give each its own")
-    opened = [open_any(address, name) for address, name in zip(subjects, called, strict=True)]
+        raise UserError("two of the tasks have the same name; each needs its own")
+    opened = [open_any(address, name) for address, name in zip(models, labels, strict=True)]
     results = []
     for result in results_of(opened, evaluations, seeds, out):
         score, value = next(iter(result.scores.items()))
-        typer.echo(f"{result.task}  {result.subject}  seed {result.seed}  {score} {value:.4f}")
+        typer.echo(f"{result.task}  {result.model}  seed {result.seed}  {score} {value:.4f}")
         results.append(result)
     console = Console()
     for name, scores_of in write_summary(results, out).items():
         console.print(table(name, scores_of))
     for evaluation in evaluations:
         if isinstance(evaluation.task, CodesTask):
-            picture = out / f"{evaluation.name}.png"
-            plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, picture)
-            typer.echo(f"picture  {picture}")
+            figure = out / f"{evaluation.name}.png"
+            plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, figure)
+            typer.echo(f"plot     {figure}")
     typer.echo(f"results  {out / 'results.json'}")
 
 
-def open_any(address: str, name: str) -> "Subject":
-    """A run or a checkpoint of it with its own tokenizer, else what Hugging Face's libraries open."""
-    from ...evaluation.models.model import open_subject, packed_subject
-    from ...model.config import ModelConfig
+def open_any(address: str, name: str) -> "EvaluatedModel":
+    """Open a run or one of its checkpoints with the run's tokenizer, or else a Hugging Face model."""
+    from ...evaluation.models.model import open_model, packed_model
     from ...model.hugging_face import assemble
-    from ...training.checkpoint.files import MANIFEST, read_manifest
+    from ...training.checkpoint.manifest import MANIFEST, read_manifest
     from ...training.checkpoint.save_load import consolidate
     from ...training.export.export import find_checkpoint
 
     path = Path(address)
     if not ((path / "checkpoints").is_dir() or (path / MANIFEST).is_file()):
-        return open_subject(address, name)
+        return open_model(address, name)
     checkpoint = find_checkpoint(path)
-    config = ModelConfig.model_validate(read_manifest(checkpoint)["model"])
-    return packed_subject(assemble(config, consolidate(checkpoint)), checkpoint.parent.parent / "tokenizer", name)
+    config = read_manifest(checkpoint).model
+    return packed_model(assemble(config, consolidate(checkpoint)), checkpoint.parent.parent / "tokenizer", name)
 
 
-def names(addresses: list[str]) -> list[str]:
-    """The last part of each address, or all of it where two would be the same."""
+def short_names(addresses: list[str]) -> list[str]:
+    """Short names for tables: the last part of each address, or all of it where two would be the same."""
     short = [Path(address).name for address in addresses]
     if len(set(addresses)) < len(addresses):
-        raise UserError("a subject is named twice; name each once")
+        raise UserError("a model is named twice; list each once")
     return [name if short.count(name) == 1 else address for name, address in zip(short, addresses, strict=True)]
 
 

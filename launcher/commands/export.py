@@ -1,4 +1,4 @@
-"""`cmbert export`: a run's newest checkpoint as a Hugging Face model."""
+"""`cmbert export`: export a checkpoint as a Hugging Face model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,22 +7,24 @@ import typer
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's directory, or one checkpoint in it.")],
-    out: Annotated[Path, typer.Option(help="A new directory for the model.")],
+    run: Annotated[Path, typer.Argument(help="Directory of a run, or of one of its checkpoints.")],
+    out: Annotated[Path, typer.Option(help="New directory for the model.")],
     evaluation: Annotated[
         list[Path],
-        typer.Option(help="Results of `cmbert evaluate` for the card, beside RUN/evaluation; repeatable."),
+        typer.Option(
+            help="Results of `cmbert evaluate` for the model card, in addition to RUN/evaluation; repeatable."
+        ),
     ] = [],  # noqa: B006 - typer copies it
     sentence_embedding: Annotated[
-        bool, typer.Option("--sentence-embedding", help="For sentence-transformers too: the mean of hidden states.")
+        bool, typer.Option("--sentence-embedding", help="Add files for sentence-transformers (mean pooling).")
     ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="An ONNX graph too, in onnx/; takes a minute or two.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Add an ONNX graph in onnx/; takes a minute or two.")] = False,
 ) -> None:
-    """Write the model, its tokenizer and a model card where transformers can load them.
+    """Write the model, its tokenizer and a model card in a form that transformers loads.
 
     Example: cmbert export runs/tiny --out models/tiny
 
-    The exported model is loaded with transformers and must give the logits of the trained one, or nothing is written.
+    The exported model is loaded with transformers. If its logits differ from the trained model's, nothing is written.
     """
     from ...training.export.export import export_checkpoint
 

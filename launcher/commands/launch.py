@@ -1,4 +1,4 @@
-"""`cmbert launch`: the same run under different launchers."""
+"""`cmbert launch`: start a run with different launchers."""
 
 import os
 import sys
@@ -12,11 +12,11 @@ from ...configs.loader.recipes import find_recipe
 from .options import Overrides, Recipe
 from .train import train
 
-app = typer.Typer(help="Start a run on this machine, on hosts by ssh, or under a scheduler.", no_args_is_help=True)
+app = typer.Typer(help="Start a run on this machine, on hosts over ssh, or under a scheduler.", no_args_is_help=True)
 app.command("local")(train)
 
 Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and exit.")]
 
 
 @app.command()
@@ -26,27 +26,28 @@ def slurm(
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     dry_run: DryRun = False,
     chain: Annotated[
-        int, typer.Option(min=1, help="Submit so many jobs, each going on where the last one stopped.")
+        int, typer.Option(min=1, help="Number of jobs to submit; each continues where the previous one stopped.")
     ] = 1,
 ) -> None:
-    """Submit a run that outlives time limits, preemption, crashes and dead nodes without you.
+    """Submit a run that continues by itself after time limits, preemption, crashes and lost nodes.
 
     Example: cmbert launch slurm base --cluster cluster.yaml --set run_dir=runs/base --dry-run
     """
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
-    from ..runs.snapshot import entry, launch_directory, take_snapshot
-    from ..runs.snapshot import recipe as copied
+    from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.job import render_job, submit
 
     config = load(RunConfig, find_recipe(recipe), overrides)
-    asked = load(ClusterConfig, cluster)
-    make_plan(config, asked.ranks)
-    run_dir, launch = config.run_dir.resolve(), launch_directory(config.run_dir)
-    # An image has a Python of its own.
-    python = "python3" if asked.slurm.container else sys.executable
-    script = render_job(launch, run_dir, asked, [python, str(entry(launch)), "--config", str(copied(launch))])
+    description = load(ClusterConfig, cluster)
+    make_plan(config, description.ranks)
+    run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
+    # A container image has its own Python.
+    python = "python3" if description.slurm.container else sys.executable
+    script = render_job(
+        launch, run_dir, description, [python, str(entry_point(launch)), "--config", str(recipe_path(launch))]
+    )
     if dry_run:
         typer.echo(script, nl=False)
         return
@@ -54,87 +55,88 @@ def slurm(
     (run_dir / "logs").mkdir(exist_ok=True)
     (launch / "job.sbatch").write_text(script, encoding="utf-8")
     for _ in range(chain):
-        typer.echo(f"submitted job {submit(launch / 'job.sbatch', asked)}")
-    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out\nlook: cmbert status {run_dir}")
+        typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
+    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out\nstatus: cmbert status {run_dir}")
 
 
 @app.command()
 def hostfile(
     recipe: Recipe,
-    hosts: Annotated[Path, typer.Option("--hostfile", metavar="FILE", help="Lines such as: node1 slots=8")],
+    hosts: Annotated[Path, typer.Option("--hostfile", metavar="FILE", help="File with lines such as: node1 slots=8")],
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     cluster: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Cluster description, for its fabric, env, pass_env and setup.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Cluster file, for its fabric, env, pass_env and setup."),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Of the first host, as the others reach it: its name.")] = None,
-    port: Annotated[int, typer.Option(help="Free on the first host.")] = 29500,
-    ssh: Annotated[str, typer.Option(help="How to reach a host.")] = "ssh",
+    address: Annotated[
+        str | None, typer.Option(help="Address of the first host, as the others reach it. Default: its name.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="A free port on the first host.")] = 29500,
+    ssh: Annotated[str, typer.Option(help="The ssh command, with any options.")] = "ssh",
 ) -> None:
-    """Run on several hosts by ssh, with no scheduler. It stays here, and ends everything when it ends.
+    """Run on several hosts over ssh, without a scheduler. The command runs until all ranks end, and they end with it.
 
     Example: cmbert launch hostfile base --hostfile hosts --set run_dir=/shared/runs/base
 
-    The hosts need the run_dir and this Python at the same places, as on a shared disk.
+    The hosts need the run_dir and this Python at the same paths, for example on a shared disk.
     """
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
     from ..ranks.hostfile import read_hostfile, run_on_hosts
-    from ..runs.launch_log import run_noted
-    from ..runs.snapshot import code, entry, launch_directory, take_snapshot
-    from ..runs.snapshot import recipe as copied
+    from ..runs.launch_log import run_and_record
+    from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
 
     config = load(RunConfig, find_recipe(recipe), overrides)
     slots = read_hostfile(hosts)
-    described = load(ClusterConfig, cluster) if cluster else None
+    description = load(ClusterConfig, cluster) if cluster else None
     make_plan(config, sum(slots.values()))
-    launch = launch_directory(config.run_dir)
+    launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
-    command = [sys.executable, str(entry(launch)), "--config", str(copied(launch))]
-    env = {"PYTHONPATH": str(code(launch)), **(described.all_environment() if described else {})}
+    command = [sys.executable, str(entry_point(launch)), "--config", str(recipe_path(launch))]
+    env = {"PYTHONPATH": str(code_directory(launch)), **(description.all_environment() if description else {})}
 
     def start() -> int:
-        setup = described.setup if described else ()
+        setup = description.setup if description else ()
         return run_on_hosts(
-            slots, command, env, pythonpath=code(launch), setup=setup, address=address, port=port, ssh=ssh
+            slots, command, env, pythonpath=code_directory(launch), setup=setup, address=address, port=port, ssh=ssh
         )
 
-    raise typer.Exit(run_noted(config.run_dir, "hostfile", start, " ".join(slots)))
+    raise typer.Exit(run_and_record(config.run_dir, "hostfile", start, " ".join(slots)))
 
 
 @app.command("deepspeed-slurm")
 def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
-    """Run under DeepSpeed's own SLURM runner, inside an allocation; `cmbert launch slurm` does more.
+    """Run under DeepSpeed's own SLURM runner inside an allocation; prefer `cmbert launch slurm`, which restarts jobs.
 
     Example: salloc --nodes=2 --ntasks-per-node=8 cmbert launch deepspeed-slurm base --set run_dir=runs/base
     """
     from ...training.recipe.config import RunConfig
-    from ..runs.launch_log import run_noted
-    from ..runs.snapshot import code, entry, launch_directory, take_snapshot
-    from ..runs.snapshot import recipe as copied
+    from ..runs.launch_log import run_and_record
+    from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.deepspeed import allocated_hosts, run_deepspeed
 
     config = load(RunConfig, find_recipe(recipe), overrides)
     hosts = allocated_hosts(os.environ)
-    launch = launch_directory(config.run_dir)
+    launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
-    arguments = ["--config", str(copied(launch))]
+    arguments = ["--config", str(recipe_path(launch))]
 
     def start() -> int:
-        return run_deepspeed(launch, code(launch), entry(launch), arguments)
+        return run_deepspeed(launch, code_directory(launch), entry_point(launch), arguments)
 
-    raise typer.Exit(run_noted(config.run_dir, "deepspeed", start, " ".join(hosts)))
+    raise typer.Exit(run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts)))
 
 
 @app.command("slurm-prepare")
 def slurm_prepare(
     recipe: Recipe,
     cluster: Cluster,
-    shares: Annotated[int, typer.Option(min=1, help="Tasks of the array: machines that share the work.")],
+    shares: Annotated[int, typer.Option(min=1, help="Number of array tasks that share the work.")],
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     dry_run: DryRun = False,
 ) -> None:
-    """Submit `cmbert data prepare` as an array of jobs that share the work, and a last job that packs it.
+    """Submit `cmbert data prepare` as an array of jobs that share the work, and a final job that packs the result.
 
     Example: cmbert launch slurm-prepare mine.yaml --cluster cluster.yaml --shares 16
     """
@@ -143,12 +145,12 @@ def slurm_prepare(
     from ..slurm.prepare import prepare_directory, render_prepare, submit_prepare
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
-    asked = load(ClusterConfig, cluster)
+    description = load(ClusterConfig, cluster)
     if dry_run:
-        typer.echo("\n".join(render_prepare(prepare_directory(config), asked, shares)), nl=False)
+        typer.echo("\n".join(render_prepare(prepare_directory(config), description, shares)), nl=False)
         return
-    array, last = submit_prepare(config, asked, shares)
-    typer.echo(f"submitted array {array} of {shares} shares, and job {last}, which packs them afterwards")
+    array, final = submit_prepare(config, description, shares)
+    typer.echo(f"submitted array {array} of {shares} shares, and job {final}, which packs them afterwards")
 
 
 @app.command()
@@ -158,7 +160,7 @@ def k8s(
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     dry_run: DryRun = False,
 ) -> None:
-    """Create a JobSet on Kubernetes that outlives preemption, crashes and lost nodes.
+    """Create a JobSet on Kubernetes that continues after preemption, crashes and lost nodes.
 
     Example: cmbert launch k8s base --cluster cluster.yaml --set run_dir=/runs/base --dry-run
     """
@@ -168,7 +170,7 @@ def k8s(
     from ..k8s.jobset import render, submit
 
     config = load(RunConfig, find_recipe(recipe), overrides)
-    asked = load(ClusterConfig, cluster)
-    make_plan(config, asked.ranks)
-    manifest = render(config, asked)
+    description = load(ClusterConfig, cluster)
+    make_plan(config, description.ranks)
+    manifest = render(config, description)
     typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)

@@ -1,4 +1,4 @@
-"""`cmbert plan`: what a run will take, before a GPU is there."""
+"""`cmbert plan`: forecast of a run's memory, communication, time and cost."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...model.config import ModelConfig
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.recipe.config import RunConfig
+    from ...training.recipe.config import BatchConfig, EngineConfig, RunConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9
@@ -26,14 +26,14 @@ GB = 1e9
 def plan(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
-    cluster: Annotated[Path | None, typer.Option(help="The cluster's YAML file: nodes, ranks, gpu, price.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Such as h100 or a100-40gb.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="1 if neither this nor a cluster says.")] = None,
-    gpus_per_node: Annotated[int | None, typer.Option(min=1, help="8 if neither this nor a cluster says.")] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="Of one GPU for an hour, in any currency.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: bytes, seconds, FLOPs.")] = False,
+    cluster: Annotated[Path | None, typer.Option(help="Cluster file (YAML): nodes, ranks, gpu, price.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 1.")] = None,
+    gpus_per_node: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 8.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price per GPU and hour, in any currency.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, days, FLOPs.")] = False,
 ) -> None:
-    """Work out memory, communication, time and cost of a run, without a GPU.
+    """Predict memory, communication, time and cost of a run, without a GPU.
 
     Example: cmbert plan base --gpu h100 --nodes 8 --price 2.5
     """
@@ -46,25 +46,25 @@ def plan(
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
     device = _device(gpu, known)
-    planned = make_plan(config, ranks)
-    found = forecast(_model(config), planned, device, price if price is not None else _price(known))
-    sentences = list(advice(found, planned))
+    run_plan = make_plan(config, ranks)
+    result = forecast(_model(config), config.engine, run_plan, device, price if price is not None else _price(known))
+    sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
     if as_json:
-        typer.echo(json.dumps({**asdict(found), "steps": planned.steps, "advice": sentences}, indent=1))
+        typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
-    _print(found, config, sentences, planned.steps)
+    _print(result, config.engine, config.batch, sentences, run_plan.steps)
 
 
 def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
     from ...training.planning.hardware import GPUS, find_gpu
 
-    asked = name or (cluster.gpu if cluster else None)
-    if asked and (found := find_gpu(asked)):
-        return found
-    names = ", ".join(gpu.name.lower().replace(" ", "-") for gpu in GPUS)
+    requested = name or (cluster.gpu if cluster else None)
+    if requested and (gpu := find_gpu(requested)):
+        return gpu
+    known = ", ".join(gpu.name.lower().replace(" ", "-") for gpu in GPUS)
     raise UserError(
-        (f"{asked}: not a GPU whose data sheet is known" if asked else "which GPU?")
-        + f": name one with --gpu, or `gpu:` in the cluster's file: {names}"
+        (f"{requested}: unknown GPU; set --gpu" if requested else "--gpu is required: set it")
+        + f", or `gpu` in the cluster's file, to one of {known}"
     )
 
 
@@ -81,7 +81,7 @@ def _model(config: "RunConfig") -> "ModelConfig":
     return read_config(config.initial_weights)
 
 
-def _print(found: "Forecast", config: "RunConfig", sentences: list[str], steps: int) -> None:
+def _print(result: "Forecast", engine: "EngineConfig", batch: "BatchConfig", sentences: list[str], steps: int) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -89,45 +89,44 @@ def _print(found: "Forecast", config: "RunConfig", sentences: list[str], steps: 
     from ...training.planning.forecast import PUBLISHED_MFU, USABLE
 
     console = Console(markup=False, highlight=False)
-    engine, batch = config.engine, config.batch
-    accumulated = batch.global_batch_size // (batch.micro_batch_size * found.ranks)
+    accumulated = batch.global_batch_size // (batch.micro_batch_size * result.ranks)
     console.print(
-        f"{found.parameters:,} parameters on {found.ranks} {found.gpu.name} of {found.gpu.memory / GB:.0f} GB\n"
-        f"{steps:,} steps of {found.tokens_per_step:,} tokens: {found.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_batch_size} packs\na checkpoint is {found.checkpoint / GB:.2f} GB"
+        f"{result.parameters:,} parameters on {result.ranks} {result.gpu.name} with {result.gpu.memory / GB:.0f} GB\n"
+        f"{steps:,} steps of {result.tokens_per_step:,} tokens: {result.ranks} ranks x {accumulated} micro-batches x "
+        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB"
     )
     memory = Table("ZeRO", "layers", "states", "activations", "peak", "", "largest", "sent", box=SIMPLE)
     memory.caption = (
-        f"GB of a rank in {engine.precision}, layers computed once or twice; largest: batch.micro_batch_size "
-        f"that fits in {USABLE:.0%} of the memory; sent: GB a step; >: the recipe"
+        f"GB per rank in {engine.precision}, layers computed once or twice; largest: batch.micro_batch_size "
+        f"that fits in {USABLE:.0%} of the memory; sent: GB per step; >: the recipe"
     )
-    for row in _memory_rows(found, (engine.zero_stage, engine.activation_checkpointing)):
+    for row in _memory_rows(result, (engine.zero_stage, engine.activation_checkpointing)):
         memory.add_row(*row)
     console.print(memory)
-    time = Table("sequences up to", "steps", "tokens", "FLOPs", "tokens/s", "time", box=SIMPLE)
+    time = Table("max. length", "steps", "tokens", "FLOPs", "tokens/s", "time", box=SIMPLE)
     time.caption = (
-        f"if it reaches {PUBLISHED_MFU[0]:.0%} to {PUBLISHED_MFU[1]:.0%} of the peak of {found.gpu.peak / 1e12:.0f} "
-        "TFLOPS, as ModernBERT's own code did on H100s (published). Not measured; every sequence as long as allowed."
+        f"Assuming {PUBLISHED_MFU[0]:.0%} to {PUBLISHED_MFU[1]:.0%} of the {result.gpu.peak / 1e12:.0f} TFLOPS peak, "
+        "as published for ModernBERT's own code on H100s. Not measured; every sequence at its maximum length."
     )
-    for phase in found.phases:
+    for phase in result.phases:
         slow, fast = phase.tokens_per_second
         counts = (f"{phase.max_seqlen:,}", f"{phase.steps:,}", f"{phase.tokens / 1e6:,.1f} M", f"{phase.flops:.3g}")
         time.add_row(*counts, f"{slow / 1e3:,.0f}k to {fast / 1e3:,.0f}k", _range(phase.days))
     console.print(time)
-    gpu_hours = (24 * found.ranks * found.days[0], 24 * found.ranks * found.days[1])
-    cost = f", cost {found.cost[1]:,.0f} to {found.cost[0]:,.0f}" if found.cost else ""
-    console.print(f"{_range(found.days)}, GPU hours {gpu_hours[1]:,.0f} to {gpu_hours[0]:,.0f}{cost}")
+    gpu_hours = (24 * result.ranks * result.days[0], 24 * result.ranks * result.days[1])
+    cost = f", cost {result.cost[1]:,.0f} to {result.cost[0]:,.0f}" if result.cost else ""
+    console.print(f"{_range(result.days)}, GPU hours {gpu_hours[1]:,.0f} to {gpu_hours[0]:,.0f}{cost}")
     for sentence in sentences:
         console.print(f"- {sentence}", soft_wrap=True)
 
 
-def _memory_rows(found: "Forecast", of_recipe: tuple[int, bool]) -> Iterator[tuple[str, ...]]:
-    for option in found.options:
-        mark = ">" if (option.zero_stage, option.activation_checkpointing) == of_recipe else " "
+def _memory_rows(result: "Forecast", recipe: tuple[int, bool]) -> Iterator[tuple[str, ...]]:
+    for option in result.options:
+        mark = ">" if (option.zero_stage, option.activation_checkpointing) == recipe else " "
         layers = "twice" if option.activation_checkpointing else "once"
         if option.states is None or option.activations is None:
             if not option.activation_checkpointing:
-                yield f"{mark} {option.zero_stage}", "", "", "", "", "refused", "", ""
+                yield f"{mark} {option.zero_stage}", "", "", "", "", "unsupported", "", ""
             continue
         yield (
             f"{mark} {option.zero_stage}",
@@ -143,7 +142,7 @@ def _memory_rows(found: "Forecast", of_recipe: tuple[int, bool]) -> Iterator[tup
 
 def _range(days: tuple[float, float]) -> str:
     slow, fast = days
-    for unit, parts in (("days", 1), ("hours", 24)):
-        if slow * parts >= 2:
-            return f"{parts * fast:.1f} to {parts * slow:.1f} {unit}"
+    for unit, per_day in (("days", 1), ("hours", 24)):
+        if slow * per_day >= 2:
+            return f"{per_day * fast:.1f} to {per_day * slow:.1f} {unit}"
     return f"{1440 * fast:.1f} to {1440 * slow:.1f} minutes"

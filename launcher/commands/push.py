@@ -1,26 +1,84 @@
-"""`cmbert push`: an exported model to the Hugging Face Hub."""
+"""`cmbert push`: upload an exported model to the Hugging Face Hub, unless its sources must not be published."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ...configs.errors import UserError
+
 
 def push(
     model: Annotated[Path, typer.Argument(help="A directory that `cmbert export` wrote.")],
-    repository: Annotated[str, typer.Argument(help="Where to on the Hub: OWNER/NAME; made if it is not there.")],
-    private: Annotated[bool, typer.Option("--private", help="Only its owners see it.")] = False,
-    allow_closed: Annotated[
-        bool, typer.Option("--allow-closed", help="Publish a model of closed sources: their licences allow it.")
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub; created if it does not exist.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    allow_restricted: Annotated[
+        bool, typer.Option("--allow-closed", help="Publish a model of restricted sources, if their licenses allow it.")
     ] = False,
 ) -> None:
-    """Upload a model with its card to the Hugging Face Hub.
+    """Upload a model with its model card to the Hugging Face Hub.
 
     Example: cmbert push models/mine someone/clinical-modernbert --private
 
-    Uses the token of `hf auth login` or HF_TOKEN. A model of sources that are not public goes into a private repository
-    only, unless --allow-closed. Interrupted, the same command goes on: what the Hub has is not sent again.
+    Uses the token of `hf auth login` or HF_TOKEN. A model trained on sources that are not public is only uploaded to a
+    private repository, unless --allow-closed is given. After an interruption, run the same command again: files that
+    are already on the Hub are not sent again.
     """
-    from .hub import push_model
+    typer.echo(f"pushed to {push_model(model, repository, private, allow_restricted)}")
 
-    typer.echo(f"pushed to {push_model(model, repository, private, allow_closed)}")
+
+def push_model(model: Path, repository: str, private: bool, allow_restricted: bool) -> str:
+    """Upload the directory of an exported model in one commit, and return its address.
+
+    Raises:
+        UserError: `model` is not an export, its sources are restricted and the repository is public, or the Hub
+            rejects the upload.
+    """
+    restricted = _restricted_sources(model)
+    if restricted and not (private or allow_restricted):
+        raise UserError(
+            f"{model}: trained on restricted sources ({', '.join(restricted)}): push it with --private, or with "
+            "--allow-closed if their licenses let you publish it"
+        )
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # Includes OSError and the base error of the HTTP library that the installed Hub client uses.
+    connection_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
+    hub = HfApi()
+    try:
+        hub.create_repo(repository, private=private or None, exist_ok=True)
+        if restricted and not allow_restricted and not hub.repo_info(repository).private:
+            raise UserError(
+                f"{repository} exists and is public, but {model} was trained on restricted sources "
+                f"({', '.join(restricted)}): make it private first, or push to another repository"
+            )
+        hub.upload_folder(repo_id=repository, folder_path=model, commit_message="Model by cmbert export")
+    except HFValidationError as error:
+        raise UserError(f"{repository}: expected OWNER/NAME, such as someone/clinical-modernbert") from error
+    except HfHubHTTPError as error:
+        raise UserError(f"{repository}: {_reason(error)}") from error
+    except connection_errors as error:
+        raise UserError(
+            f"{repository}: the Hub did not answer ({type(error).__name__}); run the same command to continue"
+        ) from error
+    return f"{hub.endpoint}/{repository}"
+
+
+def _restricted_sources(model: Path) -> list[str]:
+    from ...streaming_data.shards.restricted import restricted_sources
+    from ...training.export.export import TRAINING
+
+    path = model / TRAINING
+    try:
+        return sorted(restricted_sources(json.loads(path.read_text(encoding="utf-8"))["sources"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    if code in (401, 403):
+        return f"the Hub refused ({code}): log in with `hf auth login`, with a token that may write there"
+    return f"the Hub answered {code}; run the same command to upload the rest"

@@ -1,4 +1,4 @@
-"""`cmbert report`: what a run did, as one page."""
+"""`cmbert report`: one HTML page about a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +7,18 @@ import typer
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's directory; it may still run, or have been killed.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file.  [default: RUN/report.html]")] = None,
+    run: Annotated[Path, typer.Argument(help="The directory of a run, which may be active, complete or killed.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file to write. Default: RUN/report.html")] = None,
     evaluation: Annotated[
         list[Path],
-        typer.Option(help="A directory of results of `cmbert evaluate`, beside RUN/evaluation; repeatable."),
+        typer.Option(help="A directory with results of `cmbert evaluate`, in addition to RUN/evaluation; repeatable."),
     ] = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Write losses, schedules, speed, data mix, starts, checkpoints and origin of a run into one HTML page.
+    """Write losses, schedules, speed, data mix, attempts, checkpoints and provenance of a run to one HTML page.
 
     Example: cmbert report runs/base
 
-    The page needs no network and no other file, and holds no text of documents.
+    The page needs no network and no other file, and contains no text of documents.
     """
     from ..report.page import write_report
 

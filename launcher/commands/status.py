@@ -1,4 +1,4 @@
-"""`cmbert status`: how runs stand."""
+"""`cmbert status`: the status of runs."""
 
 import json
 from dataclasses import asdict
@@ -15,62 +15,63 @@ if TYPE_CHECKING:
 
 
 def status(
-    runs: Annotated[list[Path], typer.Argument(help="Directories of runs.", metavar="RUN_DIR...")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    runs: Annotated[list[Path], typer.Argument(help="One or more run directories.", metavar="RUN_DIR...")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON.")] = False,
 ) -> None:
-    """Show step, loss, speed, time left, and every start of a run: on which machines, and how it ended.
+    """Show step, loss, speed and remaining time of a run, and every attempt: its machines and how it ended.
 
     Example: cmbert status runs/base
 
-    It reads files of the run's directory only, so it works anywhere that sees them, also after the run died.
+    It reads only files in the run's directory, so it works on any machine with access to them, also after a crash.
     """
     from rich.console import Console
 
     from ..runs.status import read_status
 
-    found = [read_status(run) for run in runs]
+    statuses = [read_status(run) for run in runs]
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], indent=1))
+        typer.echo(json.dumps([asdict(one) for one in statuses], indent=1))
         return
     console = Console(markup=False)
-    for one in found:
+    for one in statuses:
         console.print("\n".join(summary(one)), highlight=False, soft_wrap=True)
-        console.print(starts_table(one))
+        console.print(attempts_table(one))
 
 
 def summary(status: "Status") -> list[str]:
-    """A few lines that answer what one asks first."""
-    of = f" of {status.steps:,}, {status.step / status.steps:.1%}" if status.steps else ""
-    lines = [f"{status.run_dir}: {status.state}", f"step        {status.step:,}{of}"]
+    """Return the main values, one per line."""
+    total = f" of {status.steps:,}, {status.step / status.steps:.1%}" if status.steps else ""
+    lines = [f"{status.run_dir}: {status.state}", f"step        {status.step:,}{total}"]
     if status.loss is not None:
         lines.append(f"loss        {status.loss:.4f}")
     if status.tokens_per_second is not None:
-        lines.append(f"speed       {status.tokens_per_second:,.0f} tokens/s, the median of the last steps")
+        lines.append(f"speed       {status.tokens_per_second:,.0f} tokens/s, median of the last steps")
     if status.seconds_left is not None and status.state != "complete":
         lines.append(f"time left   {_duration(status.seconds_left)} at that speed")
     checkpoint = f"step {status.checkpoint_step:,}, {status.checkpoint}" if status.checkpoint else "none yet"
     lines.append(f"checkpoint  {checkpoint}")
-    if status.silent_seconds is not None:
-        lines.append(f"last heard  {_duration(status.silent_seconds)} ago")
+    if status.seconds_since_update is not None:
+        lines.append(f"last update {_duration(status.seconds_since_update)} ago")
     return lines
 
 
-def starts_table(status: "Status") -> "Table":
+def attempts_table(status: "Status") -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table("start", "UTC", "launcher", "from step", "ranks", "on", "ended", box=SIMPLE)
+    from ..runs.status import describe_outcome
+
+    table = Table("attempt", "UTC", "launcher", "from step", "ranks", "hosts", "outcome", box=SIMPLE)
     table.columns[1].no_wrap = True
-    for start in status.starts:
-        told = ": ".join(str(word) for word in (start.code, start.reason) if word is not None)
+    for attempt in status.attempts:
         table.add_row(
-            "-" if start.attempt is None else str(start.attempt),
-            start.started[:19].replace("T", " "),
-            " ".join(word for word in (start.launcher, start.job) if word) or "-",
-            "-" if start.step is None else f"{start.step:,}",
-            "-" if start.ranks is None else str(start.ranks),
-            start.hosts,
-            told,
+            "-" if attempt.number is None else str(attempt.number),
+            attempt.started[:19].replace("T", " "),
+            " ".join(word for word in (attempt.launcher, attempt.job) if word) or "-",
+            "-" if attempt.step is None else f"{attempt.step:,}",
+            "-" if attempt.ranks is None else str(attempt.ranks),
+            attempt.hosts,
+            describe_outcome(attempt),
         )
     return table
 

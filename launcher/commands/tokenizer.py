@@ -1,5 +1,6 @@
-"""`cmbert tokenizer`: a vocabulary of one's own, new or grown from another."""
+"""`cmbert tokenizer`: train a new tokenizer, or extend an existing one."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
     from ...streaming_data.prepare.config import PrepareConfig
 
 app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
+logger = logging.getLogger(__name__)
 
 
 @app.command()
 def train(
     recipe: DataRecipe,
-    vocab_size: Annotated[int, typer.Option(help="Tokens, special ones included; 50,368 is ModernBERT's.")] = 8192,
-    out: Annotated[Path | None, typer.Option(help="Where it is written; left out, the recipe's `tokenizer`.")] = None,
+    vocab_size: Annotated[int, typer.Option(help="Tokens, including special tokens; ModernBERT has 50,368.")] = 8192,
+    out: Annotated[Path | None, typer.Option(help="Output directory. Default: the recipe's `tokenizer`.")] = None,
     overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Train a byte-level BPE tokenizer on the sources of a data recipe, the held-out split left out.
+    """Train a byte-level BPE tokenizer on the sources of a data recipe, without the held-out split.
 
     Example: cmbert tokenizer train data/demo --vocab-size 8192
     """
@@ -36,28 +38,28 @@ def train(
     from ...streaming_data.tokenizer.tokenizer import train as train_tokenizer
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
-    _keep_closed(config)
+    _restrict_permissions(config)
     directory = out or config.tokenizer
     texts = (text for source in config.sources for text in _training_texts(config, source))
     size = train_tokenizer(texts, vocab_size, directory, config.seq_length)
     typer.echo(f"tokenizer: {directory}, {size:,} tokens")
     if size < vocab_size:
-        typer.echo(f"note: there is too little text for the {vocab_size:,} tokens that were asked for")
+        logger.warning("there is too little text for %s tokens", f"{vocab_size:,}")
 
 
 @app.command()
 def extend(
     recipe: DataRecipe,
-    out: Annotated[Path, typer.Option(help="A new directory for the tokenizer, and the model if one is given.")],
-    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 4096,
+    out: Annotated[Path, typer.Option(help="New directory for the tokenizer, and for the extended model.")],
+    tokens: Annotated[int, typer.Option(min=1, help="Number of tokens to add.")] = 4096,
     model: Annotated[
-        Path | None, typer.Option(help="A Hugging Face ModernBERT whose embedding grows with the tokenizer.")
+        Path | None, typer.Option(help="A Hugging Face ModernBERT whose embedding is extended too.")
     ] = None,
     overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Add tokens for the words of your text to the recipe's tokenizer, and to a model that uses it.
+    """Add tokens for frequent words of your text to the recipe's tokenizer, and to a model that uses it.
 
-    A new token starts from the mean of the embeddings of the pieces it replaces. Ids of old tokens stay.
+    The embedding of a new token is initialized to the mean of the tokens it replaces. Existing token ids do not change.
 
     Example: cmbert tokenizer extend data/clinical --tokens 4096 --model models/modernbert-base --out models/extended
     """
@@ -70,7 +72,7 @@ def extend(
     if out.exists():
         raise UserError(f"{out}: exists already; choose a new directory")
     require_writable(out)
-    _keep_closed(config)
+    _restrict_permissions(config)
     tokenizer = tokenizers.load(config.tokenizer)
     counts = {
         source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
@@ -79,11 +81,11 @@ def extend(
     with stage_directory(out) as directory:
         size = extending.write(tokenizer, extension, directory)
         if model is not None:
-            _extend_model(model, extension.first_id, extension.pieces(), size, directory)
-    typer.echo(f"{len(extension.merges):,} tokens added, {size:,} in all: {out}")
+            _extend_model(model, extension.first_id, extension.expansions(), size, directory)
+    typer.echo(f"{len(extension.merges):,} tokens added, {size:,} in total: {out}")
     for name, words in counts.items():
         before, after = extending.fertility(words), extending.fertility(words, extension.words)
-        typer.echo(f"{name}: {before:.3f} pieces a word before, {after:.3f} after, in {words.total():,} words")
+        typer.echo(f"{name}: {before:.3f} tokens per word before, {after:.3f} after, in {words.total():,} words")
 
 
 def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], size: int, directory: Path) -> None:
@@ -94,11 +96,11 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
     write_pretrained(*extend_vocabulary(read_weights(source, config), config, first_id, pieces, size), directory)
 
 
-def _keep_closed(config: "PrepareConfig") -> None:
-    """Tokens are words of the text: what is learned from closed sources is written for its owner only."""
-    from ...streaming_data.shards.restricted import closed_sources
+def _restrict_permissions(config: "PrepareConfig") -> None:
+    """Make files readable by their owner only if sources are restricted, because tokens are words of the text."""
+    from ...streaming_data.shards.restricted import restricted_sources
 
-    if closed_sources({"sources": {source.name: source.model_dump() for source in config.sources}}):
+    if restricted_sources({source.name: source for source in config.sources}):
         os.umask(0o077)
 
 

@@ -1,4 +1,4 @@
-"""`cmbert train`: a run on this machine, from its recipe."""
+"""`cmbert train`: run a recipe on this machine."""
 
 import sys
 from pathlib import Path
@@ -10,21 +10,21 @@ from ...configs.errors import UserError
 from ...configs.loader.load import load, sections
 from ...configs.loader.recipes import find_recipe
 from ..ranks.local import run_ranks
-from ..runs.launch_log import run_noted
+from ..runs.launch_log import run_and_record
 from .options import Overrides, Recipe
 
 
 def train(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
-    plan: Annotated[bool, typer.Option("--plan", help="Print what the run would do, and stop.")] = False,
-    ranks: Annotated[int, typer.Option(help="Processes on this machine: one a GPU, or one a core.", min=1)] = 1,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan of the run and exit.")] = False,
+    ranks: Annotated[int, typer.Option(help="Processes on this machine: one per GPU, or one per core.", min=1)] = 1,
 ) -> None:
-    """Train, or continue from the newest checkpoint of the recipe's run_dir.
+    """Train a model, or continue from the newest checkpoint in the run_dir of the recipe.
 
     Example: cmbert train tiny --ranks 2 --set run_dir=runs/first
 
-    The same loop runs under other launchers: deepspeed launcher/train.py --config tiny
+    The same training also runs under other launchers: deepspeed launcher/train.py --config tiny
     """
     from ...storage.remote import is_remote
     from ...streaming_data.loader.dataset import open_dataset
@@ -33,10 +33,10 @@ def train(
 
     path = find_recipe(recipe)
     if "sources" in sections(path):
-        raise UserError(f"{path}: says what data is made of, not how to train: `cmbert data prepare {recipe}`")
+        raise UserError(f"{path}: this is a data recipe, not a training recipe: run `cmbert data prepare {recipe}`")
     config = load(RunConfig, path, overrides)
     planned = make_plan(config, ranks)
-    # Mistakes are told here, at once, and not by ranks that first import torch.
+    # Open the data here, to report errors at once instead of in ranks, which first import torch.
     dataset = open_dataset(config.data, config.seed) if plan or not is_remote(config.data.path) else None
     if plan and dataset is not None:
         from ...training.run import plan_lines
@@ -46,4 +46,4 @@ def train(
     entry = Path(__file__).parents[1] / "train.py"
     settings = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, str(entry), "--config", recipe, *settings]
-    raise typer.Exit(run_noted(config.run_dir, "local", lambda: run_ranks(command, ranks)))
+    raise typer.Exit(run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks)))

@@ -1,4 +1,4 @@
-"""Checks of GPUs, their driver, and what the kernels compute on them."""
+"""Checks of GPUs, their driver, and the results of the kernels on them."""
 
 import csv
 import io
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .finding import Finding, Status, few
+from .finding import Finding, Status, abbreviate
 
 if TYPE_CHECKING:
     import torch
 
-_REPLACE = "Take this node out of the run and have its GPU reset or replaced."
-_RESET = "Have the GPU reset when nothing runs on it (nvidia-smi --gpu-reset, or a reboot)."
+_REPLACE = "Exclude this node from the run and have its GPU reset or replaced."
+_RESET = "Reset the GPU when nothing runs on it (nvidia-smi --gpu-reset, or a reboot)."
 _ERRORS: tuple[tuple[str, str, Status, str, str], ...] = (
     ("gpu", "ecc.errors.uncorrected.volatile.total", "failed", "uncorrected errors", _REPLACE),
-    ("gpu", "retired_pages.pending", "failed", "pages to be retired", _RESET),
-    ("remapped-rows", "remapped_rows.pending", "warning", "rows to be remapped", _RESET),
-    ("remapped-rows", "remapped_rows.failure", "failed", "rows that cannot be remapped", _REPLACE),
+    ("gpu", "retired_pages.pending", "failed", "pages pending retirement", _RESET),
+    ("remapped-rows", "remapped_rows.pending", "warning", "rows pending remapping", _RESET),
+    ("remapped-rows", "remapped_rows.failure", "failed", "rows that failed remapping", _REPLACE),
 )
-"""Pages were retired before Ampere, rows are remapped since; one that waits to be does no harm to work meanwhile (NVML,
+"""GPUs before Ampere retire pages, later ones remap rows. A pending remap does not affect running work (NVML,
 nvmlDeviceGetRemappedRows)."""
 
 
 def gpus(devices: Path = Path("/dev")) -> Iterator[Finding]:
-    """What nvidia-smi tells of the node's GPUs and of their memory's errors."""
+    """Check the node's GPUs and their memory errors with nvidia-smi."""
     present = list(devices.glob("nvidia[0-9]*"))
     try:
         rows = _nvidia_smi("gpu", "name,memory.total,driver_version")
@@ -38,45 +38,48 @@ def gpus(devices: Path = Path("/dev")) -> Iterator[Finding]:
             why = "does not answer" if isinstance(error, subprocess.TimeoutExpired) else "cannot be run"
             yield Finding("GPUs", "failed", f"{len(present)} in {devices}, nvidia-smi {why}", _REPLACE)
         elif not list(devices.glob("kfd")):
-            yield Finding("GPUs", "warning", "none", "Training runs on the CPU: for trying out only.")
+            yield Finding("GPUs", "warning", "none", "Training runs on the CPU, which suits only small tests.")
         return
     names = sorted({f"{name}, {memory} MiB, driver {driver}" for name, memory, driver in rows})
-    found = f"{len(rows)} x " + "; ".join(names)
-    yield (
-        Finding("GPUs", "ok", found) if len(names) == 1 else Finding("GPUs", "warning", found, "Let a run have equals.")
-    )
+    result = f"{len(rows)} x " + "; ".join(names)
+    equal = len(names) == 1
+    yield Finding("GPUs", "ok", result) if equal else Finding("GPUs", "warning", result, "Use equal GPUs in one run.")
     yield from _memory_errors()
 
 
 def _nvidia_smi(kind: str, fields: str) -> list[list[str]]:
-    """A row for each GPU. Raises CalledProcessError when it tells of none, and what `subprocess.run` does."""
+    """Return one row per GPU. Raises CalledProcessError if there is none, and what `subprocess.run` raises."""
     command = ["nvidia-smi", f"--query-{kind}={fields}", "--format=csv,noheader,nounits"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(told.stdout))]
-    if whole := [row for row in rows if len(row) == fields.count(",") + 1]:
-        return whole
-    raise subprocess.CalledProcessError(0, command, told.stdout, told.stderr)
+    output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(output.stdout))]
+    if complete := [row for row in rows if len(row) == fields.count(",") + 1]:
+        return complete
+    raise subprocess.CalledProcessError(0, command, output.stdout, output.stderr)
 
 
 def _memory_errors() -> Iterator[Finding]:
-    """Each kind is asked for by itself, since a driver that does not know one refuses the whole question."""
-    absent, found = [], False
+    """Query each field separately, because a driver that does not know one field rejects the complete query."""
+    absent, any_errors = [], False
     for kind, field, status, errors, advice in _ERRORS:
         try:
             rows = _nvidia_smi(kind, f"gpu_bus_id,{field}")
         except (OSError, subprocess.SubprocessError):
             continue
-        if bad := [f"GPU {gpu} ({told})" for gpu, told in rows if told == "Yes" or (told.isdecimal() and int(told))]:
-            found = True
+        if bad := [f"GPU {gpu} ({value})" for gpu, value in rows if _is_error(value)]:
+            any_errors = True
             yield Finding("ECC", status, f"{errors}: {', '.join(bad)}", advice)
-        elif all(told in ("No", "0") for _, told in rows):
+        elif all(value in ("No", "0") for _, value in rows):
             absent.append(errors)
-    if not found:
-        yield Finding("ECC", "ok", f"no {' or '.join(absent)}" if absent else "these GPUs tell nothing of errors")
+    if not any_errors:
+        yield Finding("ECC", "ok", f"no {' or '.join(absent)}" if absent else "these GPUs report no error counts")
+
+
+def _is_error(value: str) -> bool:
+    return value == "Yes" or (value.isdecimal() and int(value) > 0)
 
 
 def cuda(devices: Path = Path("/dev")) -> Finding:
-    """Whether torch can use the GPUs whose drivers are there, NVIDIA's or AMD's."""
+    """Check that torch can use the GPUs for which an NVIDIA or AMD driver is loaded."""
     import torch
 
     version = torch.__version__
@@ -88,14 +91,14 @@ def cuda(devices: Path = Path("/dev")) -> Finding:
     if not present:
         return Finding("torch", "ok", f"{version}, on the CPU")
     if not built:
-        found = f"{version} is built for CPUs, and there is {few(present)}"
-        return Finding("torch", "failed", found, "Install torch for this GPU.")
-    advice = f"The driver is too old for {built}, or the GPUs are hidden: CUDA_VISIBLE_DEVICES, or a job without GPUs."
-    return Finding("torch", "failed", f"{version} sees no GPU, and there is {few(present)}", advice)
+        result = f"{version} is built for CPUs, but {abbreviate(present)} exists"
+        return Finding("torch", "failed", result, "Install a build of torch for this GPU.")
+    advice = f"The driver is too old for {built}, or the GPUs are hidden by CUDA_VISIBLE_DEVICES or a job without GPUs."
+    return Finding("torch", "failed", f"{version} sees no GPU, but {abbreviate(present)} exists", advice)
 
 
-def of_rank() -> "torch.device":
-    """The GPU of this rank, or the CPU."""
+def rank_device() -> "torch.device":
+    """Return the GPU of this rank, or the CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -104,14 +107,16 @@ def of_rank() -> "torch.device":
 
 
 def kernels(device: "torch.device") -> Finding:
-    """Every kernel on a device, against its reference."""
+    """Compare every kernel on a device with its reference."""
     from ...kernels.verify.self_test import self_test
 
     check = f"kernels on {device}"
     try:
-        done = list(self_test(device))
-    except Exception as error:  # a driver, a compiler or the GPU itself: whatever it is, a run would meet it
-        return Finding(check, "failed", f"{type(error).__name__}: {str(error)[:200]}", "A run would meet the same.")
-    if wrong := [f"{one.kernel} in {one.dtype}" for one in done if not one.good]:
+        results = list(self_test(device))
+    except Exception as error:  # of a driver, a compiler or the GPU: a run would fail in the same way
+        return Finding(
+            check, "failed", f"{type(error).__name__}: {str(error)[:200]}", "A run would fail in the same way."
+        )
+    if wrong := [f"{one.kernel} in {one.dtype}" for one in results if not one.passed]:
         return Finding(check, "failed", "wrong results: " + "; ".join(wrong), _REPLACE)
-    return Finding(check, "ok", f"{len(done)} checks within their accuracy")
+    return Finding(check, "ok", f"{len(results)} checks within their tolerance")

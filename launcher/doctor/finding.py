@@ -1,7 +1,7 @@
-"""What a doctor finds: one `Finding` a check, and what to do about it.
+"""The result of a check: one `Finding` per check, with advice.
 
-A check is a small function that looks at one thing and returns a Finding; it raises nothing. A finding has failed when
-a run would fail, or would go wrong unseen; a warning costs time or matters only sometimes.
+A check is a small function that examines one thing and returns a Finding; it does not raise. A finding is `failed` if a
+run would fail or produce wrong results unnoticed, and a `warning` if it costs time or matters only sometimes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,31 +13,31 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Of one check.
+    """The result of one check.
 
     Attributes:
-        check: what was looked at.
-        found: what is there, in few words.
-        advice: what to do; empty when all is well.
+        check: what was checked.
+        result: what was found, in a few words.
+        advice: how to fix it; empty if nothing is wrong.
     """
 
     check: str
     status: Status
-    found: str
+    result: str
     advice: str = ""
 
 
 Reports = dict[str, list[Finding]]
-"""The findings of each node, by its name."""
+"""Host name -> findings of that node."""
 
 
-def verdict(reports: Reports) -> int:
-    """The exit code: 1 when a run would fail."""
+def exit_code(reports: Reports) -> int:
+    """Return 1 if any check failed, else 0."""
     return int(any(finding.status == "failed" for findings in reports.values() for finding in findings))
 
 
-def differences(versions: dict[str, dict[str, str]]) -> Finding:
-    """Whether all nodes have the same software; `versions` is {node: {package: version}}."""
+def compare_software(versions: dict[str, dict[str, str]]) -> Finding:
+    """Check that all nodes have the same software; `versions` is {node: {package: version}}."""
     packages = sorted({package for installed in versions.values() for package in installed})
     differing = []
     for package in packages:
@@ -45,15 +45,17 @@ def differences(versions: dict[str, dict[str, str]]) -> Finding:
         for node, installed in versions.items():
             by_version.setdefault(installed.get(package, "none"), []).append(node)
         if len(by_version) > 1:
-            differing.append(f"{package} " + ", ".join(f"{v} on {few(nodes)}" for v, nodes in by_version.items()))
+            differing.append(
+                f"{package} " + ", ".join(f"{v} on {abbreviate(nodes)}" for v, nodes in by_version.items())
+            )
     if differing:
-        advice = "Ranks that compute with different software drift apart: give all nodes one environment or image."
+        advice = "Ranks with different software compute different results: use one environment or image on all nodes."
         return Finding("same software", "failed", "; ".join(differing), advice)
     return Finding("same software", "ok", f"{len(versions)} nodes" if len(versions) > 1 else "one node")
 
 
-def grouped(reports: Reports) -> Iterator[tuple[str, Finding]]:
-    """(nodes, finding), each finding once, those that need attention first."""
+def merge_equal_findings(reports: Reports) -> Iterator[tuple[str, Finding]]:
+    """Yield (nodes, finding), each distinct finding once: failed ones first, then warnings."""
     nodes: dict[Finding, list[str]] = {}
     for node, findings in reports.items():
         for finding in findings:
@@ -61,10 +63,10 @@ def grouped(reports: Reports) -> Iterator[tuple[str, Finding]]:
     order = ("failed", "warning", "ok")
     for finding in sorted(nodes, key=lambda finding: order.index(finding.status)):
         everywhere = len(nodes[finding]) == len(reports)
-        yield ("all" if everywhere and len(reports) > 1 else few(nodes[finding])), finding
+        yield ("all" if everywhere and len(reports) > 1 else abbreviate(nodes[finding])), finding
 
 
-def few(names: Iterable[str]) -> str:
-    """Three of them at most."""
+def abbreviate(names: Iterable[str]) -> str:
+    """List up to three names; more are counted."""
     listed = sorted(names)
     return ", ".join(listed) if len(listed) <= 3 else f"{listed[0]} and {len(listed) - 1} more"

@@ -1,4 +1,4 @@
-"""Checks of a node's limits, memory and disks. They need neither torch nor a GPU."""
+"""Checks of a node's limits, memory and disks, without torch or a GPU."""
 
 import os
 import re
@@ -17,22 +17,22 @@ _NETWORK_DISKS = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "fus
 
 
 def shared_memory(directory: Path = Path("/dev/shm")) -> Finding:
-    """Room for the segments through which ranks of a node talk."""
+    """Check the free shared memory, through which the ranks of a node communicate."""
     check = "shared memory"
     try:
         free = shutil.disk_usage(directory).free
     except OSError as error:
         return Finding(check, "failed", f"{directory}: {error.strerror}", "Mount a tmpfs there: NCCL needs it.")
-    found = f"{free / MIB:,.0f} MiB free in {directory}"
-    advice = f"Enlarge {directory} (docker run --shm-size=16g; a memory volume in Kubernetes) or free it."
-    # Docker's default has exactly 64.
+    result = f"{free / MIB:,.0f} MiB free in {directory}"
+    advice = f"Enlarge {directory} (docker run --shm-size=16g; a memory volume in Kubernetes) or free some."
+    # Docker's default is exactly 64 MiB.
     if free < 128 * MIB:
-        return Finding(check, "failed", found, advice)
-    return Finding(check, "warning", found, advice) if free < 1024 * MIB else Finding(check, "ok", found)
+        return Finding(check, "failed", result, advice)
+    return Finding(check, "warning", result, advice) if free < 1024 * MIB else Finding(check, "ok", result)
 
 
 def stale_segments(directory: Path = Path("/dev/shm"), processes: Path = Path("/proc")) -> Finding:
-    """Segments that a killed run left, which no process holds: of this user, who cannot see what others hold."""
+    """Find segments left by killed runs: only this user's, unless root, because others' processes are not visible."""
     check = "stale shared memory"
     held = _held_files(processes)
     stale = {}
@@ -43,9 +43,9 @@ def stale_segments(directory: Path = Path("/dev/shm"), processes: Path = Path("/
     sizes = {name: stat.st_size for name, stat in stale.items() if os.geteuid() in (0, stat.st_uid)}
     if not sizes:
         return Finding(check, "ok", "none")
-    found = f"{len(sizes)} segments, {sum(sizes.values()) / MIB:,.1f} MiB, such as {next(iter(sizes))}"
-    advice = f"Remove them from {directory} when no run is going on here."
-    return Finding(check, "warning", found, advice)
+    result = f"{len(sizes)} segments, {sum(sizes.values()) / MIB:,.1f} MiB, such as {next(iter(sizes))}"
+    advice = f"Remove them from {directory} when no run is active on this node."
+    return Finding(check, "warning", result, advice)
 
 
 def _listed(directory: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def _listed(directory: Path) -> list[Path]:
 
 
 def _held_files(processes: Path) -> set[str]:
-    """What any process has mapped or open, as far as this user may see."""
+    """Return the files that processes have mapped or open, as far as this user can see."""
     held = set()
     for process in processes.glob("[0-9]*"):
         with suppress(OSError):
@@ -72,36 +72,36 @@ def _links(directory: Path) -> Iterator[str]:
 
 
 def open_files() -> Finding:
-    """How many files a process may hold open."""
+    """Check the limit of open files per process."""
     check, soft = "open files", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    found = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft:,}"
+    result = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft:,}"
     advice = "ulimit -n 65536 before the ranks start (LimitNOFILE, /etc/security/limits.conf)."
     if soft != resource.RLIM_INFINITY and soft < 512:
-        return Finding(check, "failed", found, advice)
-    return Finding(check, "warning", found, advice) if 0 <= soft < 4096 else Finding(check, "ok", found)
+        return Finding(check, "failed", result, advice)
+    return Finding(check, "warning", result, advice) if 0 <= soft < 4096 else Finding(check, "ok", result)
 
 
 def locked_memory(adapters: Path = Path("/sys/class/infiniband"), process: Path = Path("/proc/self")) -> Finding:
-    """Whether memory can be pinned for RDMA, where there are adapters for it.
+    """Check that memory can be pinned for RDMA, if the node has RDMA adapters.
 
-    A run is sure to fail only where NCCL uses InfiniBand: adapters of plain Ethernet are listed too, as those of RoCE.
+    The check fails only if NCCL uses InfiniBand: the kernel also lists RoCE and plain Ethernet adapters there.
     """
     check, soft = "locked memory", resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    found = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft / MIB:,.0f} MiB"
+    result = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft / MIB:,.0f} MiB"
     names = [path.name for path in _listed(adapters)]
     if soft == resource.RLIM_INFINITY or not names:
-        return Finding(check, "ok", found)
-    if _may_lock_all(process):
-        return Finding(check, "ok", f"{found}, and any amount by CAP_IPC_LOCK")
+        return Finding(check, "ok", result)
+    if _has_ipc_lock(process):
+        return Finding(check, "ok", f"{result}, unlimited through CAP_IPC_LOCK")
     advice = "ulimit -l unlimited (in slurmd's unit: LimitMEMLOCK=infinity; in a container: IPC_LOCK)."
     layers = {_text(path).strip() for path in adapters.glob("*/ports/*/link_layer")}
     if "InfiniBand" in layers and os.environ.get("NCCL_IB_DISABLE") != "1":
-        return Finding(check, "failed", f"{found}, and {names[0]} needs more", advice)
-    return Finding(check, "warning", f"{found}, and RDMA by {names[0]} would need more", advice)
+        return Finding(check, "failed", f"{result}, but {names[0]} needs more", advice)
+    return Finding(check, "warning", f"{result}, but RDMA through {names[0]} needs more", advice)
 
 
-def _may_lock_all(process: Path) -> bool:
-    """Whether it has CAP_IPC_LOCK (bit 14, capabilities(7)), which is worth nothing in a user namespace of its own."""
+def _has_ipc_lock(process: Path) -> bool:
+    """Whether a process has CAP_IPC_LOCK (bit 14, capabilities(7)), which has no effect in a user namespace."""
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)", _text(process / "status"), re.MULTILINE)
     on_host = _text(process / "uid_map").split() == ["0", "0", str(2**32 - 1)]
     return on_host and effective is not None and bool(int(effective[1], 16) >> 14 & 1)
@@ -114,24 +114,29 @@ def _text(path: Path) -> str:
 
 
 def cache_disk(directory: Path, purpose: str, mounts: Path = Path("/proc/mounts")) -> Finding:
-    """Whether caches can be kept in `directory`: writable, with room, on the node's own disk."""
+    """Check that `directory` suits caches: writable, with free space, on a local disk of the node."""
     check = f"disk for {purpose}"
-    there = next((path for path in (directory, *directory.parents) if path.is_dir()), Path("/"))
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding(check, "failed", f"{directory} cannot be written", "Name a directory that can.")
-    free = shutil.disk_usage(there).free
-    kind = _kind_of_disk(there.resolve(), mounts)
-    found = f"{free / 2**30:,.0f} GiB free in {directory} ({kind})"
+    existing = next((path for path in (directory, *directory.parents) if path.is_dir()), Path("/"))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Finding(check, "failed", f"{directory} cannot be written", "Choose a writable directory.")
+    free = shutil.disk_usage(existing).free
+    kind = _file_system(existing.resolve(), mounts)
+    result = f"{free / 2**30:,.0f} GiB free in {directory} ({kind})"
     if free < 2**30:
-        return Finding(check, "failed", found, "Free space, or name another disk.")
+        return Finding(check, "failed", result, "Free space, or choose another disk.")
     if kind.startswith(_NETWORK_DISKS):
-        return Finding(check, "warning", found, "Name a directory on the node's own disk: ranks race for shared files.")
+        return Finding(
+            check,
+            "warning",
+            result,
+            "Choose a local disk of the node: ranks of several nodes race for shared files.",
+        )
     if free < 10 * 2**30:
-        return Finding(check, "warning", found, "Free space: shards and compiled kernels need some gigabytes.")
-    return Finding(check, "ok", found)
+        return Finding(check, "warning", result, "Free space: shards and compiled kernels need several gigabytes.")
+    return Finding(check, "ok", result)
 
 
-def _kind_of_disk(directory: Path, mounts: Path) -> str:
+def _file_system(directory: Path, mounts: Path) -> str:
     points = [line.split()[1:3] for line in mounts.read_text().splitlines()]
     over = [(point, kind) for point, kind in points if directory.is_relative_to(point.replace("\\040", " "))]
     return max(over, key=lambda mount: len(mount[0]), default=("/", "unknown"))[1]

@@ -1,28 +1,28 @@
-"""Checks of what is installed, alone and together."""
+"""Checks of installed packages: their versions and known incompatible combinations."""
 
 import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from .finding import Finding
 
-SHOWN = ("torch", "triton", "deepspeed", "transformers", "mosaicml-streaming", "clinical-modernbert")
-_OWN = "clinical-modernbert"
-_INSTALL = "Use the versions of requirements/lock.txt, which were tested together (make install)."
+REPORTED_PACKAGES = ("torch", "triton", "deepspeed", "transformers", "mosaicml-streaming", "clinical-modernbert")
+_DISTRIBUTION = "clinical-modernbert"
+_INSTALL = "Install the versions in requirements/lock.txt, which were tested together (make install)."
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that ranks must have in common."""
-    found = {"python": platform.python_version()}
-    for name in SHOWN:
+    """Return the versions of Python and of the packages that must be equal on all ranks."""
+    result = {"python": platform.python_version()}
+    for name in REPORTED_PACKAGES:
         if (version := _installed(name)) is not None:
-            found[name] = version
-    return found
+            result[name] = version
+    return result
 
 
 def _installed(name: str) -> str | None:
@@ -32,8 +32,8 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def requirements_met(installed: Mapping[str, str | None], required: list[str]) -> Finding:
-    """Whether every package that a run needs is there, at a version it works with."""
+def check_requirements(installed: Mapping[str, str | None], required: list[str]) -> Finding:
+    """Check that every required package is installed in a supported version."""
     problems = []
     for text in required:
         requirement = Requirement(text)
@@ -46,34 +46,40 @@ def requirements_met(installed: Mapping[str, str | None], required: list[str]) -
             problems.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if problems:
         return Finding("packages", "failed", "; ".join(problems), _INSTALL)
-    return Finding("packages", "ok", ", ".join(f"{name} {installed[name]}" for name in SHOWN if installed.get(name)))
+    shown = [f"{name} {installed[name]}" for name in REPORTED_PACKAGES if installed.get(name)]
+    return Finding("packages", "ok", ", ".join(shown))
 
 
-def packages() -> Finding:
-    """Of this environment; where this package is only on Python's path, its requirements are not known."""
-    if _installed(_OWN) is None:
-        met = requirements_met({name: _installed(name) for name in SHOWN}, [name for name in SHOWN if name != _OWN])
-        found = f"{_OWN} is not installed, so what it needs is not known; {met.found}"
-        return met if met.status == "failed" else Finding("packages", "warning", found, _INSTALL)
-    required = importlib.metadata.requires(_OWN) or []
-    names = {re.split(r"[^A-Za-z0-9._-]", text)[0] for text in required} | set(SHOWN)
-    return requirements_met({name: _installed(name) for name in names}, required)
+def packages(distribution: str = _DISTRIBUTION, reported: Sequence[str] = REPORTED_PACKAGES) -> Finding:
+    """Check this environment. If `distribution` is only on Python's path, its requirements are unknown."""
+    if _installed(distribution) is None:
+        installed = {name: _installed(name) for name in reported}
+        finding = check_requirements(installed, [name for name in reported if name != distribution])
+        result = f"{distribution} is not installed, so its requirements are unknown; {finding.result}"
+        return finding if finding.status == "failed" else Finding("packages", "warning", result, _INSTALL)
+    required = importlib.metadata.requires(distribution) or []
+    names = {re.split(r"[^A-Za-z0-9._-]", text)[0] for text in required} | set(reported)
+    return check_requirements({name: _installed(name) for name in names}, required)
 
 
-def pairs(installed: Mapping[str, str | None], torchs: list[str], environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Known bad company: `torchs` are the requirements of the installed torch."""
+def incompatibilities(
+    installed: Mapping[str, str | None], torch_requirements: list[str], environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Find known incompatible versions and settings; `torch_requirements` are those of the installed torch."""
     triton = installed.get("triton")
-    for text in torchs:
+    for text in torch_requirements:
         requirement = Requirement(text)
         if requirement.name == "triton" and triton and not requirement.specifier.contains(Version(triton)):
             advice = f"pip install 'triton{requirement.specifier}': torch {installed.get('torch')} was built with it."
-            yield Finding("torch and triton", "failed", f"triton {triton}, torch wants {requirement.specifier}", advice)
+            result = f"triton {triton}, torch requires {requirement.specifier}"
+            yield Finding("torch and triton", "failed", result, advice)
     if environment.get("TRITON_INTERPRET") == "1":
-        advice = "unset TRITON_INTERPRET: kernels would run in Triton's interpreter, which is for tests."
+        advice = "unset TRITON_INTERPRET: kernels would run in Triton's interpreter, which is only for tests."
         yield Finding("TRITON_INTERPRET", "failed", "1", advice)
 
 
-def known_pairs() -> Iterator[Finding]:
-    installed = {name: _installed(name) for name in SHOWN}
-    torchs = importlib.metadata.requires("torch") or [] if installed["torch"] else []
-    yield from pairs(installed, torchs, os.environ)
+def installed_incompatibilities() -> Iterator[Finding]:
+    """Find known incompatible versions and settings of this environment."""
+    installed = {name: _installed(name) for name in REPORTED_PACKAGES}
+    torch_requirements = importlib.metadata.requires("torch") or [] if installed["torch"] else []
+    yield from incompatibilities(installed, torch_requirements, os.environ)

@@ -1,6 +1,6 @@
-"""What a pod runs: the ranks of one node, which are told when Kubernetes wants the pod back.
+"""The entry point of a pod: runs the ranks of one node and forwards Kubernetes' SIGTERM to them.
 
-The node's number is JOB_COMPLETION_INDEX, which Kubernetes sets; the rest of its place is in the pod's manifest.
+Kubernetes sets the node's index as JOB_COMPLETION_INDEX; the pod's manifest sets the other variables.
 """
 
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ...configs.errors import USER_ERROR, UserError
 from ...configs.reporting import configure, report_error
-from ..ranks.local import Place, run_ranks
+from ..ranks.local import Rendezvous, run_ranks
 
 ENTRY = Path(__file__).parents[1] / "train.py"
-_PLACE = ("JOB_COMPLETION_INDEX", "NODES", "RANKS_PER_NODE", "MASTER_PORT", "GRACE_SECONDS")
+_VARIABLES = ("JOB_COMPLETION_INDEX", "NODES", "RANKS_PER_NODE", "MASTER_PORT", "GRACE_SECONDS")
 
 
 def main() -> None:
@@ -26,14 +26,14 @@ def main() -> None:
 
 
 def run_node(arguments: list[str], entry: Path = ENTRY) -> int:
-    """Run `entry` with these arguments once for each rank of this node; returns their exit code."""
+    """Run `entry` with these arguments once per rank of this node; return the exit code of `run_ranks`."""
     try:
-        node, nodes, ranks, port, grace = (int(os.environ[name]) for name in _PLACE)
+        node, nodes, ranks, port, grace = (int(os.environ[name]) for name in _VARIABLES)
         address = os.environ["MASTER_ADDR"]
     except KeyError as error:
-        raise UserError(f"{error.args[0]} is not set: this is for the pods of `cmbert launch k8s`") from error
-    place = Place(first_rank=node * ranks, world_size=nodes * ranks, address=address, port=port)
-    return run_ranks([sys.executable, str(entry), *arguments], ranks, grace=grace, place=place)
+        raise UserError(f"{error.args[0]} is not set: this module runs in pods of `cmbert launch k8s` only") from error
+    rendezvous = Rendezvous(first_rank=node * ranks, world_size=nodes * ranks, address=address, port=port)
+    return run_ranks([sys.executable, str(entry), *arguments], ranks, grace=grace, rendezvous=rendezvous)
 
 
 if __name__ == "__main__":

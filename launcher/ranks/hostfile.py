@@ -1,8 +1,8 @@
-"""The ranks of one run on several hosts, started by ssh and ended with the launcher.
+"""Run ranks on several hosts over ssh; they end with the launcher.
 
-Each host runs `hostfile_node.py`, which starts its ranks as `cmbert train` would. It is told what to do, and every
-signal, down the connection's stdin: so nothing is quoted, values of the environment appear in no process list, and when
-the connection ends, for whatever reason, the ranks end too.
+Each host runs `hostfile_node.py`, which starts its ranks as `cmbert train` would. The request and every signal are sent
+through the stdin of the ssh connection. Therefore nothing needs quoting, values of environment variables appear in no
+process list, and the ranks end when the connection ends for any reason.
 """
 
 import json
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from .local import Place, kill, noting_signals, start_bound, watch
+from .local import Rendezvous, collect_signals, kill, start_child, supervise
 
 _LINE = re.compile(r"(\S+)\s+slots=(\d+)")
-# A host that does not answer for a minute is lost; the connection, and with it the ranks, ends.
+# After a minute without an answer the host is considered lost, and the connection ends, and with it the ranks.
 _SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 _NODE = "clinical_modernbert.launcher.ranks.hostfile_node"
 
 
 def read_hostfile(path: Path) -> dict[str, int]:
-    """Ranks by host, in order, from DeepSpeed's format: `node1 slots=8`, a host a line, `#` begins a comment."""
+    """Read {host: ranks}, in order, from DeepSpeed's format: one `node1 slots=8` per line; `#` starts a comment."""
     hosts: dict[str, int] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -41,10 +41,10 @@ def read_hostfile(path: Path) -> dict[str, int]:
         if not match or int(match[2]) < 1:
             raise UserError(f"{path}:{number}: expected HOST slots=N, such as node1 slots=8, got {text!r}")
         if match[1] in hosts:
-            raise UserError(f"{path}:{number}: {match[1]} is there twice: give it all its slots in one line")
+            raise UserError(f"{path}:{number}: {match[1]} is listed twice: put all its slots on one line")
         hosts[match[1]] = int(match[2])
     if not hosts:
-        raise UserError(f"{path}: names no host: expected lines such as node1 slots=8")
+        raise UserError(f"{path}: no hosts: expected lines such as node1 slots=8")
     return hosts
 
 
@@ -60,16 +60,16 @@ def run_on_hosts(
     ssh: str = "ssh",
     grace: float = 30.0,
 ) -> int:
-    """Runs `command` once a rank on every host, and waits for all of them; signals and exit codes as `run_ranks`.
+    """Run `command` once per rank on every host and wait for all; signals and exit codes are those of `run_ranks`.
 
     Args:
-        hosts: ranks by host, as ssh is to reach it.
-        env: added to what the hosts' ssh servers give.
+        hosts: {host: ranks}; the host as ssh reaches it.
+        env: added to the environment that the ssh servers provide.
         pythonpath: where every host finds this package.
-        setup: shell lines on every host before; one that fails ends it.
-        address: of rank 0's host, as the others reach it; None: its name in `hosts`.
-        port: free there.
-        ssh: the command, with options of your own.
+        setup: shell lines to run on every host first; the launch fails if one fails.
+        address: the host of rank 0, as the others reach it; None: its name in `hosts`.
+        port: a free port there.
+        ssh: the ssh command with any options.
     """
     start = f"exec env PYTHONPATH={shlex.quote(str(pythonpath))} {shlex.quote(sys.executable)} -m {_NODE}"
     if setup:
@@ -77,26 +77,27 @@ def run_on_hosts(
     address = address or next(iter(hosts)).rpartition("@")[2]
     received: list[int] = []
     with ExitStack() as cleanup:
-        cleanup.enter_context(noting_signals(received))
+        cleanup.enter_context(collect_signals(received))
         running: dict[str, RemoteRanks] = {}
         first_rank = 0
         for host, ranks in hosts.items():
-            place = Place(first_rank, sum(hosts.values()), address, port)
-            orders = {"command": list(command), "ranks": ranks, "env": dict(env), "directory": os.getcwd()}
-            remote = RemoteRanks([*shlex.split(ssh), *_SSH_OPTIONS, host, start], {**orders, "place": vars(place)})
+            rendezvous = Rendezvous(first_rank, sum(hosts.values()), address, port)
+            request = {"command": list(command), "ranks": ranks, "env": dict(env), "directory": os.getcwd()}
+            request["rendezvous"] = vars(rendezvous)
+            remote = RemoteRanks([*shlex.split(ssh), *_SSH_OPTIONS, host, start], request)
             cleanup.callback(kill, remote)
             running[f"host {host}"] = remote
             first_rank += ranks
-        return watch(running, received, grace)
+        return supervise(running, received, grace)
 
 
 class RemoteRanks:
-    """The ranks of one host, with what `watch` needs of Popen. A signal is a line; SIGKILL is the connection's end."""
+    """The ranks of one host, with the interface of Popen. Signals are sent as lines; SIGKILL closes the connection."""
 
-    def __init__(self, ssh: Sequence[str], orders: Mapping[str, Any]) -> None:
-        self._ssh = start_bound(ssh, stdin=subprocess.PIPE, text=True)
+    def __init__(self, ssh: Sequence[str], request: Mapping[str, Any]) -> None:
+        self._ssh = start_child(ssh, stdin=subprocess.PIPE, text=True)
         self.pid = self._ssh.pid
-        self._say(json.dumps(orders))
+        self._send_line(json.dumps(request))
 
     def poll(self) -> int | None:
         return self._ssh.poll()
@@ -108,14 +109,14 @@ class RemoteRanks:
         if number == signal.SIGKILL:
             self.kill()
         else:
-            self._say(signal.Signals(number).name)
+            self._send_line(signal.Signals(number).name)
 
     def kill(self) -> None:
         self._ssh.kill()
 
-    def _say(self, line: str) -> None:
+    def _send_line(self, line: str) -> None:
         assert self._ssh.stdin is not None
-        # One that has ended is found by `poll`.
+        # `poll` reports a process that has ended.
         with suppress(BrokenPipeError):
             self._ssh.stdin.write(f"{line}\n")
             self._ssh.stdin.flush()

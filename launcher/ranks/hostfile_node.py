@@ -1,4 +1,4 @@
-"""The ranks of one host, on behalf of `cmbert launch hostfile` elsewhere: orders and signals come by stdin."""
+"""The ranks of one host, started by `cmbert launch hostfile` on another: the request and signals arrive on stdin."""
 
 import json
 import os
@@ -7,25 +7,27 @@ import sys
 from threading import Thread
 from typing import NoReturn
 
-from .local import Place, run_ranks
+from ...configs.reporting import configure
+from .local import Rendezvous, run_ranks
 
 
 def main() -> NoReturn:
-    orders = json.loads(sys.stdin.readline())
-    os.chdir(orders["directory"])
+    configure()
+    request = json.loads(sys.stdin.readline())
+    os.chdir(request["directory"])
     received: list[int] = []
-    Thread(target=_listen, args=(received,), daemon=True).start()
-    place = Place(**orders["place"])
-    code = run_ranks(orders["command"], orders["ranks"], orders["env"], place=place, received=received)
+    Thread(target=_read_signals, args=(received,), daemon=True).start()
+    rendezvous = Rendezvous(**request["rendezvous"])
+    code = run_ranks(request["command"], request["ranks"], request["env"], rendezvous=rendezvous, received=received)
     sys.stdout.flush()
-    # The thread still waits for stdin.
+    # The thread is still blocked on stdin, so a normal exit would hang.
     os._exit(code)
 
 
-def _listen(received: list[int]) -> None:
+def _read_signals(received: list[int]) -> None:
     for line in sys.stdin:
         received.append(signal.Signals[line.strip()])  # noqa: PERF401 - one by one, as they come
-    # The launcher is gone: so is this process, and with it its ranks (PR_SET_PDEATHSIG).
+    # stdin is closed, so the launcher is gone: end this process, and with it its ranks (PR_SET_PDEATHSIG).
     os.kill(os.getpid(), signal.SIGKILL)
 
 

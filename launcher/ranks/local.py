@@ -1,18 +1,19 @@
-"""Several ranks of one command on this machine, ended together and never left behind.
+"""Run several ranks of one command on this machine; end them together and leave no process behind.
 
-Each rank leads a session of its own: Ctrl-C reaches the launcher alone, which passes it on once, and what a rank leaves
-behind (data-loader workers) can be ended as a group. Should the launcher itself be killed, the kernel ends the ranks
-(Linux: PR_SET_PDEATHSIG, prctl(2)).
+Each rank leads its own session: Ctrl-C reaches only the launcher, which forwards it once, and processes that a rank
+leaves behind (data-loader workers) can be ended as a group. If the launcher itself is killed, the kernel kills its
+ranks (Linux: PR_SET_PDEATHSIG, prctl(2)).
 """
 
 import ctypes
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +21,27 @@ from types import FrameType
 from typing import Any
 
 from ...configs.errors import UserError
-from ...streaming_data.parallel import cores
+from ...streaming_data.parallel import available_cores
+
+logger = logging.getLogger(__name__)
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
-_CRASH_SECONDS = 30.0
+CRASH_GRACE_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
-class Place:
-    """This machine's part of a run on several.
+class Rendezvous:
+    """How the ranks of this machine find the others of a run on several machines.
 
     Attributes:
-        first_rank: of those that run here.
-        world_size: ranks on all machines.
-        address: of the machine with rank 0, as the others reach it.
-        port: free there.
+        first_rank: the lowest rank on this machine.
+        world_size: number of ranks on all machines.
+        address: the machine of rank 0, as the others reach it.
+        port: a free port there.
     """
 
     first_rank: int
@@ -52,53 +55,66 @@ def run_ranks(
     ranks: int,
     env: Mapping[str, str] = {},
     grace: float = 30.0,
-    place: Place | None = None,
+    rendezvous: Rendezvous | None = None,
     received: list[int] | None = None,
+    crash_grace: float = CRASH_GRACE_SECONDS,
+    silent_codes: Collection[int] = (),
+    devices: Path = Path("/dev"),
 ) -> int:
-    """Runs `command` once a rank with the variables that torch.distributed reads, and waits for all of them.
+    """Run `command` once per rank with torch.distributed's variables, and wait for all ranks. Main thread only.
 
-    Returns 0 when every rank did, else the exit code of the first rank that failed (128 + n when signal n killed it).
-    The others then get SIGTERM, and SIGKILL `grace` seconds later, at most 30 after a crash. SIGTERM, SIGUSR1 and
-    SIGINT to this process go to every rank; a rank that fails after one of them may be stopping as asked, so the others
-    first have `grace` seconds to follow it. `env` is added to this process's environment. Call it from the main thread.
-    `received` may be filled by another thread, with signals that came in another way.
-    Raises UserError when the command cannot be started.
+    SIGTERM, SIGUSR1 and SIGINT to this process are forwarded to every rank. When a rank fails after that, it may be
+    stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
+    without a signal, it has crashed and the others get SIGTERM at once. SIGKILL follows SIGTERM after `grace` seconds,
+    after a crash at most `crash_grace`.
+
+    Args:
+        env: added to this process's environment.
+        rendezvous: None if all ranks run on this machine.
+        received: signals to forward; another thread may append signals that arrive in other ways.
+        silent_codes: exit codes of the first failed rank that are not reported, because its output explains them.
+        devices: where drivers list accelerators.
+    Returns:
+        0 if every rank returned 0, else the exit code of the first rank that failed: 128 + n if signal n killed it.
+    Raises:
+        UserError: the command cannot be started.
     """
     if ranks < 1:
         raise UserError(f"{ranks} ranks cannot run anything: expected at least 1")
     received = [] if received is None else received
     with ExitStack() as cleanup:
-        cleanup.enter_context(noting_signals(received))
-        here = place or Place(0, ranks, "127.0.0.1", cleanup.enter_context(_reserved_port()))
-        shared = {**_shared_environment(ranks, here, alone=place is None), **env}
+        cleanup.enter_context(collect_signals(received))
+        local = rendezvous or Rendezvous(0, ranks, "127.0.0.1", cleanup.enter_context(_reserve_port()))
+        on_loopback = rendezvous is None and sys.platform == "linux" and not _has_accelerator(devices)
+        shared = {**_shared_environment(ranks, local, on_loopback), **env}
         running: dict[str, subprocess.Popen] = {}
         for local_rank in range(ranks):
-            rank = str(here.first_rank + local_rank)
-            running[f"rank {rank}"] = start_bound(command, {**shared, "RANK": rank, "LOCAL_RANK": str(local_rank)})
+            rank = str(local.first_rank + local_rank)
+            running[f"rank {rank}"] = start_child(command, {**shared, "RANK": rank, "LOCAL_RANK": str(local_rank)})
             cleanup.callback(kill, running[f"rank {rank}"])
-        return watch(running, received, grace)
+        return supervise(running, received, grace, crash_grace, silent_codes)
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this rank when the launcher that started it dies; for a rank's entry point to call.
+    """Make the kernel kill this rank when the launcher that started it dies. A rank's entry point calls it.
 
-    Needed where a wrapper (a profiler, `deepspeed`) stands between `run_ranks` and the rank, or instead of it. Without
-    a launcher (no LOCAL_SIZE, which `run_ranks` and DeepSpeed's set) and outside Linux it does nothing: a process that
-    was started by hand may outlive its shell.
+    It is needed if a wrapper (a profiler, `deepspeed`) runs between `run_ranks` and the rank, or replaces `run_ranks`.
+    It does nothing outside Linux, or without a launcher (no LOCAL_SIZE, which `run_ranks` and DeepSpeed's launcher
+    set): a process that was started by hand may outlive its shell.
     """
     if _LIBC is None or "LOCAL_SIZE" not in os.environ:
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     launcher = os.environ.get(LAUNCHER_PID)
     if launcher and not _exists(int(launcher)):
-        # it died before the kernel was asked to tell
+        # The launcher died before prctl was called.
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def start_bound(
+def start_child(
     command: Sequence[str], environment: Mapping[str, str] | None = None, **streams: Any
 ) -> subprocess.Popen:
-    """Start a process that leads a session of its own and dies with this one. `streams` are those of Popen."""
+    """Start a process that leads its own session and dies with this one. `streams` are passed to Popen."""
     launcher = os.getpid()
 
     def bind_to_launcher() -> None:
@@ -115,35 +131,34 @@ def start_bound(
         raise UserError(f"{command[0]}: cannot be started: {error.strerror}") from error
 
 
-def _shared_environment(ranks: int, place: Place, alone: bool) -> dict[str, str]:
+def _shared_environment(ranks: int, rendezvous: Rendezvous, on_loopback: bool) -> dict[str, str]:
     environment = {
         **os.environ,
-        "WORLD_SIZE": str(place.world_size),
+        "WORLD_SIZE": str(rendezvous.world_size),
         "LOCAL_WORLD_SIZE": str(ranks),
         "LOCAL_SIZE": str(ranks),
-        "MASTER_ADDR": place.address,
-        "MASTER_PORT": str(place.port),
+        "MASTER_ADDR": rendezvous.address,
+        "MASTER_PORT": str(rendezvous.port),
         LAUNCHER_PID: str(os.getpid()),
     }
-    if alone and sys.platform == "linux" and not _has_accelerator():
-        # else gloo looks up the host's name, which on a laptop may lead to an address that is not reachable
+    if on_loopback:
+        # Otherwise gloo resolves the host's name, which on a laptop may give an unreachable address.
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    # else every rank starts a thread for every core, and they wait for each other
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // ranks)))
+    # Otherwise every rank starts one thread per core, and the threads wait for each other.
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // ranks)))
     return environment
 
 
-def _has_accelerator() -> bool:
-    """Whether the driver of NVIDIA, AMD or Intel shows a device; asking torch would take seconds."""
-    devices = Path("/dev")
+def _has_accelerator(devices: Path) -> bool:
+    """Whether a driver of NVIDIA, AMD or Intel lists a device. Importing torch to find out would take seconds."""
     return any(any(devices.glob(name)) for name in ("nvidia[0-9]*", "kfd", "accel*"))
 
 
 @contextmanager
-def _reserved_port() -> Iterator[int]:
-    """A free port, kept bound (never listening) until the ranks have ended, so that no one else is given it.
+def _reserve_port() -> Iterator[int]:
+    """Yield a free port that stays bound (but not listening) until the ranks have ended, so no other process gets it.
 
-    With SO_REUSEADDR on both sides, as torch's store sets it, rank 0 can still listen there.
+    With SO_REUSEADDR on both sockets, which torch's store sets too, rank 0 can still listen on it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -152,13 +167,13 @@ def _reserved_port() -> Iterator[int]:
 
 
 @contextmanager
-def noting_signals(received: list[int]) -> Iterator[None]:
-    """Notes signals instead of obeying them: the loop forwards them once every rank has been started."""
+def collect_signals(received: list[int]) -> Iterator[None]:
+    """Append signals to `received` instead of acting on them; `supervise` forwards them once all ranks are started."""
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def append(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, note) for number in FORWARDED}
+    previous = {number: signal.signal(number, append) for number in FORWARDED}
     try:
         yield
     finally:
@@ -166,10 +181,16 @@ def noting_signals(received: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def watch(running: dict[str, Any], received: list[int], grace: float) -> int:
-    """Waits until none of the processes `running`, by name, is left, forwarding what is `received`.
+def supervise(
+    running: dict[str, Any],
+    received: list[int],
+    grace: float,
+    crash_grace: float = CRASH_GRACE_SECONDS,
+    silent_codes: Collection[int] = (),
+) -> int:
+    """Wait for all processes in `running`, by name, and forward `received` signals, as described in `run_ranks`.
 
-    Returns what `run_ranks` does. Processes have the methods and `pid` of Popen.
+    Processes have the methods and the `pid` of Popen.
     """
     forwarded = False
     failure = 0
@@ -185,11 +206,12 @@ def watch(running: dict[str, Any], received: list[int], grace: float) -> int:
             _end_group(process)
             if code and not failure:
                 failure = 128 - code if code < 0 else code
-                print(f"{name} {_how_it_ended(code)}", file=sys.stderr, flush=True)
-                # Unasked it is a crash: the others stand in a collective and can save nothing.
-                patience, last = (grace, grace) if forwarded else (0, min(grace, _CRASH_SECONDS))
-                end = time.monotonic() + patience
-                planned = [(end, signal.SIGTERM), (end + last, signal.SIGKILL)]
+                if failure not in silent_codes:
+                    logger.error("%s %s", name, _describe_exit(code))
+                # Without a signal it is a crash: the other ranks hang in a collective and cannot save a checkpoint.
+                before_term, before_kill = (grace, grace) if forwarded else (0, min(grace, crash_grace))
+                term = time.monotonic() + before_term
+                planned = [(term, signal.SIGTERM), (term + before_kill, signal.SIGKILL)]
         while planned and time.monotonic() >= planned[0][0]:
             _send(running.values(), planned.pop(0)[1])
         time.sleep(_POLL_SECONDS)
@@ -202,20 +224,20 @@ def _send(processes: Iterable[Any], number: int) -> None:
 
 
 def _end_group(process: Any) -> None:
-    """Ends what a rank left behind. SIGTERM, because multiprocessing's tracker ignores it and still tidies /dev/shm."""
+    """End processes that a rank left behind. Multiprocessing's tracker ignores SIGTERM and still cleans up /dev/shm."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)
 
 
 def kill(process: Any) -> None:
-    """End it at once, if it still runs, with what it left behind."""
+    """Kill a process, if it still runs, and the processes it left behind."""
     if process.poll() is None:
         process.kill()
         process.wait()
         _end_group(process)
 
 
-def _how_it_ended(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 

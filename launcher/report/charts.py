@@ -1,6 +1,6 @@
-"""Line charts as what a template needs to draw them: paths in a square of 1,000 by 1,000, and labels in per cent.
+"""Line charts as variables of a template: SVG paths in a view box of 1,000 by 1,000, and label positions in percent.
 
-The square is stretched to the chart's box, so that text, which the page sets over it, keeps its size on any screen.
+The view box is stretched to the chart's size; text is laid over it in HTML, so its size is the same on any screen.
 """
 
 import math
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .thin import Point, smoothed
+from .downsample import Point, moving_average
 
-SIDE = 1000
-COLOURS = 8
+VIEW_BOX = 1000
+COLORS = 8
 _TICKS = 5
 _PADDING = 0.05
-_START = 0.04
-"""Of the steps: where a loss falls from chance."""
+_INITIAL_SHARE = 0.04
+"""Share of the steps in which a loss falls steeply from its initial value."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,21 @@ class Line:
     """One curve.
 
     Attributes:
-        colour: which of the page's `COLOURS`.
+        color: index below `COLORS`.
         planned: dashed, behind the others.
-        noisy: where each point is one value, they are drawn faint, with a smoothed line over them.
+        noisy: if each point is one value, points are drawn faint under their moving average.
     """
 
     name: str
     points: Sequence[Point]
-    colour: int = 0
+    color: int = 0
     planned: bool = False
     noisy: bool = False
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Something that happened at `x`: `kind` is `stage`, `resume` or `rewind`."""
+class Marker:
+    """An event at `x`; `kind` is `stage`, `resume` or `rewind`."""
 
     x: float
     label: str
@@ -50,10 +50,10 @@ class Chart:
 
     Attributes:
         unit: appended to numbers; `%` takes shares.
-        log: whether the vertical axis is logarithmic; values that are not positive are left out then.
+        log: whether the vertical axis is logarithmic; values that are not positive are then skipped.
         from_zero: whether the vertical axis begins at 0.
-        falls: whether the curves fall steeply at the start; the picture then begins lower, and the note says so.
-        note: what one must know to read it.
+        clip_start: whether to clip a steep initial fall of the curves; the note then mentions it.
+        note: a text below the chart.
     """
 
     title: str
@@ -63,36 +63,36 @@ class Chart:
     unit: str = ""
     log: bool = False
     from_zero: bool = False
-    falls: bool = False
+    clip_start: bool = False
     note: str = ""
-    marks: Sequence[Mark] = field(default=())
+    markers: Sequence[Marker] = field(default=())
 
 
 def draw(chart: Chart) -> dict[str, Any] | None:
-    """The variables of the template's chart; None if there is nothing to draw."""
+    """Return the variables for the template's chart; None if there is nothing to draw."""
     lines = [(line, _drawable(line.points, chart.log)) for line in chart.lines]
     lines = [(line, points) for line, points in lines if points]
     if not lines:
         return None
     points = [point for _, points in lines for point in points]
-    high, note = _top(points, chart)
-    low, high = _range(points, high, chart)
+    high, note = _upper_limit(points, chart)
+    low, high = _y_range(points, high, chart)
     xs, ys = _Axis(chart.first, max(chart.last, chart.first + 1)), _Axis(low, high, chart.log)
-    behind_first = sorted(lines, key=lambda one: not one[0].planned)
-    paths = [path for line, points in behind_first for path in _paths(line, points, xs, ys)]
+    planned_first = sorted(lines, key=lambda one: not one[0].planned)
+    paths = [path for line, points in planned_first for path in _paths(line, points, xs, ys)]
     return {
         "title": chart.title,
         "note": note,
         "paths": paths,
         "x_ticks": [(xs.percent(at), label(at)) for at in ticks(xs.low, xs.high) if at == int(at)],
         "y_ticks": [(100 - ys.percent(at), label(at, chart.unit)) for at in _ticks_of(ys)],
-        "marks": [(xs.percent(mark.x), mark.label, mark.kind) for mark in chart.marks],
+        "markers": [(xs.percent(marker.x), marker.label, marker.kind) for marker in chart.markers],
         "legend": [line for line, _ in lines] if len(lines) > 1 else [],
         "values": {
             "range": [xs.low, xs.high],
             "unit": chart.unit,
             "lines": [
-                {"name": line.name, "points": [[_short(number) for number in _told(point)] for point in points]}
+                {"name": line.name, "points": [[_short(number) for number in _values(point)] for point in points]}
                 for line, points in lines
             ],
         },
@@ -106,7 +106,7 @@ class _Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where `value` lies between the ends, from 0 to 1."""
+        """Return the position of `value` on the axis, from 0 to 1."""
         low, high, at = (map(math.log, (self.low, self.high, value))) if self.log else (self.low, self.high, value)
         return (at - low) / (high - low)
 
@@ -115,7 +115,7 @@ class _Axis:
 
 
 def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
-    """Round numbers from `low` to `high`, about `count` of them."""
+    """Return about `count` round numbers from `low` to `high`."""
     rough = (high - low) / count
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)
@@ -124,7 +124,7 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
 
 
 def label(value: float, unit: str = "") -> str:
-    """A tick's number, short."""
+    """Format the number of a tick."""
     if unit == "%":
         return f"{round(100 * value, 6):g} %"
     for size, letter in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e4, " k")):
@@ -139,8 +139,8 @@ def _ticks_of(axis: _Axis) -> list[float]:
         return ticks(axis.low, axis.high)
     decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 3 else (1,)
-    found = [factor * 10.0**decade for decade in decades for factor in factors]
-    inside = [round(tick, 12) for tick in found if axis.low <= tick <= axis.high]
+    candidates = [factor * 10.0**decade for decade in decades for factor in factors]
+    inside = [round(tick, 12) for tick in candidates if axis.low <= tick <= axis.high]
     return inside if len(inside) > 1 else ticks(axis.low, axis.high)
 
 
@@ -148,18 +148,18 @@ def _drawable(points: Sequence[Point], log: bool) -> Sequence[Point]:
     return [point for point in points if point.low > 0] if log else points
 
 
-def _top(points: Sequence[Point], chart: Chart) -> tuple[float, str]:
-    """The greatest value that the picture must hold, and the note that goes with it."""
+def _upper_limit(points: Sequence[Point], chart: Chart) -> tuple[float, str]:
+    """Return the greatest value that the chart must show, and its note."""
     low, high = min(point.low for point in points), max(point.high for point in points)
-    start = chart.first + _START * (chart.last - chart.first)
+    start = chart.first + _INITIAL_SHARE * (chart.last - chart.first)
     later = [point.high for point in points if point.x > start]
-    if chart.falls and later and max(later) - low < (high - low) / 3:
-        cut = f"The first steps, from {high:.3g}, lie above the picture."
+    if chart.clip_start and later and max(later) - low < (high - low) / 3:
+        cut = f"The first steps, from {high:.3g}, are above the range shown."
         return max(later) + (max(later) - low) / 2, f"{chart.note} {cut}".strip()
     return high, chart.note
 
 
-def _range(points: Sequence[Point], high: float, chart: Chart) -> tuple[float, float]:
+def _y_range(points: Sequence[Point], high: float, chart: Chart) -> tuple[float, float]:
     low = min(point.low for point in points)
     if chart.log:
         return low / 1.1, high * 1.1
@@ -171,26 +171,26 @@ def _range(points: Sequence[Point], high: float, chart: Chart) -> tuple[float, f
 
 def _paths(line: Line, points: Sequence[Point], xs: _Axis, ys: _Axis) -> list[dict[str, Any]]:
     def at(x: float, y: float) -> str:
-        return f"{SIDE * xs.share(x):.1f} {SIDE * (1 - ys.share(y)):.1f}"
+        return f"{VIEW_BOX * xs.share(x):.1f} {VIEW_BOX * (1 - ys.share(y)):.1f}"
 
-    def path(kind: str, places: Sequence[tuple[float, float]], closed: bool = False) -> dict[str, Any]:
+    def path(kind: str, coordinates: Sequence[tuple[float, float]], closed: bool = False) -> dict[str, Any]:
         # A single point is a dot: a line of no length with a round cap.
-        alone = len(places) == 1
-        joined = "L".join(at(x, y) for x, y in places) + ("z" if closed or alone else "")
-        return {"kind": f"{kind} dot" if alone else kind, "colour": line.colour, "d": f"M{joined}"}
+        alone = len(coordinates) == 1
+        joined = "L".join(at(x, y) for x, y in coordinates) + ("z" if closed or alone else "")
+        return {"kind": f"{kind} dot" if alone else kind, "color": line.color, "d": f"M{joined}"}
 
     means = [(point.x, point.mean) for point in points]
     if line.planned:
         return [path("planned", means)]
     if any(point.low < point.high for point in points):
-        rim = [(point.x, point.high) for point in points] + [(point.x, point.low) for point in reversed(points)]
-        return [path("band", rim, closed=True), path("line", means)]
+        outline = [(point.x, point.high) for point in points] + [(point.x, point.low) for point in reversed(points)]
+        return [path("band", outline, closed=True), path("line", means)]
     if not line.noisy or len(points) < 2 * _TICKS:
         return [path("line", means)]
-    return [path("faint", means), path("line", smoothed(points, max(1, len(points) // 50)))]
+    return [path("faint", means), path("line", moving_average(points, max(1, len(points) // 50)))]
 
 
-def _told(point: Point) -> tuple[float, ...]:
+def _values(point: Point) -> tuple[float, ...]:
     return tuple(point) if point.low < point.high else (point.x, point.mean)
 
 

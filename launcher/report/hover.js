@@ -1,4 +1,4 @@
-// The values under the pointer, in a corner of the chart. Without it the page is complete.
+// Shows the values under the pointer in a corner of the chart. The page is complete without this script.
 for (const chart of document.querySelectorAll(".chart")) {
   const { range, unit, lines } = JSON.parse(chart.querySelector("script").textContent);
   const plot = chart.querySelector(".plot"), cursor = chart.querySelector(".cursor");
@@ -11,11 +11,11 @@ for (const chart of document.querySelectorAll(".chart")) {
     const box = plot.getBoundingClientRect();
     const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
     const step = range[0] + share * (range[1] - range[0]);
-    const told = lines.map(({ name, points }) => {
+    const values = lines.map(({ name, points }) => {
       const [, mean, low, high] = nearest(points, step);
       return `${name}  ${text(mean)}${low === undefined ? "" : `  (${text(low)} to ${text(high)})`}`;
     });
-    readout.textContent = [`step ${Math.round(step).toLocaleString("en-US")}`, ...told].join("\n");
+    readout.textContent = [`step ${Math.round(step).toLocaleString("en-US")}`, ...values].join("\n");
     readout.style.cssText = share < 0.5 ? "right:0" : "left:0";
     cursor.style.left = `${100 * share}%`;
     cursor.hidden = readout.hidden = false;

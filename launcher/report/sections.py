@@ -1,4 +1,4 @@
-"""The numbers of the page, section by section: from a run's facts to charts and rows of tables."""
+"""The contents of the report, section by section: charts and table rows from the data of a run."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
@@ -7,151 +7,159 @@ from typing import Any
 
 from ...training.recipe.schedule import Plan
 from ...training.resilience.exit_codes import REWOUND
-from ..runs.status import Start
-from .charts import COLOURS, Chart, Line, Mark, draw
-from .facts import Facts, state
-from .thin import POINTS, Point, bucket_size, thin, turns
+from ..runs.status import Attempt
+from .charts import COLORS, Chart, Line, Marker, draw
+from .downsample import POINTS, Point, bucket_size, downsample, level_changes
+from .run_data import RunData, state
 
-_RECENT = 50
+_RECENT_ROWS = 50
 _PLANNED_POINTS = 300
-_LABELLED = 6
-"""More marks than this on a chart go without words."""
+_MAX_LABELS = 6
+"""A chart with more markers than this shows them without labels."""
 
 Row = dict[str, Any]
 
 
-def tiles(facts: Facts) -> list[tuple[str, str, str]]:
-    """What one asks first: (name, value, remark)."""
-    rows, recent = facts.rows, facts.rows[-_RECENT:]
-    found = [("state", *state(facts))]
+def tiles(run: RunData) -> list[tuple[str, str, str]]:
+    """Return the key values of the run: (name, value, remark)."""
+    rows, recent = run.rows, run.rows[-_RECENT_ROWS:]
+    values = [("state", *state(run))]
     if rows:
-        of = f"of {facts.plan.steps:,}, {facts.step / facts.plan.steps:.1%}" if facts.plan else ""
-        found.append(("step", f"{facts.step:,}", of))
-        found.append(("tokens", short(rows[-1]["tokens"]), f"{rows[-1]['tokens']:,}"))
-        found.append(("loss", f"{fmean(_column(recent, 'loss')):.4f}", f"mean of the last {len(recent)} rows"))
-    if facts.validation:
-        step, loss = min(validation_means(facts.validation), key=lambda pair: pair[1])
-        found.append(("best held-out loss", f"{loss:.4f}", f"mean of sources, step {step:,}"))
+        total = f"of {run.plan.steps:,}, {run.step / run.plan.steps:.1%}" if run.plan else ""
+        values.append(("step", f"{run.step:,}", total))
+        values.append(("tokens", short(rows[-1]["tokens"]), f"{rows[-1]['tokens']:,}"))
+        values.append(("loss", f"{fmean(_column(recent, 'loss')):.4f}", f"mean of the last {len(recent)} rows"))
+    if run.validation:
+        step, loss = min(validation_means(run.validation), key=lambda pair: pair[1])
+        values.append(("best validation loss", f"{loss:.4f}", f"mean over sources, step {step:,}"))
     if rows:
-        found.append(("speed", f"{short(median(_column(rows, 'tokens_per_second')))} tokens/s", "median of all rows"))
+        values.append(("speed", f"{short(median(_column(rows, 'tokens_per_second')))} tokens/s", "median of all rows"))
         mfu = _known(_column(rows, "mfu"))
-        found.append(("MFU", f"{median(mfu):.1%}" if mfu else "unknown", "median" if mfu else "no published peak"))
-    if facts.starts:
-        found.append(("starts", f"{len(facts.starts)}", f"{len(facts.skips)} rewinds"))
-    if facts.newest:
-        found.append(("newest checkpoint", f"step {facts.newest['step']:,}", ""))
-    return found
+        values.append(("MFU", f"{median(mfu):.1%}" if mfu else "unknown", "median" if mfu else "peak FLOPs unknown"))
+    if run.attempts:
+        values.append(("attempts", f"{len(run.attempts)}", f"{len(run.skips)} rewinds"))
+    if run.newest_manifest:
+        values.append(("newest checkpoint", f"step {run.newest_manifest.step:,}", ""))
+    return values
 
 
-def loss_charts(facts: Facts) -> list[Row]:
-    rows = facts.rows
-    return _drawn(
+def loss_charts(run: RunData) -> list[Row]:
+    rows = run.rows
+    return _draw_all(
         _chart(
-            facts, "Training loss", [_line(rows, "loss", "loss")], falls=True, marks=_marks(facts), note=_notes(rows)
+            run,
+            "Training loss",
+            [_line(rows, "loss", "loss")],
+            clip_start=True,
+            markers=_markers(run),
+            note=_notes(rows),
         ),
-        _chart(facts, "Masked tokens predicted", [_line(rows, "accuracy", "share")], "%", marks=_marks(facts, False)),
+        _chart(run, "Masked-token accuracy", [_line(rows, "accuracy", "share")], "%", markers=_markers(run, False)),
         _chart(
-            facts,
-            "Held-out loss",
-            _by_source(facts.validation, "loss"),
-            falls=True,
-            note="At 15 % masking, the same packs each time.",
+            run,
+            "Validation loss",
+            _by_source(run.validation, "loss"),
+            clip_start=True,
+            note="At 15 % masking, on the same packs each time.",
         ),
-        _chart(facts, "Held-out words predicted", _by_source(facts.validation, "word_accuracy"), "%", from_zero=True),
+        _chart(run, "Validation word accuracy", _by_source(run.validation, "word_accuracy"), "%", from_zero=True),
         _chart(
-            facts,
+            run,
             "Gradient norm",
             [_line(rows, "grad_norm", "norm")],
             log=True,
-            marks=_marks(facts, False),
-            note="Global, before clipping; logarithmic.",
+            markers=_markers(run, False),
+            note="Global norm before clipping, on a logarithmic scale.",
         ),
     )
 
 
-def schedule_charts(facts: Facts) -> list[Row]:
-    """Over the whole plan, so that one sees what is still to come."""
-    last = max(facts.plan.steps if facts.plan else 0, facts.step)
+def schedule_charts(run: RunData) -> list[Row]:
+    """Charts over all planned steps, including future ones."""
+    last = max(run.plan.steps if run.plan else 0, run.step)
     charts = []
-    for title, key, unit, level in (
+    for title, key, unit, piecewise_constant in (
         ("Learning rate", "lr", "", False),
         ("Masking rate", "mlm_probability", "%", False),
-        ("Longest sequence", "max_seqlen", "", True),
+        ("Maximum sequence length", "max_seqlen", "", True),
     ):
-        run = Line("run", _levels(facts.rows, key) if level else thin(_steps(facts.rows), _column(facts.rows, key)))
-        lines = [run, *([Line("planned", planned(facts.plan, key), planned=True)] if facts.plan else [])]
+        if piecewise_constant:
+            points = _piecewise_constant(run.rows, key)
+        else:
+            points = downsample(_steps(run.rows), _column(run.rows, key))
+        lines = [Line("run", points), *([Line("planned", planned(run.plan, key), planned=True)] if run.plan else [])]
         charts.append(Chart(title, lines, 1, last, unit, from_zero=True))
-    return _drawn(*charts)
+    return _draw_all(*charts)
 
 
-def speed_charts(facts: Facts) -> list[Row]:
-    rows = facts.rows
-    return _drawn(
+def speed_charts(run: RunData) -> list[Row]:
+    rows = run.rows
+    return _draw_all(
         _chart(
-            facts,
-            "Tokens a second",
+            run,
+            "Tokens per second",
             [_line(rows, "tokens_per_second", "tokens/s")],
             from_zero=True,
-            marks=_marks(facts, False),
+            markers=_markers(run, False),
         ),
-        _chart(facts, "Model FLOPs utilisation", [_line(rows, "mfu", "MFU")], "%", from_zero=True),
-        _chart(facts, "Time spent waiting for data", [_line(rows, "data_wait_share", "share")], "%", from_zero=True),
+        _chart(run, "Model FLOPs utilization", [_line(rows, "mfu", "MFU")], "%", from_zero=True),
+        _chart(run, "Share of time waiting for data", [_line(rows, "data_wait_share", "share")], "%", from_zero=True),
         _chart(
-            facts,
+            run,
             "Peak memory",
-            [Line("GiB of rank 0", _levels(rows, "peak_memory"))],
+            [Line("GiB on rank 0", _piecewise_constant(rows, "peak_memory"))],
             from_zero=True,
-            note="GiB, of rank 0.",
+            note="GiB on rank 0.",
         ),
-        _scale_chart(facts),
+        _scale_chart(run),
     )
 
 
-def mix_chart(facts: Facts) -> list[Row]:
+def mix_chart(run: RunData) -> list[Row]:
     lines = []
-    for at, (source, rows) in enumerate(_sources(facts.mix)):
-        share, plan = (thin(_steps(rows), _column(rows, key)) for key in ("share", "planned"))
-        lines += [Line(source, share, at % COLOURS), Line(f"{source}, planned", plan, at % COLOURS, planned=True)]
-    return _drawn(_chart(facts, "Share of tokens so far", lines, "%", from_zero=True))
+    for at, (source, rows) in enumerate(_sources(run.mix)):
+        share, plan = (downsample(_steps(rows), _column(rows, key)) for key in ("share", "planned"))
+        lines += [Line(source, share, at % COLORS), Line(f"{source}, planned", plan, at % COLORS, planned=True)]
+    return _draw_all(_chart(run, "Cumulative share of tokens", lines, "%", from_zero=True))
 
 
-def mix_rows(facts: Facts) -> list[Row]:
-    """The last row of each source, with what its checkpoint tells of it."""
-    known = facts.newest["sources"] if facts.newest else {}
+def mix_rows(run: RunData) -> list[Row]:
+    """Return the last row of each source, with its license from the newest checkpoint."""
+    known = run.newest_manifest.sources if run.newest_manifest else {}
     return [
         {
             **rows[-1],
-            "colour": at % COLOURS,
-            "licence": known.get(source, {}).get("licence", ""),
-            "synthetic": known.get(source, {}).get("synthetic"),
+            "color": at % COLORS,
+            "licence": known[source].licence if source in known else "",
+            "synthetic": known[source].synthetic if source in known else None,
         }
-        for at, (source, rows) in enumerate(_sources(facts.mix))
+        for at, (source, rows) in enumerate(_sources(run.mix))
     ]
 
 
-def validation_rows(facts: Facts) -> list[Row]:
-    """First, best and last of each source."""
+def validation_rows(run: RunData) -> list[Row]:
+    """Return the first, best and last validation row of each source."""
     return [
         {
             "source": source,
-            "colour": at % COLOURS,
+            "color": at % COLORS,
             "first": rows[0],
             "best": min(rows, key=lambda row: row["loss"]),
             "last": rows[-1],
         }
-        for at, (source, rows) in enumerate(_sources(facts.validation))
+        for at, (source, rows) in enumerate(_sources(run.validation))
     ]
 
 
 def validation_means(validation: Iterable[Row]) -> list[tuple[int, float]]:
-    """(step, mean over sources) of each time it was measured."""
+    """Return (step, mean loss over sources) of each validation."""
     by_step = groupby(validation, key=lambda row: row["step"])
     return [(step, fmean(row["loss"] for row in rows)) for step, rows in by_step]
 
 
 def planned(plan: Plan, key: str) -> list[Point]:
-    """What the plan says for a setting, at its turns, just before them, and between."""
-    steps = {settings.step for settings in plan.turns()}
+    """Return the planned values of a setting: at its changes, just before them, and at regular steps."""
+    steps = {settings.step for settings in plan.change_points()}
     steps |= {step - 1 for step in steps if step}
     steps |= {round(part * (plan.steps - 1) / _PLANNED_POINTS) for part in range(_PLANNED_POINTS + 1)}
     values = [(step + 1, getattr(plan.settings(step), key)) for step in sorted(steps)]
@@ -159,7 +167,7 @@ def planned(plan: Plan, key: str) -> list[Point]:
 
 
 def step_seconds(rows: Sequence[Row]) -> float:
-    """What the steps of `rows` took, from their tokens and speeds."""
+    """Return the total duration of the steps in `rows`, from their tokens and speeds."""
     return sum(
         (row["tokens"] - before) / row["tokens_per_second"]
         for before, row in zip([0, *_column(rows, "tokens")], rows, strict=False)
@@ -168,83 +176,85 @@ def step_seconds(rows: Sequence[Row]) -> float:
 
 
 def short(number: float) -> str:
-    """At most four digits and a letter."""
+    """Format a number with at most four digits and a unit letter."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size * 10 or (number >= size and size > 1e3):
             return f"{number / size:.3g} {letter}" if number < 999.5 * size else f"{number / size:,.0f} {letter}"
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def _chart(facts: Facts, title: str, lines: list[Line], unit: str = "", **more: Any) -> Chart:
-    first = facts.rows[0]["step"] if facts.rows else 1
-    return Chart(title, lines, first, max(facts.step, first), unit, **more)
+def _chart(run: RunData, title: str, lines: list[Line], unit: str = "", **more: Any) -> Chart:
+    first = run.rows[0]["step"] if run.rows else 1
+    return Chart(title, lines, first, max(run.step, first), unit, **more)
 
 
-def _scale_chart(facts: Facts) -> Chart:
-    """Of fp16; a level line says nothing, so it is left out."""
-    scales = _column(facts.rows, "loss_scale")
-    lines = [Line("scale", _levels(facts.rows, "loss_scale"))] if len(set(scales)) > 1 else []
-    return _chart(facts, "Loss scale of fp16", lines, log=True)
+def _scale_chart(run: RunData) -> Chart:
+    """The loss scale of fp16; empty if it never changed."""
+    scales = _column(run.rows, "loss_scale")
+    lines = [Line("scale", _piecewise_constant(run.rows, "loss_scale"))] if len(set(scales)) > 1 else []
+    return _chart(run, "Loss scale (fp16)", lines, log=True)
 
 
 def _line(rows: Sequence[Row], key: str, name: str) -> Line:
-    return Line(name, thin(_steps(rows), _column(rows, key)), noisy=True)
+    return Line(name, downsample(_steps(rows), _column(rows, key)), noisy=True)
 
 
 def _by_source(rows: Sequence[Row], key: str) -> list[Line]:
     return [
-        Line(source, thin(_steps(of), _column(of, key), POINTS // 2), at % COLOURS)
-        for at, (source, of) in enumerate(_sources(row for row in rows if row[key] is not None))
+        Line(source, downsample(_steps(points), _column(points, key), POINTS // 2), at % COLORS)
+        for at, (source, points) in enumerate(_sources(row for row in rows if row[key] is not None))
     ]
 
 
-def _levels(rows: Sequence[Row], key: str) -> list[Point]:
+def _piecewise_constant(rows: Sequence[Row], key: str) -> list[Point]:
     known = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-    return turns([step for step, _ in known], [value for _, value in known])
+    return level_changes([step for step, _ in known], [value for _, value in known])
 
 
-def _marks(facts: Facts, words: bool = True) -> list[Mark]:
-    """Where sequences became longer, and where the run went on after an interruption."""
+def _markers(run: RunData, labels: bool = True) -> list[Marker]:
+    """Mark where sequences became longer, and where the run resumed after an interruption."""
     stages = [
-        Mark(row["step"], f"{row['max_seqlen']:,}" if words else "", "stage")
-        for before, row in pairwise(facts.rows)
+        Marker(row["step"], f"{row['max_seqlen']:,}" if labels else "", "stage")
+        for before, row in pairwise(run.rows)
         if row["max_seqlen"] != before["max_seqlen"]
     ]
-    starts = [(before, start) for before, start in pairwise(facts.starts) if start.step is not None]
-    few = words and len(starts) <= _LABELLED
+    resumed = [(before, attempt) for before, attempt in pairwise(run.attempts) if attempt.step is not None]
+    with_labels = labels and len(resumed) <= _MAX_LABELS
     resumes = [
-        Mark((start.step or 0) + 0.5, *_why(before, few)) for before, start in starts if (start.step or 0) < facts.step
+        Marker((attempt.step or 0) + 0.5, *_resume_label(before, with_labels))
+        for before, attempt in resumed
+        if (attempt.step or 0) < run.step
     ]
     return stages + resumes
 
 
-def _why(before: Start, words: bool) -> tuple[str, str]:
-    """Label and kind of the mark where a start went on after the one `before`."""
+def _resume_label(before: Attempt, with_label: bool) -> tuple[str, str]:
+    """Return the label and kind of the marker for the attempt that followed `before`."""
     label, kind = ("rewound", "rewind") if before.code == REWOUND else ("resumed", "resume")
-    return label if words else "", kind
+    return label if with_label else "", kind
 
 
 def _notes(rows: Sequence[Row]) -> str:
     size = bucket_size(len(rows))
-    strong = (
-        f"The line is the mean of {size} rows at a time, the band reaches from their least to their greatest."
+    line = (
+        f"Each point of the line is the mean of {size} rows; the band spans their least to greatest value."
         if size > 1
-        else "The strong line is smoothed."
+        else "The strong line is a moving average."
     )
     stages = len(set(_column(rows, "max_seqlen"))) > 1
-    return f"Nats a masked token. {strong}{' At grey lines sequences became as long as they say.' if stages else ''}"
+    return f"Nats per masked token. {line}{' Gray lines mark a new maximum sequence length.' if stages else ''}"
 
 
-def _drawn(*charts: Chart) -> list[Row]:
+def _draw_all(*charts: Chart) -> list[Row]:
     return [drawing for chart in charts if (drawing := draw(chart))]
 
 
 def _sources(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
-    """The rows of each source, in the order in which sources come."""
-    found: dict[str, list[Row]] = {}
+    """Group rows by source, in order of first appearance."""
+    by_source: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["source"], []).append(row)
-    return list(found.items())
+        by_source.setdefault(row["source"], []).append(row)
+    return list(by_source.items())
 
 
 def _steps(rows: Iterable[Row]) -> list[int]:
@@ -252,7 +262,7 @@ def _steps(rows: Iterable[Row]) -> list[int]:
 
 
 def _column(rows: Iterable[Row], key: str) -> list[Any]:
-    """Of an older run that had no such column: nothing known."""
+    """Return one column; None where the metrics of an older run lack it."""
     return [row.get(key) for row in rows]
 
 

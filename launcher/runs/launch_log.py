@@ -1,7 +1,7 @@
-"""What launchers note of a run in `launches.jsonl` of its directory: when its ranks were started, and how they ended.
+"""The launch log of a run, `launches.jsonl` in its directory: when its ranks were started, and how they ended.
 
-A launcher outlives its ranks and knows their true exit code, so it notes what they cannot. The SLURM job's script
-writes the same lines.
+A launcher outlives its ranks and sees their exit code, so it records what ranks cannot. The script of a SLURM job
+(`launcher/slurm/job.sh`) writes the same lines.
 """
 
 import json
@@ -18,47 +18,48 @@ from ...training.resilience.exit_codes import REWOUND, STOPPED
 LAUNCHES = "launches.jsonl"
 REASONS = {
     0: "complete",
-    USER_ERROR: "refused: its output says why",
-    STOPPED: "stopped as asked",
-    REWOUND: "rewound after a jump of the loss",
+    USER_ERROR: "configuration error, see its output",
+    STOPPED: "stopped on request",
+    REWOUND: "rewound after a loss spike",
 }
+"""Exit code -> why the ranks ended. `launcher/slurm/job.sh` uses the same texts."""
 
 
-def note_start(run_dir: Path, launcher: str, nodes: str = "") -> None:
-    """Ranks are about to start on `nodes`, by default this machine."""
+def record_start(run_dir: Path, launcher: str, nodes: str = "") -> None:
+    """Record that ranks are about to start on `nodes`, by default this machine."""
     _append(run_dir, {"event": "started", "launcher": launcher, "job": None, "nodes": nodes or socket.gethostname()})
 
 
-def note_end(run_dir: Path, launcher: str, code: int) -> None:
-    """The ranks that were started last have ended."""
+def record_end(run_dir: Path, launcher: str, code: int) -> None:
+    """Record that the ranks started last have ended."""
     reason = REASONS.get(code, f"killed by signal {code - 128}" if code > 128 else "crashed")
     _append(run_dir, {"event": "ended", "launcher": launcher, "code": code, "reason": reason})
 
 
-def run_noted(run_dir: Path, launcher: str, start: Callable[[], int], nodes: str = "") -> int:
-    """Run the ranks by `start`, and again as long as they rewind; returns the last exit code."""
+def run_and_record(run_dir: Path, launcher: str, start: Callable[[], int], nodes: str = "") -> int:
+    """Run the ranks with `start`, again as long as they rewind, and record each attempt; return the last exit code."""
     code = REWOUND
     while code == REWOUND:
-        note_start(run_dir, launcher, nodes)
+        record_start(run_dir, launcher, nodes)
         code = start()
-        note_end(run_dir, launcher, code)
+        record_end(run_dir, launcher, code)
     return code
 
 
 def read_launches(run_dir: Path) -> list[dict[str, Any]]:
-    """All lines, oldest first, without one that was cut short."""
+    """Return all entries, oldest first. An incomplete line is skipped."""
     path = run_dir / LAUNCHES
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    found = []
+    entries = []
     for line in lines:
         with suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
-    return found
+            entries.append(json.loads(line))
+    return entries
 
 
 def _append(run_dir: Path, line: dict[str, Any]) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    # A run_dir that cannot be written is for the ranks to tell.
+    # The ranks report a run_dir that is not writable.
     with suppress(OSError):
         run_dir.mkdir(parents=True, exist_ok=True)
         with (run_dir / LAUNCHES).open("a", encoding="utf-8") as file:

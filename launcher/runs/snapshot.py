@@ -1,6 +1,6 @@
-"""What a launched run is started from: a copy of the code and the recipe in its own directory.
+"""Copies of the code and the recipe, from which a launched run is started.
 
-A job may start days after it was submitted, and start again weeks later; meanwhile the checkout it came from changes.
+A job may start days after its submission, and again weeks later; the checkout may have changed by then.
 """
 
 import shutil
@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).resolve().parents[2]
 _NAME = "clinical_modernbert"
 
 
-def launch_directory(run_dir: Path) -> Path:
-    """Where the next launch of a run keeps its files; not made yet."""
+def new_launch_directory(run_dir: Path) -> Path:
+    """Return the directory for the files of the next launch of a run, without creating it."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     return run_dir.resolve() / "launches" / stamp
 
@@ -25,27 +25,28 @@ def launch_directory(run_dir: Path) -> Path:
 def take_snapshot(launch: Path, config: BaseModel) -> None:
     """Copy the package to `launch`/code and write `config` to `launch`/recipe.yaml.
 
-    Raises UserError when `launch` cannot be written.
+    Raises UserError if `launch` cannot be written.
     """
     try:
         launch.mkdir(parents=True)
-        for room in (path.parent for path in PACKAGE.glob("*/__init__.py")):
-            shutil.copytree(room, code(launch) / _NAME / room.name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(PACKAGE / "__init__.py", code(launch) / _NAME)
-        recipe(launch).write_text(dump(config), encoding="utf-8")
+        for subpackage in (path.parent for path in PACKAGE.glob("*/__init__.py")):
+            copy = code_directory(launch) / _NAME / subpackage.name
+            shutil.copytree(subpackage, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PACKAGE / "__init__.py", code_directory(launch) / _NAME)
+        recipe_path(launch).write_text(dump(config), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{launch}: cannot be written: {error.strerror or 'see the disk'}") from error
+        raise UserError(f"{launch}: cannot be written: {error.strerror or 'check the disk'}") from error
 
 
-def code(launch: Path) -> Path:
-    """What PYTHONPATH names."""
+def code_directory(launch: Path) -> Path:
+    """Return the directory for PYTHONPATH."""
     return launch / "code"
 
 
-def entry(launch: Path) -> Path:
-    """The copied entry point of a rank."""
-    return code(launch) / _NAME / "launcher" / "train.py"
+def entry_point(launch: Path) -> Path:
+    """Return the copy of a rank's entry point."""
+    return code_directory(launch) / _NAME / "launcher" / "train.py"
 
 
-def recipe(launch: Path) -> Path:
+def recipe_path(launch: Path) -> Path:
     return launch / "recipe.yaml"

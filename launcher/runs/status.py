@@ -1,4 +1,4 @@
-"""How a run stands, from the files of its directory alone: while it runs, or long after it died, without torch."""
+"""The status of a run, read only from the files in its directory, at any time and without importing torch."""
 
 import time
 from collections.abc import Sequence
@@ -12,33 +12,36 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...training.checkpoint.attempts import read_attempts
-from ...training.checkpoint.files import MANIFEST, candidates, step_of
+from ...training.checkpoint.files import list_checkpoints, step_of
+from ...training.checkpoint.manifest import MANIFEST
 from ...training.metrics.writer import read_metrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
 from .launch_log import LAUNCHES, read_launches
 
-_RECENT = 50
+_RECENT_STEPS = 50
+LOST = "lost with its launcher"
+RUNNING = "running"
 
 
 @dataclass(frozen=True)
-class Start:
-    """One time that the run's ranks were started, as far as they and their launcher told.
+class Attempt:
+    """One start of the run's ranks, as recorded by the ranks and their launcher.
 
     Attributes:
         started: UTC, ISO 8601.
-        attempt: its number, once the ranks had met; None before.
-        step: where they went on.
-        ranks: how many.
+        number: from 1; None until all ranks have connected.
+        step: the step from which the ranks continued.
+        ranks: number of ranks.
         hosts: their machines.
-        launcher: local, hostfile or slurm; None if none of ours.
-        job: of SLURM.
-        code: their exit code; None while they run, or if their launcher was lost too.
-        reason: why they ended.
+        launcher: local, hostfile, slurm or deepspeed; None for a launcher that does not record attempts.
+        job: the SLURM job.
+        code: exit code; None while the ranks run, or if their launcher was lost.
+        reason: why the ranks ended.
     """
 
     started: str
-    attempt: int | None
+    number: int | None
     step: int | None
     ranks: int | None
     hosts: str
@@ -50,17 +53,17 @@ class Start:
 
 @dataclass(frozen=True)
 class Status:
-    """A run, from outside.
+    """The status of a run.
 
     Attributes:
-        state: one line.
-        step: made so far.
-        steps: of the whole run; None if its config.yaml is not there or does not load.
-        tokens_per_second: the median of the last steps.
-        seconds_left: at that speed; 0 once complete.
-        silent_seconds: since it last wrote a number.
-        checkpoint: the newest one's directory.
-        starts: oldest first.
+        state: see `describe_state`.
+        step: completed steps.
+        steps: total steps of the run; None if its config.yaml is missing or does not load.
+        tokens_per_second: median of the last steps.
+        seconds_left: at that speed; 0 if complete.
+        seconds_since_update: time since metrics or the launch log were last written.
+        checkpoint: directory of the newest checkpoint.
+        attempts: oldest first.
     """
 
     run_dir: str
@@ -70,73 +73,72 @@ class Status:
     loss: float | None
     tokens_per_second: float | None
     seconds_left: float | None
-    silent_seconds: float | None
+    seconds_since_update: float | None
     checkpoint: str | None
     checkpoint_step: int | None
-    starts: list[Start]
+    attempts: list[Attempt]
 
 
 def read_status(run_dir: Path) -> Status:
-    """Raises UserError when nothing was ever run there."""
-    starts = read_starts(run_dir)
-    if not starts:
+    """Read the status of the run in `run_dir`. Raises UserError if no run was ever started there."""
+    attempts = run_attempts(run_dir)
+    if not attempts:
         raise UserError(f"{run_dir}: no run was started here: expected the run_dir of a training run")
     rows = read_metrics(run_dir)
     step = rows[-1]["step"] if rows else 0
-    plan = plan_of(run_dir, starts)
-    speed = median(row["tokens_per_second"] for row in rows[-_RECENT:]) if rows else None
-    # What has its final name is whole, if it has its manifest.
-    found = (path for path in candidates(run_dir / "checkpoints") if (path / MANIFEST).is_file())
-    checkpoint = next(found, None)
-    silent = _silent_seconds(run_dir)
+    plan = load_plan(run_dir, attempts)
+    speed = median(row["tokens_per_second"] for row in rows[-_RECENT_STEPS:]) if rows else None
+    # A checkpoint with its final name and a manifest is complete.
+    complete_checkpoints = (path for path in list_checkpoints(run_dir / "checkpoints") if (path / MANIFEST).is_file())
+    checkpoint = next(complete_checkpoints, None)
     complete = plan is not None and step >= plan.steps
     return Status(
         run_dir=str(run_dir),
-        state=state_of(starts, complete),
+        state=describe_state(attempts, complete),
         step=step,
         steps=plan.steps if plan else None,
         loss=rows[-1]["loss"] if rows else None,
         tokens_per_second=speed,
         seconds_left=_tokens_left(plan, step) / speed if plan and speed else None,
-        silent_seconds=silent,
+        seconds_since_update=_seconds_since_update(run_dir),
         checkpoint=str(checkpoint) if checkpoint else None,
         checkpoint_step=step_of(checkpoint) if checkpoint else None,
-        starts=starts,
+        attempts=attempts,
     )
 
 
-def read_starts(run_dir: Path) -> list[Start]:
-    """What launchers noted and what ranks noted, put together by time: ranks note a start after their launcher did."""
-    noted: list[dict[str, Any]] = []
+def run_attempts(run_dir: Path) -> list[Attempt]:
+    """Combine the records of launchers and of ranks by time: ranks record an attempt after their launcher does."""
+    launches: list[dict[str, Any]] = []
     for line in read_launches(run_dir):
         if line["event"] == "started":
-            noted.append({**line, "code": None, "reason": None})
-        elif line["event"] == "ended" and noted:
-            noted[-1].update(code=line["code"], reason=line["reason"])
-    waiting = [{**attempt, "attempt": number} for number, attempt in enumerate(read_attempts(run_dir), 1)]
-    starts = []
-    for index, launch in enumerate(noted):
-        until = _seconds(noted[index + 1]["time"]) if index + 1 < len(noted) else float("inf")
-        while waiting and _seconds(waiting[0]["started"]) < _seconds(launch["time"]):
-            starts.append(_start({}, waiting.pop(0)))
-        met = waiting.pop(0) if waiting and _seconds(waiting[0]["started"]) < until else {}
-        starts.append(_start(launch, met))
-    starts += [_start({}, attempt) for attempt in waiting]
-    return [*map(_lost, starts[:-1]), *starts[-1:]]
+            launches.append({**line, "code": None, "reason": None})
+        elif line["event"] == "ended" and launches:
+            launches[-1].update(code=line["code"], reason=line["reason"])
+    by_ranks = [{**record, "number": number} for number, record in enumerate(read_attempts(run_dir), 1)]
+    attempts = []
+    for index, launch in enumerate(launches):
+        next_launch = _seconds(launches[index + 1]["time"]) if index + 1 < len(launches) else float("inf")
+        while by_ranks and _seconds(by_ranks[0]["started"]) < _seconds(launch["time"]):
+            attempts.append(_attempt({}, by_ranks.pop(0)))
+        record = by_ranks.pop(0) if by_ranks and _seconds(by_ranks[0]["started"]) < next_launch else {}
+        attempts.append(_attempt(launch, record))
+    attempts += [_attempt({}, record) for record in by_ranks]
+    return [*map(_mark_lost, attempts[:-1]), *attempts[-1:]]
 
 
-def _lost(start: Start) -> Start:
-    """A launcher that did not tell the end of a start before there was another went down with it."""
-    return replace(start, reason="lost with its launcher") if start.launcher and start.reason is None else start
+def _mark_lost(attempt: Attempt) -> Attempt:
+    """Set the reason of an earlier attempt without a recorded end: its launcher was lost together with its ranks."""
+    return replace(attempt, reason=LOST) if attempt.launcher and attempt.reason is None else attempt
 
 
-def _start(launch: dict[str, Any], attempt: dict[str, Any]) -> Start:
-    return Start(
-        started=launch.get("time") or attempt["started"],
-        attempt=attempt.get("attempt"),
-        step=attempt.get("step"),
-        ranks=attempt.get("world_size"),
-        hosts=" ".join(attempt.get("hosts", [])) or launch.get("nodes", ""),
+def _attempt(launch: dict[str, Any], record: dict[str, Any]) -> Attempt:
+    return Attempt(
+        started=launch.get("time") or record["started"],
+        number=record.get("number"),
+        step=record.get("step"),
+        ranks=record.get("world_size"),
+        hosts=" ".join(record.get("hosts", [])) or launch.get("nodes", ""),
         launcher=launch.get("launcher"),
         job=launch.get("job"),
         code=launch.get("code"),
@@ -144,35 +146,42 @@ def _start(launch: dict[str, Any], attempt: dict[str, Any]) -> Start:
     )
 
 
-def state_of(starts: Sequence[Start], complete: bool) -> str:
-    """In a few words: the end that the last start's launcher told, else what the steps tell (`complete`: all made)."""
-    if starts and starts[-1].reason:
-        return starts[-1].reason
+def describe_outcome(attempt: Attempt) -> str:
+    """Return how an attempt ended, such as `crashed (exit code 1)`; empty if that was not recorded."""
+    if attempt.reason is None:
+        return ""
+    return f"{attempt.reason} (exit code {attempt.code})" if attempt.code else attempt.reason
+
+
+def describe_state(attempts: Sequence[Attempt], complete: bool) -> str:
+    """Return the state of a run: the outcome of the last attempt, else a state from `complete`: all steps completed."""
+    if attempts and attempts[-1].reason:
+        return describe_outcome(attempts[-1])
     if complete:
         return "complete"
-    if not starts:
+    if not attempts:
         return "not complete"
-    # Its launcher would have told; one that was lost with its machine cannot.
-    return "running" if starts[-1].launcher else "started by a launcher that tells nothing"
+    # A launcher records the end of its ranks, unless it was lost together with its machine.
+    return RUNNING if attempts[-1].launcher else "unknown, its launcher records no end"
 
 
-def plan_of(run_dir: Path, starts: Sequence[Start]) -> Plan | None:
-    """For the ranks of the last start that tells them; None if its config.yaml is not there or does not load."""
-    ranks = next((start.ranks for start in reversed(starts) if start.ranks), 1)
+def load_plan(run_dir: Path, attempts: Sequence[Attempt]) -> Plan | None:
+    """Load the plan for the latest known number of ranks; None if config.yaml is missing or does not load."""
+    ranks = next((attempt.ranks for attempt in reversed(attempts) if attempt.ranks), 1)
     with suppress(UserError):
         return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
     return None
 
 
 def _tokens_left(plan: Plan, step: int) -> int:
-    return (plan.packs - plan.start(min(step, plan.steps))) * plan.config.data.seq_length
+    return (plan.packs - plan.start(min(step, plan.steps))) * plan.data.seq_length
 
 
-def _silent_seconds(run_dir: Path) -> float | None:
+def _seconds_since_update(run_dir: Path) -> float | None:
     files = [run_dir / "metrics.csv", run_dir / LAUNCHES]
     times = [file.stat().st_mtime for file in files if file.is_file()]
     return max(0.0, time.time() - max(times)) if times else None
 
 
-def _seconds(time_: str) -> float:
-    return datetime.fromisoformat(time_).timestamp()
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()

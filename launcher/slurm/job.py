@@ -1,6 +1,6 @@
-"""A run as a SLURM job that looks after itself: the script it is, and its submission.
+"""A training run as a self-requeueing SLURM job: its script, and its submission.
 
-The script is this file's head, which is all that differs between two runs, and `slurm_job.sh`, which never does.
+The script consists of the settings of the run, rendered here, and `job.sh`, which is the same for every run.
 """
 
 import hashlib
@@ -14,90 +14,91 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ..cluster.config import ClusterConfig
-from ..runs.snapshot import code
+from ..runs.snapshot import code_directory
 
-# Enough for a shell and the user's own configuration files; the rest a job sees is in its script.
+# Enough for a login shell; all other variables of a job are set in its script.
 _EXPORTED = ("HOME", "PATH", "USER", "LANG")
 SHELL = "#!/bin/bash -l"
-"""A login shell: `module` and the like are functions that its profile defines, and no variable could pass on."""
+"""A login shell, because `module` and similar commands are functions defined in its profile."""
 
-_PROTOCOL = Path(__file__).with_name("job.sh")
+_JOB_SCRIPT = Path(__file__).with_name("job.sh")
 
 
 def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequence[str]) -> str:
-    """The sbatch script that runs `command` once a rank, as often as it takes.
+    """Render the sbatch script that runs `command` once per rank, repeatedly until the run is complete.
 
     Args:
-        launch: directory of this launch, on a disk that all nodes see.
-        run_dir: where `command` keeps its checkpoints.
+        launch: directory of this launch, on a disk shared by all nodes.
+        run_dir: where `command` stores its checkpoints.
     """
     head = [
         SHELL,
-        f"# A training run that outlives time limits, preemption and dead nodes. Its files: {run_dir}",
-        "# Written by `cmbert launch slurm`; sbatch takes it as it is.",
+        f"# A training run that continues after time limits, preemption and lost nodes. Its files: {run_dir}",
+        "# Written by `cmbert launch slurm`; sbatch accepts it unchanged.",
         *directives(_options(run_dir, cluster)),
         "",
         *_settings(launch, run_dir, cluster, command),
         "",
-        *shared_lines(cluster, code(launch)),
+        *environment_lines(cluster, code_directory(launch)),
         "",
     ]
-    return "\n".join(head) + _PROTOCOL.read_text(encoding="utf-8")
+    return "\n".join(head) + _JOB_SCRIPT.read_text(encoding="utf-8")
 
 
 def job_name(run_dir: Path) -> str:
-    """One for each run directory: SLURM lets only one job of a name run at a time (`--dependency=singleton`)."""
+    """Return a unique name per run directory: `--dependency=singleton` runs one job per name at a time."""
     path = str(run_dir.resolve())
     return f"cmbert-{re.sub('[^A-Za-z0-9._-]', '_', run_dir.name)}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
 
 
 def log_pattern(directory: Path, name: str) -> str:
-    """For sbatch, which reads %j and the like in `name`, and shall read nothing into the directory."""
+    """Return a path for sbatch, which expands %j and similar patterns in `name`, but must not in `directory`."""
     return shlex.quote(f"{str(directory).replace('%', '%%')}/{name}")
 
 
 def directives(options: Iterable[str]) -> list[str]:
+    """Return the options of sbatch as lines of a script."""
     return [f"#SBATCH {option}" for option in options]
 
 
-def place_options(cluster: ClusterConfig) -> list[str]:
-    """Options of sbatch that say where a job runs, and at whose cost."""
+def allocation_options(cluster: ClusterConfig) -> list[str]:
+    """Return the options of sbatch for partition, account, time limit, environment and directory of a job."""
     slurm = cluster.slurm
-    named = {"partition": slurm.partition, "account": slurm.account, "qos": slurm.qos, "time": slurm.time}
-    options = [f"--{name}={value}" for name, value in named.items() if value is not None]
+    values = {"partition": slurm.partition, "account": slurm.account, "qos": slurm.qos, "time": slurm.time}
+    options = [f"--{name}={value}" for name, value in values.items() if value is not None]
     if slurm.exclude:
         options.append(f"--exclude={','.join(slurm.exclude)}")
-    # By name: a value on the command line would be cut at its first comma, and be seen by everyone.
+    # Names only: a value on the command line would end at its first comma and be visible to all users.
     options.append(f"--export={','.join((*_EXPORTED, *cluster.pass_env))}")
     return [*options, f"--chdir={shlex.quote(os.getcwd())}"]
 
 
-def shared_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
-    """Shell lines that give a job its environment, and `set_up`, which makes it ready."""
+def environment_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
+    """Return shell lines that set the environment of a job and define the function `set_up`."""
     environment = cluster.environment()
     if pythonpath is not None:
         environment = {"PYTHONPATH": str(pythonpath), **environment}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
-    steps = [f"    {line} || {{ echo 'set-up failed:' {shlex.quote(line)}; exit 1; }}" for line in cluster.setup]
-    # After the set-up, which may bring a Python of its own.
+    steps = [f"    {line} || {{ echo 'setup failed:' {shlex.quote(line)}; exit 1; }}" for line in cluster.setup]
+    # After the setup lines, which may put another Python on the path.
     path = f'    export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
     return [*exports, "set_up() {", *steps, path, "}"]
 
 
 def submit(script: Path, cluster: ClusterConfig, *options: str) -> str:
-    """Hand a script to sbatch and return the job's number.
+    """Submit a script with sbatch and return the job's number.
 
     Raises:
-        UserError: a variable to be passed on is not set, sbatch is not here, or it refuses, with its reason.
+        UserError: a variable in pass_env is not set, sbatch is not installed, or it rejects the script.
     """
     cluster.all_environment()
     try:
-        done = subprocess.run(["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True)
+        result = subprocess.run(["sbatch", "--parsable", *options, str(script)], capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise UserError("sbatch: not found: submit from a machine of the cluster, or see --dry-run") from error
-    if done.returncode:
-        raise UserError(f"{script}: sbatch refused it: {done.stderr.strip()}")
-    return done.stdout.strip().partition(";")[0]
+        raise UserError("sbatch is not installed: submit from a machine of the cluster, or use --dry-run") from error
+    if result.returncode:
+        raise UserError(f"{script}: sbatch rejected it: {result.stderr.strip()}")
+    return result.stdout.strip().partition(";")[0]
 
 
 def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
@@ -113,7 +114,7 @@ def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
         options.append(f"--cpus-per-task={cluster.slurm.cpus_per_rank}")
     return [
         *options,
-        *place_options(cluster),
+        *allocation_options(cluster),
         f"--signal=B:USR1@{cluster.slurm.stop_seconds}",
         "--requeue",
         "--open-mode=append",
@@ -138,16 +139,16 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
 
 
 def _preflight(cluster: ClusterConfig, python: str) -> str:
-    asked = cluster.slurm.preflight or ""
+    preflight = cluster.slurm.preflight or ""
     doctor = [python, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", str(cluster.ranks_per_node)]
-    return shlex.join(doctor) if asked == "doctor" else asked
+    return shlex.join(doctor) if preflight == "doctor" else preflight
 
 
 def _srun_options(cluster: ClusterConfig) -> list[str]:
     slurm = cluster.slurm
     options = []
     if slurm.cpus_per_rank:
-        # srun does not take it over from sbatch since SLURM 22.05.
+        # Since SLURM 22.05, srun does not inherit this option from sbatch.
         options.append(f"--cpus-per-task={slurm.cpus_per_rank}")
     if slurm.container:
         options.append(f"--container-image={slurm.container}")

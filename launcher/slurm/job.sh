@@ -1,18 +1,18 @@
 # ----------------------------------------------------------------------------------------------------------------------
-# What follows is the same in every job; docs/launching.md tells the whole protocol.
+# The rest is the same in every job. docs/launching.md describes the protocol.
 
-say() { echo "== $(date '+%F %T') job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $*"; }
+log() { echo "== $(date '+%F %T') job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: $*"; }
 
-# First of all, because what USR1 does by default is to kill this shell.
-asked='' ended='' ranks='' tries=0
-trap 'asked=1; say "asked to stop"; [ -z "$ranks" ] || remind &' USR1
-trap 'ended=1; say "SLURM ends this job"' TERM
+# Set the traps first, because the default action of USR1 would kill this shell.
+stop_requested='' job_ending='' ranks_pid='' attempts=0
+trap 'stop_requested=1; log "stop requested"; [ -z "$ranks_pid" ] || signal_ranks &' USR1
+trap 'job_ending=1; log "SLURM is ending this job"' TERM
 
-# A rank that is still starting does not hear USR1, so it is told again; a srun that is, would be killed by it.
-remind() { sleep 1; while kill -USR1 "$ranks" 2>/dev/null; do sleep 5; done; }
+# Repeat USR1, because ranks that are still starting ignore it. Wait first: USR1 would kill a srun that is starting.
+signal_ranks() { sleep 1; while kill -USR1 "$ranks_pid" 2>/dev/null; do sleep 5; done; }
 
-# Until process PID ends; returns its code. A signal ends `wait`, not the process.
-await() {
+# Wait for process PID and return its exit code. A signal interrupts `wait` while the process still runs.
+wait_for_process() {
     local code
     while wait "$1"; code=$?; kill -0 "$1" 2>/dev/null; do :; done
     return "$code"
@@ -23,121 +23,121 @@ newest_step() {
     [ -d "${all[-1]}" ] && echo $((10#${all[-1]##*/step})) || echo 0
 }
 
-# For `cmbert status`, which reads it after the job is gone: EVENT [CODE REASON]
-note() {
+# Append to the launch log, which `cmbert status` reads: EVENT [CODE REASON]
+record() {
     printf '{"time": "%s", "event": "%s", "launcher": "slurm", "job": "%s", "nodes": "%s", "code": %s, "reason": "%s"}\n' \
         "$(date -u +%FT%T+00:00)" "$1" "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "${2:-null}" "${3:-}" >> "$run_dir/launches.jsonl"
 }
 
-# Whether this start of the job is the one that SLURM wants to run: not cancelled, nor lost with its node and started
-# again elsewhere. Asked of SLURM itself, because its signal may come late or never.
-facts=''
-is_wanted() {
-    for _ in {1..360}; do facts=$(scontrol -o show job "$SLURM_JOB_ID") && break; sleep 10; done
-    [[ -z $ended && $facts == *" JobState=RUNNING "* && $facts == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]]
+# Whether SLURM still wants this start of the job to run: the job is not cancelled, and was not restarted elsewhere after
+# a lost node. This queries SLURM, because its signal may arrive late or never.
+job_info=''
+is_current() {
+    for _ in {1..360}; do job_info=$(scontrol -o show job "$SLURM_JOB_ID") && break; sleep 10; done
+    [[ -z $job_ending && $job_info == *" JobState=RUNNING "* && $job_info == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]]
 }
 
-# Whether this start was told to make room, by what SLURM said when it was last asked. Its steps had a TERM, this shell not.
+# Whether this start is being preempted, according to the last query. SLURM sends TERM to job steps, not to this shell.
 is_preempted() {
     local start='~'
-    [[ $facts =~ " StartTime="([0-9][^ ]*) ]] && start=${BASH_REMATCH[1]}
-    [[ $facts =~ " PreemptTime="([0-9][^ ]*) && ! ${BASH_REMATCH[1]} < $start ]]
+    [[ $job_info =~ " StartTime="([0-9][^ ]*) ]] && start=${BASH_REMATCH[1]}
+    [[ $job_info =~ " PreemptTime="([0-9][^ ]*) && ! ${BASH_REMATCH[1]} < $start ]]
 }
 
-# Numbers of the jobs of this run that wait for this one to end.
-waiting_jobs() { squeue --noheader --user="$(id -un)" --name="$SLURM_JOB_NAME" --states=PENDING --format=%i | paste -sd,; }
+# List the jobs of this run that wait for this one to end.
+pending_jobs() { squeue --noheader --user="$(id -un)" --name="$SLURM_JOB_NAME" --states=PENDING --format=%i | paste -sd,; }
 
-# A script that ends itself while SLURM cancels, preempts or requeues its job decides for SLURM how it ended.
-await_slurm() {
-    say "left to SLURM"
+# While SLURM cancels, preempts or requeues a job, a script that exits by itself overrides the state SLURM would record.
+wait_for_slurm() {
+    log "waiting for SLURM to end this job"
     trap '' TERM USR1
     sleep 900 &
     wait $!
     exit "$1"
 }
 
-# For good: neither this job nor another one of this launch starts again. CODE REASON
+# End the run: neither this job nor another job of this launch starts again. CODE REASON
 finish() {
-    say "$2"
+    log "$2"
     echo "$2" > "$launch/over"
     exit "$1"
 }
 
-# To whoever goes on: the next job in the chain, or this one again.
-hand_over() {
-    is_wanted || await_slurm 85
-    if [ -n "$(waiting_jobs)" ]; then
-        say "the next job of this run goes on"
+# Continue the run in the next job of the chain, or by requeueing this job.
+continue_later() {
+    is_current || wait_for_slurm 85
+    if [ -n "$(pending_jobs)" ]; then
+        log "the next job of this run continues"
         exit 0
     fi
-    say "back to the queue"
-    # Or the traps would keep this shell alive when SLURM ends it.
+    log "requeueing this job"
+    # Otherwise the traps would keep this shell alive when SLURM ends it.
     trap - TERM USR1
     scontrol requeue "$SLURM_JOB_ID" || finish 85 "SLURM does not requeue this job: submit the run again, or as a chain"
     sleep 900
     exit 85
 }
 
-# Left to the next job of the chain, or to a new submission: a running job cannot be moved away from its nodes.
-go_on_without() {
+# Exclude nodes from the next job of the chain, or submit a new job: the nodes of a running job cannot be changed.
+continue_without() {
     printf '%s\n' "$@" >> "$launch/excluded"
-    local nodes waiting
+    local nodes pending
     nodes=${always_excluded:+$always_excluded,}$(sort -u "$launch/excluded" | paste -sd,)
-    waiting=$(waiting_jobs)
-    if [ -n "$waiting" ]; then
-        scontrol update JobId="$waiting" ExcNodeList="$nodes"
+    pending=$(pending_jobs)
+    if [ -n "$pending" ]; then
+        scontrol update JobId="$pending" ExcNodeList="$nodes"
     else
         sbatch --exclude="$nodes" "$launch/job.sbatch"
-    fi || finish 90 "preflight failed on $*, and SLURM does not let the run go on without"
-    say "goes on without $nodes"
+    fi || finish 90 "preflight failed on $*, and SLURM rejects a job without these nodes"
+    log "continuing without $nodes"
     exit 90
 }
 
 check_nodes() {
     [ -n "$preflight" ] || return 0
-    local all passed failed answers=$launch/preflight.$SLURM_JOB_ID
+    local all passed failed results=$launch/preflight.$SLURM_JOB_ID
     all=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
-    # --ntasks as well: inside a job of more tasks, --ntasks-per-node alone is ignored without a word. Each node by itself,
-    # as if it were no part of a step (containers may add torch's variables): one that hangs must not take the others along.
+    # --ntasks is required: inside a job with more tasks, --ntasks-per-node alone is silently ignored. Each node is checked
+    # by itself, not as a rank of a step (containers may set torch's variables): one that hangs must not block the others.
     srun --export=ALL --label --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
         --kill-on-bad-exit=0 --time=$((preflight_seconds / 60 + 2)) "${srun_options[@]}" \
-        bash -c 'said=$(timeout -k 10 "$1" env -u SLURM_NTASKS -u RANK -u WORLD_SIZE -u LOCAL_RANK bash -c "$2" 2>&1) &&
-            echo "passed $SLURMD_NODENAME" || echo "$said" >&2' preflight "$preflight_seconds" "$preflight" > "$answers" &
-    await $!
-    passed=$(sed -n 's/^ *[0-9]*: passed //p' "$answers")
+        bash -c 'output=$(timeout -k 10 "$1" env -u SLURM_NTASKS -u RANK -u WORLD_SIZE -u LOCAL_RANK bash -c "$2" 2>&1) &&
+            echo "passed $SLURMD_NODENAME" || echo "$output" >&2' preflight "$preflight_seconds" "$preflight" > "$results" &
+    wait_for_process $!
+    passed=$(sed -n 's/^ *[0-9]*: passed //p' "$results")
     failed=$(grep -vxF "${passed:-none}" <<< "$all") || return 0
-    is_wanted || await_slurm 90
-    ! is_preempted || hand_over
-    say "preflight failed on:" $failed
-    note preflight 90 "preflight failed on $(paste -sd, <<< "$failed")"
-    [ -n "$passed" ] || finish 90 "preflight failed on every node, so it is no node's fault"
+    is_current || wait_for_slurm 90
+    ! is_preempted || continue_later
+    log "preflight failed on:" $failed
+    record preflight 90 "preflight failed on $(paste -sd, <<< "$failed")"
+    [ -n "$passed" ] || finish 90 "preflight failed on every node, so the cause is not a single node"
     [ "$(cat "$launch/excluded" - 2>/dev/null <<< "$failed" | sort -u | wc -l)" -le "$max_excluded" ] ||
         finish 90 "preflight failed on $(paste -sd, <<< "$failed")"
-    go_on_without $failed
+    continue_without $failed
 }
 
 run_ranks() {
-    note started
-    # srun returns the highest code of all tasks, 137 for those it killed itself, and 0 when a node was lost. So the
-    # first rank to fail writes down its code, and rank 0 that all went well.
-    export CMBERT_EXIT_FILE="$launch/exit.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.$((++tries))"
-    # Below the ports that systems give away by themselves; another one each time, should this one be taken.
-    export MASTER_PORT=$((20000 + (SLURM_JOB_ID + 97 * (${SLURM_RESTART_COUNT:-0} + tries)) % 12768))
-    # One task a rank: signals and exit codes pass srun, and are lost in any launcher between it and a rank.
-    # --wait=0: rank 0 may still be copying a checkpoint away when the others are done.
-    # USR1 is ignored until a rank listens to it: what it does by default is to kill.
+    record started
+    # srun returns the highest exit code of all tasks, 137 for tasks that it killed, and 0 if a node was lost. So the first
+    # rank that fails writes its exit code to this file, or rank 0 writes 0 on success.
+    export CMBERT_EXIT_FILE="$launch/exit.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.$((++attempts))"
+    # Below the ephemeral ports, and different for each attempt in case one is in use.
+    export MASTER_PORT=$((20000 + (SLURM_JOB_ID + 97 * (${SLURM_RESTART_COUNT:-0} + attempts)) % 12768))
+    # One task per rank: srun passes on signals and exit codes; a launcher between srun and the ranks would lose them.
+    # --wait=0: rank 0 may still copy a checkpoint when the other ranks have ended.
+    # Ignore USR1 until a rank installs its handler, because the default action is to kill the process.
     srun --export=ALL --label --kill-on-bad-exit=1 --wait=0 "${srun_options[@]}" \
         bash -c 'trap "" USR1; exec "$@"' rank "${command[@]}" &
-    ranks=$!
-    [ -z "$asked" ] || remind &
-    await "$ranks"
-    code=$? ranks='' reason=''
+    ranks_pid=$!
+    [ -z "$stop_requested" ] || signal_ranks &
+    wait_for_process "$ranks_pid"
+    code=$? ranks_pid='' reason=''
     if [ -s "$CMBERT_EXIT_FILE" ]; then
         read -r code reason < "$CMBERT_EXIT_FILE"
     elif [ "$code" -eq 0 ]; then
-        code=1 reason="ended without a word"
+        code=1 reason="no rank wrote an exit code"
     fi
-    say "the ranks ended with $code${reason:+ ($reason)}, the newest checkpoint is of step $(newest_step)"
+    log "the ranks ended with exit code $code${reason:+ ($reason)}; the newest checkpoint is of step $(newest_step)"
 }
 
 count_failures() {
@@ -149,45 +149,46 @@ count_failures() {
 }
 
 if [ -e "$launch/over" ]; then
-    say "nothing is left to do: $(cat "$launch/over")"
+    log "nothing to do: $(cat "$launch/over")"
     exit 0
 fi
 set_up
 
-# As SLURM itself reaches the node: its name, unless that does not resolve everywhere.
+# The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_ADDR=$(scontrol -o show node "$first" | grep -oP ' NodeAddr=\K\S+')
 export MASTER_ADDR=${MASTER_ADDR:-$first}
 
 while :; do
-    [ -z "$asked" ] || hand_over
+    [ -z "$stop_requested" ] || continue_later
     check_nodes
-    [ -z "$asked" ] || hand_over
+    [ -z "$stop_requested" ] || continue_later
     run_ranks
+    # The reasons are those of launcher/runs/launch_log.py.
     if [ "$code" -eq 0 ]; then
-        note ended 0 "complete"
+        record ended 0 "complete"
         finish 0 "the run is complete"
     fi
-    if ! is_wanted; then
-        note ended "$code" "ended by SLURM: cancelled, preempted, out of time, or a node lost"
-        await_slurm "$code"
+    if ! is_current; then
+        record ended "$code" "ended by SLURM: cancelled, preempted, out of time, or a node lost"
+        wait_for_slurm "$code"
     fi
     if is_preempted; then
-        note ended "$code" "preempted"
-        hand_over
+        record ended "$code" "preempted"
+        continue_later
     fi
     case $code in
         2)
-            note ended 2 "refused: its output says why"
-            finish 2 "a mistake in the settings, told above, which starting again does not mend"
+            record ended 2 "configuration error, see its output"
+            finish 2 "configuration error (see above); not retrying"
             ;;
         85)
-            note ended 85 "stopped as asked"
-            hand_over
+            record ended 85 "stopped on request"
+            continue_later
             ;;
-        86) note ended 86 "rewound after a jump of the loss" ;;
+        86) record ended 86 "rewound after a loss spike" ;;
         *)
-            note ended "$code" "crashed${reason:+: $reason}"
+            record ended "$code" "crashed${reason:+: $reason}"
             count_failures
             ;;
     esac

@@ -1,6 +1,6 @@
-"""Code systems other than ICD-10-CM, and MIMIC's dictionaries: one document a code, in one template.
+"""Code systems other than ICD-10-CM, and MIMIC's dictionaries: one document per code, by one template.
 
-The same code from two files (ICD-9 from CMS and from MIMIC) gives the same text, of which the first is kept.
+The same code in two files (ICD-9 from CMS and from MIMIC) gives the same text, so only the first is kept.
 """
 
 import io
@@ -14,9 +14,9 @@ from pydantic import model_validator
 from ...configs.errors import UserError
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
-from ..documents.files import open_member, open_text, reading
-from . import dots
-from .crosswalks import read_crosswalk, stranger
+from ..documents.files import explain_read_errors, open_member, open_text
+from . import dotted_codes
+from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .ontologies import read_hpo, read_mesh
 from .source import Source, check_template
 
@@ -37,13 +37,13 @@ _WITH_CROSSWALK = ("icd9_diagnoses", "icd9_procedures", "icd10pcs")
 
 
 class CodesSource(Source):
-    """Other code systems, each from its publisher's file, and MIMIC's dictionaries (`d_*.csv`).
+    """Code systems other than ICD-10-CM, from their publishers' files, and MIMIC's dictionaries (`d_*.csv`).
 
     Attributes:
-        template: the first line of each code's text, from {system}, {code} and {description}.
-        details: whether lines follow it where the file has more to say (MeSH and HPO do).
-        crosswalks: for ICD-9 and ICD-10-PCS, files of CMS that lead from these codes to the other edition's
-            (`2018_I9gem.txt`, `gem_i9pcs.txt`, `gem_pcsi9.txt`): a line with the codes there.
+        template: the first line of each code's text, built from {system}, {code} and {description}.
+        details: whether further lines follow if the file has more information (MeSH and HPO do).
+        crosswalks: for ICD-9 and ICD-10-PCS, CMS files that map these codes to the other edition (`2018_I9gem.txt`,
+            `gem_i9pcs.txt`, `gem_pcsi9.txt`); each code gets a line with the codes of that edition.
     """
 
     format: Literal["codes"]
@@ -55,25 +55,25 @@ class CodesSource(Source):
     crosswalks: list[str] = []
 
     @model_validator(mode="after")
-    def _template_is_complete(self) -> "CodesSource":
+    def _check_template(self) -> "CodesSource":
         check_template(self.template, "system", "code", "description")
         return self
 
     @model_validator(mode="after")
-    def _crosswalk_is_possible(self) -> "CodesSource":
+    def _check_crosswalks(self) -> "CodesSource":
         if self.crosswalks and self.system not in _WITH_CROSSWALK:
-            raise ValueError(f"crosswalks: there are none for {self.system}; only for {', '.join(_WITH_CROSSWALK)}")
+            raise ValueError(f"crosswalks: {self.system} has none; they exist only for {', '.join(_WITH_CROSSWALK)}")
         return self
 
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+(\S.*)")
 _HCPCS_MEMBER = r"(?i:.*ANWEB.*\.txt)"
 _HCPCS_RECORD = re.compile(r"(.{5})\d{5}([3478])(.{80})")
-_FIRST_LINE_OF = {"3": "HCPCS", "7": "HCPCS modifier"}
+_SYSTEM_OF_FIRST_LINE = {"3": "HCPCS", "7": "HCPCS modifier"}
 
 
 class Code(NamedTuple):
-    """A code as its file gives it; `category` is what its nearest relatives share with it."""
+    """A code as its file gives it; `category` is the prefix or group that it shares with the most similar codes."""
 
     system: str
     code: str
@@ -83,29 +83,29 @@ class Code(NamedTuple):
 
 
 def read(path: Path, source: CodesSource) -> Iterator[Document]:
-    """One document a code; meta holds the code and its category."""
-    found = known = False
-    crosswalk = read_crosswalk(source.crosswalks, *_OTHER_SYSTEM[source.system]) if source.crosswalks else {}
+    """One document per code; meta holds the code and its category."""
+    any_code = any_mapped = False
+    crosswalk = read_crosswalk(source.crosswalks, *_CROSSWALK_TARGETS[source.system]) if source.crosswalks else {}
     for system, code, description, category, details in _READERS[source.system](path):
-        found = True
+        any_code = True
         lines = [source.template.format(system=system, code=code, description=description)]
         lines += details if source.details else ()
         if (plain := code.replace(".", "")) in crosswalk:
-            known = True
+            any_mapped = True
             lines += filter(None, [crosswalk[plain]])
         yield Document(
             f"{system} {code}", source.name, "\n".join(lines), {"code": code, "category": f"{system} {category}"}
         )
-    if not found:
-        raise UserError(f"{path}: holds no codes; expected a file of {source.system}")
-    if crosswalk and not known:
-        raise stranger(path)
+    if not any_code:
+        raise UserError(f"{path}: contains no codes; expected a file of {source.system}")
+    if crosswalk and not any_mapped:
+        raise unmatched_crosswalk(path)
 
 
 def _read_lines(path: Path, encoding: str, make: Callable[[str, str], Code]) -> Iterator[Code]:
-    """`CODE  Description` on each line, as CMS publishes ICD-9-CM (in Latin-1) and ICD-10-PCS."""
+    """One `CODE  Description` per line, as CMS publishes ICD-9-CM (in Latin-1) and ICD-10-PCS."""
     number = 0
-    with open_text(path, encoding) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path, encoding) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             if match := _LINE.fullmatch(line.strip()):
                 yield make(match[1], match[2])
@@ -114,11 +114,11 @@ def _read_lines(path: Path, encoding: str, make: Callable[[str, str], Code]) -> 
 
 
 def icd9_diagnosis(code: str, description: str) -> Code:
-    return Code("ICD 9", dots.icd9(code), description, code[: dots.icd9_category(code)])
+    return Code("ICD 9", dotted_codes.icd9(code), description, code[: dotted_codes.icd9_category(code)])
 
 
 def icd9_procedure(code: str, description: str) -> Code:
-    return Code("ICD 9 procedure", dots.icd9_procedure(code), description, code[:2])
+    return Code("ICD 9 procedure", dotted_codes.icd9_procedure(code), description, code[:2])
 
 
 def icd10_procedure(code: str, description: str) -> Code:
@@ -127,19 +127,19 @@ def icd10_procedure(code: str, description: str) -> Code:
 
 
 def _read_hcpcs(path: Path) -> Iterator[Code]:
-    """CMS's alpha-numeric file (fixed width, in its zip or by itself): codes and modifiers, long descriptions."""
+    """Codes and modifiers with long descriptions, from CMS's fixed-width alpha-numeric file or the zip with it."""
     current: Code | None = None
     number = 0
-    with _open_hcpcs(path) as file, reading(path, lambda: f"line {number}"):
+    with _open_hcpcs(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             match = _HCPCS_RECORD.match(line)
             if match is None:
-                continue  # disclaimers stand before the records
+                continue  # disclaimers precede the records
             code, kind, text = match[1].strip(), match[2], match[3].strip()
-            if kind in _FIRST_LINE_OF:
+            if kind in _SYSTEM_OF_FIRST_LINE:
                 if current:
                     yield current
-                current = Code(_FIRST_LINE_OF[kind], code, text, code[:3])
+                current = Code(_SYSTEM_OF_FIRST_LINE[kind], code, text, code[:3])
             elif current and current.code == code:
                 current = current._replace(description=f"{current.description} {text}")
             else:
@@ -155,7 +155,7 @@ def _open_hcpcs(path: Path) -> TextIO:
 
 
 def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callable[[str, str], Code]) -> Iterator[Code]:
-    """d_icd_diagnoses.csv or d_icd_procedures.csv of MIMIC-IV, or of MIMIC-III, which has ICD-9 alone."""
+    """d_icd_diagnoses.csv or d_icd_procedures.csv of MIMIC-IV, or of MIMIC-III, which has only ICD-9."""
     for number, row in read_csv(path, ["long_title"]):
         code, version = row.get("icd_code", row.get("icd9_code", "")).strip(), row.get("icd_version", "9").strip()
         if not code or version not in ("9", "10"):
@@ -164,7 +164,7 @@ def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callab
 
 
 def icd10_diagnosis(code: str, description: str) -> Code:
-    return Code("ICD 10", dots.icd10(code), description, code[:3])
+    return Code("ICD 10", dotted_codes.icd10(code), description, code[:3])
 
 
 def _read_mimic_hcpcs(path: Path) -> Iterator[Code]:
@@ -181,10 +181,10 @@ def _read_mimic_lab_items(path: Path) -> Iterator[Code]:
             yield Code("MIMIC lab item", row["itemid"].strip(), description, row["itemid"].strip())
 
 
-_OTHER_SYSTEM: dict[CodeSystem, tuple[str, Callable[[str], str]]] = {
-    "icd9_diagnoses": ("ICD 10", dots.icd10),
+_CROSSWALK_TARGETS: dict[CodeSystem, tuple[str, Callable[[str], str]]] = {
+    "icd9_diagnoses": ("ICD 10", dotted_codes.icd10),
     "icd9_procedures": ("ICD 10 procedure", str),
-    "icd10pcs": ("ICD 9 procedure", dots.icd9_procedure),
+    "icd10pcs": ("ICD 9 procedure", dotted_codes.icd9_procedure),
 }
 _READERS: dict[CodeSystem, Callable[[Path], Iterator[Code]]] = {
     "icd9_diagnoses": lambda path: _read_lines(path, "latin-1", icd9_diagnosis),

@@ -1,8 +1,8 @@
-"""CMS's general equivalence mappings (GEMs): what a code of ICD-9 or ICD-10 is called in the other.
+"""CMS's general equivalence mappings (GEMs) between the codes of ICD-9 and ICD-10.
 
-A line is `source target flags`, five digits: approximate, no map, combination, scenario, choice list. A combination
-takes one code from each choice list of a scenario (CMS, Diagnosis Code Set General Equivalence Mappings, user's guide).
-Read as CMS publishes them (text) and as the NBER does (CSV with a header).
+A line is `source target flags`; the flags are five digits: approximate, no map, combination, scenario, choice list. A
+combination consists of one code from each choice list of a scenario (CMS, Diagnosis Code Set General Equivalence
+Mappings, user's guide). Both CMS's text files and the NBER's CSV files with a header are read.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from ...configs.errors import UserError
 from ..documents.csv_records import read_csv
-from ..documents.files import find, open_text, reading
+from ..documents.files import explain_read_errors, find_files, open_text
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+([A-Z0-9]{2,7}|NoDx|NoPCS|NoPx)\s+([01]{3}\d\d)")
 
 
 class Mapping(NamedTuple):
-    """One line; codes without dots."""
+    """One line; codes without dotted_codes."""
 
     source: str
     target: str
@@ -30,20 +30,20 @@ class Mapping(NamedTuple):
 
 
 def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], str]) -> dict[str, str]:
-    """For each code without its dot: `Same in ICD 9: 001.0`, or `Near in ICD 9: 995.92 with 785.52`.
+    """By code without its dot, a line such as `Same in ICD 9: 001.0` or `Near in ICD 9: 995.92 with 785.52`.
 
-    A code without equivalent is there with an empty line.
+    The line of a code without an equivalent is empty.
 
     Args:
-        paths: files of one direction, none for no crosswalk.
-        system: what the other system is called in the line.
-        dotted: writes a code of it as notes do.
+        paths: files of one direction; none for no crosswalk.
+        system: the name of the other system in the line.
+        dotted: formats a code of the other system as clinical notes write it.
     """
     mappings: dict[str, list[Mapping]] = {}
-    for path in find(paths):
+    for path in find_files(paths):
         for mapping in read_mappings(path):
             mappings.setdefault(mapping.source, []).append(mapping)
-    return {code: _line(found, system, dotted) for code, found in mappings.items()}
+    return {code: _line(lines, system, dotted) for code, lines in mappings.items()}
 
 
 def _line(mappings: Sequence[Mapping], system: str, dotted: Callable[[str], str]) -> str:
@@ -61,26 +61,26 @@ def _line(mappings: Sequence[Mapping], system: str, dotted: Callable[[str], str]
     return f"{nearness} in {system}: {'; '.join(alternatives)}" if alternatives else ""
 
 
-def stranger(path: Path) -> UserError:
-    """Of a crosswalk that knows none of a file's codes: it is the other direction's, or another system's."""
+def unmatched_crosswalk(path: Path) -> UserError:
+    """The error for a crosswalk with none of a file's codes: it is of the other direction or another system."""
     return UserError(
-        f"{path}: `crosswalks` names none of its codes; of CMS's two files take the one that leads away from them"
+        f"{path}: `crosswalks` maps none of its codes; use the CMS file that maps from these codes, not to them"
     )
 
 
 def read_mappings(path: Path) -> Iterator[Mapping]:
     """The lines of one file."""
     is_csv = path.name.removesuffix(".gz").endswith(".csv")
-    for where, source, target, flags in _read_csv(path) if is_csv else _read_text(path):
+    for position, source, target, flags in _read_csv(path) if is_csv else _read_text(path):
         if not re.fullmatch(r"[01]{3}\d\d", flags):
-            raise UserError(f"{path}: {where}: flags {flags!r}; expected five digits, such as 10000")
+            raise UserError(f"{path}: {position}: flags {flags!r}; expected five digits, such as 10000")
         approximate, no_map, combination, scenario, choice = map(int, flags)
         yield Mapping(source, target, bool(approximate), bool(no_map), bool(combination), scenario, choice)
 
 
 def _read_text(path: Path) -> Iterator[tuple[str, str, str, str]]:
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             if match := _LINE.fullmatch(line.strip()):
                 yield f"line {number}", match[1], match[2], match[3]

@@ -1,6 +1,6 @@
-"""ICD-10-CM codes as text: from the tabular list (XML, or its zip), or an order file or code list of CMS (text).
+"""ICD-10-CM codes as text, from the tabular list (XML or zip) or from an order file or code list of CMS (text).
 
-The tabular list knows where a code stands and what else it is called; the text files know the code and its name.
+The tabular list has the hierarchy and inclusion terms of a code; the text files have only the code and its name.
 """
 
 import re
@@ -13,23 +13,24 @@ from pydantic import model_validator
 
 from ...configs.errors import UserError
 from ..documents.document import Document
-from ..documents.files import open_binary, open_member, open_text, reading
-from . import dots
-from .crosswalks import read_crosswalk, stranger
+from ..documents.files import explain_read_errors, open_binary, open_member, open_text
+from . import dotted_codes
+from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .source import Source, check_template
 
 CodeDetail = Literal["hierarchy", "inclusion_terms", "includes", "excludes"]
 
 
 class Icd10CmSource(Source):
-    """ICD-10-CM: the tabular list (XML), or an order file or code list of CMS (text).
+    """ICD-10-CM: the tabular list (XML or zip), or an order file or code list of CMS (text).
 
     Attributes:
-        template: the first line of each code's text, from {code} and {description}.
-        details: lines that follow it where the file has them (only the tabular list does).
-        seventh_characters: from the tabular list, also the codes that it describes by their seventh character only
-            (initial encounter, left eye), more than half of all; the text files name them one by one.
-        crosswalks: files of CMS that lead from ICD-10-CM to ICD-9 (`2018_I10gem.txt`): a line with the codes there.
+        template: the first line of each code's text, built from {code} and {description}.
+        details: lines that follow it if the file has them (only the tabular list does).
+        seventh_characters: whether to include the codes that the tabular list defines only by their seventh character
+            (initial encounter, left eye), more than half of all; the text files list these codes.
+        crosswalks: CMS files that map ICD-10-CM to ICD-9 (`2018_I10gem.txt`); each code gets a line with its ICD-9
+            codes.
     """
 
     format: Literal["icd10cm"]
@@ -41,7 +42,7 @@ class Icd10CmSource(Source):
     crosswalks: list[str] = []
 
     @model_validator(mode="after")
-    def _template_is_complete(self) -> "Icd10CmSource":
+    def _check_template(self) -> "Icd10CmSource":
         check_template(self.template, "code", "description")
         return self
 
@@ -50,7 +51,7 @@ _CODE = r"([A-Z][A-Z0-9]{2,6})"
 _ORDER_LINE = re.compile(r"\d{5} " + _CODE + r" +([01]) (.{60}) (.+)")
 _LIST_LINE = re.compile(_CODE + r"\s+(\S.*)")
 _TABULAR = r"(?i:.*tabular.*\.xml)"
-# A note of category S06 in prose, the only one of its kind: after death only the initial encounter is coded.
+# Excluded by a note in prose at category S06, the only such note: after death only the initial encounter is coded.
 _NOT_A_CODE = re.compile(r"S06\.\w\w[78][DS]")
 _NOTES: dict[CodeDetail, dict[str, str]] = {
     "inclusion_terms": {"inclusionTerm": "Inclusion terms"},
@@ -60,7 +61,7 @@ _NOTES: dict[CodeDetail, dict[str, str]] = {
 
 
 class Entry(NamedTuple):
-    """A code, with or without its dot; `details` are lines that follow its name."""
+    """A code, with or without its dot; `details` are the lines that follow its name."""
 
     code: str
     description: str
@@ -68,24 +69,24 @@ class Entry(NamedTuple):
 
 
 def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
-    """One document a code; meta holds the code and its category, the first three characters."""
+    """One document per code; meta holds the code and its category, the first three characters."""
     is_xml = path.name.removesuffix(".gz").endswith((".xml", ".zip"))
-    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dots.icd9)
-    known = False
+    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9)
+    any_mapped = False
     for entry in _read_tabular(path, source) if is_xml else _read_list(path):
-        code = dots.icd10(entry.code)
+        code = dotted_codes.icd10(entry.code)
         lines = [source.template.format(code=code, description=entry.description), *entry.details]
         if (plain := code.replace(".", "")) in crosswalk:
-            known = True
+            any_mapped = True
             lines += filter(None, [crosswalk[plain]])
         yield Document(code, source.name, "\n".join(lines), {"code": code, "category": f"ICD 10 {code[:3]}"})
-    if crosswalk and not known:
-        raise stranger(path)
+    if crosswalk and not any_mapped:
+        raise unmatched_crosswalk(path)
 
 
 def _read_list(path: Path) -> Iterator[Entry]:
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             line = line.rstrip()
             if match := _ORDER_LINE.fullmatch(line):
@@ -102,7 +103,7 @@ def _read_list(path: Path) -> Iterator[Entry]:
 def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
     code, empty = "", True
     opened = open_member(path, _TABULAR) if path.suffix == ".zip" else open_binary(path)
-    with opened as file, reading(path, lambda: f"code {code}" if code else "its first bytes"):
+    with opened as file, explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"):
         try:
             for _, chapter in etree.iterparse(file, tag="chapter", no_network=True, remove_comments=True):
                 for entry in _below(chapter, [], {}, source):
@@ -113,37 +114,39 @@ def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
             near = f"after code {code}" if code else "before any code"
             raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
     if empty:
-        raise UserError(f"{path}: holds no codes; expected the ICD-10-CM tabular list (ICD10CM.tabular) of CMS")
+        raise UserError(f"{path}: contains no codes; expected the ICD-10-CM tabular list (ICD10CM.tabular) of CMS")
 
 
 def _below(parent: Any, ancestors: list[str], seventh: dict[str, str], source: Icd10CmSource) -> Iterator[Entry]:
     """The codes under a chapter, section or code, depth first.
 
     Args:
-        ancestors: the names above `parent`.
-        seventh: the seventh characters that the codes below take, and what each means.
+        ancestors: the names of the ancestors of `parent`.
+        seventh: the seventh characters of the codes below, and their meanings.
     """
     name = _text(parent.find("desc"))
     children = list(parent.iterchildren("section", "diag"))
     if parent.tag == "diag":
         code = _text(parent.find("name"))
-        own = {extension.get("char", ""): _text(extension) for extension in parent.iterfind("sevenChrDef/extension")}
-        seventh = own or seventh
+        defined = {
+            extension.get("char", ""): _text(extension) for extension in parent.iterfind("sevenChrDef/extension")
+        }
+        seventh = defined or seventh
         yield Entry(code, name, _details(parent, ancestors, source))
-        above = [*ancestors, f"{name} ({code})"]
+        path = [*ancestors, f"{name} ({code})"]
         if not children and source.seventh_characters:
-            hierarchy = _hierarchy(above) if "hierarchy" in source.details else ()
+            hierarchy = _hierarchy(path) if "hierarchy" in source.details else ()
             for character, meaning in seventh.items():
-                if not _NOT_A_CODE.fullmatch(whole := _padded(code) + character):
-                    yield Entry(whole, f"{name}, {meaning}", hierarchy)
+                if not _NOT_A_CODE.fullmatch(extended := _padded(code) + character):
+                    yield Entry(extended, f"{name}, {meaning}", hierarchy)
     else:
-        above = [*ancestors, name]
+        path = [*ancestors, name]
     for child in children:
-        yield from _below(child, above, seventh, source)
+        yield from _below(child, path, seventh, source)
 
 
 def _padded(code: str) -> str:
-    """Six characters and the dot: a code that is shorter takes placeholders X before its seventh character."""
+    """The code with its dot and six characters: a shorter code is padded with X before its seventh character."""
     return (code if "." in code else f"{code}.").ljust(7, "X")
 
 

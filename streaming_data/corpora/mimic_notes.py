@@ -1,4 +1,4 @@
-"""MIMIC-IV-Note's discharge and radiology tables: the notes as they are, line structure and `___` kept."""
+"""MIMIC-IV-Note's discharge and radiology tables; the notes keep their line structure and `___`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Literal
 
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
-from ..documents.identifiers import identifier, missing
+from ..documents.identifiers import missing_identifier, normalize_identifier
 from .source import Source
 
 
@@ -18,17 +18,17 @@ class MimicNotesSource(Source):
 
 
 COLUMNS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq", "charttime", "storetime", "text")
-_NEEDED = ("note_id", "subject_id", "text")
+_REQUIRED = ("note_id", "subject_id", "text")
 _KEPT = ("subject_id", "hadm_id", "note_type")
 
 
 def read(path: Path, source: MimicNotesSource) -> Iterator[Document]:
-    """One document a note; meta holds the patient, the admission, the kind of note and whether it is synthetic."""
-    records = read_csv(path, _NEEDED)
+    """One document per note; meta holds the patient, the admission, the kind of note and whether it is synthetic."""
+    records = read_csv(path, _REQUIRED)
     for number, row in records:
-        note_id, patient = identifier(row["note_id"]), identifier(row["subject_id"])
+        note_id, patient = normalize_identifier(row["note_id"]), normalize_identifier(row["subject_id"])
         if not note_id or not patient:
-            raise missing(path, ["note_id", "subject_id"], f"record {number}", records)
+            raise missing_identifier(path, ["note_id", "subject_id"], f"record {number}", records)
         meta = {column: row.get(column, "") for column in _KEPT}
         meta |= {"subject_id": patient, "synthetic": str(source.synthetic).lower()}
         yield Document(note_id, source.name, row["text"].strip("\r\n"), meta)

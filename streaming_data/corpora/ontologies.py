@@ -1,4 +1,4 @@
-"""Terms with a place in a hierarchy: MeSH's tree and the Human Phenotype Ontology."""
+"""Terms of a hierarchy: MeSH's tree and the Human Phenotype Ontology."""
 
 import re
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from ..documents.files import open_text, reading
+from ..documents.files import explain_read_errors, open_text
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 class Entry(NamedTuple):
-    """A term; `category` is what its nearest relatives share with it."""
+    """A term; `category` is the group that it shares with the most similar terms."""
 
     code: str
     name: str
@@ -21,10 +21,10 @@ class Entry(NamedTuple):
 
 
 def read_mesh(path: Path) -> Iterator[Entry]:
-    """`tree number<TAB>heading` on each line; details: the headings above it."""
+    """One `tree number<TAB>heading` per line; details: the headings above the term."""
     names: dict[str, str] = {}
     number = 0
-    with open_text(path) as file, reading(path, lambda: f"line {number}"):
+    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
             code, tab, name = line.strip().partition("\t")
             if not tab:
@@ -32,14 +32,14 @@ def read_mesh(path: Path) -> Iterator[Entry]:
             names[code] = name
     for code, name in names.items():
         parts = code.split(".")
-        above = [code[0], *(".".join(parts[:depth]) for depth in range(1, len(parts)))]
-        hierarchy = " > ".join(names[parent] for parent in above if parent in names and parent != code)
+        ancestors = [code[0], *(".".join(parts[:depth]) for depth in range(1, len(parts)))]
+        hierarchy = " > ".join(names[parent] for parent in ancestors if parent in names and parent != code)
         yield Entry(code, name, ".".join(parts[:2]), (f"Hierarchy: {hierarchy}",) if hierarchy else ())
 
 
 def read_hpo(path: Path) -> Iterator[Entry]:
-    """An OBO file's terms that are not obsolete; details: definition, synonyms, and what each is a kind of."""
-    with open_text(path) as file, reading(path, lambda: "its first terms"):
+    """The terms of an OBO file that are not obsolete; details: definition, synonyms and parents."""
+    with open_text(path) as file, explain_read_errors(path, lambda: "its first terms"):
         terms = file.read().replace("\r\n", "\n").split("\n[")
     for term in terms:
         if not term.startswith("Term]"):
@@ -50,7 +50,7 @@ def read_hpo(path: Path) -> Iterator[Entry]:
             if colon:
                 fields.setdefault(key, []).append(value)
         if "id" not in fields or "name" not in fields:
-            raise UserError(f"{path}: a [Term] has no id or no name; expected a whole OBO file")
+            raise UserError(f"{path}: a [Term] has no id or no name; expected a complete OBO file")
         if fields.get("is_obsolete") == ["true"]:
             continue
         parents = [parent.partition(" ! ")[2] for parent in fields.get("is_a", ())]

@@ -1,8 +1,8 @@
-"""PMC open-access full text (JATS): the article as it reads, from files of their own or from PMC's tar packages.
+"""PMC open-access full text (JATS), from article files or from PMC's tar packages.
 
-Title, abstract and sections with their headings, a blank line before each heading; captions of tables and figures
-where they stand. References and the numbers that point to them are left out; an author and year stay. Formulas are
-their MathML's characters, or else their TeX.
+The text is the title, the abstract and the sections with a blank line before each heading; captions of tables and
+figures keep their position. References and the numbers that cite them are left out, but author-year citations are kept.
+A formula is the characters of its MathML, or else its TeX.
 """
 
 import re
@@ -16,14 +16,14 @@ from lxml import etree
 from ...configs.errors import UserError
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
-from ..documents.files import open_binary, reading
+from ..documents.files import explain_read_errors, open_binary
 from .source import Source
 
 
 class PmcSource(Source):
     """PMC open-access full text in JATS XML: article files, or PMC's tar packages of them.
 
-    It splits by PMID, like PubMed, so that an article and its abstract are on one side.
+    It splits by PMID, like PubMed, so that an article and its abstract are in the same split.
     """
 
     format: Literal["pmc"]
@@ -38,14 +38,14 @@ _FORMULAS = {"inline-formula", "disp-formula", "alternatives", f"{_MATHML}math"}
 _LISTS = ("list", "def-list")
 _FLOATS = ("fig", "table-wrap")
 _GROUPS = ("sec", "app", "boxed-text", "disp-quote", "fig-group", "table-wrap-group")
-_SILENT = {*_LISTS, *_FLOATS, *_GROUPS, "supplementary-material", "fn", "graphic", "inline-graphic", "media"}
-_GONE = "\ue000"  # private use: where a reference's number was
-_NUMBERS = rf"{_GONE}(?:[\s,;–-]*{_GONE})*"
-_EMPTIED = re.compile(rf"\s*[\[(][\s,;–-]*{_NUMBERS}[\s,;–-]*[\])]|\s*{_NUMBERS}")
+_NOT_INLINE = {*_LISTS, *_FLOATS, *_GROUPS, "supplementary-material", "fn", "graphic", "inline-graphic", "media"}
+_CITATION_MARK = "\ue000"  # a private-use character in place of a citation's number
+_CITATIONS = rf"{_CITATION_MARK}(?:[\s,;–-]*{_CITATION_MARK})*"
+_EMPTY_CITATION = re.compile(rf"\s*[\[(][\s,;–-]*{_CITATIONS}[\s,;–-]*[\])]|\s*{_CITATIONS}")
 
 
 def read(path: Path, source: PmcSource) -> Iterator[Document]:
-    """One document an article; meta holds its PMCID, and its PMID if it has one (else the PMCID in its place)."""
+    """One document per article; meta holds its PMCID, and its PMID or, if it has none, the PMCID again."""
     for name, content in _articles(path):
         parser = etree.XMLParser(no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
         try:
@@ -58,22 +58,22 @@ def read(path: Path, source: PmcSource) -> Iterator[Document]:
 
 
 def _articles(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Names for messages, and bytes, of the articles in a file."""
+    """The articles in a file: a name for messages, and the bytes."""
     if not path.name.removesuffix(".gz").endswith((".tar", ".tgz")):
-        with open_binary(path) as file, reading(path, lambda: "its first bytes"):
+        with open_binary(path) as file, explain_read_errors(path, lambda: "its first bytes"):
             yield str(path), file.read()
         return
     last = "its first bytes"
-    with open_binary(path) as file, reading(path, lambda: last):
+    with open_binary(path) as file, explain_read_errors(path, lambda: last):
         try:
-            with tarfile.open(fileobj=file, mode="r|") as package:
-                for member in package:
-                    content = package.extractfile(member) if member.name.endswith((".xml", ".nxml")) else None
+            with tarfile.open(fileobj=file, mode="r|") as archive:
+                for member in archive:
+                    content = archive.extractfile(member) if member.name.endswith((".xml", ".nxml")) else None
                     if content is not None:
                         yield f"{path}: {member.name}", content.read()
                         last = member.name
         except tarfile.TarError as error:
-            raise UserError(f"{path}: cut short or damaged after {last} ({error}); download the file again") from error
+            raise UserError(f"{path}: truncated or corrupt after {last} ({error}); download the file again") from error
 
 
 def _document(article: Any, name: str, source: PmcSource) -> Document:
@@ -87,8 +87,8 @@ def _document(article: Any, name: str, source: PmcSource) -> Document:
     abstracts = [part for part in front.iterfind("abstract") if part.get("abstract-type") is None]
     for abstract in abstracts:
         lines += ["", "Abstract", *_blocks(abstract)]
-    for place in ("body", "back/app-group/app", "floats-group"):
-        for part in article.iterfind(place):
+    for path in ("body", "back/app-group/app", "floats-group"):
+        for part in article.iterfind(path):
             lines += _blocks(part)
     meta = {"pmcid": pmcid, "pmid": ids.get("pmid") or pmcid, "type": article.get("article-type", "")}
     return Document(pmcid, source.name, "\n".join(lines).strip(), meta)
@@ -110,7 +110,7 @@ def _blocks(parent: Any) -> list[str]:
 
 
 def _paragraph(paragraph: Any) -> list[str]:
-    """Its text, then the lists, captions and boxes that JATS allows inside it."""
+    """The paragraph's text, then the lists, captions and boxes that JATS allows inside it."""
     text = _inline(paragraph)
     lines = [text] if text else []
     for part in paragraph:
@@ -119,7 +119,7 @@ def _paragraph(paragraph: Any) -> list[str]:
 
 
 def _embedded(element: Any) -> list[str]:
-    """The lines of what JATS allows between paragraphs and inside them: lists, captions and boxes."""
+    """The lines of an element that JATS allows between or inside paragraphs: a list, caption or box."""
     if element.tag in _LISTS:
         return _list(element)
     if element.tag in _FLOATS:
@@ -136,18 +136,18 @@ def _list(element: Any) -> list[str]:
 
 
 def _caption(element: Any) -> list[str]:
-    """`Table 1. What it shows.`; the table's cells are numbers without their sentence, and are left out."""
+    """`Table 1. What it shows.`; the cells of tables are left out, being numbers without sentences."""
     parts = [_inline(element.find("label")).rstrip("."), *map(_inline, element.iterfind("caption/*"))]
     text = ". ".join(part for part in (parts[0], " ".join(parts[1:])) if part)
     return [text] if text else []
 
 
 def _inline(element: Any) -> str:
-    """The text inside, in order, on one line."""
+    """All text inside an element, in order, on one line."""
     parts: list[str] = []
     if element is not None:
         _collect(element, parts)
-    return " ".join(_EMPTIED.sub("", "".join(parts)).split())
+    return " ".join(_EMPTY_CITATION.sub("", "".join(parts)).split())
 
 
 def _collect(element: Any, parts: list[str]) -> None:
@@ -156,10 +156,10 @@ def _collect(element: Any, parts: list[str]) -> None:
         if child.tag in _FORMULAS:
             parts.append(f" {_formula(child)} ")
         elif child.tag == "xref" and child.get("ref-type") == "bibr" and not re.search(r"[^\W\d_]", _inline(child)):
-            parts.append(_GONE)
+            parts.append(_CITATION_MARK)
         elif child.tag == "break":
             parts.append(" ")
-        elif child.tag not in _SILENT:
+        elif child.tag not in _NOT_INLINE:
             _collect(child, parts)
         parts.append(child.tail or "")
 

@@ -1,8 +1,8 @@
 """PubMed baseline and update files: the title and abstract of the newest version of every citation.
 
-A first pass (`scan`, `newest`) reads only PMIDs and finds out which record is the newest of its citation and which
-citations were deleted; a second pass (`read`) parses one file by itself. So the files can be read in any order, in
-parallel and again, and the memory needed is some bytes a citation.
+A first pass (`scan`, `newest_records`) reads only PMIDs and determines the newest record of each citation and the
+deleted citations; a second pass (`read`) parses each file independently. The files can therefore be read in any order,
+in parallel and repeatedly, with a few bytes of memory per citation.
 """
 
 import re
@@ -17,7 +17,7 @@ from lxml import etree
 from ...configs.errors import UserError
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
-from ..documents.files import open_binary, reading
+from ..documents.files import explain_read_errors, open_binary
 from .source import Source
 
 
@@ -25,7 +25,7 @@ class PubMedSource(Source):
     """PubMed baseline and update files (XML), oldest first: the newest version of a citation wins.
 
     Attributes:
-        require_abstract: leave out the citations that are a title only (about a third of PubMed).
+        require_abstract: leave out citations without an abstract (about a third of PubMed).
     """
 
     format: Literal["pubmed"]
@@ -40,9 +40,9 @@ _CITATION = re.compile(rb"<MedlineCitation(?:\s[^>]*)?>\s*" + _PMID)
 _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)
 _SCAN_BLOCK = 1 << 20
 _PARSE_BLOCK = 1 << 20
-# What is not read, the largest first, since what is cut away is not searched again: where it begins, where it ends, and
-# what takes its place.
-_SKIPPED = [
+# Elements removed before parsing: start, end and replacement. The largest come first, because removed text is not
+# searched again.
+_REMOVED = [
     (b"<PubmedData>", b"</PubmedData>", b""),
     (b"<AuthorList", b"</AuthorList>", b""),
     (b"</Article>", b"</MedlineCitation>", b"</Article></MedlineCitation>"),
@@ -60,17 +60,17 @@ class Versions(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """The citations of a file, and those that it deletes."""
+    """The citations of a file, and the citations that it deletes."""
 
     records: Versions
     deleted: Versions
 
 
-def newest(scans: Sequence[Scan]) -> list[npt.NDArray[np.bool_]]:
-    """Which records of each file to keep: bool (records of the file,), one array for each file's scan.
+def newest_records(scans: Sequence[Scan]) -> list[npt.NDArray[np.bool_]]:
+    """Which records of each file to keep: one array per scan, bool (records of the file,).
 
-    Of the records of one PMID the highest version wins, and of that the last one in the order of the files. A
-    DeleteCitation deletes what stood before it, and nothing that comes in a later file.
+    Of the records of one PMID, the last one of the highest version is kept, in the order of the files. A DeleteCitation
+    deletes earlier records only, none of a later file.
     """
     highest = max((int(part.pmids.max()) for scan in scans for part in scan if len(part.pmids)), default=0)
     best = np.zeros(highest + 1, np.int64)
@@ -81,8 +81,8 @@ def newest(scans: Sequence[Scan]) -> list[npt.NDArray[np.bool_]]:
         start += len(rank)
         ranks.append(rank)
         np.maximum.at(best, records.pmids, rank)
-        gone = deleted.pmids[best[deleted.pmids] >> 40 <= deleted.versions]
-        best[gone] = 0
+        removed = deleted.pmids[best[deleted.pmids] >> 40 <= deleted.versions]
+        best[removed] = 0
     return [best[records.pmids] == rank for (records, _), rank in zip(scans, ranks, strict=True)]
 
 
@@ -90,11 +90,11 @@ def scan(path: Path) -> Scan:
     """The PMIDs and versions in a file."""
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
-    with open_binary(path) as file, reading(path, lambda: f"{len(records):,} citations"):
+    with open_binary(path) as file, explain_read_errors(path, lambda: f"{len(records):,} citations"):
         rest = b""
         while block := file.read(_SCAN_BLOCK):
             rest += block
-            # The search backwards is slow, and would mostly be in vain.
+            # The backward search is slow and rarely finds anything.
             deletion = rest.rfind(b"<DeleteCitation") if b"<DeleteCitation" in rest else 0
             cut = max(rest.rfind(b"<MedlineCitation"), deletion, len(rest) - _SCAN_BLOCK, 0)
             _collect(rest[:cut], records, deleted)
@@ -104,7 +104,7 @@ def scan(path: Path) -> Scan:
 
 
 def scan_all(paths: Sequence[Path]) -> list[Scan]:
-    """Of files, one after the other."""
+    """Scan files sequentially."""
     return [scan(path) for path in paths]
 
 
@@ -115,8 +115,8 @@ def save_scan(scan: Scan, path: Path) -> None:
 
 def load_scan(path: Path) -> Scan:
     with np.load(path) as arrays:
-        pmids, versions, deleted, of = (arrays[f"arr_{number}"] for number in range(4))
-    return Scan(Versions(pmids, versions), Versions(deleted, of))
+        pmids, versions, deleted, deleted_versions = (arrays[f"arr_{number}"] for number in range(4))
+    return Scan(Versions(pmids, versions), Versions(deleted, deleted_versions))
 
 
 def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tuple[bytes, bytes]]) -> None:
@@ -126,15 +126,15 @@ def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tup
             deleted += re.findall(_PMID, group)
 
 
-def _versions(found: list[tuple[bytes, bytes]]) -> Versions:
-    pmids = np.array([int(pmid) for _, pmid in found], np.int64)
-    return Versions(pmids, np.array([int(version or 1) for version, _ in found], np.int64))
+def _versions(matches: list[tuple[bytes, bytes]]) -> Versions:
+    pmids = np.array([int(pmid) for _, pmid in matches], np.int64)
+    return Versions(pmids, np.array([int(version or 1) for version, _ in matches], np.int64))
 
 
 def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_]) -> Iterator[Document]:
-    """The documents of one file's records that `keep` (of `newest`) marks."""
+    """The documents of the records of one file that `keep` selects, an array of `newest_records`."""
     pmid, number = "", 0
-    with open_binary(path) as file, reading(path, lambda: f"PMID {pmid}" if pmid else "its first bytes"):
+    with open_binary(path) as file, explain_read_errors(path, lambda: f"PMID {pmid}" if pmid else "its first bytes"):
         try:
             for citation in _citations(file):
                 pmid = citation.findtext("PMID", "").strip()
@@ -145,16 +145,16 @@ def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_]) -> Itera
             near = f"after PMID {pmid}" if pmid else "before any citation"
             raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
     if number == 0:
-        raise UserError(f"{path}: holds no MedlineCitation; expected a PubMed baseline, update or export file in XML")
+        raise UserError(f"{path}: has no MedlineCitation; expected a PubMed baseline, update or export file in XML")
     if number != len(keep):
-        raise UserError(f"{path}: changed while it was read: {len(keep)} citations, then {number}; start again")
+        raise UserError(f"{path}: changed while it was read: {len(keep)} citations, then {number}; run it again")
 
 
 def _citations(file: BinaryIO) -> Iterator[Any]:
-    """The MedlineCitation elements, each freed when the next one is asked for."""
+    """The MedlineCitation elements; each is freed when the next one is requested."""
     parser: Any = etree.XMLPullParser(tag="MedlineCitation", no_network=True, remove_comments=True, remove_pis=True)
-    for block in _pruned(file):
-        damage = _feed(parser, block)
+    for block in _pruned_blocks(file):
+        syntax_error = _feed(parser, block)
         for _, citation in parser.read_events():
             yield citation
             citation.clear()
@@ -162,13 +162,13 @@ def _citations(file: BinaryIO) -> Iterator[Any]:
             record = parent if parent.tag == "PubmedArticle" else citation
             while record.getprevious() is not None:
                 del record.getparent()[0]
-        if damage:
-            raise damage
+        if syntax_error:
+            raise syntax_error
     parser.close()
 
 
 def _feed(parser: Any, block: bytes) -> etree.XMLSyntaxError | None:
-    """The damage found in a block, held back until the citations before it have been read."""
+    """Feed a block and return its syntax error, to be raised after the citations before it have been read."""
     try:
         parser.feed(block)
     except etree.XMLSyntaxError as error:
@@ -176,35 +176,35 @@ def _feed(parser: Any, block: bytes) -> etree.XMLSyntaxError | None:
     return None
 
 
-def _pruned(file: BinaryIO) -> Iterator[bytes]:
-    """The file in blocks with references, authors and the like, three quarters of its bytes, cut away before parsing.
+def _pruned_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The file in blocks without references, authors and the like, which are three quarters of its bytes.
 
-    Their line breaks stay, so that the parser's line numbers are the file's. Damage inside them goes unnoticed;
-    damage to their own tags does not, as nothing is left out across the start of another such element.
+    Their line breaks are kept, so that the parser's line numbers are those of the file. Corruption inside removed
+    elements is not detected; corruption of their tags is, because no removal spans the start of another such element.
     """
     rest = b""
     while block := file.read(_PARSE_BLOCK):
         rest += block
-        cut = min([_unclosed(rest, opening, closing) for opening, closing, _ in _SKIPPED])
+        cut = min([_unclosed(rest, opening, closing) for opening, closing, _ in _REMOVED])
         yield _prune(rest[:cut])
         rest = rest[cut:]
     yield rest
 
 
 def _unclosed(block: bytes, opening: bytes, closing: bytes) -> int:
-    """Where such an element begins that does not end in the block, or the last tag if there is none."""
+    """The position of an element that does not end in the block, or of the last tag if there is none."""
     start = block.rfind(opening)
     return start if start >= 0 and block.find(closing, start) < 0 else max(block.rfind(b"<"), 0)
 
 
 def _prune(block: bytes) -> bytes:
-    for opening, closing, instead in _SKIPPED:
+    for opening, closing, replacement in _REMOVED:
         kept, end = [], 0
         while (start := block.find(opening, end)) >= 0:
             close = block.find(closing, start)
             if close < 0 or block.find(opening, start + 1, close) >= 0:
                 break
-            kept += [block[end:start], b"\n" * block.count(b"\n", start, close), instead]
+            kept += [block[end:start], b"\n" * block.count(b"\n", start, close), replacement]
             end = close + len(closing)
         block = b"".join([*kept, block[end:]])
     return block
@@ -233,7 +233,7 @@ def _paragraph(part: Any) -> str:
 
 
 def _text(element: Any) -> str:
-    """All text inside, in order, inline markup and MathML dropped; line breaks of the XML's layout become spaces."""
+    """All text inside an element, in order, without inline markup and MathML tags; line breaks become spaces."""
     if element is None:
         return ""
     text = "".join(element.itertext()) if len(element) else element.text or ""

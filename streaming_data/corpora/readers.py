@@ -1,6 +1,6 @@
-"""Readers of the original files, behind one call.
+"""One interface to the readers of all formats.
 
-A source's files are found first; each can then be read by itself, so that they can be read in parallel and again.
+The files of a source are listed first; each can then be read independently, in parallel and repeatedly.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ..documents.clean import clean
 from ..documents.document import Document, uniform_hash
-from ..documents.files import find
+from ..documents.files import find_files
 from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
 from .codes import CodesSource
 from .icd10cm import Icd10CmSource
@@ -32,10 +32,10 @@ AnySource = Annotated[
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file of a source and what is known of it from its siblings.
+    """A file of a source, and what the other files of the source imply for it.
 
     Attributes:
-        keep: for PubMed, which of its records are the newest of their citation: bool (records,). Else None.
+        keep: for PubMed, which of its records are the newest of their citation, bool (records,); else None.
     """
 
     path: Path
@@ -46,15 +46,15 @@ def input_files(
     source: AnySource,
     scan_all: Callable[[Sequence[Path]], Sequence[pubmed.Scan]] = pubmed.scan_all,
 ) -> list[InputFile]:
-    """The files of a source in reading order; `scan_all` scans those of PubMed."""
-    paths = find(source.paths)
+    """The files of a source in reading order; `scan_all` scans PubMed files."""
+    paths = find_files(source.paths)
     if isinstance(source, PubMedSource):
-        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest(scan_all(paths)), strict=True)]
+        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest_records(scan_all(paths)), strict=True)]
     return [InputFile(path) for path in paths]
 
 
 def read_file(source: AnySource, file: InputFile, changed: "Counter[str] | None" = None) -> Iterator[Document]:
-    """The documents of one file, cleaned, in its order, in constant memory.
+    """The documents of one file, cleaned, in order, in constant memory.
 
     `changed` counts the documents that each cleaning step changes.
     """

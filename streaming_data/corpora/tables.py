@@ -1,4 +1,4 @@
-"""Your own notes: JSON lines, CSV or Parquet, one document a record, columns named in the config."""
+"""Your own notes: JSON Lines, CSV or Parquet, one document per record, columns named in the config."""
 
 import json
 import re
@@ -13,22 +13,22 @@ from pydantic import field_validator
 
 from ...configs.errors import UserError
 from ...configs.spelling import nearest_name
-from ..documents.columns import check_columns, describe
+from ..documents.columns import check_columns, describe_names
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
-from ..documents.files import open_text, reading
-from ..documents.identifiers import identifier, missing
+from ..documents.files import explain_read_errors, open_text
+from ..documents.identifiers import missing_identifier, normalize_identifier
 from .source import Source
 
 
 class TableSource(Source):
-    """Your own notes: JSON lines, CSV, TSV or Parquet (by the file's name), one document a record.
+    """Your own notes: JSON Lines, CSV, TSV or Parquet (by the file's name), one document per record.
 
     Attributes:
         text: the column of the text.
-        id: the column of the document's id; without it the file's name and the record's number are the id.
-        split_by: the column of the patient, whose records all go to one side of the held-out split.
-        encoding: of the files' text, as Python calls it, such as `cp1252` or `utf-16`; Parquet knows its own.
+        id: the column of the document's id; null uses the file's name and the record's number.
+        split_by: the column of the patient, whose records all go to the same split.
+        encoding: of the files' text, by Python's name, such as `cp1252` or `utf-16`; Parquet files define their own.
     """
 
     format: Literal["table"]
@@ -38,13 +38,13 @@ class TableSource(Source):
 
     @field_validator("encoding")
     @classmethod
-    def _encoding_is_known(cls, name: str) -> str:
+    def _check_encoding(cls, name: str) -> str:
         try:
             TextIOWrapper(BytesIO(), encoding=name)
         except LookupError as error:
             near = nearest_name(name, {*aliases, *aliases.values()})
             hint = f"did you mean {near}?" if near else "expected one such as utf-8, cp1252 or utf-16"
-            raise ValueError(f"{name!r} is no encoding of text; {hint}") from error
+            raise ValueError(f"{name!r} is not a text encoding; {hint}") from error
         return name
 
 
@@ -55,74 +55,74 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(path: Path, source: TableSource) -> Iterator[Document]:
-    """One document a record; meta holds the column of `split_by`."""
+    """One document per record; meta holds the column of `split_by`."""
     unit = "line" if _plain_name(path).endswith(_JSON_LINES) else "record"
     identifiers = list(dict.fromkeys([source.split_by, *([source.id] if source.id else [])]))
     records = read_records(path, list(dict.fromkeys([source.text, *identifiers])), source.encoding)
     for number, row in records:
-        found = {name: identifier(row[name]) for name in identifiers}
-        if not all(found.values()):
-            raise missing(path, identifiers, f"{unit} {number}", records)
+        values = {name: normalize_identifier(row[name]) for name in identifiers}
+        if not all(values.values()):
+            raise missing_identifier(path, identifiers, f"{unit} {number}", records)
         text = row[source.text]
         if not isinstance(text, str | None):
             kind = type(text).__name__
             raise UserError(f"{path}: {unit} {number}: {source.text} is of the type {kind}; expected text or null")
-        document_id = found[source.id] if source.id else f"{path.name}:{number}"
-        yield Document(document_id, source.name, text or "", {source.split_by: found[source.split_by]})
+        document_id = values[source.id] if source.id else f"{path.name}:{number}"
+        yield Document(document_id, source.name, text or "", {source.split_by: values[source.split_by]})
 
 
-def read_records(path: Path, needed: Sequence[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of a table of any of these formats, numbered from 1, with the columns `needed` and maybe others.
+def read_records(path: Path, required: Sequence[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a table of any of these formats, numbered from 1, with the `required` columns and maybe others.
 
-    A record of JSON lines has the number of its line. Half a character, left where an export cut an emoji in two,
+    The number of a JSON Lines record is its line number. A lone surrogate, left where an export cut an emoji in two,
     becomes U+FFFD.
     """
     name = _plain_name(path)
     if name.endswith(_CSV):
-        records: Iterator[tuple[int, dict[str, Any]]] = read_csv(path, needed, encoding)
+        records: Iterator[tuple[int, dict[str, Any]]] = read_csv(path, required, encoding)
     elif name.endswith(_JSON_LINES):
-        records = _read_json_lines(path, needed, encoding)
+        records = _read_json_lines(path, required, encoding)
     elif name.endswith(".parquet"):
-        records = _read_parquet(path, needed)
+        records = _read_parquet(path, required)
     else:
         raise UserError(f"{path}: not a table; expected .csv, .tsv, .jsonl or .ndjson (plain or .gz), or .parquet")
     for number, row in records:
-        yield number, {name: _whole(value) for name, value in row.items()}
+        yield number, {name: _replace_lone_surrogates(value) for name, value in row.items()}
 
 
 def _plain_name(path: Path) -> str:
     return path.name.lower().removesuffix(".gz")
 
 
-def _whole(value: Any) -> Any:
+def _replace_lone_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            value.encode()  # many times faster than looking for what is so rare
+            value.encode()  # much faster than searching for surrogates, which are rare
         except UnicodeEncodeError:
             return _LONE_SURROGATE.sub("\ufffd", value)
     return value
 
 
-def _read_json_lines(path: Path, needed: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
-    with open_text(path, encoding) as file, reading(path, lambda: f"line {number}", encoding):
+    with open_text(path, encoding) as file, explain_read_errors(path, lambda: f"line {number}", encoding):
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-                raise UserError(f"{path}: line {number} is not JSON ({reason}); expected one object a line") from error
+            except (ValueError, RecursionError) as error:  # a number with thousands of digits; excessive nesting
+                why = error.msg if isinstance(error, json.JSONDecodeError) else error
+                raise UserError(f"{path}: line {number} is not JSON ({why}); expected one object per line") from error
             if not isinstance(record, dict):
-                raise UserError(f'{path}: line {number} is not a JSON object; expected {{"{needed[0]}": ...}}')
-            if absent := [name for name in needed if name not in record]:
-                has = describe(list(record), needed, "keys")
+                raise UserError(f'{path}: line {number} is not a JSON object; expected {{"{required[0]}": ...}}')
+            if absent := [name for name in required if name not in record]:
+                has = describe_names(list(record), required, "keys")
                 raise UserError(f"{path}: line {number} has no {', '.join(absent)}; it has {has}")
             yield number, record
 
 
-def _read_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
@@ -132,13 +132,14 @@ def _read_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     number = 0
     try:
         table = parquet.ParquetFile(path)
-        check_columns(path, table.schema_arrow.names, needed)
-        for batch in table.iter_batches(_PARQUET_ROWS, columns=list(needed)):
+        check_columns(path, table.schema_arrow.names, required)
+        for batch in table.iter_batches(_PARQUET_ROWS, columns=list(required)):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
     except (arrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a whole Parquet file ({type(error).__name__}); write or copy it again") from error
+        kind = type(error).__name__
+        raise UserError(f"{path}: truncated or corrupt Parquet file ({kind}); write or copy it again") from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: one of the {_PARQUET_ROWS:,} records after record {number} is not UTF-8 ({error.reason}); "

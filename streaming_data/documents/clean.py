@@ -1,7 +1,7 @@
-"""Making text what its author wrote: broken encodings mended, control characters and publishers' phrases taken away.
+"""Text cleaning: fix broken encodings, remove control characters and publishers' phrases.
 
-Each step is chosen by name in the recipe, in the order given here, and counts the documents that it changes. None of
-them touches line breaks, blanks or `___`: they are the structure of a note.
+A recipe chooses steps by name. They run in the order given here, and each counts the documents that it changes. No step
+changes line breaks, spaces or `___`, which are the structure of a note.
 """
 
 import re
@@ -14,18 +14,18 @@ from ftfy import TextFixerConfig, fix_text
 
 CleaningStep = Literal["encoding", "control_characters", "boilerplate"]
 
-# Quotes and wide characters stay as they were written; the other steps of ftfy undo damage. Its control characters are
-# removed by the next step, which may be chosen alone.
+# Quotes and wide characters stay as written; ftfy's other steps repair broken text. Control characters are left to the
+# next cleaning step, which can be chosen on its own.
 _FTFY = TextFixerConfig(uncurl_quotes=False, fix_character_width=False, remove_control_chars=False)
-# Where there is nothing of this ftfy does nothing. A character of several bytes, wrongly decoded, is several
-# characters, of which a no-break space may have become a blank.
+# ftfy changes nothing in text without a match of this. A multi-byte character that was decoded wrongly appears as
+# several characters, among which a no-break space may have become a space.
 _MAY_BE_BROKEN = re.compile(
     "[\x80-\U0010ffff](?:[\x80-\U0010ffff]|(?<=[\u00c2-\u00f4]) |(?<=[\x80-\x9f\u2028\u2029\ufb00-\ufb06]))"
 )
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
-# What publishers add to an abstract, at the end of a line only, each seen in PubMed many times.
+# Phrases that publishers append to abstracts, at line ends only; each occurs many times in PubMed.
 _HINTS = ("©", "opyright", "eserved", "TRUNCATED")
 _BOILERPLATE = re.compile(
     r"""[ \t]*(?:
@@ -40,7 +40,7 @@ _BOILERPLATE = re.compile(
 
 
 def clean(text: str, steps: Collection[CleaningStep], changed: "Counter[str]") -> str:
-    """The text after the steps; `changed` counts those that changed it."""
+    """The text after the chosen steps; `changed` counts the steps that changed it."""
     for name, step in _STEPS.items():
         if name in steps and (cleaned := step(text)) != text:
             changed[name] += 1
@@ -48,23 +48,23 @@ def clean(text: str, steps: Collection[CleaningStep], changed: "Counter[str]") -
     return text
 
 
-def _mend_encoding(text: str) -> str:
-    """Doubly encoded text, HTML entities, ligatures, CR LF, and Unicode's NFC: see ftfy, which is slow."""
+def _fix_encoding(text: str) -> str:
+    """Fix doubly encoded text, HTML entities, ligatures and CR LF; apply NFC. The slow ftfy runs only where needed."""
     if "&" in text or "\r" in text or (not text.isascii() and _MAY_BE_BROKEN.search(text)):
         return fix_text(text, _FTFY)
     return normalize("NFC", text)
 
 
-def _drop_control_characters(text: str) -> str:
+def _remove_control_characters(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-def _drop_boilerplate(text: str) -> str:
+def _remove_boilerplate(text: str) -> str:
     return _BOILERPLATE.sub("", text) if any(hint in text for hint in _HINTS) else text
 
 
 _STEPS: dict[CleaningStep, Callable[[str], str]] = {
-    "encoding": _mend_encoding,
-    "control_characters": _drop_control_characters,
-    "boilerplate": _drop_boilerplate,
+    "encoding": _fix_encoding,
+    "control_characters": _remove_control_characters,
+    "boilerplate": _remove_boilerplate,
 }

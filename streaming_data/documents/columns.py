@@ -1,4 +1,4 @@
-"""What a table calls its columns, checked, and told only where they are names and cannot be a patient's words."""
+"""Checks of a table's column names, with messages that show names only if they cannot be a patient's text."""
 
 import re
 from collections.abc import Sequence
@@ -6,28 +6,29 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 
-_SHOWN = 20
+_MAX_SHOWN = 20
 _NAME = re.compile(r"[^\W\d][\w.-]{0,29}( [\w.-]{1,20}){0,2}")
 
 
-def check_columns(path: Path, found: Sequence[str], needed: Sequence[str]) -> None:
-    """Raises UserError unless each needed column is there once."""
-    if missing := [name for name in needed if name not in found]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; the file has {describe(found, needed, 'columns')}")
-    if twice := [name for name in needed if found.count(name) > 1]:
-        raise UserError(f"{path}: more than one column is named {', '.join(twice)}; rename or remove all but one")
+def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
+    """Raise UserError unless each required column exists exactly once."""
+    if missing := [name for name in required if name not in names]:
+        has = describe_names(names, required, "columns")
+        raise UserError(f"{path}: no column {', '.join(missing)}; the file has {has}")
+    if repeated := [name for name in required if names.count(name) > 1]:
+        raise UserError(f"{path}: more than one column is named {', '.join(repeated)}; rename or remove all but one")
 
 
-def describe(found: Sequence[str], needed: Sequence[str], kind: str) -> str:
-    """The names for a message, if one of them is needed, whatever its case; else how many of the `kind` there are.
+def describe_names(names: Sequence[str], required: Sequence[str], kind: str) -> str:
+    """The names for a message if one of them is required, ignoring case; else only the number of the `kind`.
 
-    A file without header, or keyed by patient, has patients' words in the place of names; one whose first lines ran
-    together has them beside names.
+    In a file without a header, or keyed by patient, patients' text is where names are expected; in a file whose first
+    lines were merged, it is among the names.
     """
-    wanted = {name.casefold() for name in needed}
-    if wanted.isdisjoint(name.casefold() for name in found):
-        count = f"{len(found):,} {kind if len(found) != 1 else kind.removesuffix('s')}"
-        return f"{count}, none with a name that is needed; expected {kind} named {', '.join(needed)}"
-    names = [name for name in found if name.casefold() in wanted or _NAME.fullmatch(name)][:_SHOWN]
-    more = f" and {len(found) - len(names):,} more" if len(found) > len(names) else ""
-    return ", ".join(names) + more
+    folded = {name.casefold() for name in required}
+    if folded.isdisjoint(name.casefold() for name in names):
+        count = f"{len(names):,} {kind if len(names) != 1 else kind.removesuffix('s')}"
+        return f"{count}, none with a required name; expected {kind} named {', '.join(required)}"
+    shown = [name for name in names if name.casefold() in folded or _NAME.fullmatch(name)][:_MAX_SHOWN]
+    more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
+    return ", ".join(shown) + more

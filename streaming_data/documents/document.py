@@ -1,4 +1,4 @@
-"""The unit that every reader yields, and the one hash that decides where it goes."""
+"""The document that every reader yields, and the hash that assigns it to a split."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ class Document:
     """One text of one source.
 
     Attributes:
-        id: unique within its source and stable from run to run: a PMID, a note id, a code.
-        source: the name its source has in the config.
-        text: what is tokenised; line breaks are structure and are kept.
+        id: unique within its source and stable across runs: a PMID, a note id, a code.
+        source: the name of its source in the config.
+        text: to be tokenized; line breaks are structure and are kept.
         meta: facts about the document for splitting and selection, such as the patient. Never logged.
     """
 
@@ -23,15 +23,15 @@ class Document:
 
 
 def is_held_out(document: Document, split_by: str, share: float, seed: int) -> bool:
-    """Whether training must not see the document.
+    """Whether the document belongs to the held-out split.
 
-    It depends on the fact `split_by` of its meta (the patient, the article) and the seed alone, not on what the source
-    calls the fact, so that all the text of a patient is on one side, in all sources.
+    This depends only on the seed and the value of `split_by` in its meta (the patient, the article), not on the name of
+    that column, so that all the text of a patient is in one split, across all sources.
     """
     return uniform_hash("held_out", str(seed), document.meta[split_by]) < share
 
 
 def uniform_hash(*parts: str) -> float:
-    """A number in [0, 1) that depends on the parts alone: the same on every machine and in every run."""
+    """A number in [0, 1) that depends only on the parts: the same on every machine and in every run."""
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)

@@ -1,4 +1,4 @@
-"""Finding input files and reading them, with one clear error for each way in which a file can be bad."""
+"""Lookup and reading of input files, with a specific error for each way in which a file can be bad."""
 
 import codecs
 import fnmatch
@@ -19,9 +19,9 @@ from ...configs.errors import UserError
 PACKAGE = "package:"
 
 
-def find(patterns: Sequence[str]) -> list[Path]:
-    """The files that the patterns name, in the patterns' order, each pattern's matches sorted."""
-    found: list[Path] = []
+def find_files(patterns: Sequence[str]) -> list[Path]:
+    """The files that match the patterns, in the order of the patterns, the matches of each pattern sorted."""
+    matched: list[Path] = []
     for pattern in patterns:
         matches = _in_package(pattern) if pattern.startswith(PACKAGE) else _on_disk(pattern)
         files = [path for path in matches if path.is_file()]
@@ -31,67 +31,67 @@ def find(patterns: Sequence[str]) -> list[Path]:
         if not files:
             raise UserError(
                 f"{pattern}: no such file; check `paths` of this source (relative paths start at {Path.cwd()}"
-                + ("; a [ that is part of a name is written [[] in a pattern)" if "[" in pattern else ")")
+                + ("; write a [ that is part of a name as [[])" if "[" in pattern else ")")
             )
-        found += files
-    if twice := sorted({str(path) for path in found if found.count(path) > 1}):
-        raise UserError(f"{', '.join(twice)}: named twice in `paths`; name each file once")
-    return found
+        matched += files
+    if repeated := sorted({str(path) for path in matched if matched.count(path) > 1}):
+        raise UserError(f"{', '.join(repeated)}: named twice in `paths`; name each file once")
+    return matched
 
 
 def _on_disk(pattern: str) -> list[Path]:
-    """A file may be called what looks like a pattern: `notes [alpha].csv`."""
+    """A file's name may look like a pattern: `notes [alpha].csv`."""
     return [Path(pattern)] if Path(pattern).exists() else sorted(map(Path, glob.glob(pattern)))
 
 
 def _in_package(pattern: str) -> list[Path]:
-    name, _, wanted = pattern.removeprefix(PACKAGE).partition("/")
+    name, _, file_pattern = pattern.removeprefix(PACKAGE).partition("/")
     try:
         distribution = metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
         raise UserError(f"{pattern}: the package {name} is not installed; run `pip install {name}`") from error
-    files = [file for file in distribution.files or [] if fnmatch.fnmatchcase(str(file), wanted)]
+    files = [file for file in distribution.files or [] if fnmatch.fnmatchcase(str(file), file_pattern)]
     return sorted(Path(str(file.locate())) for file in files)
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The file's bytes, unzipped if it is gzip."""
+    """The file's bytes, decompressed if it is gzip."""
     with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    if path.suffix == ".gz" and not zipped and path.stat().st_size:
-        raise UserError(f"{path}: named .gz but not gzip; download the file again or give it its true name")
-    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if path.suffix == ".gz" and not is_gzip and path.stat().st_size:
+        raise UserError(f"{path}: named .gz but not gzip; download the file again or correct its name")
+    return cast(BinaryIO, gzip.open(path, "rb")) if is_gzip else path.open("rb")
 
 
 def open_member(path: Path, pattern: str) -> BinaryIO:
-    """The bytes of the one file in a zip whose name (without directories) matches the pattern in full."""
+    """The bytes of the one file in a zip archive whose name, without directories, matches the whole pattern."""
     try:
-        package = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: cut short or damaged ({error}); download the file again") from error
-    names = [name for name in package.namelist() if re.fullmatch(pattern, name.rsplit("/", 1)[-1])]
+        raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
+    names = [name for name in archive.namelist() if re.fullmatch(pattern, name.rsplit("/", 1)[-1])]
     if len(names) != 1:
         raise UserError(f"{path}: expected one file in it named like {pattern}, found {len(names)}")
-    return cast(BinaryIO, package.open(names[0]))
+    return cast(BinaryIO, archive.open(names[0]))
 
 
 def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
-    """The file's text, line ends untouched, without the byte order mark that it may begin with."""
+    """The file's text, with line ends unchanged and without a leading byte order mark."""
     codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     return io.TextIOWrapper(open_binary(path), encoding=codec, newline="")
 
 
 @contextmanager
-def reading(path: Path, position: Callable[[], str], encoding: str = "utf-8") -> Iterator[None]:
-    """Turns damage met while reading into a UserError naming the file and `position()`, the last good place.
+def explain_read_errors(path: Path, position: Callable[[], str], encoding: str = "utf-8") -> Iterator[None]:
+    """Convert errors while reading into a UserError that names the file and `position()`, the last valid position.
 
-    Bytes that are not text in the encoding are named by their line.
+    For bytes that are invalid in the encoding, the error names their line.
     """
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
-            f"{path}: cut short or damaged after {position()} ({error}); download the file again"
+            f"{path}: truncated or corrupt after {position()} ({error}); download the file again"
         ) from error
     except UnicodeError as error:
         raise _not_text(path, encoding, getattr(error, "reason", str(error))) from error
@@ -106,9 +106,9 @@ def _not_text(path: Path, encoding: str, reason: str) -> UserError:
 
 
 def _first_bad_line(path: Path, encoding: str) -> tuple[bytes, int]:
-    """The first two bytes, and the line of the first byte that is not in the encoding.
+    """The first two bytes, and the line of the first byte that is invalid in the encoding.
 
-    Reads the file again, since text is decoded some way ahead of what is read of it.
+    Reads the file again, because decoding runs ahead of the position that was read.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
     start, line = b"", 1
@@ -119,6 +119,6 @@ def _first_bad_line(path: Path, encoding: str) -> tuple[bytes, int]:
                 line += decoder.decode(block).count("\n")
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")
-        except (UnicodeError, EOFError, OSError, zlib.error):  # UTF-16 without its mark; a file cut short here as well
+        except (UnicodeError, EOFError, OSError, zlib.error):  # UTF-16 without a mark, or a truncated file
             pass
     return start, line

@@ -1,10 +1,9 @@
-"""Public corpora from their publishers' servers: listed, downloaded, verified, and resumed where they stopped.
+"""Download of public corpora from their publishers' servers: list, download, verify, resume.
 
-A file lies under its own name only when it is complete and its checksum, where one is published, is right. What has
-arrived of it waits in `<name>.part`.
+A file gets its name only when it is complete and its checksum, if one is published, is correct. Until then its content
+is in `<name>.part`; the name is fixed because a later run continues the file.
 """
 
-import hashlib
 import http.client
 import re
 import time
@@ -20,7 +19,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from ... import __version__
 from ...configs.errors import UserError
-from ..parallel import Report
+from ...storage.files import hash_file
+from ..parallel import ProgressCallback
 
 Result = TypeVar("Result")
 _NCBI = "https://ftp.ncbi.nlm.nih.gov"
@@ -28,20 +28,20 @@ _HREF = re.compile(r"""href=["']([^"'?#]+)["']""", re.IGNORECASE)
 _MD5 = re.compile(r"\b[0-9a-f]{32}\b", re.IGNORECASE)
 _BLOCK = 1 << 18
 _CONNECTIONS = 3
-_STALL_SECONDS = 30.0
-_PAUSES = (0.5, 2.0, 8.0, 20.0, 40.0)
-_GONE = (401, 403, 404, 410)
+_TIMEOUT_SECONDS = 30.0
+_RETRY_DELAYS = (0.5, 2.0, 8.0, 20.0, 40.0)
+_PERMANENT_ERRORS = (401, 403, 404, 410)
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Files on one or more pages of links.
+    """Files that are listed on one or more pages of links.
 
     Attributes:
-        indexes: the pages.
-        pattern: of the names wanted there, in full.
-        md5: whether each file has its checksum beside it, in `<name>.md5`.
-        newest_only: the first file of the page only (CMS lists the newest first).
+        indexes: addresses of the pages.
+        pattern: matches the whole names of the files to download.
+        md5: whether the checksum of each file is in `<name>.md5` next to it.
+        newest_only: download only the first file of each page (CMS lists the newest first).
     """
 
     indexes: tuple[str, ...]
@@ -64,61 +64,62 @@ COLLECTIONS = {
         r"(?i:.*alpha-numeric-hcpcs-files?.*\.zip)",
         newest_only=True,
     ),
-    # CMS's mappings of 2018, the last it made, as plain tables.
+    # CMS's mappings of 2018, the last that it published, as plain tables.
     "gem": Collection(("https://data.nber.org/gem/",), r"icd9toicd10cmgem\.csv|icd10cmtoicd9gem\.csv"),
 }
 
 
-def fetch(collection: Collection, directory: Path, report: Report) -> list[Path]:
-    """Downloads what is not there yet and returns all the collection's files; pages become sub-directories if several.
+def fetch(collection: Collection, directory: Path, progress: ProgressCallback) -> list[Path]:
+    """Download the files that are missing and return all files of the collection; each of several pages becomes a
+    subdirectory.
 
     Raises:
-        UserError: a file could not be had or its checksum is wrong; what arrived before stays and is not fetched again.
+        UserError: a file is unavailable or its checksum is wrong; completed downloads are kept.
     """
-    wanted = _list(collection, directory)
-    missing = [(url, path) for url, path in wanted if not path.is_file()]
-    done = len(wanted) - len(missing)
+    files = _list_files(collection, directory)
+    missing = [(url, path) for url, path in files if not path.is_file()]
+    done = len(files) - len(missing)
     received = 0
 
     def count(size: int) -> None:
         nonlocal received
         received += size
-        report(done, len(wanted), received)
+        progress(done, len(files), received)
 
-    report(done, len(wanted), 0)
+    progress(done, len(files), 0)
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         futures = [pool.submit(_fetch_file, url, path, collection.md5, count) for url, path in missing]
         try:
             for future in futures:
                 future.result()
                 done += 1
-                report(done, len(wanted), received)
+                progress(done, len(files), received)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [path for _, path in wanted]
+    return [path for _, path in files]
 
 
-def _list(collection: Collection, directory: Path) -> list[tuple[str, Path]]:
-    """Addresses of the wanted files, and where they go."""
-    found: list[tuple[str, Path]] = []
+def _list_files(collection: Collection, directory: Path) -> list[tuple[str, Path]]:
+    """The addresses of the files to download, and their local paths."""
+    files: list[tuple[str, Path]] = []
     for index in collection.indexes:
-        links = [urljoin(index, link) for link in _HREF.findall(_retried(index, partial(_read, index)))]
-        named = {unquote(urlsplit(link).path.rsplit("/", 1)[-1]): link for link in reversed(links)}
-        names = [name for name in reversed(named) if re.fullmatch(collection.pattern, name) and "/" not in name]
+        links = [urljoin(index, link) for link in _HREF.findall(_with_retries(index, partial(_read, index)))]
+        links_by_name = {unquote(urlsplit(link).path.rsplit("/", 1)[-1]): link for link in reversed(links)}
+        names = [name for name in reversed(links_by_name) if re.fullmatch(collection.pattern, name) and "/" not in name]
         if not names:
             raise UserError(
-                f"{index}: no file named like {collection.pattern} is listed there; has the publisher moved it? "
-                "Give the page that lists them with --index"
+                f"{index}: lists no file named like {collection.pattern}; the publisher may have moved it. Pass the "
+                "page that lists the files with --index"
             )
         folder = (
             directory / urlsplit(index).path.rstrip("/").rsplit("/", 1)[-1]
             if len(collection.indexes) > 1
             else directory
         )
-        chosen = names[:1] if collection.newest_only else sorted(names)
-        found += [(named[name], folder / name) for name in chosen]
-    return found
+        selected = names[:1] if collection.newest_only else sorted(names)
+        files += [(links_by_name[name], folder / name) for name in selected]
+    return files
 
 
 def _fetch_file(url: str, path: Path, md5: bool, count: Callable[[int], None]) -> None:
@@ -126,78 +127,70 @@ def _fetch_file(url: str, path: Path, md5: bool, count: Callable[[int], None]) -
     part = path.with_name(f"{path.name}.part")
     expected = _checksum(f"{url}.md5") if md5 else None
     for _ in range(2):
-        _retried(url, lambda: _continue(url, part, count), lambda: _size(part))
-        if expected is None or _md5_of(part) == expected:
+        _with_retries(url, lambda: _resume(url, part, count), lambda: _size(part))
+        if expected is None or hash_file(part, "md5") == expected:
             part.rename(path)
             return
         part.unlink()
-    raise UserError(f"{url}: arrived twice with another MD5 than {url}.md5 says ({expected}); try again later")
+    raise UserError(f"{url}: downloaded twice with an MD5 other than that in {url}.md5 ({expected}); try again later")
 
 
 def _checksum(url: str) -> str:
-    match = _MD5.search(_retried(url, lambda: _read(url)))
+    match = _MD5.search(_with_retries(url, lambda: _read(url)))
     if not match:
-        raise UserError(f"{url}: holds no MD5 checksum; is a proxy answering in the publisher's place?")
+        raise UserError(f"{url}: contains no MD5 checksum; check whether a proxy answers instead of the publisher")
     return match[0].lower()
-
-
-def _md5_of(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.md5(usedforsecurity=False)
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _continue(url: str, part: Path, count: Callable[[int], None]) -> None:
-    """Appends what is missing of the file; an answer that ends too soon is an error, and what arrived is kept."""
-    have = _size(part)
+def _resume(url: str, part: Path, count: Callable[[int], None]) -> None:
+    """Append the missing bytes of the file; a truncated response is an error, and the bytes received are kept."""
+    size = _size(part)
     try:
-        answer = _open(url, {"Range": f"bytes={have}-"} if have else {})
+        response = _open(url, {"Range": f"bytes={size}-"} if size else {})
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        if error.headers.get("Content-Range") == f"bytes */{have}":
-            return  # nothing was missing
+        if error.headers.get("Content-Range") == f"bytes */{size}":
+            return  # the file was complete
         part.unlink()
         raise ConnectionError("the file has become shorter on the server") from error
-    with answer, part.open("ab" if answer.status == http.client.PARTIAL_CONTENT else "wb") as file:
-        length, got = answer.headers.get("Content-Length"), 0
-        while block := answer.read(_BLOCK):
+    with response, part.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file:
+        length, received = response.headers.get("Content-Length"), 0
+        while block := response.read(_BLOCK):
             file.write(block)
-            got += len(block)
+            received += len(block)
             count(len(block))
-    if length is not None and got < int(length):
-        raise ConnectionError(f"the connection ended after {got:,} of {int(length):,} bytes")
+    if length is not None and received < int(length):
+        raise ConnectionError(f"the connection ended after {received:,} of {int(length):,} bytes")
 
 
 def _read(url: str) -> str:
-    with _open(url, {}) as answer:
-        return bytes(answer.read()).decode("utf-8", "replace")
+    with _open(url, {}) as response:
+        return bytes(response.read()).decode("utf-8", "replace")
 
 
 def _open(url: str, headers: dict[str, str]) -> Any:
     agent = {"User-Agent": f"clinical-modernbert/{__version__}"}
-    return urllib.request.urlopen(urllib.request.Request(url, headers=agent | headers), timeout=_STALL_SECONDS)
+    return urllib.request.urlopen(urllib.request.Request(url, headers=agent | headers), timeout=_TIMEOUT_SECONDS)
 
 
-def _retried(url: str, attempt: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
-    """The result of the attempt, made again after growing pauses; as long as `progress` grows, without end."""
+def _with_retries(url: str, attempt: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
+    """The result of the attempt, retried with growing delays; without limit as long as `progress` grows."""
     tries, reached = 0, progress()
     while True:
         try:
             return attempt()
         except urllib.error.HTTPError as error:
-            problem = f"the server answers {error.code} {error.reason}"
-            if error.code in _GONE:
-                raise UserError(f"{url}: {problem}; check the address, or whether the publisher moved it") from error
+            problem = f"the server responded {error.code} {error.reason}"
+            if error.code in _PERMANENT_ERRORS:
+                raise UserError(f"{url}: {problem}; check the address, the publisher may have moved it") from error
         except (OSError, http.client.HTTPException) as error:
             problem = str(error) or type(error).__name__
         tries, reached = (1, progress()) if progress() > reached else (tries + 1, reached)
-        if tries > len(_PAUSES):
-            raise UserError(f"{url}: gave up after {tries} tries ({problem}); start again to continue where it stopped")
-        time.sleep(_PAUSES[tries - 1])
+        if tries > len(_RETRY_DELAYS):
+            raise UserError(f"{url}: gave up after {tries} tries ({problem}); run the command again to continue")
+        time.sleep(_RETRY_DELAYS[tries - 1])

@@ -1,7 +1,7 @@
-"""How fast one core turns packs at rest into micro-batches: `python -m ...streaming_data.inspection.bench`.
+"""Benchmark of the data loader on one core: `python -m ...streaming_data.inspection.bench`.
 
-The packs are as long and as cut up as those of abstracts and notes: 8,192 tokens in 30 pieces. Their files lie in the
-page cache; times are of the processor, so that what else the machine does counts little.
+The packs resemble those of abstracts and notes: 8,192 tokens in 30 segments. Their files are in the page cache. Times
+are processor times, so other work on the machine has little effect.
 """
 
 import multiprocessing
@@ -21,12 +21,13 @@ from ..loader.dataset import PackDataset
 from ..loader.mask_groups import Strategy, mask_groups
 from ..loader.masking import Masked, mask, vocabulary
 from ..loader.order import Order
+from ..shards.manifest import DataManifest
 from ..shards.mds import PackReader, PackWriter
 from ..shards.pack import Pack
 
 LENGTH = 8192
 PACKS = 4096  # more than one shard
-NODE_TOKENS, NODE_CORES = 1_200_000, 96  # a second, and beside 8 GPUs: what a node is planned with, not measured
+NODE_TOKENS, NODE_CORES = 1_200_000, 96  # tokens per second and cores of a node with 8 GPUs: planned, not measured
 VOCABULARY = vocabulary(50_368, pad_id=0, mask_id=4, unmaskable_ids=[0, 1, 2, 3, 4])
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     packs = [_random_pack(number) for number in range(64)]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "packs"
-        _write(Path(directory) / "first", packs, 1)  # whoever writes first imports torch
+        _write(Path(directory) / "first", packs, 1)  # the first write imports torch
         _report("write with hashes", lambda: _write(path, packs))
         dataset = _dataset(path)
         reader = dataset.readers[0]
@@ -53,29 +54,29 @@ def main() -> None:
     _report("order alone, 6 sources", lambda: order.between(10**9, 10**9 + PACKS))
     _report("order alone, a rank's share of 64", lambda: order.between(10**9, 10**9 + 64 * PACKS, 64))
     print(
-        f"the loader is {loader / (NODE_TOKENS / NODE_CORES):,.0f} times a core's share of the node it is planned for"
+        f"the loader is {loader / (NODE_TOKENS / NODE_CORES):,.0f} times as fast as one core's share of a planned node"
     )
     for times in (1, 10):
         print(f"memory of a loader of {times * PACKS:,} packs: {_loader_megabytes(times * PACKS, packs):,.0f} MB")
 
 
 def _loader_megabytes(count: int, packs: list[Pack]) -> float:
-    """The most memory that a process of its own needs to load from so many packs."""
+    """Peak memory of a new process that loads from a data set of `count` packs."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "packs"
         _write(path, packs, count)
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_load_a_while, path).result()
+            return pool.submit(_load_all_steps, path).result()
 
 
-def _load_a_while(path: Path) -> float:
+def _load_all_steps(path: Path) -> float:
     dataset = _dataset(path)
     _consume(load(dataset, (StepData(start, 64, 1024, 0.3) for start in range(0, PACKS, 64)), 8))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def _report(name: str, work: Callable[[], object]) -> float:
-    """Print what one kind of work costs; returns its tokens a second."""
+    """Time one kind of work and print it; returns tokens per second."""
     start = time.process_time()
     work()
     seconds = time.process_time() - start
@@ -94,7 +95,7 @@ def _random_pack(seed: int) -> Pack:
         tokens=rng.integers(5, 50_000, LENGTH).astype(np.uint16),
         lengths=np.diff(cuts, prepend=0, append=LENGTH).astype(np.int32),
         word_starts=rng.random(LENGTH) < 0.6,
-        doc_ids=[f"pubmed:{seed * 30 + piece + 30_000_000}" for piece in range(30)],
+        doc_ids=[f"pubmed:{seed * 30 + segment + 30_000_000}" for segment in range(30)],
     )
 
 
@@ -112,7 +113,11 @@ def _write(path: Path, packs: list[Pack], count: int = PACKS) -> None:
 def _dataset(path: Path) -> PackDataset:
     reader = PackReader(str(path))
     order = Order([[shard.packs for shard in reader.shards]], [1], seed=0)
-    return PackDataset(str(path), ("random",), (reader,), order, VOCABULARY, LENGTH, (LENGTH,), seed=0, manifest={})
+    tokenizer = {"vocab_size": 50_368, "special_ids": {"cls": 1, "sep": 2, "pad": 0, "mask": 4}, "unmaskable_ids": []}
+    manifest = DataManifest.model_validate({"version": 1, "seq_length": LENGTH, "tokenizer": tokenizer, "sources": {}})
+    return PackDataset(
+        str(path), ("random",), (reader,), order, VOCABULARY, LENGTH, (LENGTH,), seed=0, manifest=manifest
+    )
 
 
 if __name__ == "__main__":

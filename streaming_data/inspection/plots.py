@@ -1,4 +1,4 @@
-"""A data set in pictures: how long its pieces are, and how much of what it holds."""
+"""Plots of a data set: lengths of segments, and statistics of each source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def _plot_lengths(views: Sequence[SplitView], seq_length: int, path: Path) -> Pa
         if view.split == "train":
             weights = view.lengths / view.lengths.sum()
             axes.hist(view.lengths, edges, weights=weights, histtype="step", linewidth=1.6, label=view.source)
-    axes.set(xscale="log", xlabel="tokens of a piece", ylabel="share of the source's tokens")
+    axes.set(xscale="log", xlabel="tokens per segment", ylabel="share of the source's tokens")
     axes.legend()
     return _save(figure, path)
 
@@ -47,7 +47,7 @@ def _plot_sources(views: Sequence[SplitView], path: Path) -> Path:
     panels: list[tuple[str, list[float]]] = [
         ("tokens", [view.counts.tokens for view in views]),
         ("fullness of the packs (%)", [100 * view.counts.fullness for view in views]),
-        ("tokens a word", [view.fertility or 0 for view in views]),
+        ("tokens per word", [view.fertility or 0 for view in views]),
         ("duplicates dropped (% of the source's documents)", [100 * view.dropped for view in views]),
     ]
     names = [f"{view.source}/{view.split}" for view in views]

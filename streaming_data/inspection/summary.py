@@ -1,20 +1,18 @@
-"""A look into a data set: how much of what it holds, how long its pieces are, and what they read like."""
+"""Data-set statistics: counts per source and split, segment lengths, sample text."""
 
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...storage.remote import download, is_remote
-from ..prepare.manifest import SPLITS, SplitCounts
-from ..shards.manifest import read_manifest
+from ..shards.manifest import SPLITS, DataManifest, SplitCounts, read_manifest
 from ..shards.mds import PackReader
 from ..shards.pack import Pack
-from ..shards.restricted import closed_sources
+from ..shards.restricted import restricted_sources
 from ..tokenizer import tokenizer as tokenizers
 
 
@@ -23,11 +21,11 @@ class SplitView:
     """One split of one source.
 
     Attributes:
-        counts: as the manifest says.
-        lengths: of the pieces in the packs that were looked at, int32 (pieces,).
-        pack_tokens: of each of those packs, int64 (packs,).
-        fertility: tokens a word in them; None if they hold no word.
-        dropped: share of the source's documents that were duplicates, exact or near, of one before.
+        counts: from the manifest.
+        lengths: of the segments in the packs that were sampled, int32 (segments,).
+        pack_tokens: tokens of each of these packs, int64 (packs,).
+        fertility: tokens per word in them; None if they hold no word.
+        dropped: share of the source's documents that were dropped as exact or near duplicates.
     """
 
     source: str
@@ -40,53 +38,53 @@ class SplitView:
 
 
 def inspect(address: str, packs: int) -> Iterator[SplitView]:
-    """Every split that holds anything, its lengths taken from at most `packs` packs spread over it."""
+    """Statistics of every split that is not empty; lengths are from at most `packs` packs, evenly spaced in it."""
     manifest = read_manifest(address)
-    special = list(manifest["tokenizer"]["special_ids"].values())
-    for source, entry in manifest["sources"].items():
-        dropped = entry["duplicates"] + entry["near_duplicates"]
-        read = dropped + sum(entry["splits"][split]["documents"] for split in SPLITS)
+    special_ids = list(manifest.tokenizer.special_ids.model_dump(exclude_none=True).values())
+    for source, entry in manifest.sources.items():
+        dropped = entry.duplicates + entry.near_duplicates
+        read = dropped + sum(entry.splits[split].documents for split in SPLITS)
         for split in SPLITS:
-            counts = SplitCounts(**entry["splits"][split])
+            counts = entry.splits[split]
             if counts.packs:
-                some = list(_some_packs(f"{address}/{source}/{split}", packs))
-                words = sum(int(pack.word_starts.sum()) for pack in some)
-                tokens = sum(int((~np.isin(pack.tokens, special)).sum()) for pack in some)
+                sample = list(_sample_packs(f"{address}/{source}/{split}", packs))
+                words = sum(int(pack.word_starts.sum()) for pack in sample)
+                tokens = sum(int((~np.isin(pack.tokens, special_ids)).sum()) for pack in sample)
                 yield SplitView(
                     source=source,
                     split=split,
                     counts=counts,
-                    lengths=np.concatenate([pack.lengths for pack in some]),
-                    pack_tokens=np.array([len(pack.tokens) for pack in some]),
+                    lengths=np.concatenate([pack.lengths for pack in sample]),
+                    pack_tokens=np.array([len(pack.tokens) for pack in sample]),
                     fertility=tokens / words if words else None,
                     dropped=dropped / read if read else 0.0,
                 )
 
 
-def _some_packs(address: str, packs: int) -> Iterator[Pack]:
+def _sample_packs(address: str, packs: int) -> Iterator[Pack]:
     reader = PackReader(address)
     for index in np.unique(np.linspace(0, len(reader) - 1, min(packs, len(reader)), dtype=np.int64)).tolist():
         yield reader[index]
 
 
-def readable_sources(manifest: dict[str, Any], anything: bool) -> list[str]:
-    """The sources whose text may be shown: those that are public or synthetic, or all if `anything` is asked for."""
-    closed = [] if anything else closed_sources(manifest)
-    return [name for name in manifest["sources"] if name not in closed]
+def readable_sources(manifest: DataManifest, include_restricted: bool) -> list[str]:
+    """The sources whose text may be shown: those that are public or synthetic, or all with `include_restricted`."""
+    restricted = [] if include_restricted else restricted_sources(manifest.sources)
+    return [name for name in manifest.sources if name not in restricted]
 
 
 def sample_text(address: str, source: str) -> str:
-    """The first piece of the last pack of a source, decoded: packs are filled longest first, so it is a short one."""
+    """The first segment of the last pack of a source, decoded: packs are filled longest first, so it is a short one."""
     reader = PackReader(f"{address}/{source}/train")
     pack = reader[len(reader) - 1]
-    with tempfile.TemporaryDirectory() as aside:
-        tokenizer = tokenizers.load(_local_tokenizer(address, Path(aside)))
+    with tempfile.TemporaryDirectory() as directory:
+        tokenizer = tokenizers.load(_local_tokenizer(address, Path(directory)))
     return tokenizer.decode(pack.tokens[: pack.lengths[0]])
 
 
-def _local_tokenizer(address: str, aside: Path) -> Path:
+def _local_tokenizer(address: str, staging: Path) -> Path:
     if not is_remote(address):
         return Path(address) / "tokenizer"
     for name in tokenizers.FILES:
-        download(f"{address}/tokenizer/{name}", aside / name, check=lambda got: None)
-    return aside
+        download(f"{address}/tokenizer/{name}", staging / name, check=lambda path: None)
+    return staging

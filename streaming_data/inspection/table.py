@@ -1,4 +1,4 @@
-"""A data set as a table on a terminal."""
+"""Tables of data-set statistics for the terminal."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -15,18 +15,18 @@ _BAR = " ▁▂▃▄▅▆▇█"
 
 
 def data_table(address: str, seq_length: int, views: "Iterable[SplitView]") -> Table:
-    """A row for each split of each source."""
+    """One row per split of each source."""
     edges = [edge for edge in _LENGTHS if edge < seq_length]
-    caption = f"lengths: share of tokens in pieces of up to {', '.join(map(str, edges))} and {seq_length}"
+    caption = f"lengths: share of tokens in segments of up to {', '.join(map(str, edges))} and {seq_length}"
     title = f"{escape(address)}: packs of {seq_length:,} tokens"
     table = Table(title=title, caption=caption, box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("source/split", no_wrap=True)
-    for name in ("documents", "pieces", "tokens", "packs", "full", "median", "longest"):
+    for name in ("documents", "segments", "tokens", "packs", "full", "median", "longest"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("lengths", no_wrap=True)
     for view in views:
         counts, lengths = view.counts, sorted(view.lengths.tolist())
-        sizes = (counts.documents, counts.pieces, counts.tokens, counts.packs)
+        sizes = (counts.documents, counts.segments, counts.tokens, counts.packs)
         table.add_row(
             f"{view.source}/{view.split}",
             *map(_short, sizes),
@@ -38,10 +38,10 @@ def data_table(address: str, seq_length: int, views: "Iterable[SplitView]") -> T
 
 
 def source_table(views: "Iterable[SplitView]") -> Table:
-    """A row for each source: what its tokenizer and the duplicates make of it."""
+    """One row per source: tokens per word, and the share of duplicates."""
     table = Table(box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("source", no_wrap=True)
-    for name in ("tokens a word", "duplicates dropped"):
+    for name in ("tokens per word", "duplicates dropped"):
         table.add_column(name, justify="right")
     for view in views:
         if view.split == "train":
@@ -58,7 +58,7 @@ def _short(number: int) -> str:
 
 
 def _histogram(lengths: list[int], edges: list[int]) -> str:
-    """A bar for each range of lengths, as high as its share of the tokens."""
+    """One bar per range of lengths; its height is the share of the tokens."""
     totals = [0] * (len(edges) + 1)
     for length in lengths:
         totals[sum(length > edge for edge in edges)] += length

@@ -1,8 +1,8 @@
-"""From packs to what a rank feeds its model: micro-batches of constant size, and the loader that prepares them ahead.
+"""From packs to micro-batches of constant size, and the loader that prepares them ahead of time.
 
-Step s takes the packs number s * B, ..., (s + 1) * B - 1 of the order; rank r of w takes every w-th of them from the
-r-th on. So a step sees the same packs at any world size, and all that a resume needs to know is how many packs have
-been consumed.
+Step s consumes packs s * B, ..., (s + 1) * B - 1 of the order, where B is the global batch size; rank r of w reads
+every w-th of them, starting with the r-th. A step therefore sees the same packs at any world size, and a resume needs
+only the number of packs consumed.
 """
 
 from collections import deque
@@ -27,11 +27,12 @@ class MicroBatch:
 
     Attributes:
         input_ids: int64 (T,), masked.
-        lengths: of the sequences that attend to themselves, in order, summing to T. Padding is a sequence too.
+        lengths: of the sequences, in order, summing to T. Attention never crosses from one sequence to another. Padding
+            is a sequence too.
         masked_positions: int64 (M,), ascending.
-        targets: int64 (M,).
-        addresses: its packs.
-        pack_tokens: real tokens of each, padding not counted.
+        targets: int64 (M,), the original tokens at these positions.
+        addresses: of its packs.
+        pack_tokens: real tokens of each pack, padding not counted.
     """
 
     input_ids: torch.Tensor
@@ -44,12 +45,12 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class StepData:
-    """What decides the content of one step besides its packs.
+    """The settings of the data of one step.
 
     Attributes:
-        start: number of packs consumed before it.
-        packs: number of packs in it, over all ranks.
-        max_seqlen: pieces longer than this are cut.
+        start: packs consumed before the step.
+        packs: packs in the step, over all ranks.
+        max_seqlen: segments longer than this are split.
         mlm_probability: share of the maskable tokens that is masked.
     """
 
@@ -60,7 +61,8 @@ class StepData:
 
 
 def cut(lengths: npt.NDArray[np.integer], max_seqlen: int) -> npt.NDArray[np.int64]:
-    """Cut every length above `max_seqlen` into parts of it and a rest: sequence-length warm-up without re-sharding."""
+    """Split each length above `max_seqlen` into parts of `max_seqlen` and a remainder: sequence-length warm-up without
+    preparing the data again. Lengths of zero are dropped."""
     lengths = lengths[lengths > 0].astype(np.int64)
     parts = -(-lengths // max_seqlen)
     out = np.full(int(parts.sum()), max_seqlen, np.int64)
@@ -72,15 +74,15 @@ def cut(lengths: npt.NDArray[np.integer], max_seqlen: int) -> npt.NDArray[np.int
 def micro_batch(
     dataset: PackDataset, addresses: Sequence[PackAddress], max_seqlen: int, mlm_probability: float
 ) -> MicroBatch:
-    """Read, mask, cut and lay end to end the packs at `addresses`."""
+    """Read, mask and concatenate the packs at `addresses`, with segments split at `max_seqlen`."""
     size = dataset.seq_length
     input_ids = np.full(len(addresses) * size, dataset.vocabulary.pad_id, np.int64)
     lengths, positions, targets, tokens = [], [], [], []
     for row, address in enumerate(addresses):
         pack = dataset.read(address)
-        words, key = dataset.vocabulary, (dataset.seed, *address)
-        groups = mask_groups(dataset.masking, pack.tokens, pack.word_starts, words.is_real, words.codes, *key)
-        masked = mask(pack.tokens, mlm_probability, words, *key, groups=groups)
+        vocabulary, key = dataset.vocabulary, (dataset.seed, *address)
+        groups = mask_groups(dataset.masking, pack.tokens, pack.word_starts, vocabulary.is_real, vocabulary.codes, *key)
+        masked = mask(pack.tokens, mlm_probability, vocabulary, *key, groups=groups)
         n = len(pack.tokens)
         input_ids[row * size : row * size + n] = masked.tokens
         lengths.append(cut(np.append(pack.lengths, size - n), max_seqlen))
@@ -103,16 +105,16 @@ def rank_micro_batches(
     """The micro-batches of one rank in one step, all of `micro_batch_size` packs.
 
     Raises:
-        ValueError: the ranks cannot share the step's packs evenly.
+        ValueError: the packs of the step are no multiple of ranks times micro-batch size.
     """
     if step.packs % (world_size * micro_batch_size):
         raise ValueError(
-            f"{step.packs} packs per step are no multiple of {world_size} ranks x {micro_batch_size} packs"
+            f"{step.packs} packs per step are not a multiple of {world_size} ranks x {micro_batch_size} packs"
         )
-    mine = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
+    addresses = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
     return [
-        micro_batch(dataset, mine[at : at + micro_batch_size], step.max_seqlen, step.mlm_probability)
-        for at in range(0, len(mine), micro_batch_size)
+        micro_batch(dataset, addresses[first : first + micro_batch_size], step.max_seqlen, step.mlm_probability)
+        for first in range(0, len(addresses), micro_batch_size)
     ]
 
 
@@ -124,25 +126,26 @@ def load(
     world_size: int = 1,
     ahead: int = 2,
 ) -> Iterator[list[MicroBatch]]:
-    """The rank's micro-batches of each step in turn, prepared in a thread `ahead` steps before they are asked for.
+    """Yield the rank's micro-batches of each step; a thread prepares them `ahead` steps in advance.
 
-    Another thread brings and checks the shards of the windows of shards to come. An error while reading is raised at
-    the step that it belongs to.
+    A second thread downloads and checks the shards of the current and the next shuffle window. An error while reading
+    is raised at the step that it belongs to.
     """
-    from ...storage import mosaic  # noqa: F401 - before two threads and this one import at once what is as entangled as torch
+    # Import torch (through mosaic) once, before the two threads import it concurrently.
+    from ...storage import mosaic  # noqa: F401
 
     batches, shards = Background("batches"), Background("shards")
-    waiting: deque[Future[list[MicroBatch]]] = deque()
+    pending: deque[Future[list[MicroBatch]]] = deque()
     try:
         for step in steps:
-            waiting.append(batches.submit(rank_micro_batches, dataset, step, micro_batch_size, rank, world_size))
+            pending.append(batches.submit(rank_micro_batches, dataset, step, micro_batch_size, rank, world_size))
             shards.submit(dataset.fetch_ahead, step.start)
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
-        for future in waiting:
+        for future in pending:
             future.cancel()
         batches.close()
         shards.close()

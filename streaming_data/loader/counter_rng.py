@@ -1,4 +1,4 @@
-"""Random bits as a pure function of a key: no state to save, nothing that depends on rank, worker or history."""
+"""Counter-based random numbers: a pure function of a key, without state, rank or history."""
 
 import hashlib
 import json
@@ -8,17 +8,17 @@ import numpy.typing as npt
 
 
 def random_bits(count: int, *key: int | str) -> npt.NDArray[np.uint64]:
-    """`count` uniform 64-bit integers that depend on the key alone.
+    """`count` uniform 64-bit integers that depend only on the key.
 
-    Philox's raw stream is used, which numpy guarantees never to change, unlike its distributions. JSON spells the
-    key, since it refuses what `repr` would spell differently from one numpy to the next.
+    The raw stream of Philox is used: numpy guarantees that it never changes, unlike its distributions. The key is
+    serialized as JSON, which rejects numpy scalars, whose `repr` differs between versions of numpy.
     """
     digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).digest()
     return np.random.Philox(key=np.frombuffer(digest, "<u8")).random_raw(count)
 
 
 def permutation(count: int, *key: int | str) -> npt.NDArray[np.int64]:
-    """A uniform permutation of `range(count)` that depends on the key alone."""
+    """A uniform permutation of `range(count)` that depends only on the key."""
     return np.argsort(random_bits(count, *key), kind="stable")
 
 

@@ -1,4 +1,4 @@
-"""A prepared data set opened for training: its manifest, its sources' packs and their mixed order."""
+"""A prepared data set opened for training: its manifest, the packs of its sources and their mixed order."""
 
 import json
 import math
@@ -9,8 +9,8 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...configs.spelling import nearest_name
-from ...storage.remote import DamagedError, read
-from ..shards.manifest import read_manifest
+from ...storage.remote import CorruptDataError, read
+from ..shards.manifest import DataManifest, SplitCounts, read_manifest
 from ..shards.mds import PackReader
 from ..shards.pack import Pack
 from ..tokenizer.tokenizer import FILES as TOKENIZER_FILES
@@ -25,16 +25,15 @@ class PackDataset:
     """One split of a data set.
 
     Attributes:
-        address: where it lies.
-        sources: names; `PackAddress.source` counts in this order.
+        address: a directory or the URL of one in an object store.
+        sources: names; `PackAddress.source` is an index into them.
         readers: the packs of each source.
         order: which pack comes n-th.
         vocabulary: for masking.
-        seq_length: tokens of a pack.
-        pack_tokens: of each source, the mean number of tokens in a pack.
+        seq_length: capacity of a pack, in tokens.
+        pack_tokens: mean tokens per pack of each source.
         seed: of the order and the masks.
-        masking: what is masked as a whole.
-        manifest: as `cmbert data prepare` wrote it.
+        masking: the unit of masking.
     """
 
     address: str
@@ -45,19 +44,19 @@ class PackDataset:
     seq_length: int
     pack_tokens: tuple[float, ...]
     seed: int
-    manifest: dict[str, Any]
+    manifest: DataManifest
     masking: Strategy = "token"
 
     def read(self, address: PackAddress) -> Pack:
         return self.readers[address.source][address.pack]
 
     def fetch_ahead(self, start: int) -> None:
-        """Bring and check the shards that pack number `start` of the order and the next ones lie in."""
+        """Download and check the shards of pack number `start` of the order and of the next packs."""
         for source, shard in self.order.shards_ahead(start):
             self.readers[source].fetch_ahead(shard)
 
     def identity(self) -> dict[str, Any]:
-        """All that decides which tokens come in which order with which masks: what a resume may not change."""
+        """Everything that decides the order of the tokens and their masks: a resume must not change it."""
         return {
             "sources": {name: reader.fingerprint for name, reader in zip(self.sources, self.readers, strict=True)},
             "weights": dict(zip(self.sources, self.order.weights, strict=True)),
@@ -73,20 +72,20 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
     """Open the data set that a run's `data` section names.
 
     Raises:
-        UserError: it is not there, or it does not fit the configuration.
+        UserError: it does not exist, is corrupt, or does not fit the configuration.
     """
     address = config.path.rstrip("/")
     manifest = read_manifest(address)
-    if manifest["seq_length"] != config.seq_length:
+    if manifest.seq_length != config.seq_length:
         raise UserError(
-            f"{address} was prepared with seq_length {manifest['seq_length']:,}, but data.seq_length is "
-            f"{config.seq_length:,}: set data.seq_length={manifest['seq_length']} or prepare the data again"
+            f"{address} was prepared with seq_length {manifest.seq_length:,}, but data.seq_length is "
+            f"{config.seq_length:,}: set data.seq_length={manifest.seq_length} or prepare the data again"
         )
-    splits = {name: source["splits"].get(split) for name, source in manifest["sources"].items()}
-    sources = _chosen(config, [name for name, counts in splits.items() if counts and counts["packs"]], address)
-    readers = tuple(_open_source(address, name, split, splits[name]["packs"], config) for name in sources)
-    pack_tokens = tuple(splits[name]["tokens"] / splits[name]["packs"] for name in sources)
-    tokenizer = manifest["tokenizer"]
+    counts = _nonempty(manifest, split)
+    sources = _select_sources(config, list(counts), address)
+    readers = tuple(_open_source(address, name, split, counts[name].packs, config) for name in sources)
+    pack_tokens = tuple(counts[name].tokens / counts[name].packs for name in sources)
+    tokenizer = manifest.tokenizer
     return PackDataset(
         address=address,
         sources=tuple(sources),
@@ -101,11 +100,11 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
             [_limit(config, name, len(reader)) for name, reader in zip(sources, readers, strict=True)],
         ),
         vocabulary=vocabulary(
-            tokenizer["vocab_size"],
-            tokenizer["special_ids"]["pad"],
-            tokenizer["special_ids"]["mask"],
-            tokenizer["unmaskable_ids"],
-            _code_parts(address, tokenizer["vocab_size"]) if config.masking == "code_aware" else None,
+            tokenizer.vocab_size,
+            tokenizer.special_ids.pad,
+            tokenizer.special_ids.mask,
+            tokenizer.unmaskable_ids,
+            _code_parts(address, tokenizer.vocab_size) if config.masking == "code_aware" else None,
         ),
         seq_length=config.seq_length,
         pack_tokens=pack_tokens,
@@ -116,7 +115,7 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
 
 
 def copy_tokenizer(address: str, directory: Path) -> None:
-    """Bring the data set's tokenizer to `directory`, so that a run can be exported without its data."""
+    """Copy the data set's tokenizer to `directory`, so that a run can be exported without its data."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _checked_json))
@@ -134,11 +133,17 @@ def _code_parts(address: str, size: int) -> CodeParts:
         raise UserError(f"{address}/tokenizer/tokenizer.json: {error}: set data.masking=whole_word") from error
 
 
-def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]:
+def _nonempty(manifest: DataManifest, split: str) -> dict[str, SplitCounts]:
+    """The counts of the split, for each source that has packs in it."""
+    splits = {name: source.splits.get(split) for name, source in manifest.sources.items()}
+    return {name: counts for name, counts in splits.items() if counts and counts.packs}
+
+
+def _select_sources(config: DataConfig, available: list[str], address: str) -> list[str]:
     if not available:
-        raise UserError(f"{address}: no source in it has a pack of this split: prepare more data")
-    for key, named in (("weights", config.weights), ("max_epochs", config.max_epochs)):
-        for name in named if isinstance(named, dict) else ():
+        raise UserError(f"{address}: none of its sources has a pack in this split: prepare more data")
+    for key, values in (("weights", config.weights), ("max_epochs", config.max_epochs)):
+        for name in values if isinstance(values, dict) else ():
             if name not in available:
                 close = nearest_name(name, available)
                 hint = f"; did you mean {close}?" if close else ""
@@ -147,7 +152,7 @@ def _chosen(config: DataConfig, available: list[str], address: str) -> list[str]
 
 
 def _limit(config: DataConfig, name: str, packs: int) -> int | None:
-    """How many of the source's packs may pass: as many whole ones as `max_epochs` allows."""
+    """The total number of packs of the source that `max_epochs` allows."""
     epochs = config.max_epochs.get(name) if isinstance(config.max_epochs, dict) else config.max_epochs
     if epochs is None:
         return None
@@ -161,12 +166,12 @@ def _limit(config: DataConfig, name: str, packs: int) -> int | None:
 
 def _open_source(address: str, name: str, split: str, packs: int, config: DataConfig) -> PackReader:
     limit = None if config.cache_gigabytes is None else int(config.cache_gigabytes * 1e9)
-    # The window in use, the next, and the one before, which batches in the making may still read.
-    reader = PackReader(f"{address}/{name}/{split}", config.cache, limit, keep=3 * config.shuffle_window)
+    # The current window, the next, and the previous one, which batches that are being prepared may still read.
+    reader = PackReader(f"{address}/{name}/{split}", config.cache, limit, max_held=3 * config.shuffle_window)
     if len(reader) != packs:
         raise UserError(
-            f"{reader.address}: its index holds {len(reader):,} packs, but {address}/manifest.json says {packs:,}; the "
-            "two do not belong together: restore both from their source, or prepare the data again"
+            f"{reader.address}: its index has {len(reader):,} packs, but {address}/manifest.json has {packs:,}; the "
+            "two belong to different data sets: restore both from their source, or prepare the data again"
         )
     return reader
 
@@ -175,5 +180,5 @@ def _checked_json(content: bytes) -> bytes:
     try:
         json.loads(content)
     except ValueError as error:
-        raise DamagedError(f"not JSON ({error})") from error
+        raise CorruptDataError(f"not JSON ({error})") from error
     return content

@@ -1,13 +1,14 @@
 """Which tokens of a pack are masked together.
 
-- `token`: each alone, as BERT's first release.
-- `whole_word`: the tokens of a word. What a word is was decided when the data was prepared, where the text was at hand:
-  letters, digits, or a run of punctuation.
-- `span`: runs of whole words of one piece, whose number is geometric with p = 0.2, at most 10, 3.8 in the mean
-  (SpanBERT, arXiv 1907.10529). Every pack is cut into such runs, anew each epoch; some of them are masked.
+- `token`: each token alone, as in the first release of BERT.
+- `whole_word`: the tokens of a word. Words were found when the data was prepared, from the text: letters, digits, or a
+  run of punctuation.
+- `span`: runs of whole words of one segment. Their number of words is geometric with p = 0.2, at most 10, 3.8 on
+  average (SpanBERT, arXiv 1907.10529). Every pack is divided into such spans, differently in each epoch, and some of
+  them are masked.
 - `code_aware`: whole words, and whole codes. `E11.9`, `250.00`, `0FT44ZZ` and `COVID-19` are several words each, and a
-  model that sees `E11.` needs no context to guess the rest. A code is a run of ASCII letters and digits with no blank
-  inside, at least one of them a digit; dots and hyphens between two of them belong to it.
+  model that sees `E11.` needs no context to guess the rest. A code is a run of ASCII letters and digits without spaces,
+  at least one of them a digit; dots and hyphens between two of them belong to it.
 """
 
 import json
@@ -24,42 +25,42 @@ Strategy = Literal["token", "whole_word", "span", "code_aware"]
 
 SPAN_P, LONGEST_SPAN = 0.2, 10
 _SPAN_CDF = np.cumsum((1 - SPAN_P) ** np.arange(LONGEST_SPAN))
-_BLANK = "Ġ"  # how byte-level vocabularies write a space
+_SPACE = "Ġ"  # a leading space, in byte-level vocabularies
 
 
 @dataclass(frozen=True)
 class CodeParts:
-    """Of every id of a vocabulary, what it may be in a code: three tables bool (size,), and one of blanks.
+    """The role of each id of a vocabulary in codes: four tables, bool (size,).
 
     Attributes:
-        alphanumeric: ASCII letters and digits alone, but for a blank in front.
-        digit: such, with a digit.
+        alphanumeric: only ASCII letters and digits, after an optional space.
+        digit: alphanumeric, with at least one digit.
         mark: a dot or a hyphen.
-        after_blank: begins with a blank.
+        after_space: begins with a space.
     """
 
     alphanumeric: npt.NDArray[np.bool_]
     digit: npt.NDArray[np.bool_]
     mark: npt.NDArray[np.bool_]
-    after_blank: npt.NDArray[np.bool_]
+    after_space: npt.NDArray[np.bool_]
 
 
 def code_parts(tokenizer_json: bytes, size: int) -> CodeParts:
     """The tables of a tokenizer with `size` ids.
 
     Raises:
-        ValueError: it is not byte-level, so its tokens do not tell where blanks were.
+        ValueError: it is not byte-level, so its tokens do not show where spaces were.
     """
     tokenizer: dict[str, Any] = json.loads(tokenizer_json)
     if "ByteLevel" not in json.dumps(tokenizer.get("decoder")):
-        raise ValueError("masking code_aware needs a byte-level tokenizer, whose tokens tell where blanks are")
+        raise ValueError("masking code_aware needs a byte-level tokenizer, whose tokens show where spaces are")
     tables = CodeParts(*(np.zeros(size, bool) for _ in range(4)))
     for token, number in tokenizer["model"]["vocab"].items():
-        text = token.removeprefix(_BLANK)
+        text = token.removeprefix(_SPACE)
         tables.alphanumeric[number] = re.fullmatch("[A-Za-z0-9]+", text) is not None
         tables.digit[number] = tables.alphanumeric[number] and re.search("[0-9]", text) is not None
         tables.mark[number] = token in (".", "-")
-        tables.after_blank[number] = token.startswith(_BLANK)
+        tables.after_space[number] = token.startswith(_SPACE)
     return tables
 
 
@@ -71,13 +72,13 @@ def mask_groups(
     codes: CodeParts | None,
     *key: int | str,
 ) -> npt.NDArray[np.int64] | None:
-    """The group of each token of a pack, int64 (n,), counted up along it; None: each token is its own.
+    """The group of each token of a pack, int64 (n,), ascending; None: each token is its own group.
 
     Args:
         word_starts: bool (n,), True at the first token of each word.
-        is_real: bool (vocabulary,), the ids that may be masked. A group never reaches over another one.
-        codes: for `code_aware`.
-        key: of the pack, for `span`.
+        is_real: bool (vocabulary,), the ids that may be masked. A group never crosses any other token.
+        codes: required by `code_aware`.
+        key: of the pack, used by `span`.
     """
     if strategy == "token":
         return None
@@ -101,8 +102,8 @@ def _span_starts(word_starts: npt.NDArray[np.bool_], *key: int | str) -> npt.NDA
 
 
 def _inside_code(tokens: npt.NDArray[np.integer], codes: CodeParts) -> npt.NDArray[np.bool_]:
-    """Whether each token goes on with the code that the token before it is part of."""
-    alphanumeric, glued = codes.alphanumeric[tokens], ~codes.after_blank[tokens]
+    """Whether each token continues the code that the token before it is part of."""
+    alphanumeric, glued = codes.alphanumeric[tokens], ~codes.after_space[tokens]
     part = alphanumeric.copy()
     part[1:-1] |= codes.mark[tokens[1:-1]] & alphanumeric[:-2] & (alphanumeric & glued)[2:]
     continues = np.zeros(len(tokens), bool)

@@ -1,4 +1,4 @@
-"""An audit of a recipe's sources, with the place of every finding if that is wanted."""
+"""PHI audit of a recipe's sources, optionally with the position of every identifier found."""
 
 import csv
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from ...configs.errors import UserError
 from ...storage.files import require_writable
 from ..corpora.readers import AnySource, InputFile, input_files, read_file
-from ..parallel import Count, Report, cores, in_parallel
-from .patterns import Audit, Finding, sum_audits
+from ..parallel import Count, ProgressCallback, available_cores, parallel_map
+from .patterns import Identifier, PhiAudit, sum_audits
 
 _COLUMNS = ("source", "file", "document", "kind", "start", "end")
 
@@ -17,45 +17,46 @@ _COLUMNS = ("source", "file", "document", "kind", "start", "end")
 class AuditTask(NamedTuple):
     source: AnySource
     file: InputFile
-    with_places: bool
+    with_positions: bool
 
 
 def audit_sources(
-    sources: Sequence[AnySource], positions: Path | None, report: Report, workers: int | None = None
-) -> dict[str, Audit]:
-    """Audits every source, public or not; `positions` becomes a CSV file of findings.
+    sources: Sequence[AnySource], positions: Path | None, progress: ProgressCallback, workers: int | None = None
+) -> dict[str, PhiAudit]:
+    """Audit every source, public or not; write the identifiers found to the CSV file `positions`, if given.
 
-    A document is named there by its number in its file (from 1, in the reader's order), as its id may be a patient's.
+    The file names a document by its number in its input file (from 1, in the reader's order), because its id may
+    itself identify a patient.
     """
     if positions:
         if positions.exists():
             raise UserError(f"{positions}: exists already; choose a new file")
         require_writable(positions)
     tasks = [AuditTask(source, file, positions is not None) for source in sources for file in input_files(source)]
-    results = in_parallel(audit_file, tasks, workers or cores(), report)
+    results = parallel_map(audit_file, tasks, workers or available_cores(), progress)
     if positions:
         with positions.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
-            for task, (_, places) in zip(tasks, results, strict=True):
+            for task, (_, identifiers) in zip(tasks, results, strict=True):
                 writer.writerows(
-                    (task.source.name, task.file.path.name, number, *finding) for number, finding in places
+                    (task.source.name, task.file.path.name, number, *identifier) for number, identifier in identifiers
                 )
     return {
         source.name: sum_audits(
-            found for task, (found, _) in zip(tasks, results, strict=True) if task.source.name == source.name
+            audit for task, (audit, _) in zip(tasks, results, strict=True) if task.source.name == source.name
         )
         for source in sources
     }
 
 
-def audit_file(task: AuditTask, count: Count) -> tuple[Audit, list[tuple[int, Finding]]]:
-    """The counts of a file, and its findings with the number of their document if they are wanted."""
-    audit = Audit()
-    places: list[tuple[int, Finding]] = []
+def audit_file(task: AuditTask, count: Count) -> tuple[PhiAudit, list[tuple[int, Identifier]]]:
+    """The counts of a file and, if requested, the identifiers found with the number of their document."""
+    audit = PhiAudit()
+    identifiers: list[tuple[int, Identifier]] = []
     for number, document in enumerate(read_file(task.source, task.file), start=1):
-        findings = audit.add(document.text)
-        if task.with_places:
-            places += [(number, finding) for finding in findings]
+        in_document = audit.add(document.text)
+        if task.with_positions:
+            identifiers += [(number, identifier) for identifier in in_document]
         count(1)
-    return audit, places
+    return audit, identifiers

@@ -1,17 +1,20 @@
-"""Looking for what may identify a patient: patterns of HIPAA's Safe Harbor list (45 CFR 164.514(b)(2)).
+"""Detection of protected health information (PHI): patterns for HIPAA's Safe Harbor list (45 CFR 164.514(b)(2)).
 
-Patterns find what has a form: numbers, dates, addresses, names with a title. A name without a title has none, so a
-clean report is no proof; text that was never de-identified shows up at once, and that is what this is for. Reports hold
-kinds, counts and places, never the text.
+Patterns detect identifiers with a fixed form: numbers, dates, addresses, names with a title. They cannot detect a name
+without a title, so an audit without findings does not prove de-identification; its purpose is to reveal text that was
+never de-identified. Reports hold kinds, counts and positions, never text.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+
+if TYPE_CHECKING:
+    from ..shards.manifest import SourceInfo
 
 _MONTH = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
 _MONTH += "|Nov(?:ember)?|Dec(?:ember)?)"
@@ -27,8 +30,8 @@ _RECORD += "|[Pp]atient ID|[Aa]ccession(?: [Nn]umber| [Nn]o)?"
 _YEARS_OLD = r"[- ]?(?i:years?|yrs?|y)[-/. ]?(?i:old|o)\b"
 _NAME = r"[A-Z][A-Za-z'’-]*[a-z]"
 
-# Within a run of digits and separators. Each kind may stand in several patterns, since one that begins with a
-# character or a class is searched many times faster than an alternation.
+# Matched within a run of digits and separators. A kind of `_WORDED` may have several patterns, because one that begins
+# with a character or a class is searched many times faster than an alternation.
 _NUMERIC = {
     "social_security_number": r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])",
     "phone": r"(?<![\d.-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\d-])",
@@ -36,8 +39,8 @@ _NUMERIC = {
     rf"|{_YEAR}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))(?![\d/-])",
     "ip_address": rf"(?<![\d.])(?:25[0-5]|2[0-4]\d|1\d\d|\d\d)\.(?:{_BYTE}\.){{2}}{_BYTE}(?![\d.])",
 }
-_RUN = re.compile(r"[(\d][\d/.() -]{4,}\d")
-_IN_RUN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NUMERIC.items()))
+_DIGIT_RUN = re.compile(r"[(\d][\d/.() -]{4,}\d")
+_IN_DIGIT_RUN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NUMERIC.items()))
 _WORDED = [
     ("email", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     ("url", r"[hH][tT][tT][pP][sS]?://[^\s<>]+"),
@@ -58,8 +61,8 @@ _PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _WORDED]
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, _ in _WORDED)]))
 
 
-class Finding(NamedTuple):
-    """What kind of thing stands where in a text, in characters."""
+class Identifier(NamedTuple):
+    """An identifier found in a text: its kind and its position in characters."""
 
     kind: str
     start: int
@@ -67,29 +70,29 @@ class Finding(NamedTuple):
 
 
 @dataclass
-class Audit:
-    """Counts over documents: how many there were, how many have any finding, and findings by kind."""
+class PhiAudit:
+    """Number of documents, number of flagged documents (with at least one identifier), and identifiers by kind."""
 
     documents: int = 0
     flagged: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
 
-    def add(self, text: str) -> list[Finding]:
-        """Counts a document and returns what was found in it."""
-        findings = find(text)
+    def add(self, text: str) -> list[Identifier]:
+        """Count a document and return the identifiers found in it."""
+        identifiers = find_identifiers(text)
         self.documents += 1
-        self.flagged += bool(findings)
-        self.kinds.update(finding.kind for finding in findings)
-        return findings
+        self.flagged += bool(identifiers)
+        self.kinds.update(identifier.kind for identifier in identifiers)
+        return identifiers
 
     def describe(self) -> dict[str, Any]:
-        """As the manifest holds it."""
+        """The counts as they are stored in the manifest."""
         return {"documents": self.documents, "flagged": self.flagged, "kinds": dict(sorted(self.kinds.items()))}
 
 
-def sum_audits(audits: Iterable[Audit]) -> Audit:
-    """One audit of all their documents."""
-    total = Audit()
+def sum_audits(audits: Iterable[PhiAudit]) -> PhiAudit:
+    """The sum of the counts."""
+    total = PhiAudit()
     for audit in audits:
         total.documents += audit.documents
         total.flagged += audit.flagged
@@ -97,31 +100,31 @@ def sum_audits(audits: Iterable[Audit]) -> Audit:
     return total
 
 
-def find(text: str) -> list[Finding]:
-    """Everything in the text that has the form of an identifier, in order."""
-    findings = [
-        Finding(str(match.lastgroup), match.start(), match.end())
-        for run in _RUN.finditer(text)
-        for match in _IN_RUN.finditer(text, run.start(), run.end())
+def find_identifiers(text: str) -> list[Identifier]:
+    """All parts of the text that have the form of an identifier, in order."""
+    identifiers = [
+        Identifier(str(match.lastgroup), match.start(), match.end())
+        for run in _DIGIT_RUN.finditer(text)
+        for match in _IN_DIGIT_RUN.finditer(text, run.start(), run.end())
     ]
     for kind, pattern in _PATTERNS:
         if kind == "email" and "@" not in text:
             continue
-        findings += [Finding(kind, match.start(), match.end()) for match in pattern.finditer(text)]
-    return sorted(findings, key=lambda finding: finding.start)
+        identifiers += [Identifier(kind, match.start(), match.end()) for match in pattern.finditer(text)]
+    return sorted(identifiers, key=lambda identifier: identifier.start)
 
 
-def refuse_identified(manifest: dict[str, Any], most: float = 0.01) -> None:
-    """Stops what would take text out of the house where too many documents of a source have findings.
+def require_deidentified(sources: "Mapping[str, SourceInfo]", max_flagged: float = 0.01) -> None:
+    """Refuse to share a data set if more than this fraction of the documents of a source is flagged.
 
     Raises:
-        UserError: it names the source and its counts.
+        UserError: names the source and its counts.
     """
-    for name, source in manifest["sources"].items():
-        audit = source.get("audit")
-        if audit and audit["flagged"] > most * audit["documents"]:
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in audit["kinds"].items())
+    for name, source in sources.items():
+        audit = source.audit
+        if audit and audit.flagged > max_flagged * audit.documents:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in audit.kinds.items())
             raise UserError(
-                f"source {name}: {audit['flagged']:,} of {audit['documents']:,} documents hold what may identify a "
-                f"patient ({kinds}), more than {most:.1%}; de-identify them, or look with `cmbert data audit`"
+                f"source {name}: {audit.flagged:,} of {audit.documents:,} documents contain possible patient "
+                f"identifiers ({kinds}), more than {max_flagged:.1%}; de-identify them, or see `cmbert data audit`"
             )

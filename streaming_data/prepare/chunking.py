@@ -1,6 +1,6 @@
-"""Documents to pieces: a text longer than the context is split where it hurts least, and never cut short.
+"""Documents to segments: a text longer than the context is cut at section or sentence ends and never truncated.
 
-A piece is [CLS] content [SEP]. The contents of a document's pieces, laid end to end, are the document's tokens.
+A segment is [CLS] content [SEP]. The contents of a document's segments, concatenated, are the document's tokens.
 """
 
 import re
@@ -15,7 +15,7 @@ _SECTION_ENDS = re.compile(r"\n[ \t]*\n\s*")
 _SENTENCE_ENDS = re.compile(r"[.!?][\"')\]]*(?=\s)|\n")
 
 
-class Piece(NamedTuple):
+class Segment(NamedTuple):
     """Part of a document, or all of it.
 
     Attributes:
@@ -29,27 +29,27 @@ class Piece(NamedTuple):
     word_starts: npt.NDArray[np.bool_]
 
 
-def split(
+def cut_into_segments(
     document_id: str, text: str, encoded: EncodedText, tokenizer: LoadedTokenizer, seq_length: int
-) -> list[Piece]:
-    """The document in pieces of at most `seq_length` tokens, or no piece if it has no tokens."""
+) -> list[Segment]:
+    """The document as segments of at most `seq_length` tokens; no segment if it has no tokens."""
     ends = _cuts(text, encoded, seq_length - 2) if len(encoded.tokens) else []
-    return [_piece(document_id, encoded, start, end, tokenizer) for start, end in zip([0, *ends], ends, strict=False)]
+    return [_segment(document_id, encoded, start, end, tokenizer) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _piece(document_id: str, encoded: EncodedText, start: int, end: int, tokenizer: LoadedTokenizer) -> Piece:
+def _segment(document_id: str, encoded: EncodedText, start: int, end: int, tokenizer: LoadedTokenizer) -> Segment:
     cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
     tokens = np.concatenate(([cls], encoded.tokens[start:end], [sep]), dtype=np.uint16, casting="unsafe")
     word_starts = np.concatenate(([False], encoded.word_starts[start:end], [False]))
-    word_starts[1] = True  # the rest of a word longer than a piece is a word here
-    return Piece(document_id, tokens, word_starts)
+    word_starts[1] = True  # the rest of a word longer than a segment counts as a word of this segment
+    return Segment(document_id, tokens, word_starts)
 
 
 def _cuts(text: str, encoded: EncodedText, longest: int) -> list[int]:
-    """The token index at which each piece ends.
+    """The token index at which each segment ends.
 
-    A cut is the last section end that leaves a piece of three quarters of its room, else the last sentence or line
-    end that leaves half, else the last word end, else (a word longer than a piece) wherever the room ends.
+    A cut is the last section end that fills at least three quarters of a segment, else the last sentence or line end
+    that fills at least half, else the last word end, else (a word longer than a segment) where the segment is full.
     """
     n = len(encoded.tokens)
     if n <= longest:
@@ -64,8 +64,8 @@ def _cuts(text: str, encoded: EncodedText, longest: int) -> list[int]:
     cuts = [0]
     while n - cuts[-1] > longest:
         start = cuts[-1]
-        found = (_last(places, start + max(least, 1), start + longest) for places, least in choices)
-        cuts.append(next((place for place in found if place is not None), start + longest))
+        candidates = (_last(indices, start + max(least, 1), start + longest) for indices, least in choices)
+        cuts.append(next((index for index in candidates if index is not None), start + longest))
     return [*cuts[1:], n]
 
 
@@ -74,12 +74,12 @@ def _word_starts_after(
 ) -> npt.NDArray[np.int64]:
     """Indices of the tokens that follow the pattern's matches, where they begin a word."""
     ends = np.array([match.end() for match in pattern.finditer(text)], np.int64)
-    places = np.searchsorted(starts, ends)
-    places = places[places < len(starts)]
-    return places[word_starts[places]]
+    indices = np.searchsorted(starts, ends)
+    indices = indices[indices < len(starts)]
+    return indices[word_starts[indices]]
 
 
-def _last(places: npt.NDArray[np.int64], least: int, most: int) -> int | None:
-    """The largest of the sorted places from `least` to `most`."""
-    index = int(np.searchsorted(places, most, side="right")) - 1
-    return int(places[index]) if index >= 0 and places[index] >= least else None
+def _last(indices: npt.NDArray[np.int64], least: int, most: int) -> int | None:
+    """The largest of the sorted indices from `least` to `most`."""
+    number = int(np.searchsorted(indices, most, side="right")) - 1
+    return int(indices[number]) if number >= 0 and indices[number] >= least else None

@@ -1,4 +1,4 @@
-"""What `cmbert data prepare` is told: the sources, the tokenizer and the shape of the data set."""
+"""Configuration of `cmbert data prepare`: the sources, the tokenizer and the shape of the data set."""
 
 from pathlib import Path
 
@@ -8,12 +8,13 @@ from ..corpora.readers import AnySource
 
 
 class NearDuplicates(BaseModel):
-    """Leaving out documents that are nearly the same as one before them.
+    """Removal of documents that are nearly the same as an earlier one.
 
     Attributes:
-        similarity: the share of five-word runs in common (Jaccard) above which two documents likely count as near.
-        sources: the names of the sources that are compared with each other. Codes, whose texts differ in a word that
-            matters, should not be among them.
+        similarity: the Jaccard similarity of five-word shingles above which two documents likely count as near
+            duplicates.
+        sources: the names of the sources that are compared with each other. Leave out code tables: their texts differ
+            in a single word that matters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,15 +27,15 @@ class PrepareConfig(BaseModel):
     """A data set.
 
     Attributes:
-        output: its directory, which must not exist yet: a data set's address is never overwritten.
+        output: its directory, which must not exist yet: a data set is never overwritten.
         tokenizer: a directory with tokenizer.json and tokenizer_config.json.
         sources: in order; of documents with the same text the first is kept.
-        seq_length: the size of a pack in tokens, and the longest piece.
+        seq_length: the size of a pack in tokens, and the longest segment.
         held_out: the share of patients, articles and so on that training never sees.
         seed: of the held-out split.
-        near_duplicates: left out, only documents with the same text are dropped.
-        window: packs are filled from this many pieces at a time.
-        workers: processes that tokenise; all the cores of this machine if left out.
+        near_duplicates: null drops only documents with exactly the same text.
+        window: packs are filled from this many segments at a time.
+        workers: processes that tokenize; null uses all the cores of this machine.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,10 +51,10 @@ class PrepareConfig(BaseModel):
     workers: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
-    def _names_fit(self) -> "PrepareConfig":
+    def _check_source_names(self) -> "PrepareConfig":
         names = [source.name for source in self.sources]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two sources are named {', '.join(twice)}; each needs its own name")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are named {', '.join(repeated)}; each needs its own name")
         compared = self.near_duplicates.sources if self.near_duplicates else []
         if unknown := [name for name in compared if name not in names]:
             raise ValueError(f"near_duplicates names {', '.join(unknown)}; the sources are {', '.join(names)}")

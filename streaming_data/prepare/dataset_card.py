@@ -1,12 +1,13 @@
-"""A data set's card: README.md beside its manifest, in the form of Hugging Face's dataset cards."""
+"""The card of a data set: README.md next to its manifest, in the format of Hugging Face's dataset cards."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..shards.restricted import closed_sources
+from ..shards.manifest import DataManifest, SourceInfo
+from ..shards.restricted import restricted_sources
 
 NAME = "README.md"
 _SIZES = {
@@ -18,12 +19,12 @@ _SIZES = {
     "10M<n<100M": 10**8,
     "100M<n<1B": 10**9,
 }
-_MATTERS_OF_THE_MACHINE = ("output", "workers")
-_COUNTS = ("documents", "pieces", "tokens", "packs")
+_MACHINE_SPECIFIC = ("output", "workers")
+_COUNTS = ("documents", "segments", "tokens", "packs")
 
 
-def write_card(directory: Path, manifest: Mapping[str, Any]) -> Path:
-    """Write what a manifest says for people to read. It holds no text of any document.
+def write_card(directory: Path, manifest: DataManifest) -> Path:
+    """Write the manifest's content for human readers. The card contains no text of any document.
 
     Reference: https://huggingface.co/docs/hub/datasets-cards
     """
@@ -32,23 +33,22 @@ def write_card(directory: Path, manifest: Mapping[str, Any]) -> Path:
     return path
 
 
-def card(manifest: Mapping[str, Any]) -> str:
-    """The card's text."""
-    sources = manifest["sources"]
-    tokenizer = manifest["tokenizer"]
-    config = {key: value for key, value in manifest["config"].items() if key not in _MATTERS_OF_THE_MACHINE}
-    closed = closed_sources(manifest)
+def card(manifest: DataManifest) -> str:
+    """The text of the card."""
+    sources = manifest.sources
+    tokenizer = manifest.tokenizer
+    config = {key: value for key, value in manifest.config.items() if key not in _MACHINE_SPECIFIC}
+    restricted = restricted_sources(sources)
     warning = (
-        f"**{', '.join(closed)} may hold text of patients: share this data set only as their licences allow.**"
-        if closed
+        f"**{', '.join(restricted)} may hold text of patients: share this data set only as their licences allow.**"
+        if restricted
         else "Every source is public or synthetic."
     )
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(_metadata(manifest), sort_keys=False, allow_unicode=True)}---",
             "# Packed text for pretraining an encoder",
-            f"Packs of at most {manifest['seq_length']:,} tokens in MDS shards, written by Clinical ModernBERT. "
-            f"{warning}",
+            f"Packs of at most {manifest.seq_length:,} tokens in MDS shards, written by Clinical ModernBERT. {warning}",
             "## Sources",
             _table(
                 ("source", "format", "licence", "kind", "files", "bytes"),
@@ -60,18 +60,18 @@ def card(manifest: Mapping[str, Any]) -> str:
                 (row for source, entry in sources.items() for row in _stages(source, entry)),
             ),
             "## Tokenizer",
-            f"{tokenizer['vocab_size']:,} tokens, in `tokenizer/`; SHA-256 `{tokenizer['sha256']}`.",
+            f"{tokenizer.vocab_size:,} tokens, in `tokenizer/`; SHA-256 `{tokenizer.sha256}`.",
             "## Configuration",
             f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```",
             "## Versions",
-            "\n".join(f"- {package} {version}" for package, version in manifest["packages"].items()),
+            "\n".join(f"- {package} {version}" for package, version in manifest.packages.items()),
             "The hash of every input file is in `manifest.json`, that of every shard in its `index.json`.\n",
         ]
     ).replace("\n#", "\n\n#")
 
 
-def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    documents = sum(split["documents"] for entry in manifest["sources"].values() for split in entry["splits"].values())
+def _metadata(manifest: DataManifest) -> dict[str, Any]:
+    documents = sum(split.documents for entry in manifest.sources.values() for split in entry.splits.values())
     size = next((name for name, limit in _SIZES.items() if documents < limit), "n>1B")
     return {
         "license": "other",
@@ -79,20 +79,20 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "task_categories": ["fill-mask"],
         "tags": ["medical", "clinical", "mds"],
         "size_categories": [size],
-        "pretty_name": ", ".join(manifest["sources"]),
+        "pretty_name": ", ".join(manifest.sources),
     }
 
 
-def _origin(entry: Mapping[str, Any]) -> tuple[object, ...]:
-    kind = "synthetic" if entry["synthetic"] else "public" if entry["public"] else "not public"
-    inputs = entry["inputs"]
-    return entry["format"], entry["licence"], kind, f"{len(inputs):,}", f"{sum(file['bytes'] for file in inputs):,}"
+def _origin(entry: SourceInfo) -> tuple[object, ...]:
+    kind = "synthetic" if entry.synthetic else "public" if entry.public else "not public"
+    inputs = entry.inputs
+    return entry.format, entry.licence, kind, f"{len(inputs):,}", f"{sum(file.bytes for file in inputs):,}"
 
 
-def _stages(source: str, entry: Mapping[str, Any]) -> Iterable[tuple[object, ...]]:
-    dropped = tuple(f"{entry[stage]:,}" for stage in ("empty", "duplicates", "near_duplicates"))
-    for split, counts in entry["splits"].items():
-        yield (source, *dropped, split, *(f"{counts[name]:,}" for name in _COUNTS), f"{counts['fullness']:.2%}")
+def _stages(source: str, entry: SourceInfo) -> Iterable[tuple[object, ...]]:
+    dropped = tuple(f"{count:,}" for count in (entry.empty, entry.duplicates, entry.near_duplicates))
+    for split, counts in entry.splits.items():
+        yield (source, *dropped, split, *(f"{getattr(counts, name):,}" for name in _COUNTS), f"{counts.fullness:.2%}")
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -1,76 +1,82 @@
-"""What a data set says of itself: where its text came from, under which terms, and what became of it."""
+"""Builds the manifest of a new data set, and writes it with the data set's card."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from ..corpora.readers import AnySource
 from ..phi.patterns import sum_audits
+from ..shards.manifest import (
+    NAME,
+    VERSION,
+    AuditCounts,
+    DataManifest,
+    FileInfo,
+    SourceInfo,
+    SpecialIds,
+    SplitCounts,
+    TokenizerInfo,
+)
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dataset_card import write_card
 from .dedup import Duplicates
-from .tokenize import TokenisedFile
+from .tokenize import TokenizedFile
 
-VERSION = 1
-SPLITS = ("train", "held_out")
 _PACKAGES = ("clinical-modernbert", "ftfy", "lxml", "mosaicml-streaming", "numpy", "tokenizers")
 
 
-@dataclass(frozen=True)
-class SplitCounts:
-    """The size of one split of one source; fullness is tokens over the room of its packs."""
-
-    documents: int = 0
-    pieces: int = 0
-    tokens: int = 0
-    packs: int = 0
-    fullness: float = 0.0
-
-
 def describe_source(
-    source: AnySource, files: Sequence[TokenisedFile], duplicates: Duplicates, splits: Mapping[str, SplitCounts]
-) -> dict[str, Any]:
-    """The manifest's entry of a source."""
-    return {
-        "format": source.format,
-        "licence": source.licence,
-        "public": source.public,
-        "synthetic": source.synthetic,
-        "inputs": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in files],
-        "duplicates": sum(int(duplicates.exact[file.stem].sum()) for file in files),
-        "near_duplicates": sum(int(duplicates.near[file.stem].sum()) for file in files),
-        "empty": sum(file.empty for file in files),
-        "audit": None if source.public else sum_audits(file.audit for file in files if file.audit).describe(),
-        "splits": {name: asdict(counts) for name, counts in splits.items()},
-    }
+    source: AnySource,
+    files: Sequence[TokenizedFile],
+    duplicates: Duplicates,
+    splits: Mapping[str, SplitCounts],
+    crosswalks: Sequence[FileInfo],
+) -> SourceInfo:
+    """The manifest's entry of a source.
+
+    Args:
+        crosswalks: files that were read in addition to the corpus.
+    """
+    audit = sum_audits(file.audit for file in files if file.audit)
+    return SourceInfo(
+        format=source.format,
+        licence=source.licence,
+        public=source.public,
+        synthetic=source.synthetic,
+        inputs=[FileInfo(name=file.name, bytes=file.bytes, sha256=file.sha256) for file in files],
+        duplicates=sum(int(duplicates.exact[file.stem].sum()) for file in files),
+        near_duplicates=sum(int(duplicates.near[file.stem].sum()) for file in files),
+        empty=sum(file.empty for file in files),
+        audit=None if source.public else AuditCounts(**audit.describe()),
+        splits=dict(splits),
+        cleaned={step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean},
+        crosswalks=list(crosswalks),
+    )
 
 
 def write(
-    directory: Path, config: PrepareConfig, tokenizer: LoadedTokenizer, sources: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Writes manifest.json and the card, which depend on nothing but the arguments and the packages' versions."""
-    manifest = {
-        "version": VERSION,
-        "seq_length": config.seq_length,
-        "tokenizer": {
-            "sha256": tokenizer.sha256,
-            "vocab_size": tokenizer.vocab_size,
-            "special_ids": tokenizer.special_ids,
-            "unmaskable_ids": list(tokenizer.unmaskable_ids),
-        },
-        "sources": sources,
-        "config": config.model_dump(mode="json"),
-        "packages": package_versions(),
-    }
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    directory: Path, config: PrepareConfig, tokenizer: LoadedTokenizer, sources: Mapping[str, SourceInfo]
+) -> DataManifest:
+    """Write manifest.json and the card. Both depend only on the arguments and the versions of the packages."""
+    manifest = DataManifest(
+        version=VERSION,
+        seq_length=config.seq_length,
+        tokenizer=TokenizerInfo(
+            sha256=tokenizer.sha256,
+            vocab_size=tokenizer.vocab_size,
+            special_ids=SpecialIds(**tokenizer.special_ids),
+            unmaskable_ids=list(tokenizer.unmaskable_ids),
+        ),
+        sources=dict(sources),
+        config=config.model_dump(mode="json"),
+        packages=package_versions(),
+    )
+    (directory / NAME).write_text(manifest.to_json(), encoding="utf-8")
     write_card(directory, manifest)
     return manifest
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that decide what is written."""
+    """Versions of the packages that decide what is written."""
     return {name: metadata.version(name) for name in _PACKAGES}

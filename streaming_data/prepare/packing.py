@@ -1,6 +1,6 @@
-"""Pieces to packs: best fit, longest first, within a window of pieces at a time.
+"""Segments to packs: best-fit decreasing, within one window of segments at a time.
 
-What a window leaves in packs that are not full goes back to be packed with the pieces that follow.
+Segments of a window's emptiest packs are carried over to the next window.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,41 +8,42 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from ..shards.pack import Pack
-from .chunking import Piece
+from .chunking import Segment
 
-_FULL = 0.999
-_CARRIED = 0.25
+_FULL = 0.999  # a pack this full is finished
+_CARRIED = 0.25  # of a window's segments, at most
 
 
-def pack(pieces: Iterable[Piece], seq_length: int, window: int) -> Iterator[Pack]:
-    """Packs of at most `seq_length` tokens; every piece is in exactly one of them. The same pieces, the same packs."""
-    pool: list[Piece] = []
-    for piece in pieces:
-        pool.append(piece)
+def pack(segments: Iterable[Segment], seq_length: int, window: int) -> Iterator[Pack]:
+    """Packs of at most `seq_length` tokens; every segment is in exactly one of them. The result is deterministic."""
+    pool: list[Segment] = []
+    for segment in segments:
+        pool.append(segment)
         if len(pool) >= window:
             done, pool = _pack_window(pool, seq_length, int(window * _CARRIED))
             yield from map(_join, done)
     yield from map(_join, _pack_window(pool, seq_length, 0)[0])
 
 
-def _pack_window(pool: Sequence[Piece], seq_length: int, carried: int) -> tuple[list[list[Piece]], list[Piece]]:
-    """The window's packs, but for the emptiest ones, whose pieces (at most `carried`) are given back."""
-    lengths = [len(piece.tokens) for piece in pool]
+def _pack_window(pool: Sequence[Segment], seq_length: int, carried: int) -> tuple[list[list[Segment]], list[Segment]]:
+    """The window's packs except the emptiest, and the segments (at most `carried`) of those for the next window."""
+    lengths = [len(segment.tokens) for segment in pool]
     bins = best_fit(lengths, seq_length)
     fills = [sum(lengths[index] for index in members) for members in bins]
-    back: set[int] = set()
+    returned: set[int] = set()
     for number in sorted(range(len(bins)), key=fills.__getitem__):
-        if fills[number] >= _FULL * seq_length or len(back) + len(bins[number]) > carried:
+        if fills[number] >= _FULL * seq_length or len(returned) + len(bins[number]) > carried:
             break
-        back.update(bins[number])
-    done = [[pool[index] for index in members] for members in bins if members[0] not in back]
-    return done, [pool[index] for index in sorted(back)]
+        returned.update(bins[number])
+    done = [[pool[index] for index in members] for members in bins if members[0] not in returned]
+    return done, [pool[index] for index in sorted(returned)]
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Bins of indices: each item, longest first, goes to the bin with the least room that still holds it.
+    """Bins of item indices: each item, longest first, goes to the bin with the least room that still holds it.
 
-    Rooms are bits of one integer, so the bin is found without a search. Equal items keep their order.
+    The rooms in use are the set bits of one integer, so the bin is found without a search. Equal items keep their
+    order.
     """
     bins: list[list[int]] = []
     with_room: list[list[int]] = [[] for _ in range(capacity + 1)]
@@ -66,10 +67,10 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def _join(pieces: Sequence[Piece]) -> Pack:
+def _join(segments: Sequence[Segment]) -> Pack:
     return Pack(
-        tokens=np.concatenate([piece.tokens for piece in pieces]),
-        lengths=np.array([len(piece.tokens) for piece in pieces], np.int32),
-        word_starts=np.concatenate([piece.word_starts for piece in pieces]),
-        doc_ids=[piece.document_id for piece in pieces],
+        tokens=np.concatenate([segment.tokens for segment in segments]),
+        lengths=np.array([len(segment.tokens) for segment in segments], np.int32),
+        word_starts=np.concatenate([segment.word_starts for segment in segments]),
+        doc_ids=[segment.document_id for segment in segments],
     )

@@ -1,138 +1,141 @@
-"""Corpora to a data set: read and tokenise each file, drop what came before, pack, write shards, publish.
+"""Corpora to a data set: tokenize each file, drop duplicates, pack, write shards, publish.
 
-Everything is written beside the output, in `<output>.building`, and one rename publishes it. The files that were
-tokenised there are used by the next run, and may have been tokenised by others that see the same directory.
+All work happens in `<output>.building`, next to the output, and one rename publishes it. A later run reuses the files
+that were tokenized there, including those tokenized by other processes that see the same directory.
 """
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
-from ...storage.files import require_writable
+from ...storage.files import hash_file, require_writable
 from ..corpora.readers import AnySource
-from ..parallel import Report, cores, in_parallel
-from ..shards.manifest import read_manifest
+from ..parallel import ProgressCallback, available_cores, parallel_map
+from ..shards.manifest import SPLITS, DataManifest, FileInfo, SplitCounts, read_manifest
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dedup import Duplicates, find_duplicates
-from .done_files import DONE
-from .manifest import SPLITS, SplitCounts, describe_source, write
-from .tasks import Share, crosswalks, plan
-from .tokenize import Task, TokenisedFile, sha256_of, tokenise
+from .done_markers import any_done
+from .manifest import describe_source, write
+from .tasks import Share, crosswalk_files, plan_tasks
+from .tokenize import TokenizedFile, TokenizeTask, tokenize
 from .write_split import SplitJob, write_split
 
-FilesOfSources: TypeAlias = "Mapping[str, Sequence[TokenisedFile]]"
-_DOCUMENTS_PER_WRITER = 200_000  # a process that writes first spends seconds on importing torch
+FilesBySource: TypeAlias = "Mapping[str, Sequence[TokenizedFile]]"
+_DOCUMENTS_PER_WRITER = 200_000  # every writing process first spends seconds on importing torch
 
 
-class Stages(Protocol):
-    """Gives the report of a stage, by its name."""
+class StageCallbacks(Protocol):
+    """Returns the progress callback of a stage, given the stage's name."""
 
-    def __call__(self, stage: str) -> Report: ...
+    def __call__(self, stage: str) -> ProgressCallback: ...
 
 
-def prepare(config: PrepareConfig, stages: Stages) -> dict[str, Any]:
-    """Writes the data set that `config` describes and returns its manifest.
+def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
+    """Write the data set that `config` describes and return its manifest.
 
-    The same inputs, config and package versions give the same shards to the byte, whoever does how much of it.
+    The same inputs, config and package versions give byte-identical shards, however the work is distributed.
 
     Raises:
-        UserError: the output exists, or an input or the tokenizer is missing or damaged. Only whole files' results
-            are left for the next run.
+        UserError: the output exists, or an input or the tokenizer is missing or corrupt. Results of finished files
+            are kept for the next run.
     """
-    workers = config.workers or cores()
-    with _building(config.output) as building:
+    workers = config.workers or available_cores()
+    with _locked_building_directory(config.output) as building:
         tokenizer = tokenizers.load(config.tokenizer)
-        tasks = plan(config, tokenizer, building, workers, lambda: stages("scanning"))
-        done = _tokenise_all(tasks, workers, stages)
+        tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"))
+        tokenized = _tokenize_all(tasks, workers, stages)
         files = {
-            source.name: [file for task, file in zip(tasks, done, strict=True) if task.source.name == source.name]
+            source.name: [file for task, file in zip(tasks, tokenized, strict=True) if task.source.name == source.name]
             for source in config.sources
         }
-        duplicates = find_duplicates(done)
+        duplicates = find_duplicates(tokenized)
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
-        jobs = _split_jobs(config, files, duplicates, data)
-        _refuse_empty(jobs, files, config)
-        writers = min(workers, 1 + sum(len(file.digests) for file in done) // _DOCUMENTS_PER_WRITER)
-        counts = dict(zip(jobs, in_parallel(write_split, list(jobs.values()), writers, stages("packing")), strict=True))
-        manifest = _describe(config, tokenizer, files, duplicates, counts, data)
+        jobs = _split_jobs(files, duplicates, config.seq_length, config.window, data)
+        _require_training_documents(jobs, files, config.sources, config.held_out)
+        writers = min(workers, 1 + sum(len(file.digests) for file in tokenized) // _DOCUMENTS_PER_WRITER)
+        counts = dict(
+            zip(jobs, parallel_map(write_split, list(jobs.values()), writers, stages("packing")), strict=True)
+        )
+        manifest = _write_manifest(config, tokenizer, files, duplicates, counts, data)
         data.rename(config.output)
     return manifest
 
 
-def prepare_share(config: PrepareConfig, share: Share, stages: Stages) -> int:
-    """Tokenises one share of the files, for a `prepare` that comes later or is at work; returns how many.
+def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -> int:
+    """Tokenize one share of the files for a later or concurrent `prepare`; return the number of files.
 
-    Any number of processes may do this at once, on any machines that see the output's directory. None waits for
-    another: what one does not do, because it was killed or never started, `prepare` does.
+    Any number of processes may do this at once, on any machines that see the output's directory. They do not wait for
+    each other: `prepare` itself tokenizes the files of a share that was killed or never started.
     """
-    _refuse_existing(config.output)
+    _require_new(config.output)
     require_writable(config.output)
-    workers = config.workers or cores()
-    building = _beside(config.output)
+    workers = config.workers or available_cores()
+    building = _building_directory(config.output)
     tokenizer = tokenizers.load(config.tokenizer)
     try:
-        tasks = plan(config, tokenizer, building, workers, lambda: stages("scanning"), share)
-        chosen = _largest_first(tasks)[share.index :: share.count]
-        _tokenise_all(chosen, workers, stages)
+        tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"), share)
+        own = _largest_first(tasks)[share.index :: share.count]
+        _tokenize_all(own, workers, stages)
     except FileNotFoundError:
-        if not config.output.exists():  # else `prepare` has done it all meanwhile, and tidied up
+        if not config.output.exists():  # else a concurrent `prepare` has published and removed the directory
             raise
-    return len(chosen)
+    return len(own)
 
 
-def _tokenise_all(tasks: Sequence[Task], workers: int, stages: Stages) -> list[TokenisedFile]:
-    """The largest first, so that no process is left with a large one at the end."""
+def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, stages: StageCallbacks) -> list[TokenizedFile]:
+    """Results in the order of the tasks. The largest files run first, so that no worker ends with a large one."""
     largest = _largest_first(tasks)
-    done = dict(
-        zip((task.stem for task in largest), in_parallel(tokenise, largest, workers, stages("tokenising")), strict=True)
-    )
-    return [done[task.stem] for task in tasks]
+    results = parallel_map(tokenize, largest, workers, stages("tokenizing"))
+    by_stem = dict(zip((task.stem for task in largest), results, strict=True))
+    return [by_stem[task.stem] for task in tasks]
 
 
-def _largest_first(tasks: Sequence[Task]) -> list[Task]:
+def _largest_first(tasks: Sequence[TokenizeTask]) -> list[TokenizeTask]:
     return sorted(tasks, key=lambda task: -task.file.path.stat().st_size)
 
 
-def _beside(output: Path) -> Path:
+def _building_directory(output: Path) -> Path:
     return output.with_name(f"{output.name}.building")
 
 
 def is_prepared(config: PrepareConfig) -> bool:
-    """Whether the output is there already, whole and made by this very config."""
+    """Whether the output exists, complete, and was written with exactly this config."""
     written = config.output / "manifest.json"
-    return written.is_file() and read_manifest(str(config.output))["config"] == config.model_dump(mode="json")
+    return written.is_file() and read_manifest(str(config.output)).config == config.model_dump(mode="json")
 
 
-def _refuse_existing(output: Path) -> None:
+def _require_new(output: Path) -> None:
     if output.exists():
         raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
 
 
 @contextmanager
-def _building(output: Path) -> Iterator[Path]:
-    """The directory to work in, for this process and those that do shares; it stays if anything in it is finished."""
-    building = _beside(output)
+def _locked_building_directory(output: Path) -> Iterator[Path]:
+    """Yield the working directory, which processes that tokenize shares also use. After an error it is kept if it
+    holds results of finished tasks.
+    """
+    building = _building_directory(output)
     require_writable(output)
     lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"{output}: another process is preparing this data set; wait for it, or end it") from error
+        raise UserError(f"{output}: another process is preparing this data set; wait for it, or stop it") from error
     try:
-        _refuse_existing(output)
+        _require_new(output)
         yield building
         shutil.rmtree(building, ignore_errors=True)
     except Exception:
         shutil.rmtree(building / "data", ignore_errors=True)
-        if not any(building.rglob(f"*{DONE}")):
+        if not any_done(building):
             shutil.rmtree(building, ignore_errors=True)
         raise
     finally:
@@ -141,14 +144,14 @@ def _building(output: Path) -> Iterator[Path]:
 
 
 def _split_jobs(
-    config: PrepareConfig, files: FilesOfSources, duplicates: Duplicates, data: Path
+    files: FilesBySource, duplicates: Duplicates, seq_length: int, window: int, data: Path
 ) -> dict[tuple[str, str], SplitJob]:
     return {
         (source, split): SplitJob(
             stems=[file.stem for file in files_of_source],
-            chosen=[duplicates.kept(file) & (file.held_out == (split == "held_out")) for file in files_of_source],
-            seq_length=config.seq_length,
-            window=config.window,
+            selected=[duplicates.kept(file) & (file.held_out == (split == "held_out")) for file in files_of_source],
+            seq_length=seq_length,
+            window=window,
             directory=data / source / split,
         )
         for source, files_of_source in files.items()
@@ -156,20 +159,24 @@ def _split_jobs(
     }
 
 
-def _refuse_empty(jobs: Mapping[tuple[str, str], SplitJob], files: FilesOfSources, config: PrepareConfig) -> None:
-    for source in config.sources:
-        if not any(chosen.any() for chosen in jobs[source.name, "train"].chosen):
-            held_out = any(chosen.any() for chosen in jobs[source.name, "held_out"].chosen)
-            raise UserError(f"source {source.name}: {_why_empty(source, files[source.name], held_out, config)}")
+def _require_training_documents(
+    jobs: Mapping[tuple[str, str], SplitJob], files: FilesBySource, sources: Sequence[AnySource], held_out: float
+) -> None:
+    for source in sources:
+        if not any(selected.any() for selected in jobs[source.name, "train"].selected):
+            only_held_out = any(selected.any() for selected in jobs[source.name, "held_out"].selected)
+            reason = _why_empty(source, files[source.name], held_out if only_held_out else None)
+            raise UserError(f"source {source.name}: {reason}")
 
 
-def _why_empty(source: AnySource, files: Sequence[TokenisedFile], held_out: bool, config: PrepareConfig) -> str:
+def _why_empty(source: AnySource, files: Sequence[TokenizedFile], held_out: float | None) -> str:
+    """Why a source has no training documents; `held_out` is the configured share if all its documents are held out."""
     documents, empty = sum(len(file.digests) for file in files), sum(file.empty for file in files)
     names = files[0].name if len(files) == 1 else f"{files[0].name} and the {len(files) - 1:,} after it"
-    if held_out:
-        return f"no document left to train on: all are held out; lower held_out ({config.held_out})"
+    if held_out is not None:
+        return f"no document left to train on: all are held out; lower held_out ({held_out})"
     if documents:
-        return f"each of its {documents:,} texts came before, in a source above it; leave it out"
+        return f"all {documents:,} documents duplicate those of an earlier source; remove this source"
     if empty:
         return f"no document left to train on: the {empty:,} in {names} are without text"
     if source.sample < 1:
@@ -177,35 +184,30 @@ def _why_empty(source: AnySource, files: Sequence[TokenisedFile], held_out: bool
     return f"no document left to train on: no records in {names}; check its paths"
 
 
-def _describe(
+def _write_manifest(
     config: PrepareConfig,
     tokenizer: LoadedTokenizer,
-    files: FilesOfSources,
+    files: FilesBySource,
     duplicates: Duplicates,
     counts: Mapping[tuple[str, str], SplitCounts],
     data: Path,
-) -> dict[str, Any]:
-    """Writes the manifest and a copy of the tokenizer."""
+) -> DataManifest:
+    """Write the manifest and a copy of the tokenizer."""
     (data / "tokenizer").mkdir()
     for name in tokenizers.FILES:
-        shutil.copyfile(config.tokenizer / name, data / "tokenizer" / name)
+        shutil.copyfile(tokenizer.directory / name, data / "tokenizer" / name)
     sources = {
         source.name: describe_source(
             source,
             files[source.name],
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
+            crosswalks=[_file_info(path) for path in crosswalk_files(source)],
         )
-        | _describe_reading(source, files[source.name])
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
 
 
-def _describe_reading(source: AnySource, files: Sequence[TokenisedFile]) -> dict[str, Any]:
-    """What else was read, and how many documents each cleaning step changed."""
-    beside = [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in crosswalks(source)
-    ]
-    cleaned = {step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean}
-    return {"cleaned": cleaned} | ({"crosswalks": beside} if beside else {})
+def _file_info(path: Path) -> FileInfo:
+    return FileInfo(name=path.name, bytes=path.stat().st_size, sha256=hash_file(path, "sha256"))

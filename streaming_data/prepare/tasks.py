@@ -1,8 +1,8 @@
-"""What there is to do for a data set, file by file, and who of several processes does it.
+"""The tasks of preparing a data set, one per input file, and their distribution over several processes.
 
-A task's results lie under a name that is a hash of all that decides them: the file, the source, the tokenizer, the
-packages. So what was finished is found by any process that sees the directory, on this machine or another, after a
-kill or a change to something else; and two that do the same task at once write the same bytes.
+A task's results are named by a hash of everything that determines them: the file, the source, the tokenizer, the
+package versions. Any process that sees the directory, on this machine or another, therefore finds finished results,
+also after a kill or a change to something else; and two processes that run the same task at once write the same bytes.
 """
 
 import hashlib
@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...configs.errors import UserError
+from ...storage.files import stage_file
 from ..corpora.readers import AnySource, InputFile, input_files, pubmed
-from ..documents.files import find
-from ..parallel import Count, Report, in_parallel
+from ..documents.files import find_files
+from ..parallel import Count, ProgressCallback, parallel_map
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
-from .done_files import DONE, aside, publish
+from .done_markers import DONE
 from .manifest import package_versions
 from .minhash import bands_for
-from .tokenize import Task
+from .tokenize import TokenizeTask
 
 Item = TypeVar("Item")
-_NOT_DECIDING = {"name", "paths", "licence"}
+_IRRELEVANT_KEYS = {"name", "paths", "licence"}  # of a source: they do not change a task's results
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Share:
     index: int
     count: int
 
-    def first(self, items: Sequence[Item]) -> list[Item]:
-        """This part of the items, and after it the others' in their turn."""
+    def own_first(self, items: Sequence[Item]) -> list[Item]:
+        """All items: those of this share first, then those of the following shares, cyclically."""
         return [item for part in range(self.count) for item in items[(self.index + part) % self.count :: self.count]]
 
 
-WHOLE = Share(0, 1)
+ALL_WORK = Share(0, 1)
 
 
 def parse_share(text: str) -> Share:
@@ -52,63 +53,63 @@ def parse_share(text: str) -> Share:
 
 
 class ScanTask(NamedTuple):
-    """A PubMed file whose PMIDs are wanted, and where they are written."""
+    """A PubMed file to scan for PMIDs, and the done marker that holds the result."""
 
     path: Path
     done: Path
 
 
-def plan(
+def plan_tasks(
     config: PrepareConfig,
     tokenizer: LoadedTokenizer,
     directory: Path,
     workers: int,
-    report: Callable[[], Report],
-    share: Share = WHOLE,
-) -> list[Task]:
-    """The files of all sources, in order; PubMed's are scanned for this, the share's own first.
+    progress: Callable[[], ProgressCallback],
+    share: Share = ALL_WORK,
+) -> list[TokenizeTask]:
+    """The files of all sources, in order. PubMed files are scanned for this, those of the share first.
 
     Args:
-        directory: where results are, and go.
-        report: called if files have to be scanned.
+        directory: of existing and future results.
+        progress: called for a progress callback if files have to be scanned.
     """
 
     def scan_all(paths: Sequence[Path]) -> list[pubmed.Scan]:
-        tasks = [ScanTask(path, directory / "scanned" / f"{_hash(_stat(path))}{DONE}") for path in paths]
-        in_parallel(scan, share.first(tasks), min(workers, len(tasks)), report())
+        tasks = [ScanTask(path, directory / "scanned" / f"{_hash(_file_identity(path))}{DONE}") for path in paths]
+        parallel_map(scan, share.own_first(tasks), min(workers, len(tasks)), progress())
         return [pubmed.load_scan(task.done) for task in tasks]
 
     return [
-        _task(config, source, file, tokenizer, directory / "tokenised")
+        _task(config, source, file, tokenizer, directory / "tokenized")
         for source in config.sources
         for file in input_files(source, scan_all)
     ]
 
 
 def scan(task: ScanTask, count: Count) -> None:
-    """Does a task unless it is done; counts the citations."""
+    """Run a task unless it is done; `count` receives the number of citations."""
     if not task.done.is_file():
-        found = pubmed.scan(task.path)
-        with aside(task.done.with_suffix("")) as temporary:
-            pubmed.save_scan(found, temporary.with_suffix(DONE))
-            publish(temporary, task.done.with_suffix(""), [DONE])
-        count(len(found.records.pmids))
+        result = pubmed.scan(task.path)
+        task.done.parent.mkdir(parents=True, exist_ok=True)
+        with stage_file(task.done) as staging:
+            pubmed.save_scan(result, staging)
+        count(len(result.records.pmids))
 
 
 def _task(
     config: PrepareConfig, source: AnySource, file: InputFile, tokenizer: LoadedTokenizer, directory: Path
-) -> Task:
-    compared = config.near_duplicates
-    bands = bands_for(compared.similarity) if compared and source.name in compared.sources else None
+) -> TokenizeTask:
+    near = config.near_duplicates
+    bands = bands_for(near.similarity) if near and source.name in near.sources else None
     name = _hash(
-        source.model_dump(mode="json", exclude=_NOT_DECIDING),
-        _stat(file.path),
-        [_stat(path) for path in crosswalks(source)],
+        source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS),
+        _file_identity(file.path),
+        [_file_identity(path) for path in crosswalk_files(source)],
         None if file.keep is None else hashlib.sha256(file.keep.tobytes()).hexdigest(),
         [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands],
         package_versions(),
     )
-    return Task(
+    return TokenizeTask(
         source=source,
         file=file,
         tokenizer=config.tokenizer,
@@ -120,12 +121,12 @@ def _task(
     )
 
 
-def crosswalks(source: AnySource) -> list[Path]:
-    """The files that are read beside each of a source's own."""
-    return find(getattr(source, "crosswalks", []))
+def crosswalk_files(source: AnySource) -> list[Path]:
+    """The crosswalk files that are read together with each of a source's own files."""
+    return find_files(getattr(source, "crosswalks", []))
 
 
-def _stat(path: Path) -> list[Any]:
+def _file_identity(path: Path) -> list[Any]:
     stat = path.stat()
     return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
 

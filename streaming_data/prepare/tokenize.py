@@ -1,7 +1,8 @@
-"""One input file to the pieces of its documents, in a file of its own: the part of preparing that runs in parallel.
+"""Tokenization of one input file: read, clean and tokenize its documents and cut them into segments.
 
-A task leaves `<stem>.pieces` and `<stem>.done`, which says what came of it. Both are a pure function of the input file
-and the task, so a task that was interrupted is simply done again, by whomever.
+This is the part of preparing a data set that runs in parallel. A task writes `<stem>.segments`, `<stem>.npy` if near
+duplicates are searched, and last its done marker with a summary. All are a pure function of the input file and the
+task, so any process can redo a task that was interrupted.
 """
 
 import hashlib
@@ -15,29 +16,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..documents.document import Document, is_held_out
 from ..parallel import Count
-from ..phi.patterns import Audit
+from ..phi.patterns import PhiAudit
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
-from .chunking import Piece, split
-from .done_files import DONE, aside, publish
+from .chunking import Segment, cut_into_segments
+from .done_markers import mark_done, read_result
 from .minhash import Bands, band_hashes
 
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 20
-_HASH_BLOCK = 1 << 22
+_SEGMENTS = ".segments"
+_BANDS = ".npy"
 
 
 @dataclass(frozen=True)
-class Task:
-    """An input file and all that decides what becomes of it.
+class TokenizeTask:
+    """An input file and everything that determines its results.
 
     Attributes:
-        stem: where the results go, without suffix.
+        held_out: the share of documents to hold out.
         seed: of the held-out split.
-        bands: how texts are compared with others; None if they are not.
+        bands: how near duplicates are searched; None if they are not.
+        stem: path of the results, without suffix.
     """
 
     source: AnySource
@@ -51,15 +55,19 @@ class Task:
 
 
 @dataclass(frozen=True)
-class TokenisedFile:
-    """What is known of a finished task.
+class TokenizedFile:
+    """Summary of a finished task.
 
     Attributes:
+        stem: path of the task's results, without suffix.
+        name: of the input file.
+        bytes: size of the input file.
+        sha256: of the input file.
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
-        empty: documents left out as they had no text.
-        cleaned: for each cleaning step, the documents that it changed.
-        audit: of text that is not public, what may identify a patient.
+        empty: number of documents dropped because they have no text.
+        cleaned: for each cleaning step, the number of documents that it changed.
+        audit: counts of PHI identifiers; None for public text.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
     """
 
@@ -71,55 +79,53 @@ class TokenisedFile:
     held_out: npt.NDArray[np.bool_]
     empty: int
     cleaned: Mapping[str, int]
-    audit: Audit | None
+    audit: PhiAudit | None
     bands: int
 
     @property
     def bands_path(self) -> Path:
-        return self.stem.with_suffix(".npy")
+        return self.stem.with_suffix(_BANDS)
 
 
-def read_pieces(stem: Path, chosen: npt.NDArray[np.bool_]) -> Iterator[list[Piece]]:
-    """The pieces of each chosen document of a finished task, in order; `chosen` is bool (documents,)."""
+def read_segments(stem: Path, selected: npt.NDArray[np.bool_]) -> Iterator[list[Segment]]:
+    """The segments of each selected document of a finished task, in order; `selected` is bool (documents,)."""
     number = 0
-    with stem.with_suffix(".pieces").open("rb") as file:
-        while number < len(chosen):
-            batch: list[list[Piece]] = pickle.load(file)
-            yield from (pieces for pieces, wanted in zip(batch, chosen[number:], strict=False) if wanted)
+    with stem.with_suffix(_SEGMENTS).open("rb") as file:
+        while number < len(selected):
+            batch: list[list[Segment]] = pickle.load(file)
+            yield from (segments for segments, keep in zip(batch, selected[number:], strict=False) if keep)
             number += len(batch)
 
 
-def tokenise(task: Task, count: Count) -> TokenisedFile:
-    """Does a task, or finds it done; counts the documents it has read."""
-    if (finished := task.stem.with_suffix(DONE)).is_file():
-        done: TokenisedFile = pickle.loads(finished.read_bytes())
-        return done
-    with aside(task.stem) as temporary:
-        done = _tokenise(task, temporary, count)
-        temporary.with_suffix(DONE).write_bytes(pickle.dumps(done))
-        publish(temporary, task.stem, [".pieces", *([".npy"] if done.bands else []), DONE])
+def tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
+    """Run a task unless it is done; `count` receives the number of documents as they are read."""
+    done: TokenizedFile | None = read_result(task.stem)
+    if done is None:
+        done = _tokenize(task, count)
+        mark_done(task.stem, done)
     return done
 
 
-def _tokenise(task: Task, stem: Path, count: Count) -> TokenisedFile:
-    """Writes `stem`.pieces, a list of documents' lists of pieces for each batch, and `stem`.npy."""
-    tokenizer = _tokenizer(task.tokenizer)
+def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
+    """Write `<stem>.segments`, per batch a pickled list of each document's list of segments, and `<stem>.npy`."""
+    tokenizer = _load_tokenizer(task.tokenizer)
     source = task.source
-    audit = None if source.public else Audit()
+    audit = None if source.public else PhiAudit()
     digests: list[int] = []
     held_out: list[bool] = []
     bands: list[npt.NDArray[np.uint64]] = []
     empty = 0
     cleaned: Counter[str] = Counter()
-    with stem.with_suffix(".pieces").open("wb") as file:
+    task.stem.parent.mkdir(parents=True, exist_ok=True)
+    with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
         for batch in _batches(read_file(source, task.file, cleaned)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
-            pieces = [
-                split(document.id, document.text, encoding, tokenizer, task.seq_length)
+            segments = [
+                cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length)
                 for document, encoding in zip(documents, encodings, strict=True)
             ]
-            pickle.dump(pieces, file)
+            pickle.dump(segments, file)
             for document in documents:
                 digests.append(_digest(document.text))
                 held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
@@ -130,12 +136,13 @@ def _tokenise(task: Task, stem: Path, count: Count) -> TokenisedFile:
             empty += len(batch) - len(documents)
             count(len(batch))
     if task.bands:
-        np.save(stem.with_suffix(".npy"), np.array(bands, np.uint64).reshape(-1, task.bands.number))
-    return TokenisedFile(
+        with stage_file(task.stem.with_suffix(_BANDS)) as staging, staging.open("wb") as file:
+            np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number))
+    return TokenizedFile(
         stem=task.stem,
         name=task.file.path.name,
         bytes=task.file.path.stat().st_size,
-        sha256=sha256_of(task.file.path),
+        sha256=hash_file(task.file.path, "sha256"),
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
@@ -146,13 +153,13 @@ def _tokenise(task: Task, stem: Path, count: Count) -> TokenisedFile:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(directory: Path) -> LoadedTokenizer:
-    """Read once for all the files of a process, which may be many and small."""
+def _load_tokenizer(directory: Path) -> LoadedTokenizer:
+    """Loaded once per process, since files may be many and small."""
     return tokenizers.load(directory)
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Batches that are bounded in documents and, but for one long document, in characters."""
+    """Batches with bounded numbers of documents and characters; one document longer than the bound is a batch."""
     batch: list[Document] = []
     characters = 0
     for document in documents:
@@ -167,12 +174,3 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

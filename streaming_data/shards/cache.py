@@ -1,8 +1,8 @@
-"""Room for shards on this machine: the least recently used go first, those that a rank reads never.
+"""LRU disk cache for shards; shards in use are never evicted.
 
-A process that reads a shard holds a shared lock on its file. Who needs room removes only files that it can lock for
-itself; the kernel gives back the locks of a process that was killed. Nothing else is written down, so ranks and runs
-share a directory without knowing of each other, and there is nothing that a kill could leave wrong.
+A process that reads a shard holds a shared lock on its file. A process that needs space removes only files that it can
+lock exclusively; the kernel releases the locks of a killed process. There is no other state, so ranks and runs share a
+directory without coordination, and a kill cannot leave it inconsistent.
 """
 
 import fcntl
@@ -18,30 +18,30 @@ from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
 
-_PART = ".part"
+_PARTIAL = ".part"
 
 
 class BoundedCache:
-    """A process's way to a directory of shards that should not grow beyond a limit.
+    """One process's view of a directory of shards with a size limit.
 
     Args:
-        directory: shared by everything that uses this cache; shards lie one level below.
-        limit: in bytes. Each process that downloads at the same moment may exceed it by one shard.
-        keep: how many shards this process holds at once; of more, those held longest are let go.
+        directory: shared by all processes that use this cache; shards are one level below.
+        limit: in bytes. Processes that download at the same moment may each exceed it by one shard.
+        max_held: how many shards this process holds at once; beyond that, those held longest are released.
     """
 
-    def __init__(self, directory: Path, limit: int, keep: int) -> None:
+    def __init__(self, directory: Path, limit: int, max_held: int) -> None:
         self.directory = directory
         self.limit = limit
-        self.keep = keep
+        self.max_held = max_held
         self._held: OrderedDict[Path, BinaryIO] = OrderedDict()
         self._lock = Lock()
 
     def hold(self, path: Path) -> None:
-        """Keep others from removing a shard.
+        """Prevent other processes from removing a shard.
 
         Raises:
-            FileNotFoundError: somebody just did.
+            FileNotFoundError: the shard was just removed.
         """
         file = path.open("rb")
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -51,7 +51,7 @@ class BoundedCache:
         with self._lock:
             self._held.pop(path, None)
             self._held[path] = file
-            while len(self._held) > self.keep:
+            while len(self._held) > self.max_held:
                 self._held.popitem(last=False)
 
     def holds(self, path: Path) -> bool:
@@ -59,35 +59,35 @@ class BoundedCache:
             return path in self._held
 
     def make_room(self, size: int) -> None:
-        """Remove what is needed for a shard of so many bytes.
+        """Remove least recently used shards until a new one of `size` bytes fits.
 
         Raises:
-            UserError: all that is left is being read.
+            UserError: the shards that remain are all in use.
         """
         with FileLock(self.directory / ".room.lock"):
             if self._remove_down_to(self.limit - size) > self.limit - size:
                 with self._lock:
                     self._held.clear()
-                if (left := self._remove_down_to(self.limit - size)) > self.limit - size:
+                if (remaining := self._remove_down_to(self.limit - size)) > self.limit - size:
                     raise UserError(
-                        f"{self.directory}: {left:,} bytes of shards are being read by other processes or sources, and "
-                        f"{size:,} more are needed, but data.cache_gigabytes allows {self.limit:,}; raise it, or lower "
-                        "data.shuffle_window"
+                        f"{self.directory}: {remaining:,} bytes of shards are being read by other processes or "
+                        f"sources, and {size:,} more are needed, but data.cache_gigabytes allows {self.limit:,}; "
+                        "raise it, or lower data.shuffle_window"
                     )
 
     def _remove_down_to(self, size: int) -> int:
-        """The bytes that are there at the end."""
+        """Remove unused files, oldest first, down to `size` bytes if possible; returns the bytes that remain."""
         files = sorted(self._files())
-        there = sum(size for _, size, _ in files)
+        remaining = sum(size for _, size, _ in files)
         for _, bytes_, path in files:
-            if there <= size:
+            if remaining <= size:
                 break
             if _remove_unused(path):
-                there -= bytes_
-        return there
+                remaining -= bytes_
+        return remaining
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """(last use, bytes, path) of every shard, and of every part of one."""
+        """(last use, bytes, path) of every shard and of every partial download."""
         for path in self.directory.glob("*/*.mds*"):
             if path.suffix != ".lock":
                 with suppress(FileNotFoundError):
@@ -96,9 +96,9 @@ class BoundedCache:
 
 
 def _remove_unused(path: Path) -> bool:
-    """Whether the file could be removed: nobody reads it, or, if it is a part of a shard, downloads it."""
+    """Remove a file unless a process reads it or, for a partial download, writes it. Returns whether it is gone."""
     try:
-        if path.suffix == _PART:
+        if path.suffix == _PARTIAL:
             with FileLock(f"{path.with_suffix('')}.lock", timeout=0):
                 path.unlink()
         else:

@@ -1,61 +1,171 @@
-"""A data set's manifest: what reading relies on, checked."""
+"""The manifest of a data set: its sources with their origin, licences and counts, its tokenizer and its recipe.
+
+`cmbert data prepare` writes it as manifest.json, and everything that opens a data set reads it first. The models below
+are its format: their fields are the JSON's keys, in order. Keys of later versions are ignored. Only what reading packs
+relies on is required; the rest has defaults, for manifests that earlier versions wrote without it.
+"""
 
 import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, PrivateAttr, ValidationError
 
-from ...storage.remote import DamagedError, read
+from ...storage.remote import CorruptDataError, read
+
+NAME = "manifest.json"
+VERSION = 1
+SPLITS = ("train", "held_out")
 
 
-class _SpecialIds(BaseModel):
-    pad: NonNegativeInt
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
+
+
+class SpecialIds(_Section):
+    """The id of each special token, by its role."""
+
+    unk: NonNegativeInt | None = None
     cls: NonNegativeInt
     sep: NonNegativeInt
+    pad: NonNegativeInt
     mask: NonNegativeInt
 
 
-class _Tokenizer(BaseModel):
+class TokenizerInfo(_Section):
+    """What training needs to know of the tokenizer in `tokenizer/`.
+
+    Attributes:
+        sha256: of tokenizer.json.
+        vocab_size: the largest id plus one.
+        unmaskable_ids: ids that do not stand for text: special and unused tokens, and ids without a token.
+    """
+
+    sha256: str = ""
     vocab_size: PositiveInt
-    special_ids: _SpecialIds
+    special_ids: SpecialIds
     unmaskable_ids: list[NonNegativeInt]
 
 
-class _Split(BaseModel):
-    packs: NonNegativeInt
+class FileInfo(_Section):
+    """A file that was read."""
+
+    name: str
+    bytes: NonNegativeInt
+    sha256: str
+
+
+class AuditCounts(_Section):
+    """Counts of what may identify a patient, see `phi.patterns.Audit`.
+
+    Attributes:
+        documents: that were searched.
+        flagged: documents with any finding.
+        kinds: findings by kind.
+    """
+
+    documents: NonNegativeInt
+    flagged: NonNegativeInt
+    kinds: dict[str, NonNegativeInt]
+
+
+class SplitCounts(_Section):
+    """The size of one split of one source.
+
+    Attributes:
+        segments: parts of documents of at most `seq_length` tokens; the key is `pieces`.
+        tokens: padding not counted.
+        fullness: tokens divided by the capacity of the packs.
+    """
+
+    documents: NonNegativeInt = 0
+    segments: NonNegativeInt = Field(0, validation_alias="pieces", serialization_alias="pieces")
     tokens: NonNegativeInt
+    packs: NonNegativeInt
+    fullness: float = 0.0
 
 
-class _Source(BaseModel):
-    splits: dict[str, _Split]
+class SourceInfo(_Section):
+    """One source.
+
+    Attributes:
+        public: whether the text may be read by anyone; None in old manifests that do not state it.
+        synthetic: whether the text was generated, so that it concerns no patient.
+        inputs: the files of the corpus.
+        duplicates: documents dropped because an earlier one has the same text.
+        near_duplicates: documents dropped because an earlier one has nearly the same text.
+        empty: documents dropped because they have no text.
+        audit: None for public text, which is not searched for identifiers.
+        cleaned: for each cleaning step, the number of documents that it changed.
+        crosswalks: files that were read in addition to `inputs`; the key is absent if there are none.
+    """
+
+    format: str = ""
+    licence: str | None = None
+    public: bool | None = None
+    synthetic: bool | None = None
+    inputs: list[FileInfo] = []
+    duplicates: NonNegativeInt = 0
+    near_duplicates: NonNegativeInt = 0
+    empty: NonNegativeInt = 0
+    audit: AuditCounts | None = None
+    splits: dict[str, SplitCounts]
+    cleaned: dict[str, NonNegativeInt] = {}
+    crosswalks: list[FileInfo] = Field(default=[], exclude_if=lambda files: not files)
 
 
-class _Manifest(BaseModel):
-    """What reading relies on; a manifest says more."""
+class DataManifest(_Section):
+    """The manifest of a data set.
+
+    Attributes:
+        seq_length: capacity of a pack, in tokens.
+        sources: by name, in the order of the recipe.
+        config: the recipe, as JSON. It is not parsed: its keys are those of the version that wrote it.
+        packages: versions of the packages that decide what is written.
+    """
 
     version: Literal[1]
     seq_length: PositiveInt
-    tokenizer: _Tokenizer
-    sources: dict[str, _Source]
+    tokenizer: TokenizerInfo
+    sources: dict[str, SourceInfo]
+    config: dict[str, Any] = {}
+    packages: dict[str, str] = {}
+    _content: dict[str, Any] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def parse(cls, content: bytes) -> "DataManifest":
+        """The manifest in a file's content.
+
+        Raises:
+            CorruptDataError: it is not JSON, or a field is missing or has a wrong value; the message names the field.
+        """
+        try:
+            manifest = cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "top level"
+            raise CorruptDataError(f"not a manifest of version {VERSION}: {field}: {first['msg']}") from error
+        manifest._content = json.loads(content)
+        return manifest
+
+    def content(self) -> dict[str, Any]:
+        """The manifest as JSON: the file's own content, unknown keys included, if it was read from one."""
+        return self.model_dump(mode="json", by_alias=True) if self._content is None else self._content
+
+    def to_json(self) -> str:
+        """The content of manifest.json."""
+        return json.dumps(self.content(), indent=2) + "\n"
 
 
-def read_manifest(address: str) -> dict[str, Any]:
-    """The manifest of the data set at `address`."""
-    return read(f"{address}/manifest.json", _parse_manifest)
+def read_manifest(address: str) -> DataManifest:
+    """The manifest of the data set at `address`, a directory or the URL of one in an object store.
+
+    Raises:
+        UserError: there is none, or it is corrupt.
+    """
+    return read(f"{address}/{NAME}", DataManifest.parse)
 
 
-def manifest_hash(manifest: dict[str, Any]) -> str:
-    """A short name for the data a model was trained on."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _parse_manifest(content: bytes) -> dict[str, Any]:
-    try:
-        _Manifest.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        raise DamagedError(f"not a manifest of version 1: {where}: {first['msg']}") from error
-    manifest: dict[str, Any] = json.loads(content)
-    return manifest
+def manifest_hash(manifest: DataManifest) -> str:
+    """A short hash of the file's content, stored in checkpoints: which data a model was trained on."""
+    return hashlib.sha256(json.dumps(manifest.content(), sort_keys=True).encode()).hexdigest()[:16]

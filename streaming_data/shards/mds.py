@@ -1,8 +1,8 @@
-"""Packs at rest: MDS shards in a directory or an object store, read by index.
+"""MDS shards of packs in a directory or an object store, read by index.
 
-Reading is random access over MosaicML's format, not its iterator: the order of training is decided elsewhere
-(`order.py`), so all that is asked of a shard is "pack i, and no other". Every shard's hash is checked before its
-first use, whether it was downloaded now or lay in the cache, and a failure is an error, never a shorter epoch.
+Reading is random access to MosaicML's format, without its iterator: the order of training is computed in `order.py`,
+so a shard only has to return pack i. The hash of every shard is checked before its first use, whether it was just
+downloaded or was in the cache, and a failure is an error, never a shorter epoch.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import xxhash
 from filelock import FileLock
 
 from ...configs.errors import UserError
-from ...storage.remote import DamagedError, download, is_remote, read
+from ...storage.remote import CorruptDataError, download, is_remote, read
 from .cache import BoundedCache
 from .pack import MDS_COLUMNS, Pack, from_mds, to_mds
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 INDEX = "index.json"
 HASH = "xxh3_64"
 SHARD_BYTES = 1 << 26
-_COLUMNS = sorted(MDS_COLUMNS)  # as MDS lays them out
+_COLUMNS = sorted(MDS_COLUMNS)  # the order within an MDS sample
 
 
 class PackWriter:
-    """Writes packs into MDS shards of a new directory; the index appears only when the `with` block ends well."""
+    """Write packs into MDS shards of a new directory; the index is written only if the `with` block succeeds."""
 
     def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES) -> None:
         from ...storage.mosaic import MDSWriter
@@ -54,7 +54,7 @@ class PackWriter:
 
 
 class Shard(NamedTuple):
-    """What the index says of one shard."""
+    """The index entry of one shard."""
 
     name: str
     bytes: int
@@ -63,26 +63,26 @@ class Shard(NamedTuple):
 
 
 class PackReader:
-    """The packs of one source and split: `len(reader)` of them, `reader[i]` the i-th.
+    """The packs of one source and split: `len(reader)` of them, `reader[i]` is the i-th.
 
     Args:
         address: a directory, or the URL of one in an object store (s3://, gs://, azure://, ...).
-        cache: where downloaded shards are kept. It may be shared by all ranks of a node and by several runs, since
-            an entry is named by the content of the data set's index. Unused for a plain directory.
-        limit: of the cache, in bytes; None: it grows as far as is read.
-        keep: how many shards of a limited cache are held for reading at once.
+        cache: directory for downloaded shards. All ranks of a node and several runs may share it, since its entries are
+            named by the hash of the index. Unused for a plain directory.
+        limit: of the cache, in bytes; None: no limit.
+        max_held: how many shards of a limited cache are held for reading at once.
     Attributes:
-        fingerprint: a hash of the index, which holds the hash of every shard: it names the data's content.
+        fingerprint: a hash of the index, which holds the hash of every shard: it identifies the content.
         shards: in the order of their packs.
     """
 
-    def __init__(self, address: str, cache: Path | None = None, limit: int | None = None, keep: int = 16) -> None:
+    def __init__(self, address: str, cache: Path | None = None, limit: int | None = None, max_held: int = 16) -> None:
         self.address = address.rstrip("/")
         self.fingerprint, self.shards = read(f"{self.address}/{INDEX}", _parse_index)
         self._remote = is_remote(address)
         cache = cache or _default_cache()
         self._directory = cache / self.fingerprint[:16] if self._remote else Path(self.address)
-        self._bounded = BoundedCache(cache, limit, keep) if self._remote and limit is not None else None
+        self._bounded = BoundedCache(cache, limit, max_held) if self._remote and limit is not None else None
         self._ends = list(accumulate(shard.packs for shard in self.shards))
         self._ready: set[int] = set()
 
@@ -94,27 +94,27 @@ class PackReader:
             raise IndexError(f"pack {index} of {len(self)} in {self.address}")
         number = bisect_right(self._ends, index)
         shard = self.shards[number]
-        reader, at = _mds_reader(self._directory, shard), index - (self._ends[number] - shard.packs)
+        reader, offset = _mds_reader(self._directory, shard), index - (self._ends[number] - shard.packs)
         try:
             if not self._is_ready(number):
                 self._make_ready(number)
-            return from_mds(reader[at])
-        except FileNotFoundError:  # somebody removed it: to make room, or by hand
+            return from_mds(reader[offset])
+        except FileNotFoundError:  # another process removed it to make room, or a user did
             self._ready.discard(number)
         return self[index]
 
     def fetch_ahead(self, number: int) -> None:
-        """Make a shard ready that will soon be needed, unless another process is at it. What goes wrong is left to
-        the reading of its packs, which tries harder and raises."""
+        """Prepare a shard that will soon be needed, unless another process is downloading it. Errors are ignored here:
+        reading its packs retries for longer, and raises."""
         if not self._is_ready(number):
             with suppress(UserError, FileNotFoundError):
-                self._make_ready(number, hurry=True)
+                self._make_ready(number, patient=False)
 
     def verify(self) -> None:
         """Check every shard.
 
         Raises:
-            UserError: one is missing or damaged.
+            UserError: one is missing or corrupt.
         """
         for number in range(len(self.shards)):
             self._make_ready(number)
@@ -123,29 +123,34 @@ class PackReader:
         held = self._bounded is None or self._bounded.holds(self._directory / self.shards[number].name)
         return held and number in self._ready
 
-    def _make_ready(self, number: int, hurry: bool = False) -> None:
-        """Bring the shard here if it is not, and check it."""
+    def _make_ready(self, number: int, patient: bool = True) -> None:
+        """Check the shard, after downloading it if the local copy is missing or corrupt.
+
+        Args:
+            patient: wait for another process that is downloading it, and retry.
+        """
         shard = self.shards[number]
         path = self._directory / shard.name
-        if problem := _damage(path, shard):
+        if problem := _find_corruption(path, shard):
             if not self._remote:
                 raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
             try:
-                self._bring(shard, path, hurry)
-            except OSError as error:  # among them: no locks there, no right to write there
+                self._download(shard, path, patient)
+            except OSError as error:  # such as a directory that is read-only, or without file locks
                 raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
         if self._bounded is not None:
             self._bounded.hold(path)
         self._ready.add(number)
 
-    def _bring(self, shard: Shard, path: Path, hurry: bool) -> None:
+    def _download(self, shard: Shard, path: Path, patient: bool) -> None:
         """Download the shard, unless another process just did."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=0 if hurry else -1):
-            if _damage(path, shard):
+        with FileLock(f"{path}.lock", timeout=-1 if patient else 0):
+            if _find_corruption(path, shard):
                 if self._bounded is not None:
                     self._bounded.make_room(shard.bytes)
-                download(f"{self.address}/{shard.name}", path, lambda got: _damage(got, shard), retry=not hurry)
+                url = f"{self.address}/{shard.name}"
+                download(url, path, lambda file: _find_corruption(file, shard), retry=patient)
 
 
 def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
@@ -166,40 +171,40 @@ def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
     )
 
 
-def _damage(path: Path, shard: Shard) -> str | None:
-    """What is wrong with a shard's file, or None if it is the very file that was written."""
+def _find_corruption(path: Path, shard: Shard) -> str | None:
+    """What is wrong with the file of a shard, or None if it is identical to what was written."""
     try:
         if not path.is_file():
             return "this shard is missing"
         size = path.stat().st_size
         if size != shard.bytes:
-            return f"this shard has {size:,} bytes where its index says {shard.bytes:,}"
+            return f"this shard has {size:,} bytes, but its index expects {shard.bytes:,}"
         content = path.read_bytes()
     except OSError as error:
         return f"this shard cannot be read: {error.strerror}"
     if xxhash.xxh3_64_hexdigest(content) != shard.hash:
-        return f"this shard's {HASH} differs from its index: the file is damaged"
+        return f"this shard's {HASH} differs from its index: the file is corrupt"
     if (packs := int.from_bytes(content[:4], "little")) != shard.packs:
-        return f"this shard has {packs:,} packs where its index says {shard.packs:,}: the index is damaged"
+        return f"this shard has {packs:,} packs, but its index expects {shard.packs:,}: the index is corrupt"
     return None
 
 
 def _parse_index(index: bytes) -> tuple[str, list[Shard]]:
-    """(hash of the index, its shards)."""
+    """The hash of the index, and its shards."""
     try:
         shards = [_parse_shard(shard) for shard in json.loads(index)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         problem = f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
-        raise DamagedError(problem) from error
+        raise CorruptDataError(problem) from error
     return hashlib.sha256(index).hexdigest(), shards
 
 
 def _parse_shard(entry: dict[str, Any]) -> Shard:
     if entry["column_names"] != _COLUMNS or entry["zip_data"] is not None:
-        raise ValueError(f"uncompressed columns {_COLUMNS} expected, found {entry['column_names']}")
+        raise ValueError(f"expected uncompressed columns {_COLUMNS}, got {entry['column_names']}")
     data = entry["raw_data"]
     if Path(data["basename"]).name != data["basename"]:
-        raise ValueError(f"a shard beside its index expected, found {data['basename']}")
+        raise ValueError(f"expected a shard in the directory of its index, got {data['basename']}")
     return Shard(data["basename"], int(data["bytes"]), data["hashes"][HASH], int(entry["samples"]))
 
 

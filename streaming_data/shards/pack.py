@@ -1,6 +1,6 @@
-"""A pack: pieces of documents, tokenised and laid end to end in one row of at most `seq_length` tokens.
+"""A pack: tokenized segments of documents, concatenated to one row of at most `seq_length` tokens.
 
-A pack is the unit of everything after preparation: one MDS sample, one row of a micro-batch, one step of the order,
+A pack is the unit of everything after preparation: one MDS sample, one row of a micro-batch, one element of the order,
 one seed of the masks.
 """
 
@@ -17,13 +17,13 @@ MDS_COLUMNS = {"tokens": "bytes", "lengths": "bytes", "word_starts": "bytes", "d
 
 @dataclass(frozen=True)
 class Pack:
-    """Pieces in order; attention never crosses from one to the next.
+    """Segments in order; attention never crosses from one to the next.
 
     Attributes:
-        tokens: uint16 (n,), each piece with its own [CLS] and [SEP].
-        lengths: int32 (pieces,), summing to n.
+        tokens: uint16 (n,), each segment with its own [CLS] and [SEP].
+        lengths: int32 (segments,), summing to n.
         word_starts: bool (n,), True at the first token of each word. Special tokens are False and belong to no word.
-        doc_ids: the document of each piece.
+        doc_ids: the document of each segment.
     """
 
     tokens: npt.NDArray[np.uint16]
@@ -36,7 +36,7 @@ class Pack:
         if int(self.lengths.sum()) != n or len(self.word_starts) != n or len(self.doc_ids) != len(self.lengths):
             raise ValueError(
                 f"a pack of {n} tokens has lengths summing to {int(self.lengths.sum())}, {len(self.word_starts)} "
-                f"word starts, {len(self.lengths)} pieces and {len(self.doc_ids)} document ids"
+                f"word starts, {len(self.lengths)} segments and {len(self.doc_ids)} document ids"
             )
 
 

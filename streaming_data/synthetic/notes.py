@@ -1,18 +1,20 @@
-"""Notes that this project writes itself, in MIMIC-IV-Note's columns and layout, for demonstrations and tests.
+"""Synthetic notes in MIMIC-IV-Note's columns and layout, for demonstrations and tests.
 
-A note is a pure function of (seed, number of its admission): a reason for admission, long-standing problems and a
-length of stay are drawn, and everything else in the discharge summary and the radiology reports follows from them.
-Subject ids start at 90,000,000, where MIMIC has none, and every text begins with `MARK`.
+A note is a pure function of (seed, number of its admission): a reason for admission, comorbidities and a length of stay
+are sampled, and the discharge summary and radiology reports are consistent with them. Subject ids start at 90,000,000,
+outside MIMIC's range, and every text begins with `MARK`.
 """
 
 import csv
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from ...configs.errors import UserError
+from ...storage.files import stage_file
 from ..corpora.mimic_notes import COLUMNS
 from .vocabulary import COMORBIDITIES, CONDITIONS, Comorbidity, Condition
 
@@ -89,7 +91,7 @@ OPENINGS = (
 
 
 class Admission(NamedTuple):
-    """What is drawn before anything is written; `analytes` are those in the daily panel."""
+    """The sampled facts of an admission; `analytes` are those in the daily panel."""
 
     number: int
     female: bool
@@ -100,10 +102,10 @@ class Admission(NamedTuple):
 
 
 def write(directory: Path, notes: int, seed: int = 0) -> list[Path]:
-    """Writes discharge.csv and radiology.csv with `notes` notes in all, and returns their paths.
+    """Write discharge.csv and radiology.csv with `notes` notes in total, and return their paths.
 
     Raises:
-        UserError: one of them is there, whose names are those of MIMIC's own files.
+        UserError: one of the files exists; it may be MIMIC's own, which has the same name.
     """
     paths = {kind: directory / name for kind, name in _FILES.items()}
     for path in paths.values():
@@ -111,19 +113,18 @@ def write(directory: Path, notes: int, seed: int = 0) -> list[Path]:
             raise UserError(f"{path}: exists already, and notes are never overwritten; choose another directory")
     directory.mkdir(parents=True, exist_ok=True)
     rows = list(itertools.islice(generate(seed), notes))
-    asides = {path: path.with_name(f".{path.name}.part") for path in paths.values()}
-    for kind, path in paths.items():
-        with asides[path].open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row for row in rows if row["note_type"] == kind)
-    for path, aside in asides.items():
-        aside.rename(path)
+    with ExitStack() as staged:  # an error while writing leaves neither file
+        for kind, path in paths.items():
+            staging = staged.enter_context(stage_file(path))
+            with staging.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(row for row in rows if row["note_type"] == kind)
     return list(paths.values())
 
 
 def generate(seed: int = 0) -> Iterator[dict[str, str]]:
-    """Rows without end, admission by admission: its radiology reports, then its discharge summary."""
+    """An endless stream of rows, per admission its radiology reports and then its discharge summary."""
     for number in itertools.count():
         rng = Random(f"{seed}/{number}")
         admission = _admit(number, rng)
@@ -257,9 +258,9 @@ def _pressure(rng: Random) -> str:
 
 
 def _exam(condition: Condition | None, rng: Random) -> str:
-    found = dict(NORMAL_EXAM) | (dict(condition.exam) if condition else {})
+    exam = dict(NORMAL_EXAM) | (dict(condition.exam) if condition else {})
     vitals = f"VS: {rng.uniform(97.0, 99.4):.1f} {_pressure(rng)} {rng.randint(58, 110)} 18 {rng.randint(92, 99)}RA"
-    return "\n".join([vitals, *(f"{system}: {finding}" for system, finding in found.items())])
+    return "\n".join([vitals, *(f"{system}: {finding}" for system, finding in exam.items())])
 
 
 def _value(name: str, low: float, high: float, rng: Random) -> str:
@@ -279,7 +280,7 @@ def _results(admission: Admission, rng: Random) -> str:
 
 
 def _on_day(condition: Condition, name: str, recovery: float, rng: Random) -> str:
-    """The analyte's value: as on admission at recovery 0, normal at 1."""
+    """The analyte's value: in its range on admission at recovery 0, in the normal range at 1."""
     low, high, _ = LABS[name]
     start = condition.labs.get(name, (low, high))
     bounds = [first + (last - first) * recovery for first, last in zip(start, (low, high), strict=True)]

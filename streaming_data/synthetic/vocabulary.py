@@ -1,14 +1,14 @@
-"""The medicine that the synthetic notes are made of: invented by hand, taken from no patient."""
+"""The medical content of the synthetic notes, written by hand and not derived from any patient."""
 
 from typing import NamedTuple
 
 
 class Condition(NamedTuple):
-    """A reason for admission and what goes with it, so that a note hangs together.
+    """A reason for admission with matching findings and treatment, so that a note is coherent.
 
     Attributes:
-        labs: analytes it moves, with the range of their values on admission.
-        imaging: a study, what it shows, and its impression.
+        labs: the abnormal analytes, with the range of their values on admission.
+        imaging: a study, its findings and its impression.
         course: sentences of the hospital course, in order.
         drugs: started in hospital and continued.
     """

@@ -1,8 +1,8 @@
-"""More tokens for a byte-level BPE tokenizer: its training goes on, on your text.
+"""Extension of a byte-level BPE tokenizer: its training continues on your text.
 
-New merges rank below all old ones, so a text is first cut as before and then neighbouring pieces are joined: every new
-token stands for a fixed row of old ones (from whose embeddings a model can take its own), and old ids keep their
-meaning.
+New merges rank below all old ones, so a text is first encoded as before and then adjacent tokens are merged. Every new
+token thus replaces a fixed sequence of old tokens, from whose embeddings a model can initialize its own, and old ids
+keep their meaning.
 """
 
 import heapq
@@ -19,43 +19,43 @@ import numpy as np
 
 from ...configs.errors import UserError
 from . import tokenizer as tokenizers
-from .tokenizer import FILES, LARGEST_VOCABULARY, MULTIPLE, LoadedTokenizer
+from .tokenizer import FILES, MAX_VOCAB_SIZE, VOCAB_MULTIPLE, LoadedTokenizer
 
 Word: TypeAlias = "tuple[int, ...]"
 Pair: TypeAlias = "tuple[int, int]"
-_RAREST = 5
+_MIN_PAIR_COUNT = 5
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What was learnt.
+    """The learned merges.
 
     Attributes:
-        merges: pairs of ids, in order; the n-th makes the id `first_id` + n.
-        words: each counted word as it is cut now.
+        merges: pairs of ids, in order; the n-th creates the id `first_id` + n.
+        words: the new encoding of each counted word, by its old encoding.
     """
 
     first_id: int
     merges: list[Pair]
     words: dict[Word, Word]
 
-    def pieces(self) -> list[Word]:
-        """The old ids that each new token stands for."""
-        found: list[Word] = []
+    def expansions(self) -> list[Word]:
+        """The old ids that each new token replaces."""
+        expansions: list[Word] = []
         for pair in self.merges:
-            parts = [found[part - self.first_id] if part >= self.first_id else (part,) for part in pair]
-            found.append(parts[0] + parts[1])
-        return found
+            parts = [expansions[part - self.first_id] if part >= self.first_id else (part,) for part in pair]
+            expansions.append(parts[0] + parts[1])
+        return expansions
 
 
 def count_words(tokenizer: LoadedTokenizer, texts: Iterable[str]) -> Counter[Word]:
-    """How often each word of letters occurs, as the ids it is cut into. The tokenizer must be byte-level BPE."""
+    """The number of occurrences of each word of letters, by its encoding. The tokenizer must be byte-level BPE."""
     if '"type":"BPE"' not in tokenizer.backend.to_str() or '"type":"ByteLevel"' not in tokenizer.backend.to_str():
         raise UserError(f"{tokenizer.directory}: not byte-level BPE; only such a tokenizer can be extended")
     counts: Counter[Word] = Counter()
-    left = iter(texts)
-    while batch := list(itertools.islice(left, _BATCH)):
+    remaining = iter(texts)
+    while batch := list(itertools.islice(remaining, _BATCH)):
         for encoded in tokenizers.encode(tokenizer, batch):
             ids = encoded.tokens.tolist()
             bounds = [*np.flatnonzero(encoded.word_starts).tolist(), len(ids)]
@@ -68,75 +68,76 @@ def _is_word(tokenizer: LoadedTokenizer, word: Word) -> bool:
 
 
 def learn(counts: Mapping[Word, int], tokens: int, first_id: int) -> Extension:
-    """Joins the most frequent pair of neighbours, `tokens` times or until no pair occurs five times.
+    """Merge the most frequent pair of adjacent tokens, `tokens` times or until no pair occurs five times.
 
-    Ties go to the smaller ids, so the same counts give the same merges.
+    Ties are resolved in favor of the smaller ids, so the same counts give the same merges.
     """
     words = sorted(counts)
-    cut = [list(word) for word in words]
+    encodings = [list(word) for word in words]
     pairs: Counter[Pair] = Counter()
-    places: dict[Pair, set[int]] = defaultdict(set)
+    occurrences: dict[Pair, set[int]] = defaultdict(set)
     for index, word in enumerate(words):
         for pair in pairwise(word):
             pairs[pair] += counts[word]
-            places[pair].add(index)
+            occurrences[pair].add(index)
     heap = [(-count, pair) for pair, count in pairs.items()]
     heapq.heapify(heap)
     merges: list[Pair] = []
     while heap and len(merges) < tokens:
         count, pair = heapq.heappop(heap)
         if -count != pairs[pair]:
-            continue  # counted anew since, and pushed again
-        if -count < _RAREST:
+            continue  # outdated: the pair was counted again and pushed since
+        if -count < _MIN_PAIR_COUNT:
             break
         changed: set[Pair] = set()
-        for index in places.pop(pair):
-            before = cut[index]
-            cut[index] = _joined(before, pair, first_id + len(merges))
-            for sign, pieces in ((-1, before), (1, cut[index])):
-                for neighbours in pairwise(pieces):
-                    pairs[neighbours] += sign * counts[words[index]]
-                    changed.add(neighbours)
-            for neighbours in pairwise(cut[index]):
-                places[neighbours].add(index)
-        for neighbours in changed:
-            if pairs[neighbours] > 0:
-                heapq.heappush(heap, (-pairs[neighbours], neighbours))
+        for index in occurrences.pop(pair):
+            before = encodings[index]
+            encodings[index] = _merge(before, pair, first_id + len(merges))
+            for sign, encoding in ((-1, before), (1, encodings[index])):
+                for neighbors in pairwise(encoding):
+                    pairs[neighbors] += sign * counts[words[index]]
+                    changed.add(neighbors)
+            for neighbors in pairwise(encodings[index]):
+                occurrences[neighbors].add(index)
+        for neighbors in changed:
+            if pairs[neighbors] > 0:
+                heapq.heappush(heap, (-pairs[neighbors], neighbors))
         merges.append(pair)
-    return Extension(first_id, merges, {word: tuple(pieces) for word, pieces in zip(words, cut, strict=True)})
+    return Extension(first_id, merges, {word: tuple(encoding) for word, encoding in zip(words, encodings, strict=True)})
 
 
-def _joined(pieces: list[int], pair: Pair, joined: int) -> list[int]:
+def _merge(encoding: list[int], pair: Pair, merged: int) -> list[int]:
+    """The encoding with every occurrence of the pair replaced by the id `merged`."""
     out: list[int] = []
     index = 0
-    while index < len(pieces):
-        if tuple(pieces[index : index + 2]) == pair:
-            out.append(joined)
+    while index < len(encoding):
+        if tuple(encoding[index : index + 2]) == pair:
+            out.append(merged)
             index += 2
         else:
-            out.append(pieces[index])
+            out.append(encoding[index])
             index += 1
     return out
 
 
 def fertility(counts: Mapping[Word, int], words: Mapping[Word, Word] | None = None) -> float:
-    """Pieces a word: as the words were counted, or as `words` says they are cut now."""
-    pieces = sum(count * len(words[word] if words else word) for word, count in counts.items())
-    return pieces / max(sum(counts.values()), 1)
+    """Mean number of tokens per word, in the old encoding or, if `words` is given, in its new encodings."""
+    tokens = sum(count * len(words[word] if words else word) for word, count in counts.items())
+    return tokens / max(sum(counts.values()), 1)
 
 
 def write(tokenizer: LoadedTokenizer, extension: Extension, directory: Path) -> int:
-    """Writes the extended tokenizer's files into a directory that exists, and returns its size.
+    """Write the extended tokenizer's files into an existing directory, and return the size of its vocabulary.
 
-    The vocabulary is filled up to a multiple of 64 with [unusedN].
+    The vocabulary is padded to a multiple of 64 with [unusedN].
     """
     end = extension.first_id + len(extension.merges)
-    size = -(-end // MULTIPLE) * MULTIPLE
-    if size > LARGEST_VOCABULARY:
-        raise UserError(f"a vocabulary of {size:,} tokens; at most 65,536 fit in 16 bits: ask for fewer new ones")
+    size = -(-end // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    if size > MAX_VOCAB_SIZE:
+        raise UserError(f"a vocabulary of {size:,} tokens; at most 65,536 fit in 16 bits: request fewer new ones")
     content = json.loads((tokenizer.directory / FILES[0]).read_bytes())
     vocabulary: dict[str, int] = content["model"]["vocab"]
-    vocabulary |= {token["content"]: token["id"] for token in content["added_tokens"]}  # keeps their ids as they are
+    vocabulary |= {token["content"]: token["id"] for token in content["added_tokens"]}  # their ids stay reserved
     names = {number: token for token, number in vocabulary.items()}
     for number, (left, right) in enumerate(extension.merges, start=extension.first_id):
         names[number] = names[left] + names[right]
@@ -148,6 +149,6 @@ def write(tokenizer: LoadedTokenizer, extension: Extension, directory: Path) -> 
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "special"), False)
         content["added_tokens"].append({"id": number, "content": token, **flags, "normalized": True})
     config = json.loads((tokenizer.directory / FILES[1]).read_bytes())
-    config.pop("added_tokens_decoder", None)  # tokenizer.json holds these too
+    config.pop("added_tokens_decoder", None)  # tokenizer.json contains these too
     tokenizers.write_files(directory, json.dumps(content, ensure_ascii=False, indent=2), config)
     return size

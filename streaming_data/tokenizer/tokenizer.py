@@ -1,4 +1,4 @@
-"""A tokenizer directory in Hugging Face's format: reading, encoding with word starts, and training a new one."""
+"""Tokenizer directories in Hugging Face's format: loading, encoding with word starts, and training."""
 
 import hashlib
 import json
@@ -23,24 +23,24 @@ from tokenizers import (
 )
 
 from ...configs.errors import UserError
-from ...storage.files import require_writable
+from ...storage.files import require_writable, stage_directory
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLES = ("unk", "cls", "sep", "pad", "mask")
-LARGEST_VOCABULARY = 1 << 16
-SMALLEST_VOCABULARY = 512
-MULTIPLE = 64
+MAX_VOCAB_SIZE = 1 << 16
+MIN_VOCAB_SIZE = 512
+VOCAB_MULTIPLE = 64
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
 @dataclass(frozen=True)
 class LoadedTokenizer:
-    """A tokenizer and what the rest of the system must know of it.
+    """A tokenizer and its properties that the rest of the system needs.
 
     Attributes:
-        vocab_size: the largest id and one.
+        vocab_size: the largest id plus one.
         special_ids: the ids of the roles unk, cls, sep, pad and mask.
-        unmaskable_ids: every id that random replacement must not draw: special tokens, unused ones, and holes.
+        unmaskable_ids: ids that random replacement must not sample: special and unused tokens, and ids without a token.
         sha256: of tokenizer.json.
     """
 
@@ -52,7 +52,7 @@ class LoadedTokenizer:
     sha256: str
 
     def decode(self, tokens: npt.NDArray[np.uint16]) -> str:
-        """The text of the tokens, special tokens left out."""
+        """The text of the tokens, without special tokens."""
         return str(self.backend.decode(tokens.tolist(), skip_special_tokens=True))
 
 
@@ -62,8 +62,8 @@ class EncodedText:
 
     Attributes:
         tokens: uint16 (n,).
-        word_starts: bool (n,), True at the first token of each word, a word being what the pre-tokenizer makes one:
-            letters with the space before them, digits, a run of punctuation, a run of blanks.
+        word_starts: bool (n,), True at the first token of each word. Words are the pre-tokenizer's pre-tokens: letters
+            with the space before them, digits, a run of punctuation, a run of spaces.
     """
 
     tokens: npt.NDArray[np.uint16]
@@ -71,12 +71,12 @@ class EncodedText:
     encoding: Encoding
 
     def character_starts(self) -> npt.NDArray[np.int64]:
-        """Where in the text each token starts: int64 (n,)."""
+        """Character offset of each token in the text: int64 (n,)."""
         return np.array([start for start, _ in self.encoding.offsets], np.int64)
 
 
 def load(directory: Path) -> LoadedTokenizer:
-    """Reads tokenizer.json and tokenizer_config.json; any fault in them is a UserError."""
+    """Load tokenizer.json and tokenizer_config.json; any fault in them is a UserError."""
     for name in FILES:
         if not (directory / name).is_file():
             raise UserError(
@@ -94,7 +94,7 @@ def load(directory: Path) -> LoadedTokenizer:
     backend.encode_special_tokens = True  # "[MASK]" written in a document is text, not a mask
     vocabulary = backend.get_vocab(with_added_tokens=True)
     size = max(vocabulary.values()) + 1
-    if size > LARGEST_VOCABULARY:
+    if size > MAX_VOCAB_SIZE:
         raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
     return LoadedTokenizer(
         directory=directory,
@@ -129,7 +129,7 @@ def _unmaskable_ids(backend: Tokenizer, vocabulary: dict[str, int], size: int) -
 
 
 def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText]:
-    """Encodes whole texts, however long."""
+    """Encode texts of any length, without truncation."""
     return [_encoded(encoding) for encoding in tokenizer.backend.encode_batch(texts, add_special_tokens=False)]
 
 
@@ -139,17 +139,15 @@ def _encoded(encoding: Encoding) -> EncodedText:
 
 
 def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: int = 8192) -> int:
-    """Trains a byte-level BPE tokenizer with ModernBERT's special tokens, and writes it in Hugging Face's format.
+    """Train a byte-level BPE tokenizer with ModernBERT's special tokens, and write it in Hugging Face's format.
 
-    The same texts give the same files. The vocabulary is filled up to a multiple of 64 with [unused0], [unused1], ...
+    The same texts give the same files. The vocabulary is padded to a multiple of 64 with [unused0], [unused1], ...
 
     Returns:
-        How many tokens it has; fewer than asked for where the texts hold no more.
+        The size of the vocabulary; less than `vocab_size` if the texts yield no more tokens.
     """
-    if not SMALLEST_VOCABULARY <= vocab_size <= LARGEST_VOCABULARY:
-        raise UserError(
-            f"a vocabulary of {vocab_size:,}; expected {SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY:,} tokens"
-        )
+    if not MIN_VOCAB_SIZE <= vocab_size <= MAX_VOCAB_SIZE:
+        raise UserError(f"a vocabulary of {vocab_size:,}; expected {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,} tokens")
     if directory.exists():
         raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
     require_writable(directory)
@@ -168,8 +166,8 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
             show_progress=False,
         ),
     )
-    missing = -backend.get_vocab_size() % MULTIPLE
-    backend.add_tokens([AddedToken(f"[unused{number}]", normalized=True, special=False) for number in range(missing)])
+    padding = -backend.get_vocab_size() % VOCAB_MULTIPLE
+    backend.add_tokens([AddedToken(f"[unused{number}]", normalized=True, special=False) for number in range(padding)])
     ends = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
@@ -181,14 +179,12 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": f"[{role.upper()}]" for role in ROLES},
     }
-    aside = directory.with_name(f"{directory.name}.partial")
-    aside.mkdir(parents=True, exist_ok=True)
-    write_files(aside, backend.to_str(pretty=True), config)
-    aside.rename(directory)
+    with stage_directory(directory) as staging:
+        write_files(staging, backend.to_str(pretty=True), config)
     return int(backend.get_vocab_size())
 
 
 def write_files(directory: Path, content: str, config: dict[str, Any]) -> None:
-    """Writes the two files of a tokenizer into a directory that exists."""
+    """Write the two files of a tokenizer into an existing directory."""
     (directory / FILES[0]).write_text(content, encoding="utf-8")
     (directory / FILES[1]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

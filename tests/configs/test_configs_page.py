@@ -1,4 +1,4 @@
-"""The examples of docs/configs.md are real: its files are written, its commands run, its output compared."""
+"""The examples of docs/configs.md: files are written, commands run, and their output compared with the page."""
 
 import doctest
 import re
@@ -28,21 +28,21 @@ def test_every_command_prints_what_the_page_shows(
         Path(name).write_text(text, encoding="utf-8")
     examples = COMMAND.findall(page)
     assert len(examples) == page.count("```console")
-    for arguments, shown in examples:
+    for arguments, expected in examples:
         monkeypatch.setattr(sys, "argv", ["cmbert", *shlex.split(arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         printed = capsys.readouterr()
         got = printed.out + printed.err
-        assert doctest.OutputChecker().check_output(shown, got, doctest.ELLIPSIS), f"{arguments} prints:\n{got}"
-        assert (ended.value.code == 2) == shown.startswith("error:")
+        assert doctest.OutputChecker().check_output(expected, got, doctest.ELLIPSIS), f"{arguments} prints:\n{got}"
+        assert (ended.value.code == 2) == expected.startswith("error:")
 
 
-def test_the_table_of_scalars_is_true(page: str) -> None:
+def test_the_table_of_scalars_is_correct(page: str) -> None:
     kinds = {
-        "a number with a fraction": float,
+        "a floating-point number": float,
         "a whole number": int,
-        "truth values": bool,
+        "booleans": bool,
         "text": str,
         "null": type(None),
     }
@@ -51,7 +51,7 @@ def test_the_table_of_scalars_is_true(page: str) -> None:
     for written, read in rows:
         kind = next((kind for words, kind in kinds.items() if re.match(rf"{words}(;|$)", read)), None)
         for text in re.findall(r"`([^`]+)`", written) if kind else []:
-            node = tree.parse(text, lambda line: tree.Place("page", line), [])
+            node = tree.parse(text, lambda line: tree.Location("page", line), [])
             assert node is not None
             assert type(node.value) is kind, text
             checked += 1

@@ -1,4 +1,4 @@
-"""Messages: which stream, which ranks, which form."""
+"""Messages: their stream, their format, and the ranks that show them."""
 
 import logging
 import subprocess
@@ -31,7 +31,7 @@ def test_information_goes_to_stdout_and_warnings_to_stderr(capsys: pytest.Captur
     assert err == "warning: one\n         two\n"
 
 
-def test_other_ranks_show_errors_and_what_is_for_all_ranks(
+def test_other_ranks_show_only_errors_and_messages_for_all_ranks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "3")
@@ -48,7 +48,7 @@ def test_configuring_twice_shows_a_message_once(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "once\n"
 
 
-def test_a_mistake_has_a_traceback_only_for_debugging(
+def test_a_user_error_has_a_traceback_only_for_debugging(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CMBERT_DEBUG", raising=False)
@@ -64,7 +64,7 @@ def test_a_mistake_has_a_traceback_only_for_debugging(
     assert err.endswith("error: wrong\n")
 
 
-def test_notices_of_libraries_stay_out_and_their_errors_stay() -> None:
+def test_notices_of_libraries_are_hidden_and_their_errors_shown() -> None:
     code = (
         "import logging, sys\n"
         "from clinical_modernbert.configs.reporting import configure\n"

@@ -1,4 +1,4 @@
-"""Very small encoders of ours and of other families, in Hugging Face directories."""
+"""Very small encoders, ModernBERT and BERT, in Hugging Face directories."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject, open_subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.masked_lm import MaskedLM
@@ -27,7 +27,7 @@ def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def our_directory(tmp_path_factory: pytest.TempPathFactory, tokenizer_directory: Path) -> Path:
-    """A ModernBERT with lively weights, so that positions and neighbours matter."""
+    """A ModernBERT with large random weights, so that positions and neighbors matter."""
     config = ModelConfig(
         vocab_size=576,
         hidden_size=32,
@@ -40,11 +40,11 @@ def our_directory(tmp_path_factory: pytest.TempPathFactory, tokenizer_directory:
         cls_token_id=1,
         sep_token_id=2,
     )
-    draw = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     model = MaskedLM(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=draw)
+            noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(noise * parameter.shape[-1] ** -0.5 if parameter.dim() == 2 else 1 + 0.2 * noise)
     return _with_tokenizer(
         tmp_path_factory.mktemp("models") / "ours", tokenizer_directory, lambda out: save_pretrained(
@@ -70,18 +70,18 @@ def bert_directory(tmp_path_factory: pytest.TempPathFactory, tokenizer_directory
 
 
 @pytest.fixture(scope="session")
-def ours(our_directory: Path) -> Subject:
-    return open_subject(str(our_directory))
+def ours(our_directory: Path) -> EvaluatedModel:
+    return open_model(str(our_directory))
 
 
 @pytest.fixture(scope="session")
-def bert(bert_directory: Path) -> Subject:
-    return open_subject(str(bert_directory))
+def bert(bert_directory: Path) -> EvaluatedModel:
+    return open_model(str(bert_directory))
 
 
 @pytest.fixture
 def quick() -> Protocol:
-    """A protocol under which a very small encoder learns in a second."""
+    """A protocol with which a very small encoder learns in a second."""
     return QUICK
 
 

@@ -1,4 +1,4 @@
-"""What the learning proof says when a claim holds, and when it does not."""
+"""The report of the learning proof, for claims that hold and claims that do not."""
 
 import importlib.util
 from pathlib import Path
@@ -21,10 +21,10 @@ def proof(repository: Path) -> ModuleType:
 
 
 def scores(proof: ModuleType, trained: float, initial: float) -> dict[str, Any]:
-    def of(value: float) -> dict[str, Any]:
+    def constant(value: float) -> dict[str, Any]:
         return {claim.task: {other.score: {"values": [value] * 3} for other in proof.CLAIMS} for claim in proof.CLAIMS}
 
-    return {"trained": of(trained), "initial": of(initial)}
+    return {"trained": constant(trained), "initial": constant(initial)}
 
 
 def bag(proof: ModuleType, value: float) -> dict[str, dict[str, float]]:
@@ -32,20 +32,20 @@ def bag(proof: ModuleType, value: float) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    ("trained", "initial", "rival", "proven"),
+    ("trained", "initial", "baseline", "proven"),
     [(0.9, 0.2, 0.5, True), (0.9, 0.88, 0.5, False), (0.9, 0.2, 0.89, False), (0.2, 0.9, 0.5, False)],
 )
-def test_a_claim_holds_by_both_margins(
-    trained: float, initial: float, rival: float, proven: bool, proof: ModuleType
+def test_a_claim_requires_both_margins(
+    trained: float, initial: float, baseline: float, proven: bool, proof: ModuleType
 ) -> None:
-    lines, verdict = proof.report(scores(proof, trained, initial), bag(proof, rival))
+    lines, verdict = proof.report(scores(proof, trained, initial), bag(proof, baseline))
     assert verdict == proven
     assert any("| NO |" in line for line in lines) != proven
     assert any(line.endswith("| none |  |") for line in lines)
-    assert f"{trained:.3f} ± 0.000 | {initial:.3f} ± 0.000 | {rival:.3f}" in lines[2]
+    assert f"{trained:.3f} ± 0.000 | {initial:.3f} ± 0.000 | {baseline:.3f}" in lines[2]
 
 
-def test_only_the_table_of_the_page_is_written(proof: ModuleType, tmp_path: Path) -> None:
+def test_only_the_table_of_the_page_is_replaced(proof: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{proof.BEGIN}\nold\n{proof.END}\nafter\n")
     proof.write_page(page, ["new"])
@@ -53,8 +53,8 @@ def test_only_the_table_of_the_page_is_written(proof: ModuleType, tmp_path: Path
     assert proof.PAGE.read_text().count(proof.BEGIN) == 1
 
 
-def test_missing_data_is_told(proof: ModuleType, tmp_path: Path) -> None:
+def test_missing_data_is_an_error(proof: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set CMBERT_TEST_DATA"):
         proof.find_files(None)
-    with pytest.raises(UserError, match=r"no pubmed/\*\.xml\.gz, no .*docs/proof\.md says where to download"):
+    with pytest.raises(UserError, match=r"no pubmed/\*\.xml\.gz, no .*docs/proof\.md lists where to download"):
         proof.find_files(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What was done is not done again, and an interrupted evaluation ends like one that was not."""
+"""Finished results are reused, and an interrupted evaluation gives the same results as an uninterrupted one."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import PACKAGED
 from clinical_modernbert.evaluation import results
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject
-from clinical_modernbert.evaluation.suite import Evaluation, learns
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.suite import Evaluation, fine_tunes
 
 
 @pytest.fixture
@@ -28,41 +28,46 @@ def evaluation(tmp_path: Path, quick: Protocol) -> Evaluation:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What was run, as it is run."""
-    done: list[tuple[str, int]] = []
+    """(model, seed) of every evaluation that was run."""
+    calls: list[tuple[str, int]] = []
     run = results.run
 
-    def counted(subject: Subject, evaluation: Evaluation, seed: int) -> Any:
-        done.append((subject.name, seed))
-        return run(subject, evaluation, seed)
+    def counted(model: EvaluatedModel, evaluation: Evaluation, seed: int) -> Any:
+        calls.append((model.name, seed))
+        return run(model, evaluation, seed)
 
     monkeypatch.setattr(results, "run", counted)
-    return done
+    return calls
 
 
-def summary(subjects: list[Subject], evaluation: Evaluation, out: Path, seeds: int = 2) -> bytes:
-    results.write_summary(results.evaluate(subjects, [evaluation], seeds, out), out)
+def summary(models: list[EvaluatedModel], evaluation: Evaluation, out: Path, seeds: int = 2) -> bytes:
+    results.write_summary(results.evaluate(models, [evaluation], seeds, out), out)
     return (out / "results.json").read_bytes()
 
 
-def test_an_interrupted_evaluation_ends_like_one_that_was_not(
-    ours: Subject, bert: Subject, evaluation: Evaluation, runs: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_evaluation_gives_the_same_results(
+    ours: EvaluatedModel,
+    bert: EvaluatedModel,
+    evaluation: Evaluation,
+    runs: list,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = summary([ours, bert], evaluation, tmp_path / "whole")
+    complete = summary([ours, bert], evaluation, tmp_path / "complete")
     runs.clear()
-    going = results.evaluate([ours, bert], [evaluation], 2, tmp_path / "cut")
+    interrupted = results.evaluate([ours, bert], [evaluation], 2, tmp_path / "cut")
     for _ in range(3):
-        next(going)
-    going.close()
-    assert summary([ours, bert], evaluation, tmp_path / "cut") == whole
+        next(interrupted)
+    interrupted.close()
+    assert summary([ours, bert], evaluation, tmp_path / "cut") == complete
     assert runs == [("ours", 0), ("ours", 1), ("bert", 0), ("bert", 1)]
-    assert summary([ours, bert], evaluation, tmp_path / "cut") == whole
+    assert summary([ours, bert], evaluation, tmp_path / "cut") == complete
     assert len(runs) == 4
     assert list((tmp_path / "cut/seeds").glob(".*")) == []
 
 
-def test_other_files_weights_and_protocols_are_run_anew(
-    ours: Subject, bert: Subject, evaluation: Evaluation, runs: list, tmp_path: Path
+def test_changed_files_and_protocols_are_run_again(
+    ours: EvaluatedModel, bert: EvaluatedModel, evaluation: Evaluation, runs: list, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     summary([ours], evaluation, out, seeds=1)
@@ -80,20 +85,20 @@ def test_other_files_weights_and_protocols_are_run_anew(
 def test_means_and_deviations(tmp_path: Path) -> None:
     rows = [results.Result("t", "m", seed, {"f1": value}) for seed, value in enumerate([0.5, 0.7, 0.9])]
     rows.append(results.Result("t", "other", 0, {"f1": 1.0}))
-    found = results.write_summary(rows, tmp_path)
-    assert found["t"]["m"]["f1"] == {
+    summary = results.write_summary(rows, tmp_path)
+    assert summary["t"]["m"]["f1"] == {
         "mean": pytest.approx(0.7), "deviation": pytest.approx(0.2), "values": [0.5, 0.7, 0.9],
     }  # fmt: skip
-    assert json.loads((tmp_path / "results.json").read_text()) == found
+    assert json.loads((tmp_path / "results.json").read_text()) == summary
     later = [results.Result("another", "m", 0, {"f1": 0.0})]
     assert list(results.write_summary(later, tmp_path)) == ["another"]
     assert set(json.loads((tmp_path / "results.json").read_text())) == {"t", "another"}
     console = Console(width=80, record=True)
-    console.print(results.table("t", found["t"]))
+    console.print(results.table("t", summary["t"]))
     assert "0.7000 ± 0.2000" in console.export_text()
 
 
-def test_names_in_brackets_are_shown() -> None:
+def test_names_in_brackets_are_not_markup() -> None:
     rows = {"Süd [bold]": {"f1": {"mean": 0.5, "deviation": None, "values": [0.5]}}}
     console = Console(width=80, record=True)
     console.print(results.table("t [red]", rows))
@@ -102,27 +107,27 @@ def test_names_in_brackets_are_shown() -> None:
     assert "t [red]" in text
 
 
-def test_a_damaged_result_is_told(ours: Subject, evaluation: Evaluation, tmp_path: Path) -> None:
+def test_a_corrupt_result_is_an_error(ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path) -> None:
     summary([ours], evaluation, tmp_path / "out", seeds=1)
     [path] = (tmp_path / "out/seeds").iterdir()
     path.write_text("{")
-    with pytest.raises(UserError, match=r"damaged; remove it, and what it held is run again"):
+    with pytest.raises(UserError, match=r"not valid JSON; remove the file to run this seed again"):
         summary([ours], evaluation, tmp_path / "out", seeds=1)
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_run(
-    ours: Subject, evaluation: Evaluation, runs: list, tmp_path: Path
+def test_an_unwritable_directory_is_an_error_before_anything_is_run(
+    ours: EvaluatedModel, evaluation: Evaluation, runs: list, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"results\.json: cannot be written there"):
+    with pytest.raises(UserError, match=r"results\.json: cannot be written"):
         summary([ours], evaluation, tmp_path / "file", seeds=1)
     assert runs == []
 
 
 @pytest.mark.parametrize("recipe", sorted((PACKAGED / "evaluation").glob("*.yaml")), ids=lambda path: path.stem)
-def test_packaged_tasks_are_read_and_miss_their_files(recipe: Path, tmp_path: Path) -> None:
+def test_packaged_tasks_load_and_report_missing_files(recipe: Path, tmp_path: Path) -> None:
     evaluation = load(Evaluation, recipe, [f"data={tmp_path}"])
     assert evaluation.name == recipe.stem
-    assert learns(evaluation) == (evaluation.task.kind in ("ner", "classification", "relations"))
-    with pytest.raises(UserError, match=r"no such file; .* needs it: name its directory with --set data=DIRECTORY"):
+    assert fine_tunes(evaluation) == (evaluation.task.kind in ("ner", "classification", "relations"))
+    with pytest.raises(UserError, match=r"no such file; .* needs it: set its directory with --set data=DIRECTORY"):
         list(results.evaluate([], [evaluation], 1, tmp_path))

@@ -1,3 +1,5 @@
+"""The chunked MLM loss in plain PyTorch against the full logits."""
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from clinical_modernbert.kernels.mlm_loss import mlm_loss
 from clinical_modernbert.kernels.verify import reference
 
 
-def problem(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 48) -> list[torch.Tensor]:
+def random_inputs(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 48) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(rows)
     hidden = torch.randn(rows, width, generator=generator)
     weight = torch.randn(vocabulary, width, generator=generator) / width**0.5
@@ -18,46 +20,46 @@ def problem(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 4
 
 def loss_and_gradients(function, hidden, weight, bias, targets, scale=0.25):
     leaves = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
-    loss, right = function(*leaves, targets)
+    loss, correct = function(*leaves, targets)
     (loss * scale).backward()
-    return loss.detach(), right, [x.grad for x in leaves]
+    return loss.detach(), correct, [x.grad for x in leaves]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("rows", [1, 5, 1024, 1025, 4500])
 def test_agrees_with_full_logits_in_fp64(rows: int, dtype: torch.dtype) -> None:
-    inputs = problem(rows, dtype)
+    inputs = random_inputs(rows, dtype)
     exact = [x.double() if x.is_floating_point() else x for x in inputs]
-    loss, right, grads = loss_and_gradients(mlm_loss, *inputs)
-    true_loss, true_right, true_grads = loss_and_gradients(reference.mlm_loss, *exact)
+    loss, correct, grads = loss_and_gradients(mlm_loss, *inputs)
+    exact_loss, exact_correct, exact_grads = loss_and_gradients(reference.mlm_loss, *exact)
     _, _, plain_grads = loss_and_gradients(reference.mlm_loss, *inputs)
     assert loss.dtype == torch.float32
-    # every row's logit is rounded once, independently: the sum's error grows with the root of the rows
-    logit = (exact[0] @ exact[1].t() + exact[2]).abs().max()
-    assert (loss - true_loss).abs() <= 3 * rows**0.5 * torch.finfo(dtype).eps * logit + 1e-6 * true_loss
-    assert (right != true_right).sum() <= (0 if dtype == torch.float32 else 2 + rows // 100)
-    for grad, exact_grad, plain_grad in zip(grads, true_grads, plain_grads, strict=True):
+    # Each row's logit is rounded once, independently: the error of the sum grows with the square root of the rows.
+    max_logit = (exact[0] @ exact[1].t() + exact[2]).abs().max()
+    assert (loss - exact_loss).abs() <= 3 * rows**0.5 * torch.finfo(dtype).eps * max_logit + 1e-6 * exact_loss
+    assert (correct != exact_correct).sum() <= (0 if dtype == torch.float32 else 2 + rows // 100)
+    for grad, exact_grad, plain_grad in zip(grads, exact_grads, plain_grads, strict=True):
         quantum = torch.finfo(dtype).eps * exact_grad.abs().max()
         assert (grad - exact_grad).abs().max() <= 3 * (plain_grad - exact_grad).abs().max() + quantum
 
 
-def test_no_masked_token_gives_zero_gradients() -> None:
-    hidden, weight, bias, targets = problem(0, torch.float32)
-    loss, right, grads = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)
+def test_no_masked_tokens_give_zero_gradients() -> None:
+    hidden, weight, bias, targets = random_inputs(0, torch.float32)
+    loss, correct, grads = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)
     assert loss == 0
-    assert right.shape == (0,)
+    assert correct.shape == (0,)
     assert [grad.shape for grad in grads] == [hidden.shape, weight.shape, bias.shape]
     assert all(not grad.any() for grad in grads)
 
 
-def test_padding_targets_count_for_nothing() -> None:
-    hidden, weight, bias, targets = problem(20, torch.float32)
+def test_ignored_targets_do_not_count() -> None:
+    hidden, weight, bias, targets = random_inputs(20, torch.float32)
     kept = targets != -100
-    loss, right, grads = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)
-    short_loss, short_right, short_grads = loss_and_gradients(mlm_loss, hidden[kept], weight, bias, targets[kept])
+    loss, correct, grads = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)
+    short_loss, short_correct, short_grads = loss_and_gradients(mlm_loss, hidden[kept], weight, bias, targets[kept])
     torch.testing.assert_close(loss, short_loss)
-    assert torch.equal(right[kept], short_right)
-    assert not right[~kept].any()
+    assert torch.equal(correct[kept], short_correct)
+    assert not correct[~kept].any()
     torch.testing.assert_close(grads[1:], short_grads[1:])
     assert not grads[0][~kept].any()
 
@@ -68,8 +70,8 @@ def test_a_tie_goes_to_the_lower_id() -> None:
 
 
 def test_weight_may_change_between_forward_and_backward() -> None:
-    """ZeRO-3 gives the weight's memory back after forward."""
-    hidden, weight, bias, targets = problem(40, torch.float32)
+    """ZeRO-3 frees the weight's memory after forward."""
+    hidden, weight, bias, targets = random_inputs(40, torch.float32)
     expected = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)[2]
     leaves = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
     loss, _ = mlm_loss(*leaves, targets)
@@ -79,7 +81,7 @@ def test_weight_may_change_between_forward_and_backward() -> None:
 
 
 def test_frozen_inputs_get_no_gradient() -> None:
-    hidden, weight, bias, targets = problem(9, torch.float32)
+    hidden, weight, bias, targets = random_inputs(9, torch.float32)
     loss, _ = mlm_loss(hidden.requires_grad_(), weight, bias, targets)
     loss.backward()
     assert hidden.grad is not None
@@ -92,6 +94,6 @@ def test_at_most_four_chunks(rows: int) -> None:
     assert -(-rows // chunk_rows(rows)) <= 4
 
 
-def test_mismatched_shapes_are_refused() -> None:
+def test_mismatched_shapes_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"must be \(M, d\) and \(V, d\)"):
         mlm_loss(torch.zeros(2, 3), torch.zeros(5, 4), torch.zeros(5), torch.zeros(2, dtype=torch.long))

@@ -1,4 +1,4 @@
-"""A SLURM cluster for the tests of this room."""
+"""A SLURM cluster for the tests of launchers."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from slurm_cluster import SlurmCluster, missing
 
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[SlurmCluster]:
-    """An idle cluster, which the commands of SLURM that this process runs find too."""
+    """An idle cluster, which SLURM's commands in this process also use."""
     if reason := missing():
         pytest.skip(reason)
     cluster = SlurmCluster()

@@ -1,6 +1,6 @@
-"""The command line: its frozen surface, its exit codes, and that it starts without the heavy libraries.
+"""The command line: its frozen surface, its exit codes, and a start without heavy libraries.
 
-After a deliberate change of commands or options, write the surface anew:
+After a deliberate change of commands or options, regenerate the surface:
 .venv/bin/python tests/launcher/test_cli.py > tests/launcher/cli_surface.txt
 """
 
@@ -27,7 +27,7 @@ HEAVY = {"torch", "transformers", "deepspeed", "streaming", "numpy", "tokenizers
 
 
 def surface() -> Iterator[str]:
-    """One line for each command, argument and option, in the order of their registration."""
+    """Yield one line per command, argument and option, in the order of their registration."""
     waiting = [("cmbert", typer.main.get_command(cli.app))]
     while waiting:
         name, command = waiting.pop(0)
@@ -36,37 +36,35 @@ def surface() -> Iterator[str]:
             spelled = "/".join([*parameter.opts, *parameter.secondary_opts])
             marks = [mark for mark in ("required", "multiple", "is_flag") if getattr(parameter, mark, False)]
             yield " ".join([f"  {spelled}", parameter.param_type_name, *marks])
-        waiting += [(f"{name} {child}", found) for child, found in getattr(command, "commands", {}).items()]
+        waiting += [(f"{name} {child}", subcommand) for child, subcommand in getattr(command, "commands", {}).items()]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit code of `cmbert` with these arguments, in this process."""
+    """Run `cmbert` in this process and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["cmbert", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return ended.value.code or 0
 
 
-def test_the_surface_is_the_committed_one() -> None:
+def test_the_surface_matches_the_committed_file() -> None:
     assert list(surface()) == SURFACE.read_text(encoding="utf-8").splitlines(), __doc__
 
 
 @pytest.mark.parametrize("command", [line for line in surface() if line.startswith("cmbert ")])
-def test_every_command_explains_itself(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, command: str
-) -> None:
+def test_every_command_has_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, command: str) -> None:
     assert run(monkeypatch, *command.split()[1:], "--help") == 0
     assert "Usage: cmbert" in capsys.readouterr().out
 
 
-def test_it_starts_without_the_heavy_libraries() -> None:
+def test_the_command_line_starts_without_heavy_libraries() -> None:
     code = "import sys, clinical_modernbert.launcher.cli; print({name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert not HEAVY & set(eval(loaded))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["data", "prepare", "data/demo", "--set", "sede=1"], "sede: unknown key"),
         (["data", "audit", "data/demo", "--set", "sede=1"], "sede: unknown key"),
@@ -77,14 +75,14 @@ def test_it_starts_without_the_heavy_libraries() -> None:
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value[:2]),
 )
-def test_a_mistake_does_not_wait_for_torch(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_user_errors_are_reported_before_torch_is_imported(arguments: list[str], message: str, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom clinical_modernbert.launcher import cli\n"
         "try: cli.main()\nfinally: print({name.split('.')[0] for name in sys.modules})"
     )
     command = [sys.executable, "-c", code, *arguments]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
-    assert (ended.returncode, words in ended.stderr) == (2, True), ended.stderr
+    assert (ended.returncode, message in ended.stderr) == (2, True), ended.stderr
     assert not {"torch", "transformers", "deepspeed", "streaming"} & set(eval(ended.stdout.splitlines()[-1]))
 
 
@@ -94,21 +92,21 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["confg"], "Did you mean 'config'"),
         (["config", "show"], "Missing argument"),
         (["config", "show", "a", "--sett", "b"], "--set"),
     ],
 )
-def test_a_wrong_use_exits_with_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], words: str
+def test_invalid_usage_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], message: str
 ) -> None:
     assert run(monkeypatch, *arguments) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_mistake_of_the_user_is_one_error_without_a_traceback(
+def test_a_user_error_is_one_message_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -125,7 +123,7 @@ def test_a_mistake_of_the_user_is_one_error_without_a_traceback(
     assert any(line.startswith("       --set data.seq_lenght: unknown key; did you mean seq_length?") for line in lines)
 
 
-def test_debugging_shows_the_traceback_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("CMBERT_DEBUG", "1")
     assert run(monkeypatch, "config", "show", "no-such-recipe") == 2
     err = capsys.readouterr().err
@@ -133,8 +131,8 @@ def test_debugging_shows_the_traceback_too(monkeypatch: pytest.MonkeyPatch, caps
     assert err.splitlines()[-1].startswith("error: no-such-recipe: no such file")
 
 
-@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (UserError("mend it"), 2)])
-def test_how_a_command_ends_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int) -> None:
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (UserError("fix it"), 2)])
+def test_the_exit_code_follows_the_exception(monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int) -> None:
     def fail(name: str) -> None:
         raise raised
 
@@ -153,19 +151,19 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("debug", ["0", "1"])
-def test_what_cannot_be_written_is_a_mistake_of_the_user(
+def test_an_unwritable_path_is_a_user_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, debug: str
 ) -> None:
     monkeypatch.setenv("CMBERT_DEBUG", debug)
-    taken = tmp_path / "taken"
-    taken.write_text("x")
-    assert run(monkeypatch, "data", "synthesize", "--out", str(taken)) == 2
+    file = tmp_path / "file"
+    file.write_text("x")
+    assert run(monkeypatch, "data", "synthesize", "--out", str(file)) == 2
     err = capsys.readouterr().err
-    assert err.splitlines()[-1].startswith(f"error: {taken}: File exists: a file exists where a directory is needed")
+    assert err.splitlines()[-1].startswith(f"error: {file}: File exists: a file exists where a directory is needed")
     assert ("FileExistsError" in err) == (debug == "1")
 
 
-def test_an_error_of_the_system_that_names_no_file_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_error_without_a_file_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise OSError(9, "Bad file descriptor")
 
@@ -185,18 +183,18 @@ def test_an_error_of_the_system_that_names_no_file_is_a_bug(monkeypatch: pytest.
         ("evaluate", "protocol.epochs=5"),
     ],
 )
-def test_the_example_of_set_is_a_key_that_the_command_takes(command: str, example: str) -> None:
-    found = typer.main.get_command(cli.app)
+def test_the_example_of_set_is_accepted_by_the_command(command: str, example: str) -> None:
+    target = typer.main.get_command(cli.app)
     for name in command.split():
-        found = found.commands[name]
-    [option] = [parameter for parameter in found.params if "--set" in parameter.opts]
+        target = target.commands[name]
+    [option] = [parameter for parameter in target.params if "--set" in parameter.opts]
     assert option.help.endswith(f"e.g. {example}.")
     recipes = {"train": ("base", RunConfig), "evaluate": ("evaluation/ncbi-disease", Evaluation)}
     recipe, model = recipes.get(command, ("data/demo", PrepareConfig))
     load(model, find_recipe(recipe), [example])
 
 
-def test_what_is_shown_is_a_recipe_that_loads(
+def test_a_shown_configuration_loads_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -218,7 +216,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_packaged_recipe_is_shown_whole(
+def test_every_packaged_recipe_is_shown_completely(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / "shown.yaml"
@@ -228,6 +226,8 @@ def test_every_packaged_recipe_is_shown_whole(
     assert capsys.readouterr().out == path.read_text()
 
 
-def test_data_are_not_trained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_data_recipe_cannot_be_trained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     assert run(monkeypatch, "train", "data/demo") == 2
-    assert "says what data is made of, not how to train: `cmbert data prepare data/demo`" in capsys.readouterr().err
+    assert (
+        "this is a data recipe, not a training recipe: run `cmbert data prepare data/demo`" in capsys.readouterr().err
+    )

@@ -1,4 +1,4 @@
-"""The program and the names in docs/debugging.md are real."""
+"""The program, functions, files and keys in docs/debugging.md exist and work."""
 
 import importlib
 import re

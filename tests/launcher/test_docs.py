@@ -1,4 +1,4 @@
-"""Pages lead where they say: links between them, the table of pages, and the site's navigation."""
+"""Links between pages, the table of pages, and the navigation of the site."""
 
 import re
 from pathlib import Path
@@ -14,24 +14,24 @@ FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
 def text_of(page: Path) -> str:
-    """A page without its blocks of code."""
+    """Return the text of a page without code blocks."""
     return FENCED.sub("", page.read_text(encoding="utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
-    """Those that GitHub and MkDocs give a page's headings."""
+    """Return the anchors that GitHub and MkDocs generate for the headings of a page."""
     titles = re.findall(r"^#+ +(.*)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
 def pages_of(navigation: list[Any]) -> list[str]:
-    """The pages of a navigation in which sections are nested."""
+    """Return the pages of a navigation with nested sections."""
     nested = [pages_of(next(iter(entry.values()))) if isinstance(entry, dict) else [entry] for entry in navigation]
     return [page for pages in nested for page in pages]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_have_targets(page: Path) -> None:
     for link in LINK.findall(text_of(page)):
         if re.match(r"[a-z]+:", link):
             continue
@@ -51,7 +51,7 @@ def test_every_page_is_listed_once_and_in_the_navigation() -> None:
     assert sorted(pages_of(site["nav"])) == sorted(pages)
 
 
-def test_the_reference_names_modules_that_are_there() -> None:
+def test_the_reference_lists_existing_modules() -> None:
     names = re.findall(r"^::: clinical_modernbert\.(\S+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert names
     assert [name for name in names if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []
@@ -59,10 +59,10 @@ def test_the_reference_names_modules_that_are_there() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_modules_and_folders_in_the_text_exist(page: Path) -> None:
-    """Paths in backquotes; `streaming_data/` may be left out where a page has it as its subject."""
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
-    inside = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
+    """Checks paths in backquotes. A page about `streaming_data/` may omit this prefix."""
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
+    subfolders = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
     for path in re.findall(r"`([\w.-]+/[\w./-]*(?:\.py|/))`", text_of(page)):
         first = path.split("/")[0]
-        if first in rooms | inside:
+        if first in packages | subfolders:
             assert (ROOT / path).exists() or (ROOT / "streaming_data" / path).exists(), path

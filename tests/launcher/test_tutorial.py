@@ -1,4 +1,4 @@
-"""The commands of the tutorial, run as they stand in its page, with a small random ModernBERT to begin from."""
+"""The commands of the tutorial page, run unchanged, with a small random ModernBERT as the initial model."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from clinical_modernbert.streaming_data.tokenizer import tokenizer
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
-def write_start(directory: Path) -> None:
-    """A ModernBERT of one layer and its tokenizer, in Hugging Face's format."""
+def write_initial_model(directory: Path) -> None:
+    """Write a ModernBERT with one layer and its tokenizer, in Hugging Face's format."""
     texts = [row["text"] for row in islice(synthetic_notes.generate(seed=1), 60)]
     tokenizer.train(texts, 1024, directory)
     known = tokenizer.load(directory).special_ids
@@ -35,8 +35,8 @@ def write_start(directory: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_work(repository: Path, tmp_path: Path) -> None:
-    write_start(tmp_path / "models/ModernBERT-base")
+def test_the_commands_of_the_tutorial_work(repository: Path, tmp_path: Path) -> None:
+    write_initial_model(tmp_path / "models/ModernBERT-base")
     page = (repository / "docs/tutorial.md").read_text(encoding="utf-8")
     commands = []
     for language, title, content in BLOCK.findall(page):
@@ -52,7 +52,7 @@ def test_the_commands_of_the_page_work(repository: Path, tmp_path: Path) -> None
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     results = json.loads((tmp_path / "runs/mine/evaluation/results.json").read_text())["masked-words"]
-    loss = {subject: scores["notes loss"]["mean"] for subject, scores in results.items()}
+    loss = {model: scores["notes loss"]["mean"] for model, scores in results.items()}
     assert loss["mine"] < loss["ModernBERT-base"]
     assert "masked-words" in (tmp_path / "runs/mine/report.html").read_text()
     assert "| masked-words | mine |" in (tmp_path / "models/mine/README.md").read_text()

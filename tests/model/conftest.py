@@ -1,4 +1,4 @@
-"""Small models with lively weights, and transformers' own ModernBERT as the reference."""
+"""Small models with random weights, and transformers' own ModernBERT as the reference."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ PAD, CLS, SEP = 0, 1, 2
 
 @pytest.fixture
 def config() -> ModelConfig:
-    """Four layers: global, local, local, global; eight tokens on each side in a local one."""
+    """Four layers: global, local, local, global. Local layers attend to eight tokens in each direction."""
     return ModelConfig(
         vocab_size=101,
         hidden_size=32,
@@ -33,8 +33,8 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture
-def lively() -> Callable[..., MaskedLM]:
-    """Make a model whose every parameter, norms and biases included, is random and matters to the output."""
+def random_model() -> Callable[..., MaskedLM]:
+    """Make a model in which every parameter, including norms and biases, is random and affects the output."""
 
     def make(config: ModelConfig, seed: int = 0) -> MaskedLM:
         generator = torch.Generator().manual_seed(seed)
@@ -63,22 +63,22 @@ def packed() -> Callable[..., tuple[Tensor, PackedBatch]]:
 
 @pytest.fixture
 def random_config() -> Callable[[int], ModelConfig]:
-    """The seed's architecture: widths, depth, pattern of layers, window and thetas all vary."""
+    """Make a random architecture: widths, depth, pattern of layers, window and thetas all vary."""
 
     def make(seed: int) -> ModelConfig:
-        draw = random.Random(seed)
-        heads = draw.choice([1, 2, 3])
+        rng = random.Random(seed)
+        heads = rng.choice([1, 2, 3])
         return ModelConfig(
-            vocab_size=draw.randint(40, 150),
-            hidden_size=heads * draw.choice([8, 16, 64]),
-            intermediate_size=draw.randint(5, 70),
-            num_hidden_layers=draw.randint(1, 6),
+            vocab_size=rng.randint(40, 150),
+            hidden_size=heads * rng.choice([8, 16, 64]),
+            intermediate_size=rng.randint(5, 70),
+            num_hidden_layers=rng.randint(1, 6),
             num_attention_heads=heads,
-            global_attn_every_n_layers=draw.randint(1, 4),
-            local_attention=draw.choice([2, 8, 32, 128]),
-            global_rope_theta=draw.choice([160_000.0, 1_000.0]),
-            local_rope_theta=draw.choice([10_000.0, 100.0]),
-            norm_eps=draw.choice([1e-5, 1e-6]),
+            global_attn_every_n_layers=rng.randint(1, 4),
+            local_attention=rng.choice([2, 8, 32, 128]),
+            global_rope_theta=rng.choice([160_000.0, 1_000.0]),
+            local_rope_theta=rng.choice([10_000.0, 100.0]),
+            norm_eps=rng.choice([1e-5, 1e-6]),
             pad_token_id=PAD,
             cls_token_id=CLS,
             sep_token_id=SEP,
@@ -90,7 +90,7 @@ def random_config() -> Callable[[int], ModelConfig]:
 @pytest.fixture
 def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[..., transformers.PreTrainedModel]:
     """transformers' ModernBertForMaskedLM with the same architecture and weights."""
-    # Its random weights are overwritten at once, and take half a minute to draw at base size.
+    # Its random weights are overwritten immediately, and sampling them at base size takes half a minute.
     monkeypatch.setattr(transformers.ModernBertPreTrainedModel, "_init_weights", lambda self, module: None)
 
     def make(model: MaskedLM, attention: str = "sdpa") -> transformers.PreTrainedModel:

@@ -1,4 +1,4 @@
-"""ModelConfig accepts what can be built and says what is wrong with the rest."""
+"""ModelConfig accepts architectures that can be built and explains why it rejects others."""
 
 import pytest
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ LARGE = BASE | {"hidden_size": 1024, "intermediate_size": 2624, "num_hidden_laye
 
 
 @pytest.mark.parametrize(("values", "published"), [(BASE, 149_655_232), (LARGE, 395_881_664)])
-def test_published_sizes(values, published):
+def test_published_parameter_counts(values, published):
     config = ModelConfig(**values)
     counted = 0
     for shape in parameter_shapes(config).values():
@@ -58,7 +58,7 @@ def test_derived_properties():
         ({"mlp_dropout": 1.0}, "mlp_dropout"),
     ],
 )
-def test_impossible_values_are_refused(change, message):
+def test_invalid_values_are_rejected(change, message):
     with pytest.raises(ValidationError, match=message):
         ModelConfig(**BASE | change)
 

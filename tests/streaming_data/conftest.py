@@ -28,7 +28,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory, notes: list[str]) -> Loa
 
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """The server as the environment names it to the product: behind a proxy that can do harm."""
+    """The S3 server behind a fault-injecting proxy, whose address is in the environment."""
     with faulty(s3_server.port) as proxy:
         for name, value in environment(proxy.url).items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Reading from a real S3 server that refuses, hangs, damages, slows down and dies: every pack, or one clear error."""
+"""Reading from a real S3 server that refuses, hangs, corrupts, slows down and dies: every pack, or one clear error."""
 
 import json
 import multiprocessing
@@ -9,7 +9,6 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from s3_server import BUCKET, Fault, FaultProxy, S3Server
@@ -33,7 +32,7 @@ SHARD = "notes/train/shard.00002.mds"
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Path:
-    """The small data set, here and at URL."""
+    """The small data set, in a local directory and at URL."""
     path = write_small_data(tmp_path_factory.mktemp("data"))
     s3_server.store(path, "small")
     return path
@@ -41,9 +40,8 @@ def local(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Path
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between tries a tenth of the pause; a server is given two seconds to answer."""
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(seconds / 10))
-    monkeypatch.setattr(remote, "time", clock)
+    """A tenth of the pauses between tries, and a read timeout of two seconds."""
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", remote.FIRST_PAUSE_SECONDS / 10)
     monkeypatch.setattr(s3_module, "READ_SECONDS", 2)
 
 
@@ -63,14 +61,14 @@ def shards_of(path: Path) -> list[str]:
     return sorted(f"/{BUCKET}/small/{file.relative_to(path).as_posix()}" for file in path.glob("*/train/*.mds"))
 
 
-def test_an_epoch_from_the_store_is_the_epoch_from_the_disk(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+def test_an_epoch_from_the_store_equals_the_epoch_from_the_disk(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
     dataset = opened(URL + "/", tmp_path)
     assert dataset.identity() == opened(local).identity()
     expected = digests(opened(local))
     assert digests(dataset) == expected
-    assert sorted(s3.asked("GET", ".mds")) == shards_of(local)
+    assert sorted(s3.requested("GET", ".mds")) == shards_of(local)
     assert digests(opened(URL, tmp_path)) == expected
-    assert sorted(s3.asked("GET", ".mds")) == shards_of(local)  # the second time from the cache
+    assert sorted(s3.requested("GET", ".mds")) == shards_of(local)  # the second time from the cache
     copy_tokenizer(URL, tmp_path / "tokenizer")
     assert (tmp_path / "tokenizer/tokenizer.json").read_bytes() == (local / "tokenizer/tokenizer.json").read_bytes()
 
@@ -83,7 +81,7 @@ def test_an_epoch_from_the_store_is_the_epoch_from_the_disk(local: Path, s3: Fau
         *((kind, "manifest.json") for kind in ("503", "truncate")),
     ],
 )
-def test_a_fault_that_passes_is_survived(local: Path, s3: FaultProxy, tmp_path: Path, kind: str, match: str) -> None:
+def test_a_transient_fault_is_retried(local: Path, s3: FaultProxy, tmp_path: Path, kind: str, match: str) -> None:
     s3.fault = Fault(kind, match, times=2)
     dataset = opened(URL, tmp_path)
     assert digests(dataset) == digests(opened(local))
@@ -91,11 +89,11 @@ def test_a_fault_that_passes_is_survived(local: Path, s3: FaultProxy, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["403", "404", "503", "hang", "reset", "truncate", "corrupt", "slow"])
-def test_a_fault_that_lasts_is_one_error_at_its_step(
+def test_a_permanent_fault_is_one_error_at_its_step(
     local: Path, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     dataset = opened(URL, tmp_path)
-    for reader in dataset.readers:  # so that however slow this machine is, patience ends with the one shard alone
+    for reader in dataset.readers:  # so that only the one shard exceeds the deadline, however slow this machine is
         for number, shard in enumerate(reader.shards):
             if not f"{reader.address}/{shard.name}".endswith(SHARD):
                 reader.fetch_ahead(number)
@@ -113,8 +111,8 @@ def test_a_fault_that_lasts_is_one_error_at_its_step(
     with pytest.raises(UserError, match=f"^{URL}/{SHARD}: gave up after \\d+ tries"):
         next(batches)
     assert time.monotonic() - start < PATIENCE + 30
-    kept = dataset.readers[0].fingerprint[:16]
-    assert not [*tmp_path.rglob(f"{kept}/shard.00002.mds")]
+    cached = dataset.readers[0].fingerprint[:16]
+    assert not [*tmp_path.rglob(f"{cached}/shard.00002.mds")]
 
 
 def shard_of(dataset: PackDataset, pack: int) -> int:
@@ -125,7 +123,7 @@ def shard_of(dataset: PackDataset, pack: int) -> int:
     raise AssertionError(pack)
 
 
-def test_an_attempt_is_one_request_of_seconds(s3: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_is_one_request_with_short_timeouts(s3: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     assert s3_module.CONNECT_SECONDS + READ_SECONDS <= 30
     monkeypatch.setattr(s3_module, "READ_SECONDS", READ_SECONDS)
     with s3_module.connected() as client:
@@ -133,7 +131,7 @@ def test_an_attempt_is_one_request_of_seconds(s3: FaultProxy, monkeypatch: pytes
     s3.fault = Fault("503", "manifest.json")
     with pytest.raises(UserError, match="gave up after 1 tries"):
         remote.download(f"{URL}/manifest.json", Path("unused"), lambda path: None, retry=False)
-    assert len(s3.asked("GET", "manifest.json")) == 1
+    assert len(s3.requested("GET", "manifest.json")) == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,7 @@ def test_an_attempt_is_one_request_of_seconds(s3: FaultProxy, monkeypatch: pytes
         ({"S3_ENDPOINT_URL": "nonsense"}, "Invalid endpoint"),
     ],
 )
-def test_wrong_credentials_and_endpoints_are_said(
+def test_wrong_credentials_and_endpoints_are_reported(
     s3: FaultProxy, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], message: str
 ) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -163,20 +161,20 @@ def test_wrong_credentials_and_endpoints_are_said(
     assert "SECRET" not in str(caught.value)
 
 
-def test_an_address_with_nothing_there_is_one_error(s3: FaultProxy) -> None:
+def test_an_empty_address_is_one_error(s3: FaultProxy) -> None:
     for url in (f"s3://{BUCKET}/nothing", "s3://no-such-bucket/small"):
         with pytest.raises(UserError, match=rf"^{url}/manifest\.json: gave up after 3 tries .*NoSuch(Key|Bucket)"):
             opened(url)
 
 
-def test_the_usual_endpoint_variable_serves_too(
+def test_the_standard_endpoint_variable_works(
     local: Path, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("S3_ENDPOINT_URL")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
     s3_module._client.cache_clear()
     opened(URL, tmp_path)
-    assert s3.asked("GET", "manifest.json")
+    assert s3.requested("GET", "manifest.json")
 
 
 def read_again(path: Path) -> bytes:
@@ -185,14 +183,14 @@ def read_again(path: Path) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_a_client_of_its_own(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+def test_a_forked_process_has_its_own_client(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
     """Forked while the parent holds an open connection, as the workers of a loader would be."""
     expected = read_again(tmp_path / "parent")
     client = id(s3_module._client(os.getpid(), s3.url))
     with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
-        for made, content in pool.map(of_a_child, [tmp_path / f"child{number}" for number in range(6)]):
+        for child_client, content in pool.map(of_a_child, [tmp_path / f"child{number}" for number in range(6)]):
             assert content == expected
-            assert made != client  # which the child has inherited, and which still lives while it makes its own
+            assert child_client != client  # the child inherited the parent's, which still exists
     assert id(s3_module._client(os.getpid(), s3.url)) == client
 
 
@@ -219,7 +217,7 @@ for (batch,) in load(dataset, steps, 1, rank, 2):
 
 @pytest.mark.slow
 def test_processes_share_a_cache(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
-    """Both start at the same moment, so that they want the same shards at once."""
+    """Both start at the same moment, so that they request the same shards at once."""
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", READ_AS_A_RANK, URL, str(tmp_path), str(SEQ_LENGTH), str(rank)],
@@ -231,32 +229,32 @@ def test_processes_share_a_cache(local: Path, s3: FaultProxy, tmp_path: Path) ->
     for process in ranks:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-    with ThreadPoolExecutor(2) as executor:  # neither may wait for the other's output to be read
+    with ThreadPoolExecutor(2) as executor:  # reading the output of one must not block the other
         outputs = list(executor.map(lambda process: process.communicate(b"\n", timeout=120)[0], ranks))
     assert [process.returncode for process in ranks] == [0, 0]
     read = [[json.loads(line) for line in output.splitlines()] for output in outputs]
     merged = [pack for step in zip(*read, strict=True) for pack in step]
-    whole = open_dataset(DataConfig(path=str(local), seq_length=SEQ_LENGTH), 3)
+    dataset = open_dataset(DataConfig(path=str(local), seq_length=SEQ_LENGTH), 3)
     expected = [
         [list(batch.addresses[0]), batch.input_ids.tolist()]
-        for batch in rank_micro_batches(whole, StepData(0, 74, SEQ_LENGTH, 0.3), 1, 0, 1)
+        for batch in rank_micro_batches(dataset, StepData(0, 74, SEQ_LENGTH, 0.3), 1, 0, 1)
     ]
     assert merged == expected
-    assert sorted(s3.asked("GET", ".mds")) == shards_of(local)  # each once, for both
+    assert sorted(s3.requested("GET", ".mds")) == shards_of(local)  # each once for both processes
 
 
 @pytest.mark.slow
-def test_a_killed_server_is_one_error_and_started_again_costs_only_time(
+def test_a_killed_server_is_one_error_and_a_restarted_one_costs_only_time(
     local: Path, s3_server: S3Server, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = digests(opened(local))
-    hasty, patient = (load(opened(URL, tmp_path / name), epoch(), 5, ahead=0) for name in ("hasty", "patient"))
-    assert digest(next(hasty)) == digest(next(patient)) == expected[0]
+    impatient, patient = (load(opened(URL, tmp_path / name), epoch(), 5, ahead=0) for name in ("impatient", "patient"))
+    assert digest(next(impatient)) == digest(next(patient)) == expected[0]
     monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", str(PATIENCE))
     s3_server.kill()
     start = time.monotonic()
     with pytest.raises(UserError, match=rf"^{URL}/.*\.mds: gave up after \d+ tries"):
-        list(hasty)
+        list(impatient)
     assert time.monotonic() - start < PATIENCE + 30
     monkeypatch.delenv("CMBERT_DOWNLOAD_PATIENCE")
     restart = threading.Timer(1, s3_server.start)
@@ -266,10 +264,10 @@ def test_a_killed_server_is_one_error_and_started_again_costs_only_time(
 
 
 @pytest.mark.slow
-def test_training_reads_a_bucket_as_it_reads_a_disk(
+def test_training_from_a_bucket_equals_training_from_a_disk(
     local: Path, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two real ranks, one cache, a store that fails now and then."""
+    """Two real ranks, one cache, a store with transient faults."""
     s3.fault = Fault("503", ".mds", times=3)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)

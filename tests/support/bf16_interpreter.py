@@ -1,7 +1,8 @@
 """Make Triton's interpreter compute bf16 as a GPU does.
 
-As shipped (3.6 to 3.9) it keeps bf16 as uint16, and truncates where it should round, adds and multiplies the bits as
-integers, and hands them to matmul: silently wrong. `install()` before the first launch repairs all three.
+The interpreter of Triton 3.6 to 3.9 stores bf16 as uint16. It truncates where it should round, adds and multiplies the
+bits as integers, and passes the bits to matmul: the results are silently wrong. `install()`, called before the first
+launch, fixes all three.
 """
 
 from typing import Any

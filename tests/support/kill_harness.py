@@ -1,11 +1,11 @@
-"""Kill a run again and again, at any moment, and compare what it did with a run that was left in peace.
+"""Kill runs repeatedly at random moments, and compare them with a run that was not interrupted.
 
     PYTHONPATH=tests/support python tests/support/kill_harness.py --kills 300 [--s3] [--worlds 1 2 4]
 
-Every start is killed with -9 until it has been killed a few times, then left to finish: the launcher or a rank; after a
-random time, while a checkpoint is being written, or between its publication and the pruning of older ones. Then
-all packs, masks and rates must be those of the undisturbed run, in order, none lost and none repeated; the losses
-bit-equal where the number of ranks did not change.
+Each run is killed with -9 a few times and then left to finish. The victim is the launcher or a rank. The moment is a
+random time, while a checkpoint is being written, or between its publication and the pruning of older ones. All packs,
+masks and rates must then equal those of the uninterrupted run, in order, none lost and none repeated, and the losses
+must be bit-equal where the number of ranks did not change.
 """
 
 import argparse
@@ -33,26 +33,26 @@ SETTINGS = [
 ]  # fmt: skip
 DATA_COLUMNS = ("step", "tokens", "masked", "max_seqlen", "mlm_probability", "lr", "data_digest")
 MOMENTS = ("any time", "writing", "published")
-KILLS_A_RUN = 8
-MIXED_LOSS = 1e-5
-"""Largest relative difference of a loss where the number of ranks changed on the way: sums round differently."""
+KILLS_PER_RUN = 8
+MIXED_LOSS_TOLERANCE = 1e-5
+"""Largest relative difference of a loss if the number of ranks changed during the run: sums round differently."""
 
 
 def harness(home: Path, data: str, kills: int, worlds: list[int], seed: int) -> Counter[str]:
-    """Kill so many times; returns what was killed when, and how many runs came through."""
+    """Kill runs `kills` times; returns counts of kills by moment and by ranks, and of completed runs."""
     draw = random.Random(seed)
-    references = {ranks: undisturbed(home / f"reference{ranks}", data, ranks) for ranks in worlds}
+    references = {ranks: uninterrupted(home / f"reference{ranks}", data, ranks) for ranks in worlds}
     counts: Counter[str] = Counter()
     while (done := sum(counts[moment] for moment in MOMENTS)) < kills:
         run = new_run(home / f"run{counts['runs']}", data)
         mixed = draw.random() < 0.5
         ranks = draw.choice(worlds)
-        for _ in range(min(KILLS_A_RUN, kills - done)):
+        for _ in range(min(KILLS_PER_RUN, kills - done)):
             if (moment := start_and_kill(run, ranks, draw)) is None:
                 break
             counts[moment] += 1
             counts[f"{ranks} ranks"] += 1
-            require_whole(run)
+            require_complete(run)
             ranks = draw.choice(worlds) if mixed else ranks
         run.train(*SETTINGS, ranks=ranks)
         compare(run, references[ranks], exact=not mixed)
@@ -68,23 +68,23 @@ def new_run(home: Path, data: str) -> SmallRun:
     return SmallRun(recipe, data, home / "run")
 
 
-def undisturbed(home: Path, data: str, ranks: int) -> SmallRun:
+def uninterrupted(home: Path, data: str, ranks: int) -> SmallRun:
     run = new_run(home, data)
     run.train(*SETTINGS, ranks=ranks)
     return run
 
 
 def start_and_kill(run: SmallRun, ranks: int, draw: random.Random) -> str | None:
-    """The moment at which it was killed, or None if it was done before."""
+    """The moment at which the run was killed, or None if it ended before."""
     moment = draw.choice(MOMENTS)
     process = run.start(*SETTINGS, ranks=ranks)
-    published = {path.name for path in checkpoint_files.candidates(run.run_dir / "checkpoints")}
+    published = {path.name for path in checkpoint_files.list_checkpoints(run.run_dir / "checkpoints")}
     seconds = draw.uniform(0, 2.5)
     began = time.monotonic()
     reached: dict[str, Callable[[], bool]] = {
         "any time": lambda: time.monotonic() - began > seconds,
-        "writing": lambda: any(name.startswith(".step") for name in listed(run)),
-        "published": lambda: any(name.startswith("step") and name not in published for name in listed(run)),
+        "writing": lambda: any(name.startswith(".step") for name in entries(run)),
+        "published": lambda: any(name.startswith("step") and name not in published for name in entries(run)),
     }
     while process.is_alive() and not reached[moment]():
         time.sleep(0.0005)
@@ -99,16 +99,16 @@ def start_and_kill(run: SmallRun, ranks: int, draw: random.Random) -> str | None
     return moment if process.exitcode else None
 
 
-def listed(run: SmallRun) -> list[str]:
+def entries(run: SmallRun) -> list[str]:
     with suppress(FileNotFoundError):
         return os.listdir(run.run_dir / "checkpoints")
     return []
 
 
-def require_whole(run: SmallRun) -> None:
-    """Whatever has the name of a checkpoint is one."""
-    for path in checkpoint_files.candidates(run.run_dir / "checkpoints"):
-        assert (problem := checkpoint_files.damage(path)) is None, problem
+def require_complete(run: SmallRun) -> None:
+    """Every directory with the name of a checkpoint must be complete."""
+    for path in checkpoint_files.list_checkpoints(run.run_dir / "checkpoints"):
+        assert (problem := checkpoint_files.find_corruption(path)) is None, problem
 
 
 def compare(run: SmallRun, reference: SmallRun, exact: bool) -> None:
@@ -116,12 +116,12 @@ def compare(run: SmallRun, reference: SmallRun, exact: bool) -> None:
         assert run.column(name) == reference.column(name), f"{run.run_dir}: {name} differs"
     losses = zip(run.column("loss"), reference.column("loss"), strict=True)
     worst = max(abs(a - b) / b for a, b in losses)
-    assert worst <= (0 if exact else MIXED_LOSS), f"{run.run_dir}: losses differ by {worst}"
+    assert worst <= (0 if exact else MIXED_LOSS_TOLERANCE), f"{run.run_dir}: losses differ by {worst}"
 
 
 @contextmanager
 def object_store(home: Path) -> Iterator[str]:
-    """The small data set in a real S3 server."""
+    """The address of the small data set in a real S3 server."""
     server = S3Server(home)
     server.start()
     os.environ.update(environment(server.url))

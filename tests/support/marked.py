@@ -1,4 +1,4 @@
-"""Processes found by a mark in their environment, which their children inherit, so that none can hide."""
+"""Find processes by a mark in their environment, which child processes inherit."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ MARK = "CMBERT_TEST_MARK"
 
 
 def marked(mark: str) -> set[int]:
-    """All that live."""
+    """Return the ids of all living processes with the mark."""
     return {int(process.name) for process in Path("/proc").glob("[0-9]*") if _has(process, mark)}
 
 
@@ -14,5 +14,5 @@ def _has(process: Path, mark: str) -> bool:
     try:
         ended = (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
         return not ended and f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
-    except OSError:  # it ended while we looked
+    except OSError:  # the process ended in the meantime
         return False

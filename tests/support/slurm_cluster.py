@@ -1,7 +1,7 @@
-"""A real SLURM cluster on this machine: munged, slurmctld, and a slurmd for each node, on loopback.
+"""A real SLURM cluster on this machine: munged, slurmctld, and one slurmd per node, on loopback.
 
-Each node has its own hostname, processes, mounts and shared memory, so that it can lose its power by one kill, or
-freeze by one SIGSTOP. It needs root, SLURM, munge and namespaces; nothing of it outlives this process.
+Each node has its own hostname, processes, mounts and shared memory, so one SIGKILL powers it off and one SIGSTOP
+freezes it. The cluster needs root, SLURM, munge and namespaces, and ends with this process.
 """
 
 import os
@@ -15,13 +15,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from clinical_modernbert.launcher.ranks.local import start_bound
+from clinical_modernbert.launcher.ranks.local import start_child
 
 CPUS = 16
 GPUS = 8
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare", "nsenter")
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-# The node's PID 1: it mounts, starts slurmd and reaps for ever.
+# PID 1 of a node: it mounts, starts slurmd and reaps processes.
 _NODE = """
 hostname "$1"; mount --make-rprivate /
 mount --bind "$2/hosts" /etc/hosts; mount -t tmpfs -o size=2g,mode=1777 tmpfs /dev/shm
@@ -31,23 +31,23 @@ while :; do sleep 3600 & wait $!; done
 
 
 def missing() -> str | None:
-    """Why there can be no cluster here, or None."""
+    """Return why no cluster can be started, or None."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "a SLURM cluster of its own needs root on Linux"
+        return "starting a SLURM cluster needs root on Linux"
     if lacking := [name for name in _PROGRAMS if shutil.which(name, path=_PATH) is None]:
-        return f"no {', '.join(lacking)} here: apt-get install slurmctld slurmd slurm-client munge"
-    tried = subprocess.run(["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "hostname", "x"])
-    return "this machine does not let a test have namespaces" if tried.returncode else None
+        return f"{', '.join(lacking)} not installed: apt-get install slurmctld slurmd slurm-client munge"
+    result = subprocess.run(["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "hostname", "x"])
+    return "this machine does not allow new namespaces" if result.returncode else None
 
 
 class SlurmCluster:
-    """Eight nodes: partition `debug` has three; `low` two, preempted by jobs in `high`; `lossy` three, to be lost."""
+    """Eight nodes: three in partition `debug`; two in `low`, preempted by jobs in `high`; three in `lossy`."""
 
     def __init__(self, prefix: str = f"p{os.getpid()}n") -> None:
-        # Names that no other cluster has: cgroups are named after a node and its job, and there is one tree of them.
+        # Names must be unique on this machine, because cgroups are named after a node and its job.
         self.prefix = prefix
         self.names = [f"{prefix}{number}" for number in range(1, 9)]
-        # munged wants every directory above its socket open to all, which pytest's are not.
+        # munged requires that all parent directories of its socket are accessible to all users; pytest's are not.
         self.directory = Path(tempfile.mkdtemp(prefix="cmbert-slurm-", dir="/tmp"))
         self.environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(self.directory / "slurm.conf")}
         self._daemons = ExitStack()
@@ -72,7 +72,7 @@ class SlurmCluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def run(self, *command: str) -> str:
-        """What a client command of SLURM says; a controller that is busy is asked again."""
+        """Return the output of a SLURM client command; retry if the controller is busy."""
         for _ in range(5):
             done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
             if not done.returncode:
@@ -83,45 +83,45 @@ class SlurmCluster:
     def power_on(self, name: str) -> None:
         unshare = ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--kill-child", "--mount-proc"]
         command = [*unshare, "bash", "-c", _NODE, "init", name, str(self.directory)]
-        self._nodes[name] = start_bound(command, self.environment)
+        self._nodes[name] = start_child(command, self.environment)
 
     def power_off(self, name: str) -> None:
-        """Everything on the node is gone at once."""
+        """Kill all processes of the node at once."""
         node = self._nodes.pop(name)
         node.kill()
         node.wait()
 
     def daemon_of(self, name: str) -> int:
-        """The process of a node's slurmd, as seen from here."""
+        """Return the process id of a node's slurmd in this namespace."""
         return next(pid for pid in self.processes(name) if f"-N {name}" in _command(pid))
 
     def processes(self, name: str) -> list[int]:
-        """All processes of a node, as seen from here."""
+        """Return the ids of all processes of a node in this namespace."""
         space = os.readlink(f"/proc/{_children(self._nodes[name].pid)[0]}/ns/pid")
         return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _namespace(entry) == space]
 
-    def facts(self, job: str) -> dict[str, str]:
-        """What `scontrol show job` tells."""
+    def job_info(self, job: str) -> dict[str, str]:
+        """Return the fields of `scontrol show job`."""
         words = self.run("scontrol", "-o", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def hosts(self, nodes: str) -> list[str]:
-        """`n[1-2]` written out."""
+        """Expand `n[1-2]` to host names."""
         return self.run("scontrol", "show", "hostnames", nodes).split()
 
     def state(self, job: str) -> str:
-        return self.facts(job)["JobState"]
+        return self.job_info(job)["JobState"]
 
     def await_state(self, job: str, *states: str, seconds: float = 60) -> dict[str, str]:
         deadline = time.monotonic() + seconds
-        while (facts := self.facts(job)).get("JobState") not in states:
-            assert time.monotonic() < deadline, f"job {job} is not {states} within {seconds} s: {facts}"
+        while (info := self.job_info(job)).get("JobState") not in states:
+            assert time.monotonic() < deadline, f"job {job} is not {states} within {seconds} s: {info}"
             time.sleep(0.3)
-        return facts
+        return info
 
     def _daemon(self, *command: str) -> None:
         output = self._daemons.enter_context((self.directory / f"{command[0]}.out").open("w"))
-        process = start_bound(command, self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        process = start_child(command, self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self._daemons.callback(_end, process)
 
     def _munge_files(self) -> list[str]:
@@ -152,7 +152,7 @@ class SlurmCluster:
             cpus=CPUS,
             gpus=GPUS,
             nodes="\n".join(nodes),
-            # cgroup signals tasks alone, as in production; linuxproc would signal their children too, and hide mistakes
+            # cgroup signals only tasks, as in production; linuxproc would also signal their children and hide errors
             proctrack="cgroup" if _has_freezer() else "linuxproc",
         )
         (directory / "slurm.conf").write_text(text)

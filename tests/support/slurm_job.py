@@ -1,4 +1,4 @@
-"""A run of its own on a SLURM cluster: its directory, its jobs, and what became of them."""
+"""A run on a SLURM cluster for tests: its directory, its jobs, and their outcomes."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ RANK = Path(__file__).with_name("slurm_rank.py")
 
 @dataclass
 class SlurmRun:
-    """Two nodes with two ranks each, unless said otherwise. `run_dir` must have a name that no other run has."""
+    """A run on two nodes with two ranks each by default. The name of `run_dir` must be unique."""
 
     slurm: SlurmCluster
     run_dir: Path
@@ -36,7 +36,7 @@ class SlurmRun:
         return self.launch / "job.sbatch"
 
     def submit(self, *arguments: object, jobs: int = 1, **slurm: Any) -> str:
-        """Ranks that keep the protocol, with these arguments; returns the first job's number."""
+        """Submit ranks of `slurm_rank.py` with these arguments; return the number of the first job."""
         return self.submit_command([sys.executable, str(RANK), str(self.run_dir), *map(str, arguments)], jobs, **slurm)
 
     def submit_command(
@@ -47,7 +47,7 @@ class SlurmRun:
         pass_env: tuple[str, ...] = (),
         **slurm: Any,
     ) -> str:
-        asked = {"preflight": None, "time": "30", "partition": "debug", **slurm}
+        settings = {"preflight": None, "time": "30", "partition": "debug", **slurm}
         cluster = ClusterConfig.model_validate(
             {
                 "nodes": 2,
@@ -56,7 +56,7 @@ class SlurmRun:
                 "pass_env": pass_env,
                 "fabric": "tcp",
                 "setup": ["module load cuda/12.8"],
-                "slurm": asked,
+                "slurm": settings,
             }
         )
         self.script.write_text(render_job(self.launch, self.run_dir, cluster, command))
@@ -66,21 +66,21 @@ class SlurmRun:
     def ended(self, job: str) -> dict[str, str]:
         return self.slurm.await_state(job, "COMPLETED", "FAILED", "CANCELLED")
 
-    def ask_to_stop(self) -> None:
-        """As SLURM does before the time limit."""
+    def request_stop(self) -> None:
+        """Send the signal that SLURM sends before the time limit."""
         time.sleep(0.5)
         self.slurm.run("scancel", "--signal=USR1", "--batch", self.jobs[0])
 
-    def starts(self) -> list[tuple[str, int, str]]:
-        """(job.restart.step of srun, from which step, nodes) of each start of the ranks."""
-        path = self.run_dir / "starts"
+    def attempts(self) -> list[tuple[str, int, str]]:
+        """Return (job.restart.step of srun, initial training step, nodes) of each attempt."""
+        path = self.run_dir / "rank_attempts"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(name, int(step), nodes) for name, step, nodes in (line.split() for line in lines)]
 
-    def await_starts(self, count: int) -> None:
-        wait_for(lambda: len(self.starts()) >= count, 60)
+    def await_attempts(self, count: int) -> None:
+        wait_for(lambda: len(self.attempts()) >= count, 60)
 
-    def ends(self) -> list[tuple[int, str]]:
+    def outcomes(self) -> list[tuple[int, str]]:
         return [(line["code"], line["reason"]) for line in read_launches(self.run_dir) if line["event"] == "ended"]
 
     def log(self) -> str:

@@ -17,9 +17,9 @@ SEQ_LENGTH = 256
 
 
 def write_small_data(root: Path, packs: int = 60, seq_length: int = SEQ_LENGTH, vocab: int = VOCAB) -> Path:
-    """Two sources of documents that walk round the vocabulary in steps of one, so that a neighbour tells a token.
+    """Two sources. Each token id of a document is that of its predecessor plus one, so neighbors predict a token.
 
-    Words are of one token and two in turn.
+    Words have one or two tokens, alternating.
     """
     rng = np.random.default_rng(5)
     sources = {}
@@ -59,19 +59,19 @@ def _write_tokenizer(directory: Path, vocab: int) -> None:
 
 
 def _write(writer: PackWriter, rng: np.random.Generator, name: str, seq_length: int, vocab: int) -> int:
-    rows, left = [], seq_length - int(rng.integers(0, 8))
-    while left >= 3:
-        n = min(left, int(rng.integers(3, seq_length)))
+    rows, remaining = [], seq_length - int(rng.integers(0, 8))
+    while remaining >= 3:
+        n = min(remaining, int(rng.integers(3, seq_length)))
         walk = (np.arange(n - 2) + rng.integers(0, vocab)) % (vocab - 5) + 5
         rows.append(np.concatenate([[CLS], walk, [SEP]]))
-        left -= n
+        remaining -= n
     tokens = np.concatenate(rows).astype(np.uint16)
     writer.write(
         Pack(
             tokens=tokens,
             lengths=np.array([len(row) for row in rows], np.int32),
             word_starts=(tokens >= 5) & (tokens % 3 > 0),
-            doc_ids=[f"{name}.{piece}" for piece in range(len(rows))],
+            doc_ids=[f"{name}.{segment}" for segment in range(len(rows))],
         )
     )
     return len(tokens)

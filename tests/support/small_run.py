@@ -1,4 +1,4 @@
-"""Small training runs of real ranks, started as a user starts them."""
+"""Small training runs with real ranks, started as a user starts them."""
 
 import os
 import signal
@@ -11,11 +11,12 @@ from pathlib import Path
 from small_data import CLS, PAD, SEP, SEQ_LENGTH, VOCAB
 from warm_start import start
 
+from clinical_modernbert.training.checkpoint.files import list_checkpoints
 from clinical_modernbert.training.metrics.writer import read_metrics
 
 CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 
-# Strict ZeRO-3: with DeepSpeed's defaults a model this small is never partitioned, and bugs in it stay hidden.
+# Strict ZeRO-3: with DeepSpeed's defaults a model this small is not partitioned, which would hide bugs.
 RECIPE = f"""
 run_dir: unset
 model: {{vocab_size: {VOCAB}, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 3, num_attention_heads: 2,
@@ -40,7 +41,7 @@ metrics: {{tensorboard: false}}
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A recipe in a directory of its own, and ways to run it."""
+    """A recipe in its own directory, and ways to run it."""
 
     recipe: Path
     data: Path
@@ -51,7 +52,7 @@ class SmallRun:
         return ["train", str(self.recipe), "--ranks", str(ranks), *(p for s in settings for p in ("--set", s))]
 
     def start(self, *overrides: str, ranks: int = 1) -> ForkServerProcess:
-        """Of the process returned, `exitcode` is the launcher's; what it and its ranks say goes to `output`."""
+        """Start the launcher and return its process; its output and that of its ranks goes to the file `output`."""
         return start(self.arguments(*overrides, ranks=ranks), self.output)
 
     @property
@@ -59,28 +60,31 @@ class SmallRun:
         return self.recipe.with_name("output.txt")
 
     def train(self, *overrides: str, ranks: int = 1, code: int = 0) -> str:
-        """Run to the end, expect the exit code, return all output."""
+        """Run to the end, assert the exit code and return all output."""
         process = self.start(*overrides, ranks=ranks)
         process.join(timeout=300)
         assert process.exitcode == code, f"{process.exitcode}: {self.output.read_text()}"
         return self.output.read_text()
 
     def signal_after(self, step: int, number: signal.Signals, *overrides: str, ranks: int = 1) -> int | None:
-        """Start, send the launcher a signal once `step` steps are made, return its exit code."""
+        """Start, send the launcher a signal once `step` steps are completed, and return its exit code."""
         process = self.start(*overrides, ranks=ranks)
         deadline = time.monotonic() + 200
-        while self.steps_made() < step:
+        while self.completed_steps() < step:
             assert process.is_alive(), f"training ended before the signal: {self.output.read_text()}"
-            assert time.monotonic() < deadline, "training made too few steps"
+            assert time.monotonic() < deadline, "training completed too few steps"
             time.sleep(0.005)
         assert process.pid is not None
         os.kill(process.pid, number)
         process.join(timeout=100)
         return process.exitcode
 
-    def steps_made(self) -> int:
+    def completed_steps(self) -> int:
         metrics = self.run_dir / "metrics.csv"
         return metrics.read_bytes().count(b"\n") - 1 if metrics.is_file() else 0
+
+    def newest_checkpoint(self) -> Path:
+        return list_checkpoints(self.run_dir / "checkpoints")[0]
 
     def rows(self) -> list[dict]:
         return read_metrics(self.run_dir)

@@ -1,4 +1,4 @@
-"""An ssh server on loopback that answers for hosts of any name, for tests of launchers."""
+"""An ssh server on loopback that accepts any host name, for tests of launchers."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ _SSHD = shutil.which("sshd", path="/usr/sbin:/sbin:" + os.environ.get("PATH", ""
 
 
 def missing() -> str | None:
-    """Why there can be no server here, or None."""
+    """Return why no server can be started, or None."""
     if _SSHD is None or shutil.which("ssh") is None:
-        return "no ssh server here: apt-get install openssh-server"
-    return None if os.geteuid() == 0 else "an ssh server needs root to let a user in"
+        return "no ssh server is installed: apt-get install openssh-server"
+    return None if os.geteuid() == 0 else "an ssh server needs root to accept a login"
 
 
 class SshServer:
-    """`ssh -F CONFIG HOST` reaches this machine, whatever the host is called."""
+    """`ssh -F CONFIG HOST` connects to this machine for any host name."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -1,7 +1,8 @@
-"""`cmbert train` as a user starts it, but for the seconds that importing torch and DeepSpeed takes in every process.
+"""`cmbert train` as a user starts it, without the seconds that each process needs to import torch and DeepSpeed.
 
-A server that has imported everything forks the launcher, and the launcher forks its ranks where it would start Python
-anew. All else is real: processes, signals, sockets, exit codes. tests/launcher starts whole processes.
+A server that has imported everything forks the launcher, and the launcher forks its ranks where it would otherwise
+start Python. Everything else is real: processes, signals, sockets, exit codes. Tests in tests/launcher start new
+processes.
 """
 
 import os
@@ -28,14 +29,14 @@ IMPORTED = [
 
 
 def start(arguments: Sequence[str], output: Path) -> ForkServerProcess:
-    """`cmbert ARGUMENTS`, in the environment as it is now, with stdout and stderr going to a file."""
+    """Start `cmbert ARGUMENTS` in the current environment, with stdout and stderr going to a file."""
     process = server().Process(target=_launch, args=(list(arguments), dict(os.environ), output))
     process.start()
     return process
 
 
 def processes(launcher: ForkServerProcess) -> list[int]:
-    """The launcher and its ranks, as long as it lives."""
+    """Process ids of the launcher and its ranks; none once it has ended."""
     with suppress(FileNotFoundError):
         children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         return [launcher.pid or 0, *map(int, children)]
@@ -44,8 +45,8 @@ def processes(launcher: ForkServerProcess) -> list[int]:
 
 @cache
 def server() -> ForkServerContext:
-    """Whose processes have imported everything."""
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # what DeepSpeed guesses if a rank has not said it before the import
+    """The server: its processes have imported everything already."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # a rank sets it too late: DeepSpeed is imported already
     context = get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     return context
@@ -66,7 +67,7 @@ def _launch(arguments: list[str], environment: dict[str, str], output: Path) -> 
 
 
 class ForkedRank:
-    """What the launcher needs of `subprocess.Popen`, for a rank."""
+    """A rank, with the methods of `subprocess.Popen` that the launcher uses."""
 
     def __init__(
         self, command: Sequence[str], env: dict[str, str], start_new_session: bool, preexec_fn: Callable[[], None]
@@ -100,7 +101,7 @@ class ForkedRank:
 
 
 def _become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
-    """Never returns into the launcher's code, whatever happens."""
+    """Run the rank's program. It never returns into the launcher's code, whatever happens."""
     try:
         os.setsid()
         bind_to_launcher()

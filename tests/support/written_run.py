@@ -1,13 +1,26 @@
-"""The directory of a run that never ran: files as training and its launchers write them, of any length, at once."""
+"""The directory of a run that never ran: files as training and its launchers write them, of any length."""
 
 import json
 import math
 from pathlib import Path
 
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, FileEntry, SourceTerms, write_manifest
+from clinical_modernbert.training.checkpoint.progress import Progress
 from clinical_modernbert.training.metrics.csv_log import RowLog
 from clinical_modernbert.training.metrics.writer import MixMetrics, StepMetrics, ValidationMetrics
 
 SOURCES = {"notes": 0.7, "codes": 0.3}
+MODEL = ModelConfig(
+    vocab_size=128,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    pad_token_id=0,
+    cls_token_id=1,
+    sep_token_id=2,
+)
 RECIPE = """
 run_dir: runs/written
 initial_weights: models/start
@@ -27,7 +40,7 @@ def loss_of(step: int) -> float:
 
 
 def write_run(run_dir: Path, steps: int, planned: int | None = None) -> Path:
-    """So many steps of `planned`, in two starts: the first was killed, the second tells no end."""
+    """Write `steps` of `planned` steps, in two attempts: the first was killed, the second has no recorded end."""
     run_dir.mkdir(parents=True)
     (run_dir / "config.yaml").write_text(RECIPE.format(tokens=4000 * (planned or steps)))
     metrics, mix = RowLog(run_dir / "metrics.csv", StepMetrics, 0), RowLog(run_dir / "mix.csv", MixMetrics, 0)
@@ -54,26 +67,32 @@ def write_run(run_dir: Path, steps: int, planned: int | None = None) -> Path:
 
 
 def write_checkpoint(run_dir: Path, step: int, licence: str = "public domain") -> Path:
-    """A manifest alone, with no weights beside it."""
+    """Write a checkpoint that has a manifest only, without any weights."""
     directory = run_dir / "checkpoints" / f"step{step:08d}"
     directory.mkdir(parents=True)
-    manifest = {
-        "step": step,
-        "world_size": 2,
-        "attempt": 1,
-        "validation_loss": loss_of(step),
-        "files": {"rank00000-of-00001.safetensors": {"bytes": 3 << 20, "xxh3_128": "0"}},
-        "progress": {"step": step, "packs": 4 * step, "tokens": 4000 * step},
-        "data": {"sources": {source: f"hash of {source}" for source in SOURCES}},
-        "data_manifest": "d85dd2",
-        "data_address": "packs",
-        "sources": {source: {"licence": licence, "synthetic": False} for source in SOURCES},
-        "python": "3.11.7",
-        "packages": {"torch": "2.13.0"},
-        "git_revision": "1131e88",
-    }
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(directory, manifest_of(step, licence))
     return directory
+
+
+def manifest_of(step: int, licence: str = "public domain") -> CheckpointManifest:
+    return CheckpointManifest(
+        step=step,
+        world_size=2,
+        optimizer_step=step,
+        files={"rank00000-of-00001.safetensors": FileEntry(bytes=3 << 20, xxh3_128="0")},
+        progress=Progress(step=step, packs=4 * step, tokens=4000 * step),
+        attempt=1,
+        model=MODEL,
+        data={"sources": {source: f"hash of {source}" for source in SOURCES}},
+        data_manifest="d85dd2",
+        data_address="packs",
+        sources={source: SourceTerms(licence=licence, synthetic=False) for source in SOURCES},
+        config={},
+        python="3.11.7",
+        packages={"torch": "2.13.0"},
+        git_revision="1131e88",
+        validation_loss=loss_of(step),
+    )
 
 
 def _step(step: int) -> StepMetrics:

@@ -1,5 +1,7 @@
 """Fixtures of small training runs."""
 
+import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from small_run import SmallRun
 
 @pytest.fixture(scope="session")
 def finished(new_run: Callable[[], SmallRun]) -> SmallRun:
-    """Twelve steps on two ranks, undisturbed; not to be changed."""
+    """A run of twelve steps on two ranks that was not interrupted. Tests must not change it."""
     run = new_run()
     run.train(ranks=2)
     return run
@@ -18,7 +20,23 @@ def finished(new_run: Callable[[], SmallRun]) -> SmallRun:
 
 @pytest.fixture
 def process_group(tmp_path: Path) -> Iterator[None]:
-    """Of this process alone."""
+    """A process group of this process alone."""
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """The messages that the package logs, whether or not a test before this one has configured its console."""
+    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="clinical_modernbert")
+    return caplog
+
+
+@pytest.fixture
+def copy(finished: SmallRun, new_run: Callable[[], SmallRun]) -> SmallRun:
+    """A copy of the finished run, which a test may change."""
+    run = new_run()
+    shutil.copytree(finished.run_dir, run.run_dir)
+    return run

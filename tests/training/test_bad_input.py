@@ -1,4 +1,4 @@
-"""Mistakes end with one clear error and exit code 2, and leave a run as it was."""
+"""Mistakes of the user end with one clear error and exit code 2, and leave the run unchanged."""
 
 import json
 import re
@@ -23,21 +23,22 @@ def test_a_world_size_that_does_not_divide_the_batch(new_run: Callable[[], Small
     assert not run.run_dir.exists()
 
 
-def test_a_typing_error(new_run: Callable[[], SmallRun]) -> None:
+def test_a_misspelled_key(new_run: Callable[[], SmallRun]) -> None:
     (error,) = errors(new_run().train("data.seq_lenght=1", code=2))
     assert "--set data.seq_lenght: unknown key; did you mean seq_length?" in error
 
 
-def test_fewer_steps_than_are_made(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+def test_fewer_steps_than_are_completed(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
     (error,) = errors(run.train("schedule.total_tokens=8192", code=2))
     assert (
-        "12 steps are made, and schedule.total_tokens is that of 8: set it back, or start in another run_dir" in error
+        "12 steps are completed, but schedule.total_tokens is enough for 8 only: raise it, or start in another run_dir"
+        in error
     )
 
 
-def test_no_data_there(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+def test_a_directory_without_data(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
     (error,) = errors(new_run().train(f"data.path={tmp_path}", code=2))
     assert f"{tmp_path}/manifest.json: no such file" in error
 
@@ -52,9 +53,7 @@ def test_a_model_for_another_tokenizer(new_run: Callable[[], SmallRun]) -> None:
     assert "cls_token_id is 9, not 1; vocab_size is 100, below 128" in output
 
 
-def test_a_model_whose_own_tokenizer_is_another(
-    finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
-) -> None:
+def test_a_model_with_another_tokenizer(finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
     model, run = tmp_path / "model", new_run()
     export_checkpoint(finished.run_dir, model)
     continued = (f"initial_weights={model}", "model=null", "schedule.total_tokens=8192")
@@ -105,10 +104,10 @@ def test_a_changed_model_is_not_continued(finished: SmallRun, new_run: Callable[
     output = run.train("model.intermediate_size=64", ranks=2, code=2)
     assert "the model section changed" in output
     output = run.train("batch.global_batch_size=8", ranks=2, code=2)
-    assert "48 packs were consumed in its 12 steps, but the batch section says 96 now" in output
+    assert "48 packs were consumed in its 12 steps, but the batch section now plans 96: restore it" in output
 
 
-def test_a_damaged_manifest(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
+def test_a_corrupt_manifest_of_the_data(new_run: Callable[[], SmallRun], tmp_path: Path) -> None:
     run = new_run()
     data = shutil.copytree(run.data, tmp_path / "data")
     manifest = data / "manifest.json"

@@ -1,6 +1,6 @@
-"""200 steps of a very small model against the curve that is committed beside this file.
+"""200 steps of a very small model, compared with the curve that is committed next to this file.
 
-Data must be equal to the bit. Losses may differ by the rounding of another processor's sums, which 200 steps amplify.
+Data must be bit-equal. Losses may differ by the rounding of another processor's sums, which 200 steps amplify.
 """
 
 import csv
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 def test_the_committed_curve_is_reproduced(new_run: Callable[[], SmallRun]) -> None:
-    """To commit another one, on purpose: copy the file that the failing assertion names."""
+    """To commit a new curve on purpose, copy the file named by the failing assertion."""
     run = new_run()
     run.train(*SETTINGS)
     curve = run.run_dir / "golden_curve.csv"
@@ -38,7 +38,11 @@ def test_the_committed_curve_is_reproduced(new_run: Callable[[], SmallRun]) -> N
     with (Path(__file__).parent / "golden_curve.csv").open(newline="") as file:
         golden = list(csv.DictReader(file))
     assert [int(row["step"]) for row in golden] == list(range(1, STEPS + 1))
-    assert run.column("data_digest") == [row["data_digest"] for row in golden], f"other data than committed: {curve}"
+    assert run.column("data_digest") == [row["data_digest"] for row in golden], (
+        f"data differs from the committed curve: {curve}"
+    )
     losses = [float(row["loss"]) for row in golden]
-    assert run.column("loss") == pytest.approx(losses, rel=TOLERANCE), f"another curve than committed: {curve}"
-    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])  # it learns that a neighbour tells a token
+    assert run.column("loss") == pytest.approx(losses, rel=TOLERANCE), (
+        f"losses differ from the committed curve: {curve}"
+    )
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])  # it learns that tokens depend on their neighbors

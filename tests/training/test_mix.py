@@ -1,4 +1,4 @@
-"""The mix of sources: planned before the first step, counted during the run, and the two the same."""
+"""The mix of sources: the planned shares equal those counted during the run."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,22 +20,22 @@ def shares(run: SmallRun) -> dict[int, dict[str, dict]]:
     return by_step
 
 
-def test_the_share_that_is_read_is_the_share_that_was_planned(finished: SmallRun) -> None:
+def test_counted_shares_equal_planned_shares(finished: SmallRun) -> None:
     rows = shares(finished)
     assert sorted(rows) == list(range(1, 13))
     assert sum(row["tokens"] for row in rows[12].values()) == finished.column("tokens")[-1]
-    for of_step in rows.values():
-        assert sum(row["share"] for row in of_step.values()) == pytest.approx(1)
-        for row in of_step.values():  # packs differ by up to 8 of 256 tokens
+    for step_rows in rows.values():
+        assert sum(row["share"] for row in step_rows.values()) == pytest.approx(1)
+        for row in step_rows.values():  # packs have up to 8 of 256 tokens of padding
             assert row["share"] == pytest.approx(row["planned"], abs=8 / SEQ_LENGTH)
     assert rows[12]["notes"]["share"] == pytest.approx(0.8, abs=0.03)
 
 
 @pytest.mark.slow
-def test_a_limit_takes_hold_and_a_resume_counts_on(new_run: Callable[[], SmallRun]) -> None:
+def test_max_epochs_limits_a_source_and_a_resumed_run_continues_counting(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
-    said = run.train(*MIX, "schedule.total_tokens=8192", "schedule.decay_tokens=1024", ranks=2)
-    assert "mix              codes: " in said
+    output = run.train(*MIX, "schedule.total_tokens=8192", "schedule.decay_tokens=1024", ranks=2)
+    assert "mix              codes: " in output
     first = shares(run)
     assert first[8]["codes"]["share"] == pytest.approx(0.75, abs=0.06)
     run.train(*MIX, "schedule.total_tokens=14336", "schedule.decay_tokens=1024")

@@ -1,4 +1,4 @@
-"""Starts that overlap, ranks that hang, disks that are full: the run on disk stays one run."""
+"""Overlapping attempts, ranks that hang, full disks: the run on disk stays consistent."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from warm_start import processes
 
 from clinical_modernbert.launcher.runs.launch_log import LAUNCHES
 from clinical_modernbert.training.checkpoint import files as checkpoint_files
-from clinical_modernbert.training.checkpoint.attempts import Attempt, _register, read_attempts
+from clinical_modernbert.training.checkpoint.attempts import read_attempts
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -23,13 +23,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_start_that_was_given_up_for_lost_writes_no_more(
+def test_a_superseded_attempt_writes_nothing(
     finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
 ) -> None:
     run = new_run()
     lost = run.start(ranks=2)
-    wait_for(lambda: run.steps_made() >= 5)
-    said = run.output.rename(tmp_path / "said.txt")  # the next start has one of its own
+    wait_for(lambda: run.completed_steps() >= 5)
+    output = run.output.rename(tmp_path / "output.txt")  # the next start writes its own
     for pid in processes(lost):
         os.kill(pid, signal.SIGSTOP)
     run.train(ranks=2)
@@ -38,29 +38,21 @@ def test_a_start_that_was_given_up_for_lost_writes_no_more(
         os.kill(pid, signal.SIGCONT)
     lost.join(100)
     assert lost.exitcode == 2
-    assert "the run was started again" in said.read_text()
+    assert "this attempt was superseded by a newer start" in output.read_text()
     assert written(run) == before
     assert run.column("loss") == finished.column("loss")
     assert [attempt["step"] for attempt in read_attempts(run.run_dir)] == [0, 4]
 
 
 def written(run: SmallRun) -> dict[Path, bytes]:
-    """All that the ranks wrote: the log of launches is the launcher's, and lines are only ever added to it."""
+    """All files written by ranks: the log of launches belongs to the launcher, which only appends to it."""
     return {path: path.read_bytes() for path in run.run_dir.rglob("*") if path.is_file() and path.name != LAUNCHES}
 
 
-def test_two_starts_never_have_the_same_number(tmp_path: Path) -> None:
-    numbers = [_register(tmp_path, 0, ["here"]) for _ in range(3)]
-    assert numbers == [1, 2, 3]
-    assert [Attempt(tmp_path, number).superseded() for number in numbers] == [True, True, False]
-    (tmp_path / "attempts" / "00002.json").write_text('{"started": "2026')
-    assert len(read_attempts(tmp_path)) == 2
-
-
-def test_a_rank_that_hangs_tells_where_and_ends(new_run: Callable[[], SmallRun]) -> None:
+def test_a_rank_that_hangs_prints_its_stack_and_exits(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     process = run.start("engine.step_timeout_minutes=0.1", ranks=2)
-    wait_for(lambda: run.steps_made() >= 2)
+    wait_for(lambda: run.completed_steps() >= 2)
     hanging = processes(process)[2]
     os.kill(hanging, signal.SIGSTOP)
     wait_for(lambda: "Timeout (0:00:06)!" in run.output.read_text())
@@ -70,19 +62,19 @@ def test_a_rank_that_hangs_tells_where_and_ends(new_run: Callable[[], SmallRun])
     assert re.search(r'training/trainer\.py", line \d+ in train', run.output.read_text())
 
 
-def test_out_of_disk_leaves_the_last_checkpoint_whole(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
-    """A limit on the size of files stands for the full disk: writing fails midway, in every rank."""
+def test_a_full_disk_leaves_the_last_checkpoint_complete(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    """A limit on the size of files simulates the full disk: writing fails midway, on every rank."""
     run = new_run()
     process = run.start(ranks=2)
-    wait_for(lambda: run.steps_made() >= 5)
+    wait_for(lambda: run.completed_steps() >= 5)
     size = max(path.stat().st_size for path in (run.run_dir / "checkpoints").rglob("*.safetensors"))
     for pid in processes(process)[1:]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size // 2, size // 2))
     process.join(100)
-    assert process.exitcode == 1, "a disk may be mended while the launcher tries again"
-    assert "step00000008: this checkpoint could not be written, older ones are whole" in run.output.read_text()
-    kept = checkpoint_files.candidates(run.run_dir / "checkpoints")
+    assert process.exitcode == 1, "the disk may be fixed before the launcher retries"
+    assert "step00000008: this checkpoint could not be written, older ones are intact" in run.output.read_text()
+    kept = checkpoint_files.list_checkpoints(run.run_dir / "checkpoints")
     assert [checkpoint_files.step_of(path) for path in kept] == [4]
-    assert checkpoint_files.damage(kept[0]) is None
+    assert checkpoint_files.find_corruption(kept[0]) is None
     run.train(ranks=2)
     assert run.column("loss") == finished.column("loss")

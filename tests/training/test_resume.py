@@ -1,4 +1,4 @@
-"""Killed anywhere, a run continues as if nothing had happened."""
+"""A run that is killed anywhere continues as if it had not been interrupted."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ def test_after_kill_9_the_loss_curve_is_bit_equal(
     assert run.signal_after(step, signal.SIGKILL, ranks=2) == -signal.SIGKILL
     output = run.train(ranks=2)
     newest_saved = (step // 4) * 4
-    assert (f"step{newest_saved:08d}: step {newest_saved}" in output) or run.steps_made() == 12
+    assert (f"step{newest_saved:08d}: step {newest_saved}" in output) or run.completed_steps() == 12
     for name in (*DATA_COLUMNS, "loss", "accuracy", "grad_norm"):
         assert run.column(name) == finished.column(name), name
 
@@ -38,30 +38,30 @@ def test_another_world_size_continues_with_the_same_packs_and_masks(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_saves_and_says_so(
+def test_a_stop_request_saves_a_checkpoint_and_is_reported(
     finished: SmallRun, new_run: Callable[[], SmallRun], number: signal.Signals
 ) -> None:
     run = new_run()
     assert run.signal_after(5, number, ranks=2) == 85
-    assert "asked to stop" in run.output.read_text()
-    stopped = run.steps_made()
+    assert "stop requested: finishing this step, saving a checkpoint" in run.output.read_text()
+    stopped = run.completed_steps()
     assert (run.run_dir / f"checkpoints/step{stopped:08d}/manifest.json").is_file()
     run.train(ranks=2)
     assert run.column("loss") == finished.column("loss")
 
 
-def test_a_finished_run_started_again_does_nothing_and_tells_what_changed(
+def test_a_finished_run_started_again_does_nothing_and_reports_changes(
     finished: SmallRun, new_run: Callable[[], SmallRun]
 ) -> None:
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
     output = run.train("optimizer.lr=0.5", ranks=2)
-    assert re.search(r"^changed since then: optimizer.lr was 0\.\d+, is 0\.5$", output, re.MULTILINE)
-    assert "complete: all 12 steps are made" in output
+    assert re.search(r"^changed since this checkpoint: optimizer.lr was 0\.\d+, is 0\.5$", output, re.MULTILINE)
+    assert "complete: all 12 steps are done" in output
     assert run.rows() == finished.rows()
 
 
-def test_the_newest_and_every_so_many_checkpoints_are_kept(new_run: Callable[[], SmallRun]) -> None:
+def test_the_newest_checkpoints_and_those_at_multiples_are_kept(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     run.train("checkpoint.every_steps=2", "checkpoint.keep_last=2", "checkpoint.keep_every_steps=6")
     kept = sorted(path.name for path in (run.run_dir / "checkpoints").iterdir())

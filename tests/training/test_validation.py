@@ -1,4 +1,4 @@
-"""Held-out loss is the same at any world size. It, the memory check and the profiler leave training bit-equal."""
+"""Validation gives the same loss at any world size. It, the memory check and the profiler leave training bit-equal."""
 
 import gzip
 import json
@@ -18,8 +18,8 @@ from clinical_modernbert.training.metrics.writer import ValidationMetrics
 from clinical_modernbert.training.validation import _word_sums, evaluate
 
 
-class HalfBlind:
-    """Stands in for an engine: predicts the tokens at even places, and keeps what it was shown."""
+class EvenPositionsEngine:
+    """A fake engine that predicts the tokens at even positions correctly, and records which were masked."""
 
     device = torch.device("cpu")
 
@@ -28,26 +28,26 @@ class HalfBlind:
         return torch.zeros(()), positions % 2 == 0
 
 
-def test_a_word_counts_when_all_of_it_was_hidden_and_found(tmp_path) -> None:
+def test_a_word_counts_if_all_of_it_is_masked_and_predicted(tmp_path) -> None:
     config = DataConfig(path=str(write_small_data(tmp_path / "data")), seq_length=SEQ_LENGTH)
-    dataset, engine = open_dataset(config, 1, "held_out"), HalfBlind()
+    dataset, engine = open_dataset(config, 1, "held_out"), EvenPositionsEngine()
     address = PackAddress(0, 0, 1)
-    found, words = _word_sums(engine, dataset, address).tolist()
-    pack, hidden = dataset.read(address), set(engine.positions.tolist())
-    starts = [place for place in range(len(pack.tokens)) if pack.word_starts[place]]
+    correct, words = _word_sums(engine, dataset, address).tolist()
+    pack, masked = dataset.read(address), set(engine.positions.tolist())
+    starts = [position for position in range(len(pack.tokens)) if pack.word_starts[position]]
     inside: list[list[int]] = []
-    for place, token in enumerate(pack.tokens):
-        if place in starts:
+    for position, token in enumerate(pack.tokens):
+        if position in starts:
             inside.append([])
         if dataset.vocabulary.is_real[token]:
-            inside[-1].append(place)
-    whole = [places for places in inside if places and hidden.issuperset(places)]
+            inside[-1].append(position)
+    whole = [positions for positions in inside if positions and masked.issuperset(positions)]
     assert words == len(whole) > 5
-    assert found == sum(all(place % 2 == 0 for place in places) for places in whole)
-    assert 0 < found < words
+    assert correct == sum(all(position % 2 == 0 for position in positions) for positions in whole)
+    assert 0 < correct < words
 
 
-def test_a_source_without_a_word_to_hide_is_left_out(monkeypatch: pytest.MonkeyPatch, process_group: None) -> None:
+def test_a_source_without_a_masked_token_is_left_out(monkeypatch: pytest.MonkeyPatch, process_group: None) -> None:
     sums = iter([torch.tensor([6.0, 1.0, 2.0, 0.0, 0.0]), torch.zeros(5)])
     readers = SimpleNamespace(readers=[[0], [0]], sources=["one", "none"])
     engine = SimpleNamespace(device="cpu", eval=lambda: None, train=lambda: None)
@@ -57,11 +57,13 @@ def test_a_source_without_a_word_to_hide_is_left_out(monkeypatch: pytest.MonkeyP
     assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
 
 
-def validation(run: SmallRun) -> list[dict]:
+def validation_rows(run: SmallRun) -> list[dict]:
     return read_rows(run.run_dir / "validation.csv", ValidationMetrics)
 
 
-def test_what_is_done_beside_training_changes_nothing(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+def test_validation_memory_check_and_profiler_do_not_change_training(
+    finished: SmallRun, new_run: Callable[[], SmallRun]
+) -> None:
     one, two = new_run(), new_run()
     one.train("validation.every_steps=6", "batch.micro_batch_size=4")
     two.train(
@@ -71,9 +73,9 @@ def test_what_is_done_beside_training_changes_nothing(finished: SmallRun, new_ru
         assert two.column(name) == finished.column(name)
     with gzip.open(two.run_dir / "profile/step00000002.trace.json.gz", "rt") as file:
         assert any("backward" in event.get("name", "").lower() for event in json.load(file)["traceEvents"])
-    rows = validation(two)
+    rows = validation_rows(two)
     assert [(row["step"], row["source"]) for row in rows] == [(6, "notes"), (6, "codes"), (12, "notes"), (12, "codes")]
-    for mine, other in zip(rows, validation(one), strict=True):
+    for mine, other in zip(rows, validation_rows(one), strict=True):
         assert mine["masked"] == other["masked"] > 0
         assert mine["word_accuracy"] == other["word_accuracy"]
         assert mine["words"] == other["words"] > 0

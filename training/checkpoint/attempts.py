@@ -1,6 +1,6 @@
-"""The starts of a run: a numbered file each in its `attempts` directory. The newest start owns the run.
+"""The attempts of a run: each start is a numbered file in its `attempts` directory. The newest attempt owns the run.
 
-A node that was given up for lost may come back while its successor trains: its ranks must not write any more.
+A node that was considered lost may come back while its replacement trains. Its ranks must not write any more.
 """
 
 import json
@@ -23,17 +23,17 @@ class Attempt:
     number: int
 
     def superseded(self) -> bool:
-        """Whether the run was started again since."""
+        """Whether a newer attempt owns the run."""
         return _file(self.run_dir, self.number + 1).exists()
 
 
-def begin(run_dir: Path, step: int) -> Attempt:
-    """Take the run over after `step` steps, from whoever had it; every rank calls it.
+def begin_attempt(run_dir: Path, step: int) -> Attempt:
+    """Register a new attempt that starts after `step` steps and owns the run from now on. Every rank calls it.
 
     Raises:
         UserError: `run_dir` cannot be written.
     """
-    import torch.distributed as dist  # reading needs no torch, such as on a login node
+    import torch.distributed as dist  # reading attempts needs no torch, for example on a login node
 
     number, problem = 0, None
     hosts: list[str] = [""] * dist.get_world_size()
@@ -42,7 +42,7 @@ def begin(run_dir: Path, step: int) -> Attempt:
         try:
             number = _register(run_dir, step, hosts)
         except OSError as error:
-            problem = f"{run_dir}: cannot be written ({error.strerror}): name a run_dir that all ranks can write"
+            problem = f"{run_dir}: cannot be written ({error.strerror}): set a run_dir that all ranks can write"
     outcome = [number, problem]
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1]:
@@ -51,25 +51,26 @@ def begin(run_dir: Path, step: int) -> Attempt:
 
 
 def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
-    """All starts so far, oldest first, without those that ended while they wrote their file."""
-    found = []
+    """All attempts so far, oldest first, without those that were killed while they wrote their file."""
+    attempts = []
     for path in sorted((run_dir / "attempts").glob("*.json")):
         with suppress(json.JSONDecodeError):
-            found.append(json.loads(path.read_text()))
-    return found
+            attempts.append(json.loads(path.read_text()))
+    return attempts
 
 
 def _register(run_dir: Path, step: int, hosts: Sequence[str]) -> int:
-    """A number that no other start has, or will have. `hosts` has the machine of each rank."""
+    """Reserve a number that no other attempt has or will have. `hosts` has the machine of each rank."""
     directory = run_dir / "attempts"
     directory.mkdir(parents=True, exist_ok=True)
     number = 1 + max((int(path.stem) for path in directory.glob("*.json")), default=0)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
+        # Not an atomic write: creating the file is what reserves the number.
         with _file(run_dir, number).open("x") as file:
             json.dump({"started": started, "step": step, "world_size": len(hosts), "hosts": sorted(set(hosts))}, file)
     except FileExistsError:
-        # Another start was as quick; the later number owns the run.
+        # Another attempt began at the same moment; the higher number owns the run.
         return _register(run_dir, step, hosts)
     return number
 

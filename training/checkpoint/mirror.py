@@ -1,11 +1,14 @@
-"""Checkpoints copied to an object store while training goes on, and brought back to a disk that lacks them.
+"""Copies of checkpoints in an object store: uploaded while training continues, downloaded to a disk that lacks them.
 
-`checkpoints/.uploading` is the queue: a directory of hard links for each checkpoint to be stored, so that pruning takes
-nothing away from an upload, and a run that was killed goes on with it. The manifest is stored last: without one
-there is no checkpoint. Each lies under its step and the start that wrote it, named by time and chance since a new disk
-would count from 1 again, so nothing is ever stored over another.
+`checkpoints/.uploading` is the queue. Each checkpoint to be uploaded is a directory of hard links there, so that
+pruning does not remove files that an upload still reads, and a run that was killed continues the upload. The manifest
+is uploaded last: without a manifest there is no checkpoint.
+
+Each checkpoint is stored under its step and a name of the attempt that wrote it. That name has a time and a random
+part, because a new disk counts attempts from 1 again. So nothing in the store is ever overwritten.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -16,128 +19,136 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ...storage.background import Background
-from ...storage.files import fsync
-from ...storage.put import local_file, put
-from ...storage.remote import download, persist, store_of
-from .files import MANIFEST, candidates, damage, damage_of_file, read_manifest, step_of
+from ...storage.files import stage_directory
+from ...storage.put import LocalFile, local_file, put
+from ...storage.remote import download, store_of, with_retries
+from .files import find_corruption, find_file_corruption, list_checkpoints, step_of
+from .manifest import MANIFEST, read_manifest
+
+logger = logging.getLogger(__name__)
 
 QUEUE = ".uploading"
-WAITING = 3
+MAX_QUEUED = 3
 
 
 class Mirror:
-    """Stores checkpoints at `url` in the background; rank 0 has one.
+    """Uploads checkpoints to `url` in the background. Only rank 0 has one.
 
-    What cannot be stored is told and never ends a run. It is tried again with each checkpoint and at the next start; at
-    most the newest three wait, so that a store that is away for long does not fill the disk.
+    A failed upload is a warning and never ends a run. It is repeated with each checkpoint and at the next start. At
+    most the newest three checkpoints are queued, so that an outage of the store does not fill the disk.
     """
 
-    def __init__(self, checkpoints: Path, url: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        checkpoints: Path,
+        url: str,
+        upload: Callable[[LocalFile, str], None] = put,
+        background: Background | None = None,
+    ) -> None:
         self._queue = checkpoints / QUEUE
         self._url = url.rstrip("/")
-        self._say = say
-        self._start = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._upload = upload
+        self._attempt = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         for leftover in self._queue.glob(".step*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        self._background = Background("checkpoint upload")
-        self._last = self._background.submit(self._store_waiting)
+        self._background = background or Background("checkpoint upload")
+        self._last = self._background.submit(self._upload_queued)
 
     def add(self, checkpoint: Path) -> None:
-        """Store a published checkpoint; returns at once."""
-        links = self._queue / f"{checkpoint.name}.{self._start}"
+        """Queue a published checkpoint for upload; returns immediately."""
+        links = self._queue / f"{checkpoint.name}.{self._attempt}"
         try:
             if not links.exists():
                 _link_all(checkpoint, links)
-        except OSError as error:
-            self._say(f"warning: {checkpoint.name} will not be in the object store: {error}")
-        self._last = self._background.submit(self._store_waiting)
+        except (OSError, UserError) as error:
+            logger.warning(f"{checkpoint.name} will not be uploaded: {error}")
+        self._last = self._background.submit(self._upload_queued)
 
     def close(self) -> None:
-        """Wait until all are stored, or given up."""
+        """Wait until all queued checkpoints are uploaded or have failed."""
         self._last.result()
         self._background.close()
 
-    def _store_waiting(self) -> None:
-        """The newest first: that is the one a new disk asks for."""
+    def _upload_queued(self) -> None:
+        """Upload the newest first: it is the one that a new disk continues from."""
         try:
-            while waiting := sorted(path for path in self._queue.glob("step*") if path.is_dir()):
-                for older in waiting[:-WAITING]:
+            while queued := sorted(path for path in self._queue.glob("step*") if path.is_dir()):
+                for older in queued[:-MAX_QUEUED]:
                     shutil.rmtree(older)
-                    self._say(f"warning: {older.name} is not in the object store: newer ones wait for it already")
-                self._store(waiting[-1])
+                    logger.warning(f"{older.name} is not uploaded: {MAX_QUEUED} newer ones are queued already")
+                self._upload_one(queued[-1])
         except (OSError, UserError) as error:
-            self._say(f"warning: not all is in the object store, the next checkpoint or start tries again: {error}")
+            logger.warning(f"not all checkpoints are uploaded, the next checkpoint or start retries: {error}")
 
-    def _store(self, links: Path) -> None:
+    def _upload_one(self, links: Path) -> None:
         address = f"{self._url}/{links.name}"
         files = [local_file(links, path) for path in links.iterdir()]
         for file in sorted(files, key=lambda file: file.name == MANIFEST):
-            put(file, f"{address}/{file.name}")
+            self._upload(file, f"{address}/{file.name}")
         shutil.rmtree(links)
-        self._say(f"stored {address}")
+        logger.info(f"uploaded {address}")
 
 
 def _link_all(checkpoint: Path, links: Path) -> None:
-    """A second name for each file, whole or absent; a copy where the file system has no hard links."""
-    aside = links.with_name(f".{links.name}")
-    aside.mkdir(parents=True)
-    try:
+    """Create the directory `links` with a second name for each file."""
+    with stage_directory(links) as staging:
         for file in checkpoint.iterdir():
-            _link(file, aside / file.name)
-        aside.rename(links)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+            _link(file, staging / file.name)
 
 
 def _link(file: Path, link: Path) -> None:
+    """Create a hard link, or a copy where the file system has none."""
     try:
         os.link(file, link)
     except OSError:
         shutil.copyfile(file, link)
-        fsync(link)
 
 
-def bring_newest(url: str, checkpoints: Path) -> Path | None:
-    """Bring the newest stored checkpoint to a disk that has none, or only older ones; None if nothing is brought.
+def download_newest(
+    url: str, checkpoints: Path, fetch: Callable[[str, Path, Callable[[Path], str | None]], None] = download
+) -> Path | None:
+    """Download the newest uploaded checkpoint if it is newer than all on this disk; None if nothing is downloaded.
 
+    Args:
+        fetch: downloads one object to a path and checks it.
     Raises:
-        UserError: the disk has none and the store cannot be read, or what it holds is not what was stored.
+        UserError: the disk has no checkpoint and the store cannot be read, or the store's content is corrupt.
     """
-    local = candidates(checkpoints)
+    local = list_checkpoints(checkpoints)
     url = url.rstrip("/")
     try:
         newest = _newest(url, retry=not local)
     except UserError as error:
         if not local:
             raise
-        print(f"warning: {local[0].name} of this disk is taken, whether there is a newer one is not known: {error}")
+        logger.warning(f"continuing from {local[0].name} on this disk; the store may hold a newer one: {error}")
         return None
     if newest is None:
         return None
     final = checkpoints / newest.partition(".")[0]
     if local and step_of(local[0]) >= step_of(final):
         return None
-    aside = checkpoints / f".{newest}.download"
-    aside.mkdir(parents=True, exist_ok=True)
-    download(f"{url}/{newest}/{MANIFEST}", aside / MANIFEST, lambda path: None)
-    for name, facts in read_manifest(aside)["files"].items():
-        if damage_of_file(aside / name, facts):  # else it came in a start before
-            download(f"{url}/{newest}/{name}", aside / name, partial(_wrong_size, facts["bytes"]))
-    if problem := damage(aside):
-        raise UserError(f"{url}/{newest}: {problem}: remove it there, so that the one before is taken")
-    aside.rename(final)
-    print(f"brought {url}/{newest}", flush=True)
+    # The name is fixed, so that a start after an interruption continues this download.
+    staging = checkpoints / f".{newest}.download"
+    staging.mkdir(parents=True, exist_ok=True)
+    fetch(f"{url}/{newest}/{MANIFEST}", staging / MANIFEST, lambda path: None)
+    for name, entry in read_manifest(staging).files.items():
+        if find_file_corruption(staging / name, entry):  # else an earlier start has downloaded it
+            fetch(f"{url}/{newest}/{name}", staging / name, partial(_wrong_size, entry.bytes))
+    if problem := find_corruption(staging):
+        raise UserError(f"{url}/{newest}: {problem}: remove it there to continue from the one before")
+    staging.rename(final)
+    logger.info(f"downloaded {url}/{newest}")
     return final
 
 
 def _newest(url: str, retry: bool) -> str | None:
-    """Of the whole checkpoints in the store, the name of the one of the last step, and of these of the last start."""
+    """The name of the last step's complete checkpoint in the store; of several attempts, that of the last."""
     if (store := store_of(url)) is None:
         raise UserError(
             f"checkpoint.upload is {url}: expected s3://bucket/path, gs://bucket/path or az://container/path"
         )
-    names = persist(url, lambda deadline: store.names(url), retry)
+    names = with_retries(url, lambda deadline: store.names(url), retry)
     return max((name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")), default=None)
 
 

@@ -1,19 +1,27 @@
-"""Where a checkpoint came from: enough to make it again."""
+"""Versions of the software that wrote a checkpoint: enough to reproduce it."""
 
 import subprocess
 import sys
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 _PACKAGES = ("clinical-modernbert", "torch", "deepspeed", "triton", "mosaicml-streaming", "tokenizers", "numpy")
 
 
+class Provenance(NamedTuple):
+    """Versions of Python and of the packages that decide numerics, and the code's git revision if it is a checkout."""
+
+    python: str
+    packages: dict[str, str]
+    git_revision: str | None
+
+
 @cache
-def provenance() -> dict[str, Any]:
-    """Versions of the packages that decide numerics, and the git revision of the code where it is a checkout."""
-    return {"python": sys.version.split()[0], "packages": _versions(), "git_revision": _git_revision()}
+def provenance() -> Provenance:
+    """The provenance of this process."""
+    return Provenance(sys.version.split()[0], _versions(), _git_revision())
 
 
 def _versions() -> dict[str, str]:
@@ -22,8 +30,8 @@ def _versions() -> dict[str, str]:
 
 
 def _git_revision() -> str | None:
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    directory = Path(__file__).resolve().parent
+    command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

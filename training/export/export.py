@@ -1,4 +1,4 @@
-"""A checkpoint as a Hugging Face model directory, proven equal before it appears."""
+"""Export of a checkpoint as a Hugging Face model directory, after a check that transformers computes the same."""
 
 import json
 import shutil
@@ -13,16 +13,17 @@ from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ..checkpoint.files import MANIFEST, damage, of_run, read_manifest
+from ..checkpoint.files import find_corruption, require_checkpoints
+from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
 from ..checkpoint.save_load import consolidate
 from .model_card import model_card
-from .numerics_check import require_equal
+from .numerics_check import require_close
 from .onnx import require_onnx, write_onnx
 from .scores import read_scores
 from .sentence_embedding import write_sentence_embedding
 
 TRAINING = "training.json"
-"""Beside the model: how it was trained, and on what."""
+"""File in the exported directory that records the configuration and the data of the training run."""
 
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 
@@ -30,21 +31,22 @@ _CHECKED_LENGTHS = (1, 2, 97, 200)
 def export_checkpoint(
     run: Path, out: Path, evaluations: Sequence[Path] = (), sentence_embedding: bool = False, onnx: bool = False
 ) -> None:
-    """Write `out` from the newest whole checkpoint of a run, or from the one that `run` itself is.
+    """Write the newest checkpoint of a run, or the checkpoint `run`, to the new directory `out`.
 
     Args:
-        evaluations: directories of results for the model card, beside those in the run's own `evaluation`.
-        sentence_embedding: whether sentence-transformers shall open it too.
-        onnx: whether to add an ONNX graph, of the hidden states if it is for sentence-transformers, else of the logits.
+        run: directory of a run or of one checkpoint.
+        evaluations: directories with results for the model card, in addition to the run's own `evaluation`.
+        sentence_embedding: whether to add the files that sentence-transformers needs.
+        onnx: whether to add an ONNX graph, of the hidden states with `sentence_embedding`, else of the logits.
     Raises:
-        UserError: there is none, a file of it is damaged, `out` exists, an evaluation has no results, transformers or
-            ONNX Runtime computes other logits, or a library is missing.
+        UserError: there is no checkpoint, one of its files is corrupt, `out` exists, an evaluation has no results,
+            transformers or ONNX Runtime computes different outputs, or a library is missing.
     """
     if onnx:
         require_onnx()
     path = find_checkpoint(run)
     manifest = read_manifest(path)
-    config = ModelConfig.model_validate(manifest["model"])
+    config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
     with stage_directory(out) as staging:
         weights = consolidate(path)
@@ -60,20 +62,20 @@ def export_checkpoint(
 
 
 def find_checkpoint(run: Path) -> Path:
-    """The checkpoint that `run` is, or the newest whole one in it."""
+    """Return the checkpoint `run`, or the newest checkpoint of the run `run`, after an integrity check."""
     if (run / MANIFEST).is_file():
-        if problem := damage(run):
-            raise UserError(f"{problem}; name a run, or a checkpoint of it that is whole")
+        if problem := find_corruption(run):
+            raise UserError(f"{problem}; give a run or one of its complete checkpoints")
         return run
-    found = of_run(run)
-    if problem := damage(found[0]):
-        older = f": to use an older one, name it, such as {found[1]}" if len(found) > 1 else ""
-        raise UserError(f"{problem}{older}")
-    return found[0]
+    newest, *older = require_checkpoints(run)
+    if problem := find_corruption(newest):
+        hint = f": to use an older checkpoint, give its directory, such as {older[0]}" if older else ""
+        raise UserError(f"{problem}{hint}")
+    return newest
 
 
 def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfig, directory: Path) -> None:
-    """Compare the model that transformers loads from `directory` with ours, on sequences of random tokens."""
+    """Compare the model that transformers loads from `directory` with this project's model, on random tokens."""
     from transformers import AutoModelForMaskedLM
     from transformers.utils import logging
 
@@ -81,13 +83,13 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     theirs = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
     ours = assemble(config, weights).eval()
     lengths = [min(length, config.max_position_embeddings) for length in _CHECKED_LENGTHS]
-    draw = torch.Generator().manual_seed(0)
-    tokens = torch.randint(config.vocab_size, (sum(lengths),), generator=draw)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(config.vocab_size, (sum(lengths),), generator=generator)
     with torch.no_grad():
         packed = ours.logits(tokens, PackedBatch.from_lengths(lengths, "cpu"), torch.arange(len(tokens)))
-        apart = torch.cat([theirs(input_ids=row[None]).logits[0] for row in tokens.split(lengths)])
-    require_equal(apart, packed, "transformers computes other logits from the exported model", "transformers")
+        separate = torch.cat([theirs(input_ids=row[None]).logits[0] for row in tokens.split(lengths)])
+    require_close(separate, packed, "transformers computes different logits from the exported model", "transformers")
 
 
-def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key not in ("files", "version")}
+def _provenance(manifest: CheckpointManifest) -> dict[str, Any]:
+    return manifest.model_dump(mode="json", exclude={"files", "version"})

@@ -1,20 +1,21 @@
-"""The README.md of an exported model: what it is, what it saw, what it scores, and where it came from."""
+"""The model card (README.md) of an exported model: data, recipe, results, limitations and provenance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.config import ModelConfig
-from ...streaming_data.shards.restricted import closed_sources
+from ...streaming_data.shards.restricted import restricted_sources
+from ..checkpoint.manifest import CheckpointManifest
 from .scores import Scores
 
 
-def model_card(manifest: Mapping[str, Any], config: ModelConfig, scores: Scores) -> str:
-    """The card of the model in a checkpoint, from its manifest and what evaluations of its run found."""
-    run, progress = manifest["config"], manifest["progress"]
+def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores) -> str:
+    """Return the model card of a checkpoint, from its manifest and the scores of its run."""
+    run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
     started = f"continued from `{run['initial_weights']}`" if run["initial_weights"] else "trained from scratch"
-    packages = ", ".join(f"{name} {version}" for name, version in manifest["packages"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -25,23 +26,23 @@ tags: [modernbert, clinical, biomedical]
 # Clinical ModernBERT encoder
 
 A ModernBERT masked language model, {started}, of {config.num_parameters:,} parameters and a context of
-{_context(run, config)}. It is meant to be fine-tuned for entities, classes, relations or retrieval in
-clinical and biomedical text; by itself it fills masks.
+{_context(run, config)}. It is meant to be fine-tuned for named entity recognition, classification,
+relation extraction or retrieval in clinical and biomedical text. Without fine-tuning it fills masks.
 
 ## Training data
 
 {_sources(manifest)}
 
-A model may reproduce what it was trained on: the terms of a credentialed source bind all who are given the model.
-{_closed(manifest)}
+A model may reproduce its training data, so the terms of a credentialed source apply to everyone who receives the model.
+{_restricted(manifest)}
 
 ## Recipe
 
 | | |
 | --- | --- |
-| steps | {progress["step"]:,} |
-| tokens seen | {progress["tokens"]:,} |
-| batch | {run["batch"]["packs"]:,} packs of {run["data"]["seq_length"]:,} tokens |
+| steps | {progress.step:,} |
+| tokens seen | {progress.tokens:,} |
+| batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
 | masking | {masking}, {run["data"]["masking"]} |
@@ -54,78 +55,82 @@ A model may reproduce what it was trained on: the terms of a credentialed source
 
 ## Limitations and bias
 
-- It was not tested for any clinical use and must not decide about patients. What is built on it needs validation of its
-  own, where and for whom it will be used.
-- Text reflects who is treated, where, and who writes: notes of one hospital carry its population, its habits and its
-  judgements, and articles those of research. Associations with sex, age, ethnicity, language or insurance can be
-  learned; none were measured here.
-- It was trained on the sources above and on no others: other languages, specialities, times and kinds of text may be
-  represented badly. Numbers, negation and time are known weaknesses of masked language models.
-- A masked language model can be probed for its training text. Whether single persons can be recognised was not tested.
+- The model was not tested for any clinical use and must not make decisions about patients. Systems built on it need
+  their own validation, at the site and for the patients for which they will be used.
+- Text reflects who is treated, where, and who writes. Notes of one hospital carry its population, habits and
+  judgments, and articles those of research. The model can learn associations with sex, age, ethnicity, language or
+  insurance; none were measured.
+- The model was trained on the sources above only. Other languages, specialties, periods and kinds of text may be
+  represented poorly. Numbers, negation and time are known weaknesses of masked language models.
+- A masked language model can be probed for its training text. Whether individuals can be identified was not tested.
 
 ## Provenance
 
 | | |
 | --- | --- |
-| data set | {manifest["data_manifest"]} |
-| code | {manifest["git_revision"] or "an installed package"} |
+| data set | {manifest.data_manifest} |
+| code | {manifest.git_revision or "an installed package"} |
 | packages | {packages} |
 
-The whole configuration, and the hash of every shard it read, are in `training.json`.
+`training.json` has the complete configuration and the hash of every shard that was read.
 """
 
 
-def _sources(manifest: Mapping[str, Any]) -> str:
-    seen, total = manifest["progress"]["source_tokens"], manifest["progress"]["tokens"]
+def _sources(manifest: CheckpointManifest) -> str:
+    seen, total = manifest.progress.source_tokens, manifest.progress.tokens
     rows = []
-    for name in manifest["data"]["weights"]:
-        facts = manifest["sources"][name]
-        kind = "made up" if facts["synthetic"] else "public" if facts.get("public") else "closed"
+    for name in manifest.data["weights"]:
+        terms = manifest.sources[name]
+        kind = "synthetic" if terms.synthetic else "public" if terms.public else "restricted"
         share = seen.get(name, 0) / total if total else 0.0
-        rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", facts["licence"], kind))
-    return _table(("source", "tokens seen", "share", "licence", "kind"), rows)
+        rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", str(terms.licence), kind))
+    return _table(("source", "tokens seen", "share", "license", "kind"), rows)
 
 
-def _closed(manifest: Mapping[str, Any]) -> str:
-    closed = sorted(closed_sources(manifest))
-    return f"Closed here: {', '.join(closed)}. Pass the model on only as their licences allow." if closed else ""
+def _restricted(manifest: CheckpointManifest) -> str:
+    restricted = sorted(restricted_sources(manifest.sources))
+    if not restricted:
+        return ""
+    return f"Restricted sources: {', '.join(restricted)}. Distribute the model only as their licenses allow."
 
 
 def _context(run: Mapping[str, Any], config: ModelConfig) -> str:
-    trained, allowed = max(_longest(run)), config.max_position_embeddings
+    trained, allowed = max(_max_lengths(run)), config.max_position_embeddings
     return f"{allowed:,} tokens" + (f" (trained on up to {trained:,})" if trained < allowed else "")
 
 
 def _lengths(run: Mapping[str, Any]) -> str:
-    return ", then ".join(f"{length:,}" for length in _longest(run)) + " tokens"
+    return ", then ".join(f"{length:,}" for length in _max_lengths(run)) + " tokens"
 
 
-def _longest(run: Mapping[str, Any]) -> list[int]:
-    """Sequences of each stage."""
+def _max_lengths(run: Mapping[str, Any]) -> list[int]:
+    """The maximum sequence length of each stage."""
     return [stage["max_seqlen"] for stage in run["schedule"]["seq_length"]] or [run["data"]["seq_length"]]
 
 
-def _results(manifest: Mapping[str, Any], scores: Scores) -> str:
-    loss = manifest.get("validation_loss")
-    measured = f"Held-out loss {loss:.4f} a masked token, the mean of sources, at 15 % masking.\n\n" if loss else ""
+def _results(manifest: CheckpointManifest, scores: Scores) -> str:
+    loss = manifest.validation_loss
+    measured = (
+        f"Validation loss {loss:.4f} per masked token, the mean over sources, at 15 % masking.\n\n" if loss else ""
+    )
     rows = [
-        (task, subject, name, _spread(score))
-        for task, subjects in scores.items()
-        for subject, found in subjects.items()
-        for name, score in found.items()
+        (task, model, name, _format_score(score))
+        for task, models in scores.items()
+        for model, model_scores in models.items()
+        for name, score in model_scores.items()
     ]
     if not rows:
-        return f"{measured}No benchmark was run. `cmbert evaluate` compares encoders under one protocol."
+        return f"{measured}No benchmark was run. `cmbert evaluate` compares encoders under the same protocol."
     return measured + _table(("task", "model", "score", "mean ± standard deviation"), rows)
 
 
-def _spread(score: Mapping[str, Any]) -> str:
+def _format_score(score: Mapping[str, Any]) -> str:
     deviation, seeds = score["deviation"], len(score["values"])
     return f"{score['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f} ({seeds} seeds)")
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
-    return "\n".join([line(titles), line(["---"] * len(titles)), *map(line, rows)])
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])

@@ -1,4 +1,4 @@
-"""Rows of a run in CSV files that a resume continues."""
+"""CSV files of a run's metrics that a resumed run continues."""
 
 import csv
 import os
@@ -7,22 +7,22 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from ...storage.files import stage_file
+
 
 class RowLog:
-    """Appends dataclass instances, of which `step` is the first field, to a CSV file, from step `start` on.
+    """Appends dataclass instances, whose first field is `step`, to a CSV file, from step `start` on.
 
-    Rows of later steps, which a run wrote before it was killed, are dropped: it will write them again.
+    Rows of later steps, written before the run was killed, are dropped: the resumed run writes them again.
     """
 
     def __init__(self, path: Path, row_type: type, start: int) -> None:
         kept = [row for row in read_rows(path, row_type) if row["step"] <= start]
         names = [field.name for field in fields(row_type)]
-        aside = path.with_name(f"{path.name}.part")
-        with aside.open("w", newline="") as file:
+        with stage_file(path) as staging, staging.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(kept)
-        aside.replace(path)
         self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, names)
 
@@ -36,23 +36,26 @@ class RowLog:
         self._file.close()
 
 
-def read_rows(path: Path, row_type: type, wanted: Callable[[int], bool] = lambda step: True) -> list[dict[str, Any]]:
-    """The rows of the wanted steps with their types; none if there is no file, and no last line that was cut short."""
+def read_rows(path: Path, row_type: type, select: Callable[[int], bool] = lambda step: True) -> list[dict[str, Any]]:
+    """Return the rows whose step `select` accepts, with typed values.
+
+    A missing file has no rows, and an incomplete last line is ignored.
+    """
     if not path.is_file():
         return []
     types = {field.name: field.type for field in fields(row_type)}
     with path.open(newline="") as file:
         lines = csv.reader(file)
         header = next(lines, [])
-        whole = [cells for cells in lines if len(cells) == len(header) and wanted(int(cells[0]))]
-    # By column, which is several times as fast; an older run had fewer.
-    columns = zip(header, zip(*whole, strict=True), strict=False)
-    values = {name: _values(types[name], cells) for name, cells in columns if name in types}
+        complete = [cells for cells in lines if len(cells) == len(header) and select(int(cells[0]))]
+    # Converted by column, which is several times as fast. Older runs have fewer columns.
+    columns = zip(header, zip(*complete, strict=True), strict=False)
+    values = {name: _parse(types[name], cells) for name, cells in columns if name in types}
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def _values(kind: Any, cells: Iterable[str]) -> list[Any]:
-    """A column's cells with their type; an empty cell is None."""
+def _parse(kind: Any, cells: Iterable[str]) -> list[Any]:
+    """The cells of a column as values of its type; an empty cell is None."""
     if kind is str:
         return list(cells)
     number = (get_args(kind) or (kind,))[0]

@@ -1,4 +1,4 @@
-"""The loss curve of a run as a picture."""
+"""The loss curve of a run as a PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from .writer import read_metrics
 
 
 def plot_loss(run_dir: Path, out: Path) -> None:
-    """Draw loss, sequence-length stages and interruptions of a run into a PNG."""
+    """Plot loss, accuracy, sequence-length stages and interruptions of a run, and save the figure to `out`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -20,7 +20,7 @@ def plot_loss(run_dir: Path, out: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
     losses = [row["loss"] for row in rows]
     axes.plot(steps, losses, color="tab:blue", linewidth=0.7, alpha=0.4)
-    axes.plot(steps, smoothed(losses), color="tab:blue", linewidth=1.8)
+    axes.plot(steps, moving_average(losses), color="tab:blue", linewidth=1.8)
     for first in stage_starts(rows):
         length = rows[first]["max_seqlen"]
         axes.axvline(steps[first], color="0.8", zorder=0)
@@ -44,20 +44,20 @@ def plot_loss(run_dir: Path, out: Path) -> None:
             fontsize=8,
             color="tab:red",
         )
-    axes.set(xlabel="step", ylabel="loss a masked token (nats)", title=str(run_dir))
-    right = axes.twinx()
-    right.plot(steps, smoothed([row["accuracy"] for row in rows]), color="tab:orange", linewidth=1.2)
-    right.set_ylabel("masked tokens predicted", color="tab:orange")
+    axes.set(xlabel="step", ylabel="cross-entropy per masked token (nats)", title=str(run_dir))
+    accuracy_axes = axes.twinx()
+    accuracy_axes.plot(steps, moving_average([row["accuracy"] for row in rows]), color="tab:orange", linewidth=1.2)
+    accuracy_axes.set_ylabel("accuracy on masked tokens", color="tab:orange")
     figure.savefig(out, dpi=120)
     pyplot.close(figure)
 
 
 def stage_starts(rows: list[dict]) -> list[int]:
-    """Index of the first row of each sequence-length stage."""
+    """Indices of the first row of each sequence-length stage."""
     lengths = [row["max_seqlen"] for row in rows]
-    return [at for at, length in enumerate(lengths) if at == 0 or length != lengths[at - 1]]
+    return [row for row, length in enumerate(lengths) if row == 0 or length != lengths[row - 1]]
 
 
-def smoothed(values: Sequence[float], window: int = 10) -> list[float]:
-    """The mean of each value and those before it, up to `window` of them."""
-    return [fmean(values[max(0, at + 1 - window) : at + 1]) for at in range(len(values))]
+def moving_average(values: Sequence[float], window: int = 10) -> list[float]:
+    """The mean of each value and up to `window` - 1 values before it."""
+    return [fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]

@@ -1,4 +1,4 @@
-"""Traces of a few steps, on demand."""
+"""Profiler traces of a few steps, if the recipe requests them."""
 
 from pathlib import Path
 
@@ -9,8 +9,11 @@ from ..recipe.config import ProfileConfig
 
 
 class StepProfiler:
-    """Records the steps that the recipe names into `profile/` of the run: a trace for chrome://tracing or Perfetto, and
-    on a GPU a snapshot of its memory for https://pytorch.org/memory_viz."""
+    """Records the steps named in the recipe's `profile` section into the run's `profile/` directory.
+
+    It writes a trace for chrome://tracing or Perfetto and, on a GPU, a memory snapshot for
+    https://pytorch.org/memory_viz.
+    """
 
     def __init__(self, config: ProfileConfig | None, run_dir: Path) -> None:
         self._config = config
@@ -18,7 +21,7 @@ class StepProfiler:
         self._profile: profile | None = None
 
     def before(self, step: int) -> None:
-        """Step `step`, counted from 1, is about to be made."""
+        """Call before step `step`, counted from 1."""
         if self._config is None or step != self._config.first_step:
             return
         if self._config.memory and torch.cuda.is_available():
@@ -30,7 +33,7 @@ class StepProfiler:
         self._profile.start()
 
     def after(self, step: int) -> None:
-        """Step `step` was made."""
+        """Call after step `step`, counted from 1."""
         if self._config is None or self._profile is None or step < self._config.first_step + self._config.steps - 1:
             return
         self._profile.stop()

@@ -1,8 +1,9 @@
-"""Where scalars go beside the CSV files: TensorBoard, W&B, MLflow, and a text file for Prometheus.
+"""Metric sinks in addition to the CSV files: TensorBoard, W&B, MLflow, and a text file for Prometheus.
 
-Training depends on none of them: the first failure of each is told, and ends nothing.
+Training does not depend on any of them. The first failure of each sink is logged as a warning, and training continues.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,38 +13,39 @@ from threading import Thread
 from typing import Any, Protocol
 
 from ...configs.errors import UserError
+from ...storage.files import stage_file
 from ..recipe.config import MetricsConfig
 
-WAITING = 1000
+QUEUE_SIZE = 1000
 CLOSE_SECONDS = 60.0
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Takes the scalars of a step, by names such as `train/loss`."""
+    """Receives the scalars of a step, by names such as `train/loss`."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
 
 
-def open_sinks(config: MetricsConfig, run_dir: Path, start: int, say: Say = print) -> list[Sink]:
-    """Those that the recipe names, for a run that goes on after `start` steps; `say` is told what fails.
+def open_sinks(config: MetricsConfig, run_dir: Path, start: int) -> list[Sink]:
+    """Open the sinks that the recipe names, for a run that continues after `start` steps.
 
     Raises:
-        UserError: one needs a package that is not installed.
+        UserError: a sink needs a package that is not installed.
     """
     sinks: list[Sink] = []
     if config.tensorboard:
-        sinks.append(Guarded("TensorBoard", partial(TensorBoard, run_dir, start), say))
+        sinks.append(FaultTolerantSink("TensorBoard", partial(TensorBoard, run_dir, start)))
     if config.prometheus is not None:
-        sinks.append(Guarded("metrics.prometheus", partial(PrometheusFile, config.prometheus, run_dir), say))
+        sinks.append(FaultTolerantSink("metrics.prometheus", partial(PrometheusFile, config.prometheus, run_dir)))
     try:
         if config.wandb_project is not None:
-            sinks.append(Guarded("W&B", partial(WandB, config.wandb_project, run_dir), say))
+            sinks.append(FaultTolerantSink("W&B", partial(WandB, config.wandb_project, run_dir)))
         if config.mlflow_uri is not None:
-            sinks.append(InBackground(Guarded("MLflow", partial(MLflow, config.mlflow_uri, run_dir), say)))
+            sinks.append(BackgroundSink(FaultTolerantSink("MLflow", partial(MLflow, config.mlflow_uri, run_dir))))
     except ImportError as error:
         package = (error.name or "a package").partition(".")[0]
         raise UserError(
@@ -53,57 +55,66 @@ def open_sinks(config: MetricsConfig, run_dir: Path, start: int, say: Say = prin
     return sinks
 
 
-class Guarded:
-    """A sink whose failures end nothing; the first is told."""
+class FaultTolerantSink:
+    """Wraps a sink so that its failures never stop training; only the first one is logged.
 
-    def __init__(self, name: str, make: Callable[[], Sink], say: Say) -> None:
+    Raises:
+        ImportError: on creation, if the sink's package is missing.
+    """
+
+    def __init__(self, name: str, create: Callable[[], Sink]) -> None:
         self._name = name
-        self._say = say
-        self._told = False
+        self._warned = False
         self._sink: Sink | None = None
         try:
-            self._sink = make()
+            self._sink = create()
         except ImportError:
             raise
-        except Exception as error:  # their clients share no base class
-            self.tell(error)
+        except Exception as error:  # the exceptions of these clients share no base class
+            self.warn(error)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         if self._sink is not None:
-            self._attempt(partial(self._sink.log, step, values))
+            self._call(partial(self._sink.log, step, values))
 
     def close(self) -> None:
         if self._sink is not None:
-            self._attempt(self._sink.close)
+            self._call(self._sink.close)
 
-    def tell(self, problem: object) -> None:
-        if not self._told:
-            self._told = True
-            kind = f"{type(problem).__name__}: " if isinstance(problem, Exception) else ""
-            self._say(f"warning: {self._name} lacks numbers that metrics.csv has, training goes on: {kind}{problem}")
+    def warn(self, problem: object) -> None:
+        if not self._warned:
+            self._warned = True
+            reason = f"{type(problem).__name__}: {problem}" if isinstance(problem, Exception) else problem
+            logger.warning(
+                "%s logging failed, some metrics are missing (metrics.csv is complete); training continues: %s",
+                self._name,
+                reason,
+            )
 
-    def _attempt(self, call: Callable[[], None]) -> None:
+    def _call(self, function: Callable[[], None]) -> None:
         try:
-            call()
+            function()
         except Exception as error:
-            self.tell(error)
+            self.warn(error)
 
 
-class InBackground:
-    """A sink that waits for a server, beside the steps. What does not fit into the queue is left out, and so is what is
-    not sent soon after the run ended."""
+class BackgroundSink:
+    """Sends rows to a server from a thread, so that training steps never wait for it.
 
-    def __init__(self, sink: Guarded) -> None:
+    Rows are dropped when the queue is full, or when they are not sent within `CLOSE_SECONDS` after the end of the run.
+    """
+
+    def __init__(self, sink: FaultTolerantSink) -> None:
         self._sink = sink
-        self._rows: Queue[tuple[int, Mapping[str, float]] | None] = Queue(WAITING)
-        self._thread = Thread(target=self._work, name="metrics", daemon=True)
+        self._rows: Queue[tuple[int, Mapping[str, float]] | None] = Queue(QUEUE_SIZE)
+        self._thread = Thread(target=self._send_rows, name="metrics", daemon=True)
         self._thread.start()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         try:
             self._rows.put_nowait((step, values))
         except Full:
-            self._sink.tell(f"it is too slow, {WAITING:,} rows wait")
+            self._sink.warn(f"the server is too slow, {QUEUE_SIZE:,} rows are queued")
 
     def close(self) -> None:
         try:
@@ -112,16 +123,16 @@ class InBackground:
         except Full:
             pass
         if self._thread.is_alive():
-            self._sink.tell("it is too slow for what was left at the end")
+            self._sink.warn(f"the server is too slow, rows were left after {CLOSE_SECONDS:g} s")
 
-    def _work(self) -> None:
+    def _send_rows(self) -> None:
         while row := self._rows.get():
             self._sink.log(*row)
         self._sink.close()
 
 
 class TensorBoard:
-    """Events in `tensorboard/` of the run."""
+    """Event files in the run's `tensorboard/` directory."""
 
     def __init__(self, run_dir: Path, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -137,13 +148,17 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases, continued by a resume. Its own variables (WANDB_MODE=offline, ...) hold."""
+    """A Weights & Biases run, which a resumed run continues. W&B's environment variables (WANDB_MODE=offline) apply."""
 
     def __init__(self, project: str, run_dir: Path) -> None:
         import wandb
 
         self._run: Any = wandb.init(
-            project=project, name=run_dir.name, dir=str(run_dir), id=_same_id(run_dir / "wandb_id"), resume="allow"
+            project=project,
+            name=run_dir.name,
+            dir=str(run_dir),
+            id=_read_or_create_id(run_dir / "wandb_id"),
+            resume="allow",
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -154,7 +169,7 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow, continued by a resume. MLflow 3 takes local files only with MLFLOW_ALLOW_FILE_STORE=true."""
+    """An MLflow run, which a resumed run continues. MLflow 3 needs MLFLOW_ALLOW_FILE_STORE=true for local files."""
 
     def __init__(self, uri: str, run_dir: Path) -> None:
         from mlflow import MlflowClient
@@ -176,18 +191,21 @@ class MLflow:
             self._client.set_terminated(self._run_id)
 
     def _open_run(self) -> str:
-        """Asks the server, and so not before the first numbers."""
-        kept = self._run_dir / "mlflow_run_id"
-        if not kept.is_file():
+        """Return the id of the run, creating it if necessary.
+
+        It contacts the server, so it runs with the first row, in the background, and not when the sink is opened.
+        """
+        id_file = self._run_dir / "mlflow_run_id"
+        if not id_file.is_file():
             name = self._run_dir.name
             experiment = self._client.get_experiment_by_name(name)
-            number = experiment.experiment_id if experiment else self._client.create_experiment(name)
-            kept.write_text(self._client.create_run(number, run_name=name).info.run_id)
-        return kept.read_text()
+            experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(name)
+            id_file.write_text(self._client.create_run(experiment_id, run_name=name).info.run_id)
+        return id_file.read_text()
 
 
 class PrometheusFile:
-    """The newest values in Prometheus' text format, for the textfile collector of its node exporter."""
+    """The latest values in Prometheus' text format, for the textfile collector of its node exporter."""
 
     def __init__(self, path: Path, run_dir: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,16 +222,15 @@ class PrometheusFile:
             metric = "_".join(["cmbert", *kind[:1], last])
             label = f',source="{source[0]}"' if source else ""
             lines.append(f'{metric}{{run="{self._run}"{label}}} {value:.10g}\n')
-        aside = self._path.with_name(f"{self._path.name}.part")  # the collector reads only *.prom
-        aside.write_text("".join(sorted(lines)))
-        aside.replace(self._path)
+        with stage_file(self._path, durable=False) as staging:  # the collector reads only *.prom
+            staging.write_text("".join(sorted(lines)), encoding="utf-8")
 
     def close(self) -> None:
-        """The last values stay."""
+        """The last values stay in the file."""
 
 
-def _same_id(path: Path) -> str:
-    """An id that outlives a restart."""
+def _read_or_create_id(path: Path) -> str:
+    """An id that stays the same after a restart."""
     if not path.is_file():
         path.write_text(uuid.uuid4().hex)
     return path.read_text()

@@ -1,18 +1,23 @@
-"""The numbers of a run: CSV files, sinks and a progress line, written by rank 0."""
+"""Metrics of a run: CSV files, sinks and a progress bar, written by rank 0."""
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
+from ...configs.reporting import console
 from ..recipe.config import MetricsConfig
 from .csv_log import RowLog, read_rows
 from .sinks import open_sinks
 
 _NOT_SCALARS = {"step", "data_digest"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,24 +25,24 @@ class StepMetrics:
     """One row of metrics.csv.
 
     Attributes:
-        step: optimizer steps made, this one included.
-        tokens: real tokens seen since the start of the run, counted.
-        loss: cross-entropy a masked token, in nats.
-        accuracy: share of masked tokens predicted.
-        grad_norm: global, before clipping.
+        step: completed optimizer steps, including this one.
+        tokens: real tokens (without padding) since the start of the run.
+        loss: cross-entropy per masked token, in nats.
+        accuracy: share of masked tokens predicted correctly.
+        grad_norm: global norm before clipping.
         lr: learning rate of this step.
-        mlm_probability: share of maskable tokens masked.
-        max_seqlen: where sequences were cut.
+        mlm_probability: share of maskable tokens that was masked.
+        max_seqlen: maximum sequence length in tokens.
         masked: masked tokens in this step.
-        tokens_per_second: real tokens, over all ranks.
+        tokens_per_second: real tokens per second, over all ranks.
         flops: of this step, forward and backward, over all ranks; see `flops.py`.
-        mfu: those a second, as share of the published peak of all devices; empty where that is not known.
-        data_wait: seconds of this step that rank 0 waited for data.
-        data_wait_share: the same as share of the step's time.
+        mfu: model FLOPs utilization, the share of the devices' published peak; empty if the peak is not known.
+        data_wait: seconds of this step for which rank 0 waited for data.
+        data_wait_share: `data_wait` as a share of the step's time.
         peak_memory: of rank 0 so far, in GiB.
         loss_scale: of fp16; 1 in other precisions.
-        skipped_steps: left out since the start of the run, because fp16 overflowed.
-        data_digest: of the step's packs, masked places and targets: equal digests, equal data.
+        skipped_steps: steps skipped since the start of the run because fp16 overflowed.
+        data_digest: hash of the step's packs, masked positions and targets: equal digests mean equal data.
     """
 
     step: int
@@ -62,14 +67,14 @@ class StepMetrics:
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """One row of validation.csv: a source's held-out packs, after `step` steps.
+    """One row of validation.csv: the score on a source's held-out packs after `step` steps.
 
     Attributes:
-        loss: cross-entropy a masked token, in nats.
-        accuracy: share of masked tokens predicted.
-        masked: tokens masked, each alone.
-        word_accuracy: share of masked words of which every token is predicted; None if no word is.
-        words: words masked whole, in a second pass.
+        loss: cross-entropy per masked token, in nats.
+        accuracy: share of masked tokens predicted correctly.
+        masked: tokens that were masked individually.
+        word_accuracy: share of masked words of which every token is predicted correctly; None if no word was masked.
+        words: words masked as a unit, in a second pass.
     """
 
     step: int
@@ -83,12 +88,12 @@ class ValidationMetrics:
 
 @dataclass(frozen=True)
 class MixMetrics:
-    """One row of mix.csv: a source's part in training so far, after `step` steps.
+    """One row of mix.csv: a source's share of the training tokens after `step` steps.
 
     Attributes:
-        tokens: real tokens of it, counted since the start of the run.
+        tokens: real tokens of the source since the start of the run.
         share: of the tokens of all sources.
-        planned: the share that the plan says for this step.
+        planned: the share that the plan expects at this step.
     """
 
     step: int
@@ -99,52 +104,65 @@ class MixMetrics:
 
 
 class MetricsWriter:
-    """Appends to a run's metrics from step `start` on."""
+    """Writes a run's metrics from step `start` on, and shows its progress: a bar on a terminal, else a line per step.
 
-    def __init__(self, run_dir: Path, start: int, total: int, config: MetricsConfig) -> None:
+    Args:
+        total: steps of the whole run.
+        clock: the time in seconds, for the elapsed and the remaining time.
+    """
+
+    def __init__(
+        self, run_dir: Path, start: int, total: int, config: MetricsConfig, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._validation = RowLog(run_dir / "validation.csv", ValidationMetrics, start)
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
-        self._console = Console()
-        self._sinks = open_sinks(config, run_dir, start, self.say)
+        self._sinks = open_sinks(config, run_dir, start)
+        self._start, self._total = start, total
+        self._clock, self._started = clock, clock()
+        # Only the metrics are shortened on a narrow terminal, never the step and the times.
         self._progress = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
+            TextColumn("step {task.completed:,}/{task.total:,}"),
+            BarColumn(bar_width=8),
+            TextColumn("{task.fields[times]}"),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            console=console,
+            disable=not console.is_terminal,
+            expand=True,
         )
-        self._task = self._progress.add_task("", total=total, completed=start)
-        self._total = total
+        self._task = self._progress.add_task("", total=total, completed=start, times="")
         self._progress.start()
 
     def write(self, metrics: StepMetrics) -> None:
         self._steps.write(metrics)
         scalars = {name: value for name, value in asdict(metrics).items() if name not in _NOT_SCALARS}
         self._log(metrics.step, {f"train/{name}": value for name, value in scalars.items() if value is not None})
-        line = (
-            f"loss {metrics.loss:.4f}  accuracy {metrics.accuracy:.3f}  lr {metrics.lr:.2e}  "
-            f"length {metrics.max_seqlen:,}  {metrics.tokens_per_second:,.0f} tokens/s"
+        elapsed = self._clock() - self._started
+        left = elapsed / (metrics.step - self._start) * (self._total - metrics.step)
+        times = f"elapsed {format_duration(elapsed)}  left {format_duration(left)}"
+        values = (
+            f"loss {metrics.loss:.4f}  {metrics.tokens_per_second:,.0f} tokens/s  accuracy {metrics.accuracy:.3f}  "
+            f"lr {metrics.lr:.2e}  length {metrics.max_seqlen:,}"
         )
-        self._progress.update(self._task, completed=metrics.step, description=line)
-        if not self._console.is_terminal:
-            print(f"step {metrics.step}/{self._total}  {line}", flush=True)
+        self._progress.update(self._task, completed=metrics.step, description=values, times=times)
+        if not console.is_terminal:
+            logger.info("step %d/%d  %s  %s", metrics.step, self._total, values, times)
 
     def write_validation(self, rows: Iterable[ValidationMetrics]) -> None:
         for row in rows:
             self._validation.write(row)
-            names = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
-            known = {f"validation/{row.source}/{name}": value for name, value in names.items() if value is not None}
-            self._log(row.step, known)
+            scores = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
+            self._log(
+                row.step,
+                {f"validation/{row.source}/{name}": value for name, value in scores.items() if value is not None},
+            )
             accuracy = f"{row.accuracy:.3f} of tokens"
             if row.word_accuracy is not None:
                 accuracy += f", {row.word_accuracy:.3f} of words"
-            self.say(f"held out  {row.source}: loss {row.loss:.4f}  accuracy {accuracy}")
+            logger.info("validation  %s: loss %.4f  accuracy %s", row.source, row.loss, accuracy)
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
-        """Of one step."""
+        """Write the rows of one step, one per source."""
         shares = {}
         for row in rows:
             self._mix.write(row)
@@ -155,12 +173,8 @@ class MetricsWriter:
         for sink in self._sinks:
             sink.log(step, values)
 
-    def say(self, message: str) -> None:
-        """A line for the person watching."""
-        self._console.print(message, soft_wrap=True, markup=False, highlight=False)
-
     def close(self) -> None:
-        """Everything on disk, the progress line gone."""
+        """Bring everything to the disk and remove the progress bar."""
         self._progress.stop()
         self._steps.close()
         self._validation.close()
@@ -169,6 +183,13 @@ class MetricsWriter:
             sink.close()
 
 
+def format_duration(seconds: float) -> str:
+    """Minutes and seconds, with hours from one hour on: 1:05, 2:00:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv with their types."""
+    """Return the rows of a run's metrics.csv, with typed values."""
     return read_rows(run_dir / "metrics.csv", StepMetrics)

@@ -1,8 +1,9 @@
-"""Bytes that ranks exchange in a step, by collective, worked out before there are ranks.
+"""Predicted bytes that ranks exchange per step, by collective.
 
-As DeepSpeed 0.19 does it with the settings of `engine`: gradients travel in fp32; stages 0 and 1 exchange them once a
-step, however many micro-batches it has, stages 2 and 3 after each. Compared with what ranks really sent
-(tests/training/planning/test_memory.py). Left out: a few numbers a parameter (gradient norm, StableAdamW, agreement).
+This follows DeepSpeed 0.19 with the settings of `engine`: gradients are sent in fp32; stages 0 and 1 exchange them once
+per step, stages 2 and 3 after each micro-batch. The test compares it with the bytes that ranks actually send
+(tests/training/planning/test_memory.py). Not included: a few numbers per parameter (gradient norm, StableAdamW,
+agreement of the ranks).
 """
 
 from dataclasses import dataclass
@@ -14,27 +15,27 @@ from ..zero.partition import PRECISION_BYTES, gathering
 
 @dataclass(frozen=True)
 class Exchange:
-    """Bytes of the whole tensors that the collectives of one step are about."""
+    """Bytes of the unpartitioned tensors that the collectives of one step exchange."""
 
     all_reduce: float = 0.0
     all_gather: float = 0.0
     reduce_scatter: float = 0.0
 
     def sent(self, ranks: int) -> float:
-        """Bytes that each rank sends, and receives, by the ring algorithms (an all-reduce passes everything twice)."""
+        """Bytes that each rank sends, and receives, with ring algorithms (an all-reduce sends everything twice)."""
         return (2 * self.all_reduce + self.all_gather + self.reduce_scatter) * (ranks - 1) / ranks
 
 
 def exchange(config: ModelConfig, engine: EngineConfig, micro_batches: int) -> Exchange:
-    """Of one step in which every rank computes so many micro-batches."""
+    """Predict the exchange of one step in which every rank computes `micro_batches` micro-batches."""
     size, fp32 = PRECISION_BYTES[engine.precision], 4 * config.num_parameters
     if engine.zero_stage == 0:
         return Exchange(all_reduce=fp32)
     if engine.zero_stage < 3:
         times = 1 if engine.zero_stage == 1 else micro_batches
         return Exchange(all_reduce=times * fp32, all_gather=size * config.num_parameters)
-    whole = gathering(config, engine)
+    gathered = gathering(config, engine)
     return Exchange(
-        all_gather=size * (whole.persistent + micro_batches * whole.a_micro_batch),
+        all_gather=size * (gathered.persistent + micro_batches * gathered.per_micro_batch),
         reduce_scatter=micro_batches * fp32,
     )

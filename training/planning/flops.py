@@ -1,9 +1,9 @@
-"""Floating-point operations of a step, exactly: packed, windowed, bidirectional, with the head on masked tokens only.
+"""Exact floating-point operations of a step: packed, windowed, bidirectional, with the head on masked tokens only.
 
-A matrix product of (a, b) and (b, c) costs 2abc, its backward twice that. Of attention only the pairs that exist count:
-n^2 in a global layer; in a local one each query has at most `window` keys on either side, and itself. What is computed
-beyond that (masked parts of a tile, checkpointed layers again) is not counted: that is what makes the share of the peak
-honest. Norms, GELU and softmax are not counted either, as nobody does.
+A matrix product of (a, b) and (b, c) costs 2abc, its backward twice that. Attention counts only the pairs of query and
+key that are not masked: n^2 in a global layer; in a local layer each query has itself and at most `window` keys on
+either side. Work beyond that (masked parts of a tile, recomputed layers) is not counted, so that MFU measures useful
+work only. As usual, norms, GELU and softmax are not counted either.
 """
 
 from collections.abc import Iterable
@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 from ...model.config import ModelConfig
 
-if TYPE_CHECKING:  # it brings torch, which planning can do without
+if TYPE_CHECKING:  # it imports torch, which planning does not need
     from ...streaming_data.loader.batches import MicroBatch
 
 
 def step_flops(config: ModelConfig, micro_batches: "Iterable[MicroBatch]") -> int:
-    """Forward and backward of a rank's micro-batches; padding is not work."""
+    """FLOPs of forward and backward for a rank's micro-batches, without padding."""
     return sum(flops(config, real_lengths(batch), len(batch.targets)) for batch in micro_batches)
 
 
 def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int) -> int:
-    """Forward and backward of sequences of such lengths, of whose tokens `masked` pass through the head."""
+    """FLOPs of forward and backward for sequences of these lengths, of which `masked` tokens pass through the head."""
     d, layers = config.hidden_size, config.num_hidden_layers
     matrices = layers * (4 * d * d + 3 * d * config.intermediate_size)
     head = d * d + d * config.vocab_size
@@ -35,13 +35,13 @@ def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int) -> i
 
 
 def window_pairs(lengths: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
-    """Pairs of a query and a key at most `window` apart in each sequence."""
+    """The number of (query, key) pairs at most `window` apart, for each sequence length."""
     reach = np.minimum(window, np.maximum(lengths - 1, 0))
     return lengths * (2 * reach + 1) - reach * (reach + 1)
 
 
 def real_lengths(batch: "MicroBatch") -> npt.NDArray[np.int64]:
-    """The lengths of a micro-batch without those of its padding, which ends each pack."""
+    """The sequence lengths of a micro-batch without its padding, which is at the end of each pack."""
     lengths = np.array(batch.lengths, np.int64)
     ends, size = np.cumsum(lengths), len(batch.input_ids) // len(batch.pack_tokens)
     pack = (ends - 1) // size

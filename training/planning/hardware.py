@@ -1,4 +1,4 @@
-"""What is known of the device that a rank computes on."""
+"""Device specifications (peak FLOPs, memory) and lookups."""
 
 import resource
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A device as its maker describes it.
+    """A device as specified by its manufacturer.
 
     Attributes:
-        name: words that occur in the name which the driver gives.
-        peak: dense FLOPs a second in 16 bits with 32-bit sums. Where a data sheet counts sparsity, half of its figure.
+        name: words that occur in the name reported by the driver.
+        peak: dense 16-bit FLOPs per second with 32-bit accumulation; half of the figures that include sparsity.
         memory: bytes.
-        source: where the figures stand.
+        source: the data sheet.
     """
 
     name: str
@@ -40,20 +40,23 @@ GPUS = (
     Gpu("A40", 149.7e12, 48e9, f"{_NVIDIA}/a40/"),
     Gpu("RTX 4090", 165.2e12, 24e9, "NVIDIA Ada GPU Architecture, white paper v2"),
     Gpu("MI300X", 1307e12, 192e9, "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"),
-    # One of its two dies, which PyTorch sees as a device.
+    # One of its two dies; PyTorch treats each as a device.
     Gpu("MI250X", 191.5e12, 64e9, "https://www.amd.com/en/products/accelerators/instinct/mi200/mi250x.html"),
 )
 
 
 def find_gpu(name: str) -> Gpu | None:
-    """The known device that a name means: that of the driver, or one as people write it; the longest that fits."""
+    """Return the known device with this name, as the driver reports it or as people write it; None if unknown.
+
+    Of several matches it is the most specific one.
+    """
     words = set(name.upper().replace("-", " ").replace("_", " ").split())
-    fitting = [gpu for gpu in GPUS if set(gpu.name.upper().split()) <= words]
-    return max(fitting, key=lambda gpu: len(gpu.name)) if fitting else None
+    matches = [gpu for gpu in GPUS if set(gpu.name.upper().split()) <= words]
+    return max(matches, key=lambda gpu: len(gpu.name)) if matches else None
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
-    """The published peak of a device; None if it is not known."""
+    """The published peak of a device, in FLOPs per second; None if it is not known."""
     gpu = find_gpu(device_name)
     return gpu.peak if gpu and precision != "fp32" else None
 
@@ -67,7 +70,7 @@ def device_name(device: "torch.device") -> str:
 
 
 def peak_memory(device: "torch.device") -> float:
-    """GiB: the most that this rank's tensors took on a GPU, or the process on a CPU machine, since it started."""
+    """Peak memory in GiB since the start: of this rank's tensors on a GPU, of the process on a CPU machine."""
     if device.type == "cuda":
         import torch
 

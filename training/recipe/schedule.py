@@ -1,7 +1,7 @@
-"""Everything that changes in the course of a run, as pure functions of the tokens consumed.
+"""Everything that changes during a run, as pure functions of the number of tokens consumed.
 
-One place computes every derived number (steps, packs of each, accumulation, rates, lengths); the table it prints before
-step 1 is what runs.
+`Plan` computes every derived number (steps, packs per step, learning rate, masking rate, sequence length), both for the
+training loop and for the table printed before step 1.
 """
 
 import math
@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...configs.errors import UserError
-from .config import RunConfig, ScheduleConfig
+from ...streaming_data.loader.config import DataConfig
+from .config import BatchConfig, RunConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What one optimizer step is made with.
+    """The settings of one optimizer step.
 
     Attributes:
-        step: counted from 0.
-        start: packs consumed before it.
-        packs: packs in it, over all ranks.
-        tokens: consumed when it ends.
+        step: index, counted from 0.
+        start: packs consumed before the step.
+        packs: packs of the step, over all ranks.
+        tokens: tokens consumed when the step ends.
         lr: learning rate.
-        max_seqlen: where sequences are cut.
-        mlm_probability: share of maskable tokens masked.
+        max_seqlen: maximum sequence length in tokens.
+        mlm_probability: share of maskable tokens that is masked.
     """
 
     step: int
@@ -38,13 +39,13 @@ class StepSettings:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Steps that take equally many packs.
+class BatchPhase:
+    """Consecutive steps with the same batch size.
 
     Attributes:
-        step: its first, counted from 0.
-        start: packs consumed before it.
-        packs: packs a step.
+        step: index of the first step, counted from 0.
+        start: packs consumed before the first step.
+        packs: packs per step, over all ranks.
     """
 
     step: int
@@ -54,132 +55,146 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's derived numbers.
+    """The steps of a run, derived from its configuration and the number of ranks.
 
     Attributes:
-        world_size: ranks.
-        stretches: of equal steps, in order: batch-size warm-up, then the batch.
-        steps: optimizer steps in all.
+        peak_lr: learning rate after warm-up.
+        world_size: number of ranks.
+        batch_phases: in order: those of the batch-size warm-up, then the full batch.
+        steps: optimizer steps of the whole run.
     """
 
-    config: RunConfig
+    schedule: ScheduleConfig
+    batch: BatchConfig
+    data: DataConfig
+    peak_lr: float
     world_size: int
-    stretches: tuple[Stretch, ...]
+    batch_phases: tuple[BatchPhase, ...]
     steps: int
 
     @property
     def packs(self) -> int:
-        """Of the whole run."""
+        """Packs of the whole run."""
         return self.start(self.steps)
 
     def start(self, step: int) -> int:
         """Packs consumed before step `step`, counted from 0."""
-        return _start(self.stretches, step)
+        return _start(self.batch_phases, step)
 
     def settings(self, step: int) -> StepSettings:
-        """Of step `step`, counted from 0; the rate is that at the step's end, so that the first is not zero."""
-        schedule, seq_length = self.config.schedule, self.config.data.seq_length
+        """Return the settings of step `step`, counted from 0.
+
+        The learning rate is the one at the end of the step, so that it is not zero in the first.
+        """
+        schedule, seq_length = self.schedule, self.data.seq_length
         start, stop = self.start(step), self.start(step + 1)
         return StepSettings(
             step=step,
             start=start,
             packs=stop - start,
             tokens=stop * seq_length,
-            lr=self.config.optimizer.lr * lr_factor(schedule, stop * seq_length),
+            lr=self.peak_lr * lr_factor(schedule, stop * seq_length),
             max_seqlen=max_seqlen(schedule, start * seq_length, seq_length),
             mlm_probability=mlm_probability(schedule, start * seq_length),
         )
 
     def from_step(self, step: int) -> Iterator[StepSettings]:
-        """The settings of every step from `step` to the end of the run."""
-        return (self.settings(number) for number in range(step, self.steps))
+        """Yield the settings of every step from `step` to the end of the run."""
+        return (self.settings(index) for index in range(step, self.steps))
 
-    def turns(self) -> list[StepSettings]:
-        """The settings of the first step, of the last, and of all at which something begins to be different."""
-        schedule, tokens = self.config.schedule, self.config.data.seq_length
-        knots = [stage.until_tokens for stage in schedule.seq_length if stage.until_tokens is not None]
-        knots += [at for at, _ in schedule.mlm_probability]
+    def change_points(self) -> list[StepSettings]:
+        """Return the settings of the first step, of the last, and of every step at which a setting starts to change."""
+        schedule, seq_length = self.schedule, self.data.seq_length
+        tokens = [stage.until_tokens for stage in schedule.seq_length if stage.until_tokens is not None]
+        tokens += [point for point, _ in schedule.mlm_probability]
         for begin, end in pairwise([0, *schedule.restarts, schedule.total_tokens]):
-            knots += [begin, begin + schedule.warmup_tokens, end - schedule.decay_tokens]
-        steps = {0, self.steps - 1, *(stretch.step for stretch in self.stretches)}
-        steps |= {bisect_left(range(self.steps), knot, key=lambda step: self.start(step) * tokens) for knot in knots}
+            tokens += [begin, begin + schedule.warmup_tokens, end - schedule.decay_tokens]
+        steps = {0, self.steps - 1, *(phase.step for phase in self.batch_phases)}
+        steps |= {bisect_left(range(self.steps), at, key=lambda step: self.start(step) * seq_length) for at in tokens}
         return [self.settings(step) for step in sorted(steps) if step < self.steps]
 
 
 def make_plan(config: RunConfig, world_size: int) -> Plan:
-    """Derive the run's numbers for so many ranks.
+    """Derive the steps of a run on `world_size` ranks.
 
     Raises:
-        UserError: the ranks cannot share a step's packs evenly.
+        UserError: the packs of a step cannot be divided evenly among the ranks.
     """
     micro = config.batch.micro_batch_size
     for key, packs in (
         ("batch.global_batch_size", config.batch.global_batch_size),
         *(
-            (f"batch.warmup.{at}.global_batch_size", stage.global_batch_size)
-            for at, stage in enumerate(config.batch.warmup)
+            (f"batch.warmup.{index}.global_batch_size", stage.global_batch_size)
+            for index, stage in enumerate(config.batch.warmup)
         ),
     ):
         if packs % (micro * world_size):
-            fits = [ranks for ranks in range(1, packs + 1) if packs % (micro * ranks) == 0]
-            smaller = [fewer for fewer in range(micro, 0, -1) if packs % (fewer * world_size) == 0]
+            valid_ranks = [ranks for ranks in range(1, packs + 1) if packs % (micro * ranks) == 0]
+            valid_micro = [size for size in range(micro, 0, -1) if packs % (size * world_size) == 0]
             raise UserError(
                 f"{key} ({packs}) must be divisible by batch.micro_batch_size x ranks ({micro} x {world_size}): "
-                + (f"with these packs use {_listed(fits)} ranks, or " if fits else "")
-                + (f"set batch.micro_batch_size={smaller[0]}, or " if smaller else "")
+                + (f"use {_join(valid_ranks)} ranks, or " if valid_ranks else "")
+                + (f"set batch.micro_batch_size={valid_micro[0]}, or " if valid_micro else "")
                 + f"set {key}={_next_multiple(packs, micro * world_size)}"
             )
-    stretches = _stretches(config)
-    return Plan(config, world_size, stretches[:-1], stretches[-1].step)
+    *phases, end = _batch_phases(config)
+    return Plan(
+        schedule=config.schedule,
+        batch=config.batch,
+        data=config.data,
+        peak_lr=config.optimizer.lr,
+        world_size=world_size,
+        batch_phases=tuple(phases),
+        steps=end.step,
+    )
 
 
 def packs_before(config: RunConfig, step: int) -> int:
-    """Packs consumed before step `step`, counted from 0, at any number of ranks."""
-    return _start(_stretches(config)[:-1], step)
+    """Packs consumed before step `step`, counted from 0; the same for any number of ranks."""
+    return _start(_batch_phases(config)[:-1], step)
 
 
-def _stretches(config: RunConfig) -> tuple[Stretch, ...]:
-    """Those of the run, and one that begins where the run ends."""
+def _batch_phases(config: RunConfig) -> tuple[BatchPhase, ...]:
+    """The batch phases of a run, and an empty one that starts where the run ends."""
     batch, tokens = config.batch, config.data.seq_length
     total = math.ceil(config.schedule.total_tokens / tokens)
     step = start = 0
-    stretches = []
+    phases = []
     for packs, until in (
         *((stage.global_batch_size, min(total, math.ceil(stage.until_tokens / tokens))) for stage in batch.warmup),
         (batch.global_batch_size, total),
     ):
         if start < until:
-            stretches.append(Stretch(step, start, packs))
+            phases.append(BatchPhase(step, start, packs))
             step += (steps := math.ceil((until - start) / packs))
             start += steps * packs
-    return (*stretches, Stretch(step, start, 0))
+    return (*phases, BatchPhase(step, start, 0))
 
 
-def _start(stretches: Sequence[Stretch], step: int) -> int:
-    stretch = stretches[bisect_right(stretches, step, key=lambda stretch: stretch.step) - 1]
-    return stretch.start + (step - stretch.step) * stretch.packs
+def _start(phases: Sequence[BatchPhase], step: int) -> int:
+    phase = phases[bisect_right(phases, step, key=lambda phase: phase.step) - 1]
+    return phase.start + (step - phase.step) * phase.packs
 
 
 def describe(plan: Plan) -> list[str]:
-    """The plan as the lines printed before step 1: sums, and a table of the steps at which something turns."""
-    config, schedule = plan.config, plan.config.schedule
-    micro, ranks = config.batch.micro_batch_size, plan.world_size
+    """Return the lines printed before step 1: totals, and a table of the steps at which a setting starts to change."""
+    schedule, seq_length = plan.schedule, plan.data.seq_length
+    micro, ranks = plan.batch.micro_batch_size, plan.world_size
     lines = [
         f"steps            {plan.steps:,}",
-        f"tokens           {plan.packs * config.data.seq_length:,} in {plan.packs:,} packs of "
-        f"{config.data.seq_length:,}",
-        f"learning rate    {config.optimizer.lr:g} after {schedule.warmup_tokens:,} tokens, "
+        f"tokens           {plan.packs * seq_length:,} in {plan.packs:,} packs of {seq_length:,}",
+        f"learning rate    {plan.peak_lr:g} after {schedule.warmup_tokens:,} tokens, "
         f"{schedule.decay} over the last {schedule.decay_tokens:,}"
         + (f", again from {', '.join(f'{tokens:,}' for tokens in schedule.restarts)}" if schedule.restarts else ""),
-        f"masking          {config.data.masking}",
+        f"masking          {plan.data.masking}",
     ]
     lines += [
-        f"batch            {stretch.packs} packs = {ranks} ranks x {stretch.packs // (micro * ranks)} micro-batches x "
-        f"{micro} packs" + (f", from step {stretch.step + 1:,}" if stretch.step else "")
-        for stretch in plan.stretches
+        f"batch            {phase.packs} packs = {ranks} ranks x {phase.packs // (micro * ranks)} micro-batches x "
+        f"{micro} packs" + (f", from step {phase.step + 1:,}" if phase.step else "")
+        for phase in plan.batch_phases
     ]
     titles = ("step", "tokens before", "learning rate", "masked", "sequences up to", "packs")
-    rows = [titles, *(_row(settings, config.data.seq_length) for settings in plan.turns())]
+    rows = [titles, *(_row(settings, seq_length) for settings in plan.change_points())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return lines + ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
@@ -196,28 +211,29 @@ def _row(settings: StepSettings, seq_length: int) -> tuple[str, ...]:
 
 
 def lr_factor(schedule: ScheduleConfig, tokens: int) -> float:
-    """Share of the peak learning rate after `tokens`: warm-up, stable, decay (ModernBERT, arXiv 2412.13663).
+    """Share of the peak learning rate after `tokens` tokens: warm-up, stable, decay (ModernBERT, arXiv 2412.13663).
 
-    Each restart begins a cycle of its own: the same warm-up from 0, and the same decay before the next restart.
+    Each restart begins a new cycle, with the same warm-up from 0 and the same decay before the next restart.
     """
     bounds = [0, *schedule.restarts, schedule.total_tokens]
     cycle = max(1, bisect_left(bounds, tokens, hi=len(bounds) - 1)) - 1
-    since, left = tokens - bounds[cycle], max(0, bounds[cycle + 1] - tokens)  # the last step may end beyond the total
+    # The last step may end beyond total_tokens.
+    since, left = tokens - bounds[cycle], max(0, bounds[cycle + 1] - tokens)
     if since < schedule.warmup_tokens:
         return since / schedule.warmup_tokens
     if left >= schedule.decay_tokens:
         return 1.0
-    done = 1 - left / schedule.decay_tokens
-    falling = {
-        "one_minus_sqrt": 1 - math.sqrt(done),
-        "linear": 1 - done,
-        "cosine": (1 + math.cos(math.pi * done)) / 2,
+    progress = 1 - left / schedule.decay_tokens
+    factor = {
+        "one_minus_sqrt": 1 - math.sqrt(progress),
+        "linear": 1 - progress,
+        "cosine": (1 + math.cos(math.pi * progress)) / 2,
     }[schedule.decay]
-    return schedule.final_lr_ratio + (1 - schedule.final_lr_ratio) * falling
+    return schedule.final_lr_ratio + (1 - schedule.final_lr_ratio) * factor
 
 
 def max_seqlen(schedule: ScheduleConfig, tokens: int, seq_length: int) -> int:
-    """Where sequences are cut after `tokens`."""
+    """Maximum sequence length after `tokens` tokens; without stages it is the length of a pack, `seq_length`."""
     for stage in schedule.seq_length:
         if stage.until_tokens is None or tokens < stage.until_tokens:
             return stage.max_seqlen
@@ -225,7 +241,7 @@ def max_seqlen(schedule: ScheduleConfig, tokens: int, seq_length: int) -> int:
 
 
 def mlm_probability(schedule: ScheduleConfig, tokens: int) -> float:
-    """The masking rate after `tokens`: straight lines between the points, and level before and after them."""
+    """Masking rate after `tokens` tokens: linear between the schedule's points, constant before and after them."""
     points = schedule.mlm_probability
     after = bisect_right(points, tokens, key=lambda point: point[0])
     if after in (0, len(points)):
@@ -234,9 +250,9 @@ def mlm_probability(schedule: ScheduleConfig, tokens: int) -> float:
     return first + (last - first) * (tokens - begin) / (end - begin)
 
 
-def _next_multiple(value: int, of: int) -> int:
-    return math.ceil(value / of) * of
+def _next_multiple(value: int, divisor: int) -> int:
+    return math.ceil(value / divisor) * divisor
 
 
-def _listed(numbers: list[int]) -> str:
+def _join(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:-1])) + f" or {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

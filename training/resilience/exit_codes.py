@@ -1,7 +1,7 @@
-"""Exit codes of a rank by which launchers know what comes next."""
+"""Exit codes of a rank, by which launchers decide what to do next."""
 
 STOPPED = 85
-"""The run was asked to stop, has saved a checkpoint, and is to be started again later."""
+"""The run was requested to stop and has saved a checkpoint. Start it again later."""
 
 REWOUND = 86
-"""The loss jumped: the run is to be started again at once, and then leaves packs out."""
+"""The loss spiked. Start the run again at once; it then leaves packs out."""

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM from a scheduler, SIGUSR1 before a time limit, SIGINT (Ctrl-C) from a person."""
+"""Requests to stop: SIGTERM from a scheduler, SIGUSR1 before a time limit, SIGINT (Ctrl-C) from a user."""
 
 import os
 import signal
@@ -6,19 +6,20 @@ from types import FrameType
 
 
 class StopRequest:
-    """Remembers that the process was asked to stop; the loop looks at it between steps, where all ranks agree.
+    """Records that the process was requested to stop; the loop checks it between steps, where all ranks agree.
 
-    A second SIGINT interrupts at once, as Python does.
+    A second SIGINT interrupts immediately, as in any Python program.
     """
 
     def __init__(self) -> None:
         self.requested = False
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if not self.requested and os.environ.get("RANK", "0") == "0":
-            os.write(2, b"asked to stop: this step, a checkpoint, and out\n")  # print may not interrupt a print
+            # A handler may interrupt a log call in the middle, so it must not log itself.
+            os.write(2, b"stop requested: finishing this step, saving a checkpoint, exiting\n")
         self.requested = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)

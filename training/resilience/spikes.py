@@ -1,101 +1,55 @@
-"""A loss that jumps: the run goes back to its last checkpoint and leaves out the packs that were read since.
+"""Spikes of the loss: the run goes back to its last checkpoint and leaves out the packs that were read since."""
 
-What is left out is a list in `skips.json` of the run's directory, a pure shift of the order of packs. So a rewound run
-resumes like any other, and a run that starts with a copy of the list makes the same steps from the beginning.
-"""
-
-import json
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import torch.distributed as dist
 
-from ...configs.errors import UserError
-from ...storage.files import fsync
-from ..recipe.config import RunConfig, SpikeConfig
+from ..recipe.config import SpikeConfig
+from .skips import Skip, write_skips
 
 
 class LossSpikeError(Exception):
-    """The run is to be started again at once."""
+    """The loss spiked; the run should be started again at once."""
 
 
-class Skip(NamedTuple):
-    """After `after` packs were consumed, the next `packs` of the order are left out."""
-
-    after: int
-    packs: int
-
-
-class SpikeWatch:
-    """Compares each loss with the median of those before it; every rank sees the same losses and judges alike."""
+class SpikeDetector:
+    """Compares each loss with the median of those before it. Every rank sees the same losses, so all ranks agree."""
 
     def __init__(self, config: SpikeConfig) -> None:
         self._config = config
         self._losses: deque[float] = deque(maxlen=config.window)
 
-    def jumps(self, loss: float) -> bool:
-        """Whether this loss is a spike. There is none before a whole window was seen since the run started."""
+    def is_spike(self, loss: float) -> bool:
+        """Whether this loss is a spike. None is detected before a full window of losses since the process started."""
         full = len(self._losses) == self._losses.maxlen
         spike = full and 0 < self._config.factor * median(self._losses) < loss
         self._losses.append(loss)
         return spike
 
 
-def place(skips: Sequence[Skip], packs: int) -> int:
-    """Where in the order the pack stands that comes after so many consumed ones."""
-    return packs + sum(skip.packs for skip in skips if skip.after <= packs)
+def rewind(run_dir: Path, config: SpikeConfig, skips: Sequence[Skip], skip: Skip, step: int) -> NoReturn:
+    """Record what the next attempt leaves out, and end this one. Every rank calls it.
 
-
-def read_skips(run_dir: Path) -> list[Skip]:
-    """What the run leaves out, oldest first; every rank calls it."""
-    path = run_dir / "skips.json"
-    noted = [json.loads(path.read_text()) if dist.get_rank() == 0 and path.is_file() else []]
-    dist.broadcast_object_list(noted, src=0)
-    return [Skip(**entry) for entry in noted[0]]
-
-
-def restore_skips(run_dir: Path, saved: Sequence[Skip]) -> None:
-    """Before a checkpoint is continued: what it had left out is left out again, on a new disk too. Every rank calls it.
-
+    Args:
+        skips: what the run leaves out already.
+        skip: what it leaves out in addition.
+        step: the step whose loss spiked.
     Raises:
-        UserError: the run notes something else.
+        LossSpikeError: the skip is recorded.
+        RuntimeError: the run has been rewound `config.max_rewinds` times already.
     """
-    noted, path = read_skips(run_dir), run_dir / "skips.json"
-    if noted[: len(saved)] == list(saved):
-        return
-    if list(saved[: len(noted)]) != noted:
-        raise UserError(f"{path}: not what the newest checkpoint left out; bring back the file, or remove it")
-    if dist.get_rank() == 0:
-        _note(path, saved)
-    dist.barrier()
-
-
-def rewind(config: RunConfig, skips: Sequence[Skip], skip: Skip, step: int) -> NoReturn:
-    """Note what the next start leaves out, and end this one; every rank calls it.
-
-    Raises:
-        LossSpikeError: it is noted.
-        RuntimeError: the run was rewound too often already.
-    """
-    if len(skips) >= config.spikes.max_rewinds:
+    if len(skips) >= config.max_rewinds:
         raise RuntimeError(
-            f"step {step}: the loss jumped again after {len(skips)} rewinds; the run stopped. Lower optimizer.lr, look "
-            "at the documents of its last packs, or raise spikes.max_rewinds"
+            f"step {step}: the loss spiked again after {len(skips)} rewinds; the run stopped. Lower optimizer.lr, "
+            "inspect the documents of its last packs, or raise spikes.max_rewinds"
         )
     if dist.get_rank() == 0:
-        _note(config.run_dir / "skips.json", [*skips, skip])
+        write_skips(run_dir, [*skips, skip])
     dist.barrier()
     raise LossSpikeError(
-        f"step {step}: the loss jumped; going back to the last checkpoint, without {skip.packs:,} packs"
+        f"step {step}: the loss spiked; going back to the last checkpoint, without {skip.packs:,} packs"
     )
-
-
-def _note(path: Path, skips: Sequence[Skip]) -> None:
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(json.dumps([skip._asdict() for skip in skips], indent=1))
-    fsync(aside)
-    aside.replace(path)
-    fsync(path.parent)

@@ -1,13 +1,13 @@
-"""What becomes of a rank that hangs: it says where, and ends, so that the launcher can start the run again."""
+"""A watchdog for ranks that hang: the process prints its stacks and exits, so that the launcher can restart the run."""
 
 import faulthandler
 
 
 def expect_progress_within(minutes: float) -> None:
-    """Unless this is called again in time, print where every thread of this process stands, and exit with code 1.
+    """Print the stack of every thread and exit with code 1, unless this is called again within `minutes`.
 
-    It works below Python, so a thread that never gives the interpreter back cannot stop it; it prints files and lines,
-    never values. 0 minutes: never.
+    The timer runs outside the interpreter, so a thread that never releases the GIL cannot block it. It prints files and
+    lines, never values. 0 minutes disables it.
     """
     faulthandler.cancel_dump_traceback_later()
     if minutes:

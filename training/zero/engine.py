@@ -1,4 +1,4 @@
-"""The DeepSpeed engine: its settings made from ours, its start, and the optimizer bound to its partitions."""
+"""The DeepSpeed engine: its configuration, its start, and the optimizer bound to its partitions."""
 
 import logging
 import math
@@ -18,34 +18,34 @@ from ...configs.errors import UserError
 from ...model.encoder import EncoderLayer
 from ..recipe.config import EngineConfig, OptimizerConfig
 from .optimizer import StableAdamW, make_optimizer
-from .parameter_shards import Fragment, flat_partitions, fragments
+from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
 from .partition import reduce_bucket_size
 
 QUANTIZED = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
 
 
 def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
-    """Join the process group that the launcher's environment describes, or form one of this process alone.
+    """Join the process group described by the launcher's environment, or create one of a single process.
 
     Returns:
         (rank, world size, this rank's device).
     """
-    require_what_the_node_has(os.environ)
+    require_visible_gpus(os.environ)
     if not torch.cuda.is_available():
-        # Read by DeepSpeed when it is imported; otherwise it would guess from the installed packages.
+        # DeepSpeed reads it when it is imported; otherwise it would guess from the installed packages.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "RANK" not in os.environ:
-        os.environ.update(_alone(os.environ))
+        os.environ.update(_single_process(os.environ))
     import deepspeed
     import deepspeed.ops
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # DeepSpeed calls names that torch has renamed, once a collective.
+    # DeepSpeed calls names that torch has renamed, in every collective.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    # Otherwise DeepSpeed compiles an operator on CPU machines that training never uses.
+    # Otherwise DeepSpeed compiles an operator on CPU machines that training does not use.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not torch.cuda.is_available():
-        # DeepSpeed asks whether the CPU has instructions for fp16; torch computes it, slowly, on any.
+        # DeepSpeed requires a CPU with fp16 instructions; torch computes fp16 on any CPU, slowly.
         deepspeed.get_accelerator().is_fp16_supported = lambda: True
     deepspeed.init_distributed(timeout=timedelta(minutes=timeout_minutes), verbose=False)
     device = torch.device("cpu")
@@ -55,8 +55,8 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     return dist.get_rank(), dist.get_world_size(), device
 
 
-def deepspeed_settings(config: EngineConfig, micro_batch_size: int, parameters: int) -> dict[str, Any]:
-    """DeepSpeed's JSON. Whatever has an unsafe default there is always set."""
+def deepspeed_config(config: EngineConfig, micro_batch_size: int, parameters: int) -> dict[str, Any]:
+    """DeepSpeed's JSON configuration. Keys with an unsafe default are always set."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         "overlap_comm": False,
@@ -65,16 +65,16 @@ def deepspeed_settings(config: EngineConfig, micro_batch_size: int, parameters: 
         "zero_hpz_partition_size": config.zero_hpz_partition_size,
     }
     if config.zero_stage == 3:
-        # A layer's weights are gathered together: at an encoder's size, one gather a module costs more than it saves.
+        # A layer's weights are gathered together: at an encoder's size, one gather per module costs more than it saves.
         zero["leaf_module"] = {"classes": [f"{EncoderLayer.__module__}.{EncoderLayer.__qualname__}"]}
     if config.offload_optimizer == "cpu":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch_size,
-        # We decide where a step ends: `backward` accumulates, one `step` reduces and updates.
+        # The training loop decides where a step ends: `backward` accumulates, one `step` reduces and updates.
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
-        # Without ZeRO, DeepSpeed would clip by a norm that it does not tell: see `_clip_without_zero`.
+        # Without ZeRO, DeepSpeed would clip by a norm that it does not report: see `_clip_without_zero`.
         "gradient_clipping": config.gradient_clipping if config.zero_stage > 0 else 0.0,
         "zero_optimization": zero | config.zero_optimization,
         "zero_allow_untested_optimizer": True,
@@ -95,66 +95,70 @@ def start_engine(
     micro_batch_size: int,
     device: torch.device,
 ) -> Any:
-    """Partition the model over the ranks and give it its optimizer.
+    """Partition the model over the ranks and create its optimizer.
 
-    The model comes whole, and equal, on every rank: an encoder's weights fit any host's memory, and so the same code
-    serves initialisation and import at every ZeRO stage and world size.
+    Every rank passes the complete, identical model: an encoder's weights fit any host's memory, and the same code then
+    serves initialization and import at every ZeRO stage and world size.
 
     Raises:
-        UserError: the device or the number of ranks does not allow the settings.
+        UserError: the device or the number of ranks does not support the settings.
     """
     import deepspeed
 
-    require_possible(config, device)
+    require_supported(config, device)
     client = make_optimizer(model, optimizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     engine, *_ = deepspeed.initialize(
         model=model.to(device),
         optimizer=client,
-        config=deepspeed_settings(config, micro_batch_size, parameters),
+        config=deepspeed_config(config, micro_batch_size, parameters),
     )
     if isinstance(client, StableAdamW) and config.zero_stage > 0:
         names = [name for name, _ in engine.module.named_parameters()]
-        client.bind(flat_partitions(engine), fragments(engine), names, engine.optimizer.dp_process_group, device)
+        client.bind(flat_partitions(engine), parameter_shards(engine), names, engine.optimizer.dp_process_group, device)
     if config.zero_stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine
 
 
-def require_what_the_node_has(environment: Mapping[str, str], devices: Path = Path("/dev")) -> None:
-    """A node that has lost its GPUs must not train on its CPUs, or wait for the others in another backend.
+def require_visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> None:
+    """Refuse to train on the CPUs of a node whose GPUs have become unavailable, or to mix backends with other nodes.
 
     Raises:
-        UserError: torch is built for the GPUs that are there and sees none, though nobody asked for the CPU.
+        UserError: the node has GPUs that torch is built for, torch sees none, and CPUs were not requested.
     """
     kind = "nvidia[0-9]*" if torch.version.cuda else "kfd" if torch.version.hip else None
-    asked = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or environment.get("DS_ACCELERATOR") == "cpu"
-    if kind and not asked and not torch.cuda.is_available() and any(devices.glob(kind)):
+    cpu_requested = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or environment.get("DS_ACCELERATOR") == "cpu"
+    if kind and not cpu_requested and not torch.cuda.is_available() and any(devices.glob(kind)):
         raise UserError(
-            f"{socket.gethostname()} has GPUs and torch sees none: `cmbert doctor` there says why; to train on its "
-            'CPUs set CUDA_VISIBLE_DEVICES=""'
+            f"{socket.gethostname()} has GPUs and torch sees none: run `cmbert doctor` there to find the cause; to "
+            'train on its CPUs set CUDA_VISIBLE_DEVICES=""'
         )
 
 
-def require_possible(config: EngineConfig, device: torch.device) -> None:
-    """What only the running ranks can know of `config`."""
+def require_supported(config: EngineConfig, device: torch.device) -> None:
+    """Check the settings that depend on the device and the number of ranks.
+
+    Raises:
+        UserError: they do not support `config`.
+    """
     zero, ranks = config.zero_optimization, dist.get_world_size()
     if device.type == "cpu" and (quantized := [key for key in QUANTIZED if zero.get(key)]):
         raise UserError(
-            f"engine.zero_optimization.{quantized[0]}: DeepSpeed quantizes with CUDA kernels, and these ranks are on "
+            f"engine.zero_optimization.{quantized[0]}: DeepSpeed quantizes with CUDA kernels, and these ranks run on "
             "CPUs: remove this key"
         )
     if ranks % config.zero_hpz_partition_size:
         raise UserError(
             f"engine.zero_hpz_partition_size={config.zero_hpz_partition_size} does not divide the {ranks} ranks: "
-            "set it to the ranks of a node, or to 1"
+            "set it to the number of ranks per node, or to 1"
         )
 
 
-def optimizer_state(engine: Any, fragment: Fragment) -> dict[str, torch.Tensor]:
-    """What the optimizer keeps of one fragment, besides its step count; empty before the first step."""
-    state = engine.basic_optimizer.state.get(fragment.flat, {})
-    return {key: fragment.of(value) for key, value in state.items() if key != "step"}
+def optimizer_state(engine: Any, shard: ParameterShard) -> dict[str, torch.Tensor]:
+    """The optimizer's state of one shard, without its step count; empty before the first step."""
+    state = engine.basic_optimizer.state.get(shard.flat, {})
+    return {key: shard.view_in(value) for key, value in state.items() if key != "step"}
 
 
 def set_learning_rate(engine: Any, lr: float) -> None:
@@ -163,14 +167,15 @@ def set_learning_rate(engine: Any, lr: float) -> None:
 
 
 def _clip_without_zero(max_norm: float, optimizer: Any, *_: Any) -> None:
-    """Before the optimizer's step: clip, and leave the norm where the engine looks for it."""
+    """Clip gradients before the optimizer's step, and store their norm where the engine reads it."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer._global_grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
 
 
-def _alone(environment: Mapping[str, str]) -> dict[str, str]:
+def _single_process(environment: Mapping[str, str]) -> dict[str, str]:
+    """The launcher's environment variables for a process group of this process only, on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return alone if "GLOO_SOCKET_IFNAME" in environment else alone | {"GLOO_SOCKET_IFNAME": "lo"}
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return ranks if "GLOO_SOCKET_IFNAME" in environment else ranks | {"GLOO_SOCKET_IFNAME": "lo"}

@@ -1,10 +1,11 @@
 """StableAdamW, exact under ZeRO's flat partitions.
 
 StableAdamW (Wortsman et al. 2023, arXiv 2304.13013) is AdamW whose learning rate is divided, for each parameter, by
-the root mean square of its update where that exceeds one. That is a statistic of a whole parameter, but ZeRO hands the
-optimizer flat tensors in which slices of many parameters lie end to end, and the rest of each on other ranks. Taken as
-they come, the clipping is wrong without a word. Here each flat tensor knows its fragments: partial sums are taken a
-fragment, added over ranks in one small all-reduce a flat tensor, and every element gets its own parameter's rate.
+the root mean square of its update where that exceeds one. That is a statistic of a whole parameter, but ZeRO passes the
+optimizer flat tensors in which shards of many parameters are concatenated, while the rest of each parameter is on other
+ranks. An optimizer unaware of this clips wrongly, without any error. Here every flat tensor is divided at its shards'
+boundaries: partial sums are computed per shard and added over ranks in one small all-reduce per flat tensor, and every
+element gets the rate of its own parameter.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +16,18 @@ import torch
 import torch.distributed as dist
 
 from ..recipe.config import OptimizerConfig
-from .parameter_shards import Fragment
+from .parameter_shards import ParameterShard
 
 
 @dataclass(frozen=True)
 class _Segments:
-    """How a flat tensor is divided: `lengths` int64 (s,) of its segments in order, padding included; `owners` int64
-    (s,), the parameter of each, or the number of parameters for padding; `numel` fp64 (parameters,), the size of each
-    whole parameter that has a segment here, else 1."""
+    """How a flat tensor is divided into segments.
+
+    Attributes:
+        lengths: int64 (segments,), in order, padding included.
+        owners: int64 (segments,), the index of each segment's parameter; the number of parameters for padding.
+        numel: fp64 (parameters,), the size of each whole parameter that has a segment in the tensor, else 1.
+    """
 
     lengths: torch.Tensor
     owners: torch.Tensor
@@ -30,9 +35,9 @@ class _Segments:
 
 
 class StableAdamW(torch.optim.Optimizer):
-    """StableAdamW with fully decoupled weight decay: a decay of w shrinks weights by w a step at the peak rate.
+    """StableAdamW with fully decoupled weight decay: a decay of w shrinks weights by w per step at the peak rate.
 
-    Given whole parameters it needs nothing more. Under ZeRO, call `bind` after `deepspeed.initialize`.
+    It works on whole parameters as it is. Under ZeRO, call `bind` after `deepspeed.initialize`.
     """
 
     def __init__(
@@ -52,25 +57,25 @@ class StableAdamW(torch.optim.Optimizer):
     def bind(
         self,
         flats: Iterable[torch.Tensor],
-        fragments: Sequence[Fragment],
+        shards: Sequence[ParameterShard],
         names: Sequence[str],
         group: dist.ProcessGroup | None = None,
         device: torch.device | None = None,
     ) -> None:
-        """Learn which parameter each part of the flat tensors belongs to.
+        """Set which parameter each part of the flat tensors belongs to.
 
         Args:
-            flats: what `step` will see as parameters; as many, in the same order, on every rank.
-            fragments: of this rank.
-            names: every parameter of the model, in the same order on every rank.
+            flats: the tensors that `step` sees as parameters; the same number, in the same order, on every rank.
+            shards: this rank's shards.
+            names: all parameters of the model, in the same order on every rank.
             group: the ranks that share the parameters.
-            device: of that group, if it is not where the flat tensors are (they may be offloaded).
+            device: device of the group's collectives, if the flat tensors are on another one (they may be offloaded).
         """
         self._group, self._device = group, device
         index = {name: number for number, name in enumerate(names)}
         for flat in flats:
-            here = sorted((f for f in fragments if f.flat is flat), key=lambda fragment: fragment.offset)
-            self._segments[id(flat)] = _divide(flat, here, index)
+            within = sorted((shard for shard in shards if shard.flat is flat), key=lambda shard: shard.offset)
+            self._segments[id(flat)] = _divide(flat, within, index)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -88,7 +93,7 @@ class StableAdamW(torch.optim.Optimizer):
         state["step"] += 1
         count = int(state["step"])
         (beta1, beta2), eps = group["betas"], group["eps"]
-        # The moments are kept unbiased, so that nothing is left to correct (optimi's formulation).
+        # The moments are stored bias-corrected, so no correction is needed here (optimi's formulation).
         exp_avg = state["exp_avg"].lerp_(grad, 1 - _debiased(beta1, count))
         exp_avg_sq = state["exp_avg_sq"].lerp_(grad.square(), 1 - _debiased(beta2, count))
         lr = group["lr"] / self._update_rms(parameter, grad, exp_avg_sq, eps).clamp_min(1.0)
@@ -98,7 +103,7 @@ class StableAdamW(torch.optim.Optimizer):
     def _update_rms(
         self, parameter: torch.Tensor, grad: torch.Tensor, exp_avg_sq: torch.Tensor, eps: float
     ) -> torch.Tensor:
-        """Root mean square of the update: a scalar for a whole parameter, one value an element for a flat tensor."""
+        """Root mean square of the update: a scalar for a whole parameter, one value per element for a flat tensor."""
         squares = (grad.square() / exp_avg_sq.clamp_min(eps**2)).double()
         segments = self._segments.get(id(parameter))
         if segments is None:
@@ -112,16 +117,16 @@ class StableAdamW(torch.optim.Optimizer):
         return rms[segments.owners].repeat_interleave(segments.lengths, output_size=len(squares))
 
 
-def _divide(flat: torch.Tensor, fragments: Sequence[Fragment], index: Mapping[str, int]) -> _Segments:
+def _divide(flat: torch.Tensor, shards: Sequence[ParameterShard], index: Mapping[str, int]) -> _Segments:
     padding = len(index)
-    lengths, owners, at = [], [], 0
+    lengths, owners, position = [], [], 0
     numel = torch.ones(len(index), dtype=torch.float64)
-    for fragment in fragments:
-        lengths += [fragment.offset - at, fragment.numel]
-        owners += [padding, index[fragment.name]]
-        numel[index[fragment.name]] = torch.Size(fragment.shape).numel()
-        at = fragment.offset + fragment.numel
-    lengths.append(flat.numel() - at)
+    for shard in shards:
+        lengths += [shard.offset - position, shard.numel]
+        owners += [padding, index[shard.name]]
+        numel[index[shard.name]] = torch.Size(shard.shape).numel()
+        position = shard.offset + shard.numel
+    lengths.append(flat.numel() - position)
     owners.append(padding)
     device = flat.device
     return _Segments(torch.tensor(lengths, device=device), torch.tensor(owners, device=device), numel.to(device))
@@ -135,7 +140,7 @@ def _debiased(beta: float, step: int) -> float:
 def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The configured optimizer over the model's parameters, with weight decay on matrices only.
 
-    Norms and biases are the parameters of one dimension.
+    Norms and biases are the one-dimensional parameters.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

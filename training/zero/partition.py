@@ -1,7 +1,8 @@
-"""What ZeRO makes of a model, in numbers that need neither torch nor DeepSpeed: the parameters and who holds them.
+"""How ZeRO partitions a model, as numbers that need neither torch nor DeepSpeed.
 
-DeepSpeed 0.19 at ZeRO-3 keeps small parameters whole on every rank, and keeps what it gathered for forward until
-backward has used it, as long as limits that count parameters allow. Both limits are keys of `zero_optimization`.
+DeepSpeed 0.19 at ZeRO-3 keeps small parameters unpartitioned on every rank. It also keeps the parameters gathered for
+forward until backward has used them, up to limits in numbers of parameters. Both limits are keys of
+`zero_optimization`.
 """
 
 from dataclasses import dataclass
@@ -18,19 +19,19 @@ _DEFAULTS = {
 }
 
 
-def zero_key(engine: EngineConfig, key: str) -> int:
+def _zero_limit(engine: EngineConfig, key: str) -> int:
     """A limit of `zero_optimization`, in parameters."""
     return int(float(engine.zero_optimization.get(key, _DEFAULTS[key])))
 
 
 def reduce_bucket_size(engine: EngineConfig, parameters: int) -> int:
-    """Gradients that DeepSpeed makes its buffers for: no more are ever in there than the model has."""
-    asked = engine.zero_optimization.get("reduce_bucket_size")
-    return min(_LARGEST_BUCKET, parameters) if asked is None else int(float(asked))
+    """Elements of DeepSpeed's gradient buffers; more than the model has are never needed."""
+    configured = engine.zero_optimization.get("reduce_bucket_size")
+    return min(_LARGEST_BUCKET, parameters) if configured is None else int(float(configured))
 
 
 def parameter_sizes(config: ModelConfig) -> list[int]:
-    """Numbers in each parameter, the embedding first; the tied decoder is the embedding."""
+    """Elements of each parameter, the embedding first; the tied decoder shares the embedding."""
     d, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     layer = [3 * d * d, d * d, d, 2 * inner * d, inner * d]
     attention_norms = [d] * (layers - 1)
@@ -39,27 +40,31 @@ def parameter_sizes(config: ModelConfig) -> list[int]:
 
 @dataclass(frozen=True)
 class Gathering:
-    """How ZeRO-3 brings the weights together.
+    """What ZeRO-3 gathers, in elements.
 
     Attributes:
-        persistent: numbers that every rank holds whole, brought up to date once a step.
-        a_micro_batch: numbers gathered for each micro-batch.
-        at_once: of those, the most that a rank holds whole at a time.
+        persistent: elements that every rank keeps unpartitioned, gathered once per step.
+        per_micro_batch: elements gathered for each micro-batch.
+        peak: the most of those that a rank holds at a time.
     """
 
     persistent: int
-    a_micro_batch: int
-    at_once: int
+    per_micro_batch: int
+    peak: int
 
 
 def gathering(config: ModelConfig, engine: EngineConfig) -> Gathering:
+    """What ZeRO-3 gathers for a model under these settings."""
     sizes = parameter_sizes(config)
-    threshold = zero_key(engine, "stage3_param_persistence_threshold")
-    divided = [size for size in sizes if size > threshold]
-    persistent = sum(sizes) - sum(divided)
-    live = zero_key(engine, "stage3_max_live_parameters")
-    if sum(sizes) <= min(live, zero_key(engine, "stage3_max_reuse_distance")):
-        return Gathering(persistent, sum(divided), sum(divided))
-    # Forward and backward each gather all; the tied embedding is read by two modules, at the two ends of the model.
-    again = sizes[0] if sizes[0] > threshold else 0
-    return Gathering(persistent, 2 * (sum(divided) + again), min(sum(divided), live + max(divided, default=0)))
+    threshold = _zero_limit(engine, "stage3_param_persistence_threshold")
+    partitioned = [size for size in sizes if size > threshold]
+    persistent = sum(sizes) - sum(partitioned)
+    live = _zero_limit(engine, "stage3_max_live_parameters")
+    if sum(sizes) <= min(live, _zero_limit(engine, "stage3_max_reuse_distance")):
+        return Gathering(persistent, sum(partitioned), sum(partitioned))
+    # Forward and backward each gather everything. The tied embedding is used by the first and by the last module, so it
+    # is gathered twice in each.
+    embedding_again = sizes[0] if sizes[0] > threshold else 0
+    return Gathering(
+        persistent, 2 * (sum(partitioned) + embedding_again), min(sum(partitioned), live + max(partitioned, default=0))
+    )

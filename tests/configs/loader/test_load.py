@@ -1,4 +1,4 @@
-"""The loader: every mistake at once and where it was written; overrides equal edits; what is dumped loads back."""
+"""The loader: all errors together, each with its location; overrides equal edits; dumped configurations load back."""
 
 import json
 import math
@@ -89,20 +89,20 @@ optimizer:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def mistakes(text: str, *overrides: str) -> list[str]:
-    """The lines of the error that `text` as a.yaml, in the working directory, gives."""
+def error_lines(text: str, *overrides: str) -> list[str]:
+    """Return the lines of the error for a recipe `text`, saved as a.yaml in the working directory."""
     Path("a.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as error:
         load(Run, Path("a.yaml"), overrides)
     return str(error.value).splitlines()
 
 
-def test_a_good_recipe_loads(here: Path) -> None:
+def test_a_valid_recipe_loads(workdir: Path) -> None:
     Path("a.yaml").write_text(GOOD)
     run = load(Run, Path("a.yaml"), ["data.stages.1.length=0o400", "precision=fp32", "data.directory=/x y", "note=yes"])
     assert run == Run(
@@ -144,7 +144,11 @@ def test_a_good_recipe_loads(here: Path) -> None:
             "kind: dekay",
             "a.yaml:9: optimizer.schedule.kind: expected 'constant' or 'decay', got 'dekay'",
         ),
-        ("kind: decay", "kind: constant", "a.yaml:9: optimizer.schedule.tokens: unknown key (keys here: kind, warmup)"),
+        (
+            "kind: decay",
+            "kind: constant",
+            "a.yaml:9: optimizer.schedule.tokens: unknown key (keys here: kind, warmup)",
+        ),
         ("kind: decay, tokens", "tokens", "a.yaml:9: optimizer.schedule.kind: missing; expected 'constant' or 'decay'"),
         ("{kind: decay, tokens: 7}", "fast", "a.yaml:9: optimizer.schedule: expected a section"),
         ("name: tiny", "name: 12", "a.yaml:1: name: expected text, got 12; put it in quotes to make it text"),
@@ -165,20 +169,24 @@ def test_a_good_recipe_loads(here: Path) -> None:
         ),
         ("name: tiny", "name: tiny\nname: b", "a.yaml:2: name: duplicate key, first given at a.yaml:1"),
         ("name: tiny", "name: tiny\nphases: [{kind: decay}]", "a.yaml:2: phases.0.tokens: missing"),
-        ("name: tiny", "name: tiny\nlr: 1", "a.yaml:2: lr: unknown key; did you mean optimizer.lr? (keys here: name"),
+        (
+            "name: tiny",
+            "name: tiny\nlr: 1",
+            "a.yaml:2: lr: unknown key; did you mean optimizer.lr? (keys here: name",
+        ),
         ("data:", "data:\n  weights: {a: x}", "a.yaml:3: data.weights.a: expected a number, got 'x'"),
         ("length: 128", "length: 1024", "a.yaml:2: data: a stage is longer than seq_length (512)"),
     ],
 )
-def test_a_mistake_is_told_where_it_was_made(here: Path, old: str, new: str, message: str) -> None:
+def test_an_error_names_its_file_and_line(workdir: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
-    lines = mistakes(GOOD.replace(old, new, 1))
+    lines = error_lines(GOOD.replace(old, new, 1))
     assert any(line.startswith(message) for line in lines), lines
 
 
-def test_all_mistakes_come_at_once_and_in_order(here: Path) -> None:
+def test_all_errors_are_reported_together_and_in_order(workdir: Path) -> None:
     text = GOOD.replace("tiny", "!!set {x}").replace("5e-4", "x").replace("length: 128", "lenght: 128")
-    lines = mistakes(text + "name: b\n", "data.seq_length=no", "resme=true", "precision=[")
+    lines = error_lines(text + "name: b\n", "data.seq_length=no", "resme=true", "precision=[")
     assert [line.split(" ")[0] + line.split(" ")[1] if line[0] == "-" else line.split(" ")[0] for line in lines] == [
         "a.yaml:1:",
         "a.yaml:5:",
@@ -212,20 +220,20 @@ def test_all_mistakes_come_at_once_and_in_order(here: Path) -> None:
         ("extends=b.yaml", "--set extends: unknown key"),
     ],
 )
-def test_a_mistake_in_an_override_names_the_option(here: Path, override: str, message: str) -> None:
-    lines = mistakes(GOOD, override)
+def test_an_error_in_an_override_names_the_option(workdir: Path, override: str, message: str) -> None:
+    lines = error_lines(GOOD, override)
     assert len(lines) == 1
     assert lines[0].startswith(message)
 
 
-def test_overrides_make_the_sections_they_need_and_later_ones_win(here: Path) -> None:
+def test_overrides_create_missing_sections_and_later_ones_win(workdir: Path) -> None:
     Path("a.yaml").write_text("name: a\noptimizer:\n")
     run = load(Run, Path("a.yaml"), ["optimizer.lr=1", "optimizer.lr=2", "data.weights.notes=3", "note=a=b"])
     assert (run.optimizer.lr, run.data.weights, run.note) == (2.0, {"notes": 3.0}, "a=b")
 
 
-def test_extends_merges_sections_and_replaces_lists_and_tables(here: Path) -> None:
-    (here / "sub").mkdir()
+def test_extends_merges_sections_and_replaces_lists_and_tables(workdir: Path) -> None:
+    (workdir / "sub").mkdir()
     Path("base.yaml").write_text(GOOD)
     Path("sub/middle.yaml").write_text("extends: ../base.yaml\nname: middle\ndata: {weights: {a: 1, b: 2}}\n")
     Path("sub/a.yaml").write_text("extends: middle.yaml\ndata: {weights: {b: 3}, stages: [{length: 1, tokens: 2}]}\n")
@@ -235,10 +243,10 @@ def test_extends_merges_sections_and_replaces_lists_and_tables(here: Path) -> No
     assert run.data.stages == [Stage(length=1, tokens=2)]
 
 
-def test_a_mistake_in_the_extended_file_is_told_there(here: Path) -> None:
-    (here / "sub").mkdir()
+def test_an_error_in_an_extended_file_names_that_file(workdir: Path) -> None:
+    (workdir / "sub").mkdir()
     Path("sub/base.yaml").write_text(GOOD.replace("5e-4", "x").replace("stages", "stagse"))
-    lines = mistakes("extends: sub/base.yaml\ndata:\n  seq_length: y\n")
+    lines = error_lines("extends: sub/base.yaml\ndata:\n  seq_length: y\n")
     assert [line.split(": ")[0] for line in lines] == ["a.yaml:3", "sub/base.yaml:4", "sub/base.yaml:8"]
 
 
@@ -254,24 +262,24 @@ def test_a_mistake_in_the_extended_file_is_told_there(here: Path) -> None:
         ("extends: latin.yaml", "latin.yaml: not UTF-8 text: unexpected end of data at byte 6"),
     ],
 )
-def test_a_file_that_cannot_be_extended(here: Path, text: str, message: str) -> None:
+def test_an_invalid_extends_is_rejected(workdir: Path, text: str, message: str) -> None:
     Path("b.yaml").write_text("name: b\nextends: a.yaml\n")
     Path("list.yaml").write_text("- a\n")
     Path("torn.yaml").write_text("a: 1\nb: {\n")
     Path("latin.yaml").write_bytes(b"name: \xe4")
-    lines = mistakes(text)
+    lines = error_lines(text)
     assert len(lines) == 1
     assert lines[0].startswith(message)
 
 
 @pytest.mark.parametrize("path", ["none.yaml", "."])
-def test_a_file_that_cannot_be_read(here: Path, path: str) -> None:
+def test_an_unreadable_file_is_rejected(workdir: Path, path: str) -> None:
     with pytest.raises(UserError, match=r"cannot be read"):
         load(Run, Path(path))
 
 
-def test_an_empty_file_is_an_empty_section(here: Path) -> None:
-    assert mistakes("# nothing yet\n") == [
+def test_an_empty_file_is_an_empty_section(workdir: Path) -> None:
+    assert error_lines("# nothing yet\n") == [
         "a.yaml:1: name: missing; expected text",
         "a.yaml:1: optimizer: missing; expected a section (key: value)",
     ]
@@ -282,49 +290,51 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 @st.composite
-def _typed_wrong(draw: st.DrawFn) -> tuple[str, str, list[str]]:
-    """A section's path, a key of it with one slip of the finger, and the keys that this slip could come from."""
+def _misspelled_keys(draw: st.DrawFn) -> tuple[str, str, list[str]]:
+    """A section's path, a misspelled key of it, and the keys it may stand for."""
     section, keys = draw(
         st.sampled_from([("", _keys(Run)), ("data.", _keys(Data)), ("optimizer.", _keys(Optimizer))]),
     )
-    slips: dict[str, list[str]] = {}
+    misspellings: dict[str, list[str]] = {}
     for key in keys:
         for at in range(len(key)):
             swapped = key[:at] + key[at : at + 2][::-1] + key[at + 2 :]
-            for slip in (key[:at] + key[at + 1 :], key[: at + 1] + key[at:], swapped, key[:at] + "x" + key[at + 1 :]):
-                slips.setdefault(slip, []).append(key)
-    slip = draw(st.sampled_from(sorted(slips.keys() - set(keys) - {""})))
-    return section, slip, slips[slip]
+            for typo in (key[:at] + key[at + 1 :], key[: at + 1] + key[at:], swapped, key[:at] + "x" + key[at + 1 :]):
+                misspellings.setdefault(typo, []).append(key)
+    typo = draw(st.sampled_from(sorted(misspellings.keys() - set(keys) - {""})))
+    return section, typo, misspellings[typo]
 
 
-@given(_typed_wrong())
-def test_any_mistyped_key_is_found_and_suggested(tmp_path_factory: pytest.TempPathFactory, wrong: tuple) -> None:
-    section, slip, meant = wrong
-    path = tmp_path_factory.getbasetemp() / "mistyped.yaml"
+@given(_misspelled_keys())
+def test_any_misspelled_key_is_reported_with_a_suggestion(
+    tmp_path_factory: pytest.TempPathFactory, misspelled: tuple
+) -> None:
+    section, typo, meant = misspelled
+    path = tmp_path_factory.getbasetemp() / "misspelled.yaml"
     path.write_text(GOOD)
     with pytest.raises(UserError) as error:
-        load(Run, path, [f"{section}{slip}=1"])
-    lines = [line for line in str(error.value).splitlines() if f"{section}{slip}: unknown key" in line]
+        load(Run, path, [f"{section}{typo}=1"])
+    lines = [line for line in str(error.value).splitlines() if f"{section}{typo}: unknown key" in line]
     assert len(lines) == 1
     assert any(f"did you mean {key}" in lines[0] for key in meant)
 
 
-_WHOLE = st.integers(1, 10**12)
-_SCHEDULES = st.builds(Constant, warmup=_WHOLE) | st.builds(
-    Decay, tokens=_WHOLE, final=st.floats(allow_nan=False, allow_infinity=True)
+_INTEGERS = st.integers(1, 10**12)
+_SCHEDULES = st.builds(Constant, warmup=_INTEGERS) | st.builds(
+    Decay, tokens=_INTEGERS, final=st.floats(allow_nan=False, allow_infinity=True)
 )
 _RUNS = st.builds(
     Run,
     name=st.text(max_size=8) | st.sampled_from(["5e-4", "yes", "null", "1_0", "0o7", "<<", "~", "a: b", "# c", "- d"]),
     resume=st.booleans(),
-    workers=st.just("auto") | _WHOLE,
+    workers=st.just("auto") | _INTEGERS,
     precision=st.sampled_from(Precision),
     data=st.builds(
         Data,
         directory=st.sampled_from([Path("/data/a b"), Path("größe"), Path(".")]),
         seq_length=st.just(10**13),
         weights=st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False)),
-        stages=st.lists(st.builds(Stage, length=_WHOLE, tokens=_WHOLE), max_size=2),
+        stages=st.lists(st.builds(Stage, length=_INTEGERS, tokens=_INTEGERS), max_size=2),
     ),
     optimizer=st.builds(
         Optimizer,
@@ -338,7 +348,7 @@ _RUNS = st.builds(
 
 
 @given(_RUNS)
-def test_what_is_dumped_loads_back_equal(tmp_path_factory: pytest.TempPathFactory, run: Run) -> None:
+def test_a_dumped_configuration_loads_back_equal(tmp_path_factory: pytest.TempPathFactory, run: Run) -> None:
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
     path.write_text(dump(run), encoding="utf-8")
     assert load(Run, path) == run
@@ -382,7 +392,7 @@ def test_an_override_equals_the_edit(
         try:
             return load(Run, file, overrides)
         except UserError as error:
-            # the places differ, and with them the order
+            # The locations differ, and with them the order.
             return sorted(
                 line.split(": ", 1)[1].removeprefix(f"{'.'.join(leaf)}: ") for line in str(error).splitlines()
             )
@@ -390,17 +400,17 @@ def test_an_override_equals_the_edit(
     assert outcome(path, [option]) == outcome(edited, [])
 
 
-def test_infinity_is_a_number(here: Path) -> None:
+def test_infinity_is_a_number(workdir: Path) -> None:
     Path("a.yaml").write_text(GOOD)
     assert math.isinf(load(Run, Path("a.yaml"), ["optimizer.lr=.inf"]).optimizer.lr)
 
 
 @pytest.mark.parametrize("old", sorted(RENAMED))
-def test_a_renamed_key_is_answered_with_its_new_name(old: str, repository: Path) -> None:
-    """Every entry of the table names a key that the recipes have, and the error names it."""
+def test_a_renamed_key_is_answered_with_its_present_name(old: str, repository: Path) -> None:
+    """Every present name in the table is a key of the recipes, and the error names it."""
     override = {"batch.warmup.packs": "batch.warmup=[{packs: 16, until_tokens: 3_000_000}]"}.get(old, f"{old}=1")
     with pytest.raises(UserError) as error:
         load(RunConfig, repository / "configs/base.yaml", [override, "run_dir=runs/a"])
     name = RENAMED[old].rpartition(".")[2]
-    assert f"is called {name} now" in str(error.value)
+    assert f"this key is now called {name}" in str(error.value)
     assert old.rpartition(".")[2] in str(error.value)

@@ -1,4 +1,4 @@
-"""YAML 1.2 scalars, against the specification's tables and against JSON, of which YAML 1.2 is a superset."""
+"""YAML 1.2 scalars, compared with the tables of the specification and with JSON, a subset of YAML 1.2."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinical_modernbert.configs.loader.tree import Node, Place, Problem, merge, parse, plain, to_yaml
+from clinical_modernbert.configs.loader.tree import Location, Node, Problem, merge, parse, to_values, to_yaml
 
 
 def documents(alphabet: str) -> st.SearchStrategy:
@@ -23,14 +23,14 @@ DOCUMENTS = documents(LETTERS + "\x00\x85\u2028\ufeff")
 
 def read(text: str) -> tuple[object, list[Problem]]:
     problems: list[Problem] = []
-    node = parse(text, lambda line: Place("a.yaml", line), problems)
-    return (plain(node) if node else None), problems
+    node = parse(text, lambda line: Location("a.yaml", line), problems)
+    return (to_values(node) if node else None), problems
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        # YAML 1.2.2, 10.3.2: the core schema's own examples
+        # YAML 1.2.2, 10.3.2: the examples of the core schema
         ("", None),
         ("null", None),
         ("Null", None),
@@ -54,12 +54,12 @@ def read(text: str) -> tuple[object, list[Problem]]:
         (".inf", math.inf),
         ("-.Inf", -math.inf),
         ("+.INF", math.inf),
-        # numbers that YAML 1.1 takes for text
+        # numbers that YAML 1.1 reads as text
         ("5e-4", 5e-4),
         ("1E3", 1000.0),
         ("1e+3", 1000.0),
         ("13e9", 13e9),
-        # text that YAML 1.1 takes for truth values, numbers, times and dates
+        # text that YAML 1.1 reads as booleans, numbers, times and dates
         ("yes", "yes"),
         ("No", "No"),
         ("on", "on"),
@@ -77,12 +77,12 @@ def read(text: str) -> tuple[object, list[Problem]]:
         ("0o8", "0o8"),
         ("1__0", "1__0"),
         ("_1", "_1"),
-        # octal is 0o17 only
+        # octal numbers need the prefix 0o
         ("017", 17),
-        # ours: underscores in decimal integers
+        # extension: underscores in decimal integers
         ("1_000_000", 1_000_000),
         ("-1_0", -10),
-        # quotes and tags decide
+        # quotes and tags determine the type
         ("'5'", "5"),
         ('"true"', "true"),
         ("''", ""),
@@ -94,14 +94,14 @@ def read(text: str) -> tuple[object, list[Problem]]:
         ("[&a {x: 1}, *a]", [{"x": 1}, {"x": 1}]),
     ],
 )
-def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     got, problems = read(text)
     assert not problems
     assert got == value
     assert type(got) is type(value)
 
 
-def test_not_a_number() -> None:
+def test_nan_is_a_number() -> None:
     value, problems = read(".nan")
     assert not problems
     assert isinstance(value, float)
@@ -113,13 +113,13 @@ def test_not_a_number() -> None:
     [
         ("a: 1\nb: 2\na: 3", "a.yaml:3: a: duplicate key, first given at a.yaml:1"),
         ("x:\n  - a: 1\n    a: 2", "a.yaml:3: x.0.a: duplicate key, first given at a.yaml:2"),
-        ("a: !!int x", "a.yaml:1: a: 'x' is no int"),
+        ("a: !!int x", "a.yaml:1: a: 'x' is not a valid int"),
         (
             "a: 1\nb: !!python/name:os.system",
-            "a.yaml:2: b: the tag tag:yaml.org,2002:python/name:os.system is not known",
+            "a.yaml:2: b: the tag tag:yaml.org,2002:python/name:os.system is not supported",
         ),
-        ("a: !!set {x}", "a.yaml:1: a: the tag tag:yaml.org,2002:set is not known"),
-        ("a: 1\n<<: {b: 1}", "a.yaml:2: <<: merge keys are no part of YAML 1.2"),
+        ("a: !!set {x}", "a.yaml:1: a: the tag tag:yaml.org,2002:set is not supported"),
+        ("a: 1\n<<: {b: 1}", "a.yaml:2: <<: merge keys are not in YAML 1.2"),
         ("? [a]\n: 1", "a.yaml:1: a key must be a single word or number"),
         ("a: &x [*x]", "a.yaml:1: a.0: an anchor cannot contain itself"),
         ('a: "\\ud800"', "a.yaml:1: a: 'utf-8' codec can't encode"),
@@ -129,39 +129,39 @@ def test_not_a_number() -> None:
         ("a: 1\n---\na: 2", "a.yaml:2: not valid YAML: expected a single document"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_line(text: str, message: str) -> None:
+def test_unreadable_values_are_reported_with_their_line(text: str, message: str) -> None:
     _, problems = read(text)
     assert len(problems) == 1
     assert str(problems[0]).startswith(message)
 
 
 @given(documents(LETTERS))
-def test_json_is_read_as_json_reads_it(value: object) -> None:
+def test_json_documents_are_read_like_json(value: object) -> None:
     assert read(json.dumps(value, ensure_ascii=False).replace("Infinity", "1e999")) == (value, [])
 
 
 @given(DOCUMENTS)
-def test_what_is_written_is_read_back(value: object) -> None:
+def test_written_values_are_read_back_unchanged(value: object) -> None:
     assert read(to_yaml(value)) == (value, [])
 
 
 @given(st.dictionaries(st.sampled_from("abc"), DOCUMENTS), st.dictionaries(st.sampled_from("abc"), DOCUMENTS))
-def test_merging_keeps_what_is_not_overlaid(base: dict, over: dict) -> None:
+def test_merging_keeps_keys_that_are_not_overridden(base: dict, over: dict) -> None:
     def tree(value: dict, source: str) -> Node:
-        node = parse(to_yaml(value), lambda line: Place(source, line), [])
+        node = parse(to_yaml(value), lambda line: Location(source, line), [])
         assert node is not None
         return node
 
     merged = merge(tree(base, "base"), tree(over, "over"), lambda path: True)
     assert isinstance(merged.value, dict)
-    values = plain(merged)
+    values = to_values(merged)
     assert isinstance(values, dict)
     for key in base.keys() | over.keys():
         if key not in over:
             assert values[key] == base[key]
-            assert merged.value[key].place.source == "base"
+            assert merged.value[key].location.source == "base"
         elif not (isinstance(base.get(key), dict) and isinstance(over[key], dict)):
             assert values[key] == over[key]
-            assert merged.value[key].place.source == "over"
+            assert merged.value[key].location.source == "over"
         else:
             assert values[key].keys() == base[key].keys() | over[key].keys()

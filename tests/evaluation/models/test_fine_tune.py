@@ -1,4 +1,4 @@
-"""The loop: what is computed at once changes nothing, a seed is a result, and a small encoder learns."""
+"""The fine-tuning loop: results do not depend on grouping, seeds are reproducible, and a small encoder learns."""
 
 import random
 from collections.abc import Sequence
@@ -11,64 +11,64 @@ from hypothesis import strategies as st
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.classifier import Example, predict, train_classifier
-from clinical_modernbert.evaluation.models.fine_tune import Protocol, by_tokens
-from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.models.fine_tune import Protocol, group_by_tokens
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
 
 from ..conftest import WORDS
 
 
-def examples(subject: Subject, count: int, seed: int) -> list[Example]:
-    """Texts of random words; the class is which of two words is among them."""
-    draw = random.Random(seed)
+def examples(model: EvaluatedModel, count: int, seed: int) -> list[Example]:
+    """Texts of random words; the class is which of two words occurs in them."""
+    generator = random.Random(seed)
     out = []
     for _ in range(count):
-        words = draw.choices(WORDS[2:], k=draw.randint(3, 9))
-        label = draw.randint(0, 1)
-        words[draw.randrange(len(words))] = WORDS[label]
-        ids = subject.tokenizer(" " + " ".join(words))["input_ids"]
+        words = generator.choices(WORDS[2:], k=generator.randint(3, 9))
+        label = generator.randint(0, 1)
+        words[generator.randrange(len(words))] = WORDS[label]
+        ids = model.tokenizer(" " + " ".join(words))["input_ids"]
         out.append(Example(torch.tensor(ids), torch.tensor([label])))
     return out
 
 
-def accuracy(predicted: Sequence[Sequence[int]], held: Sequence[Example]) -> float:
-    return sum(p == e.labels.tolist() for p, e in zip(predicted, held, strict=True)) / len(held)
+def accuracy(predicted: Sequence[Sequence[int]], examples: Sequence[Example]) -> float:
+    return sum(p == e.labels.tolist() for p, e in zip(predicted, examples, strict=True)) / len(examples)
 
 
 @pytest.mark.parametrize("which", ["ours", "bert"])
 def test_a_separable_task_is_learned(which: str, request: pytest.FixtureRequest, quick: Protocol) -> None:
-    subject = request.getfixturevalue(which)
-    held = examples(subject, 100, seed=1)
-    classifier = train_classifier(subject, examples(subject, 120, seed=0), 2, quick, seed=0)
-    assert accuracy(predict(classifier, held, 512), held) > 0.9
+    model = request.getfixturevalue(which)
+    test = examples(model, 100, seed=1)
+    classifier = train_classifier(model, examples(model, 120, seed=0), 2, quick, seed=0)
+    assert accuracy(predict(classifier, test, 512), test) > 0.9
 
 
-def test_labels_of_chance_are_not_learned(ours: Subject, quick: Protocol) -> None:
-    draw = torch.Generator().manual_seed(0)
-    train, held = (
-        [Example(e.ids, torch.randint(2, (1,), generator=draw)) for e in examples(ours, count, seed=count)]
+def test_random_labels_are_not_learned(ours: EvaluatedModel, quick: Protocol) -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = (
+        [Example(e.ids, torch.randint(2, (1,), generator=generator)) for e in examples(ours, count, seed=count)]
         for count in (40, 400)
     )
     classifier = train_classifier(ours, train, 2, quick, seed=0)
-    assert abs(accuracy(predict(classifier, held, 512), held) - 0.5) < 0.1
+    assert abs(accuracy(predict(classifier, test, 512), test) - 0.5) < 0.1
 
 
-def test_what_is_computed_at_once_does_not_change_what_is_learned(ours: Subject, quick: Protocol) -> None:
+def test_the_token_limit_does_not_change_the_result_of_training(ours: EvaluatedModel, quick: Protocol) -> None:
     train = examples(ours, 24, seed=0)
     settings = quick.model_copy(update={"dropout": 0.0, "epochs": 2})
-    whole = train_classifier(ours, train, 2, settings, seed=3)
-    parts = train_classifier(ours, train, 2, settings.model_copy(update={"tokens": 1}), seed=3)
-    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+    at_once = train_classifier(ours, train, 2, settings, seed=3)
+    in_parts = train_classifier(ours, train, 2, settings.model_copy(update={"tokens": 1}), seed=3)
+    for one, other in zip(at_once.parameters(), in_parts.parameters(), strict=True):
         assert (one - other).abs().max() < 1e-4
 
 
-def test_predictions_do_not_depend_on_order_or_grouping(ours: Subject, quick: Protocol) -> None:
+def test_predictions_do_not_depend_on_order_or_grouping(ours: EvaluatedModel, quick: Protocol) -> None:
     classifier = train_classifier(ours, examples(ours, 60, seed=0), 2, quick, seed=0)
-    held = examples(ours, 40, seed=5)
-    together = predict(classifier, held, 100_000)
-    assert predict(classifier, held[::-1], 1)[::-1] == together
+    test = examples(ours, 40, seed=5)
+    together = predict(classifier, test, 100_000)
+    assert predict(classifier, test[::-1], 1)[::-1] == together
 
 
-def test_a_seed_is_a_result_and_the_subject_stays(ours: Subject, quick: Protocol) -> None:
+def test_a_seed_is_reproducible_and_the_model_is_unchanged(ours: EvaluatedModel, quick: Protocol) -> None:
     before = {name: value.clone() for name, value in ours.encoder.state_dict().items()}
     state = torch.get_rng_state()
     train = examples(ours, 24, seed=0)
@@ -79,19 +79,19 @@ def test_a_seed_is_a_result_and_the_subject_stays(ours: Subject, quick: Protocol
     assert all(torch.equal(value, before[name]) for name, value in ours.encoder.state_dict().items())
 
 
-def test_a_rate_that_diverges_is_told(ours: Subject, quick: Protocol) -> None:
-    wild = quick.model_copy(update={"lr": 1e30, "warmup": 0.0})
+def test_divergence_is_an_error(ours: EvaluatedModel, quick: Protocol) -> None:
+    diverging = quick.model_copy(update={"lr": 1e30, "warmup": 0.0})
     with pytest.raises(UserError, match=r"diverged: .*lower protocol\.lr \(1e\+30\)"):
-        train_classifier(ours, examples(ours, 40, seed=0), 2, wild, seed=0)
+        train_classifier(ours, examples(ours, 40, seed=0), 2, diverging, seed=0)
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200))
-def test_groups_hold_all_items_in_order_and_fit(lengths: list[int], tokens: int) -> None:
-    groups = list(by_tokens(lengths, lambda length: length, tokens))
+def test_groups_have_all_items_in_order_within_the_limit(lengths: list[int], tokens: int) -> None:
+    groups = list(group_by_tokens(lengths, lambda length: length, tokens))
     assert [length for group in groups for length in group] == lengths
     assert all(len(group) == 1 or max(group) * len(group) <= tokens for group in groups)
-    for group, after in pairwise(groups):
-        assert max([*group, after[0]]) * (len(group) + 1) > tokens
+    for group, following in pairwise(groups):
+        assert max([*group, following[0]]) * (len(group) + 1) > tokens
 
 
 def test_the_defaults_are_the_published_protocol() -> None:

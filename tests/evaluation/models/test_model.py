@@ -1,4 +1,4 @@
-"""Ours and transformers' ways through an encoder are one, and what is broken is refused."""
+"""This project's and transformers' implementations agree, and broken models are errors."""
 
 import json
 import shutil
@@ -11,43 +11,43 @@ from safetensors.torch import load_file, save_file
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.classifier import pool
 from clinical_modernbert.evaluation.models.embed import embed
-from clinical_modernbert.evaluation.models.model import Subject, open_subject, padded_subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model, padded_model
 
 TEXTS = ["acute pain of the heart", "fever", "chronic cough with fever and pain of the left lung " * 4, "heart"]
 
 
-def sequences(subject: Subject) -> list[torch.Tensor]:
-    return [torch.tensor(ids) for ids in subject.tokenizer(TEXTS)["input_ids"]]
+def sequences(model: EvaluatedModel) -> list[torch.Tensor]:
+    return [torch.tensor(ids) for ids in model.tokenizer(TEXTS)["input_ids"]]
 
 
 @torch.no_grad()
-def test_unpadded_and_transformers_give_the_same_hidden_states(ours: Subject, our_directory: Path) -> None:
-    theirs = padded_subject(our_directory, "theirs")
+def test_unpadded_and_transformers_give_the_same_hidden_states(ours: EvaluatedModel, our_directory: Path) -> None:
+    reference = padded_model(our_directory, "theirs")
     assert ours.unpadded
-    assert not theirs.unpadded
+    assert not reference.unpadded
     packed = ours.encode(ours.encoder, sequences(ours))
-    padded = theirs.encode(theirs.encoder, sequences(ours))
+    padded = reference.encode(reference.encoder, sequences(ours))
     assert packed.shape == (sum(map(len, sequences(ours))), 32)
     assert (packed - padded).abs().max() < 1e-4 * packed.abs().max()
 
 
 @torch.no_grad()
-def test_masked_tokens_are_scored_the_same(ours: Subject, our_directory: Path) -> None:
-    places = torch.tensor([0, 3, 9, 17])
-    theirs = padded_subject(our_directory, "theirs").open_masked_lm()(sequences(ours), places)
-    scores = ours.open_masked_lm()(sequences(ours), places)
+def test_both_give_the_same_scores_for_masked_tokens(ours: EvaluatedModel, our_directory: Path) -> None:
+    positions = torch.tensor([0, 3, 9, 17])
+    reference = padded_model(our_directory, "theirs").open_masked_lm()(sequences(ours), positions)
+    scores = ours.open_masked_lm()(sequences(ours), positions)
     assert scores.shape == (4, 576)
-    assert (scores - theirs).abs().max() < 1e-4 * scores.abs().max()
+    assert (scores - reference).abs().max() < 1e-4 * scores.abs().max()
 
 
 @pytest.mark.parametrize("which", ["ours", "bert"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_vectors_do_not_depend_on_order_or_on_what_is_computed_at_once(
+def test_embeddings_do_not_depend_on_order_or_grouping(
     which: str, pooling: str, request: pytest.FixtureRequest
 ) -> None:
-    subject = request.getfixturevalue(which)
-    together = embed(subject, TEXTS, pooling, tokens=10_000)
-    alone = embed(subject, TEXTS[::-1], pooling, tokens=1)[::-1]
+    model = request.getfixturevalue(which)
+    together = embed(model, TEXTS, pooling, tokens=10_000)
+    alone = embed(model, TEXTS[::-1], pooling, tokens=1)[::-1]
     assert abs(together - alone).max() < 1e-5
 
 
@@ -57,46 +57,46 @@ def test_pooling_by_hand() -> None:
     assert pool(hidden, [2, 1], "cls").tolist() == [[1.0, 0.0], [5.0, 5.0]]
 
 
-def test_longest_sequences(ours: Subject, bert: Subject) -> None:
+def test_maximum_lengths(ours: EvaluatedModel, bert: EvaluatedModel) -> None:
     assert (ours.max_length, bert.max_length) == (128, 64)
 
 
-def test_identity_is_of_weights_and_tokenizer(ours: Subject, our_directory: Path, tmp_path: Path) -> None:
+def test_identity_depends_on_weights_and_tokenizer(ours: EvaluatedModel, our_directory: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(our_directory, tmp_path / "copy")
-    assert open_subject(str(copy)).identity == ours.identity
+    assert open_model(str(copy)).identity == ours.identity
     weights = load_file(copy / "model.safetensors")
     weights["head.norm.weight"][0] += 1e-3
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    assert open_subject(str(copy)).identity != ours.identity
+    assert open_model(str(copy)).identity != ours.identity
 
 
-def test_a_bare_encoder_runs_through_transformers(ours: Subject, our_directory: Path, tmp_path: Path) -> None:
+def test_a_bare_encoder_runs_through_transformers(ours: EvaluatedModel, our_directory: Path, tmp_path: Path) -> None:
     import transformers
 
     bare = shutil.copytree(our_directory, tmp_path / "bare")
     transformers.AutoModel.from_pretrained(our_directory).save_pretrained(bare)
-    subject = open_subject(str(bare))
-    assert not subject.unpadded
-    assert abs(embed(subject, TEXTS, "mean", 1000) - embed(ours, TEXTS, "mean", 1000)).max() < 1e-4
+    model = open_model(str(bare))
+    assert not model.unpadded
+    assert abs(embed(model, TEXTS, "mean", 1000) - embed(ours, TEXTS, "mean", 1000)).max() < 1e-4
     with pytest.raises(UserError, match=r"tensors are missing, such as .*AutoModelForMaskedLM"):
-        subject.open_masked_lm()
+        model.open_masked_lm()
 
 
-def test_a_missing_tensor_is_refused_and_never_random(bert_directory: Path, tmp_path: Path) -> None:
+def test_a_missing_tensor_is_an_error_and_never_random(bert_directory: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(bert_directory, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     del weights["bert.encoder.layer.1.output.dense.weight"]
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"broken: 1 tensors are missing, such as encoder.layer.1.output.dense.weight"):
-        open_subject(str(broken))
+        open_model(str(broken))
 
 
-def test_what_is_no_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_without_a_model_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"no readable config\.json; expected a run, an export"):
-        open_subject(str(tmp_path))
+        open_model(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "modernbert"}))
     with pytest.raises(UserError, match="transformers cannot open it"):
-        open_subject(str(tmp_path))
+        open_model(str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"^no/where: no such directory, and it cannot be fetched"):
-        open_subject("no/where")
+        open_model("no/where")

@@ -1,4 +1,4 @@
-"""Classes of texts: layouts, pairs, cut texts, scores by hand."""
+"""Classification of texts: file formats, pairs, truncated texts, scores computed by hand."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.models.tokens import encode_texts
 from clinical_modernbert.evaluation.tasks.classification import (
     ClassificationTask,
-    Labelled,
-    read_labelled,
+    LabeledText,
+    read_labeled_texts,
     run_classification,
     score_classes,
 )
@@ -22,7 +22,7 @@ def task(**fields: object) -> ClassificationTask:
     return ClassificationTask.model_validate({"kind": "classification", "train": "a.tsv", "test": "a.tsv", **fields})
 
 
-def test_scores_by_hand() -> None:
+def test_scores_computed_by_hand() -> None:
     scores = score_classes(["a", "a", "a", "b"], ["a", "a", "b", "b"])
     f1_a, f1_b = 2 * 1 * (2 / 3) / (1 + 2 / 3), 2 * (1 / 2) * 1 / (1 / 2 + 1)
     assert scores["accuracy"] == 0.75
@@ -30,36 +30,36 @@ def test_scores_by_hand() -> None:
     assert scores["macro_f1"] == pytest.approx((f1_a + f1_b) / 2)
 
 
-def test_every_layout_gives_the_same(tmp_path: Path) -> None:
-    rows = [Labelled('he said "pain', "x"), Labelled("fever, cough", "y")]
+def test_every_file_format_gives_the_same_texts(tmp_path: Path) -> None:
+    rows = [LabeledText('he said "pain', "x"), LabeledText("fever, cough", "y")]
     (tmp_path / "a.tsv").write_text("text\tid\tlabel\n" + "".join(f"{r.text}\t7\t{r.label}\n" for r in rows))
     (tmp_path / "a.csv").write_text('label,text\nx,"he said ""pain"\ny,"fever, cough"\n')
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows))
     (tmp_path / "a.txt").write_text("###123\n" + "".join(f"{r.label}\t{r.text}\n" for r in rows) + "\n###124\n")
     for name in ("a.tsv", "a.csv", "a.jsonl", "a.txt"):
-        assert read_labelled(tmp_path / name, task()) == rows
+        assert read_labeled_texts(tmp_path / name, task()) == rows
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.tsv", "texts\tlabel\nsecret\tx\n", r"a\.tsv: its first line names no column text; it has 2 columns"),
+        ("a.tsv", "texts\tlabel\nsecret\tx\n", r"a\.tsv: its header has no column text; it has 2 columns"),
         ("a.tsv", "text\tlabel\nsecret\n", r"a\.tsv: line 2 has 1 columns, its header 2"),
         ("a.tsv", "text\tlabel\nsecret\t\n", r"a\.tsv: record 1 has no text or no label"),
         ("a.tsv", "text\tlabel\nsecret\tx\n", r"a\.tsv: fewer than two classes"),
         ("a.csv", "label,word\nx,secret\n", r"a\.csv: no column text"),
-        ("a.txt", "###1\nsecret and more\n", r"a\.txt: line 2 is not a role, a tab and a sentence"),
+        ("a.txt", "###1\nsecret and more\n", r"a\.txt: line 2: expected a role, a tab and a sentence"),
         ("b.tsv", "", r"a\.tsv: no such file; set `data`"),
     ],
 )
-def test_bad_files_are_told_without_their_text(name: str, content: str, message: str, tmp_path: Path) -> None:
+def test_errors_in_files_do_not_show_their_text(name: str, content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message) as error:
-        read_labelled(tmp_path / ("a.tsv" if name == "b.tsv" else name), task())
+        read_labeled_texts(tmp_path / ("a.tsv" if name == "b.tsv" else name), task())
     assert "secret" not in str(error.value)
 
 
-def test_pairs_are_learned_and_cut_texts_counted(ours: Subject, tmp_path: Path, quick: Protocol) -> None:
+def test_pairs_are_learned_and_truncated_texts_counted(ours: EvaluatedModel, tmp_path: Path, quick: Protocol) -> None:
     with (tmp_path / "a.tsv").open("w") as file:
         file.write("question\tcontext\tlabel\n")
         for number in range(60):
@@ -70,7 +70,7 @@ def test_pairs_are_learned_and_cut_texts_counted(ours: Subject, tmp_path: Path, 
     assert scores["cut"] == pytest.approx(1 / 3)
 
 
-def test_a_pair_is_one_sequence(ours: Subject) -> None:
+def test_a_pair_is_encoded_as_one_sequence(ours: EvaluatedModel) -> None:
     [pair] = encode_texts(ours, ["fever"], pairs=["cough"])
     parts = ours.tokenizer("fever")["input_ids"], ours.tokenizer("cough")["input_ids"]
     assert pair.tolist() == parts[0] + parts[1][1:]

@@ -1,4 +1,4 @@
-"""Codes: chapters, the sample, and numbers that perfect and random vectors must have."""
+"""Codes: chapters, the sample, and the scores of perfect and random vectors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.tasks.code_chapters import icd9_chapter, icd10_chapter
 from clinical_modernbert.evaluation.tasks.code_plot import plot_codes
 from clinical_modernbert.evaluation.tasks.code_structure import (
@@ -73,59 +73,59 @@ def test_systems_are_read_and_sampled(files: Path) -> None:
     systems = read_systems(TASK, files)
     assert {code.code for code in systems.icd9} == {"001.0", "002.0", "140.0", "141.0", "250.00", "E849.7"}
     assert Code("250.00", "Diabetes", "Endocrine", "ICD 9 250") in systems.icd9
-    for place, equivalents in systems.equivalents.items():
-        assert [systems.icd10[other].description for other in equivalents] == [systems.icd9[place].description]
+    for index, equivalents in systems.equivalents.items():
+        assert [systems.icd10[other].description for other in equivalents] == [systems.icd9[index].description]
     two = read_systems(TASK.model_copy(update={"codes": 2}), files)
     assert (len(two.icd9), len(two.icd10)) == (2, 2)
     assert two.icd9 == systems.icd9[:2]
 
 
 def clusters(noise: float, count: int = 300, chapters: int = 5) -> tuple[np.ndarray, list[Code]]:
-    """Codes of which two each are of a category, in vectors that tell the chapter but for noise."""
-    draw = np.random.default_rng(0)
-    of = [number // 2 % chapters for number in range(count)]
-    vectors = np.eye(chapters)[of] + noise * draw.normal(size=(count, chapters))
-    codes = [Code(f"c{n}", "", f"chapter {chapter}", f"category {n // 2}") for n, chapter in enumerate(of)]
+    """Pairs of codes with the same category, and vectors that encode the chapter, plus noise."""
+    generator = np.random.default_rng(0)
+    chapter_of = [number // 2 % chapters for number in range(count)]
+    vectors = np.eye(chapters)[chapter_of] + noise * generator.normal(size=(count, chapters))
+    codes = [Code(f"c{n}", "", f"chapter {chapter}", f"category {n // 2}") for n, chapter in enumerate(chapter_of)]
     return vectors.astype(np.float32), codes
 
 
-def test_vectors_that_tell_the_chapter() -> None:
+def test_vectors_that_encode_the_chapter() -> None:
     vectors, codes = clusters(noise=0.01)
     assert purity(vectors, codes) == 1
     assert silhouette(vectors, codes) > 0.98
 
 
-def test_vectors_of_chance() -> None:
+def test_random_vectors() -> None:
     vectors, codes = clusters(noise=100.0)
     assert purity(vectors, codes) == pytest.approx(1 / 5, abs=0.03)
     assert abs(silhouette(vectors, codes)) < 0.1
 
 
-def test_a_codes_own_category_does_not_count() -> None:
-    """Each code lies beside its only relative, and all else is of other chapters."""
+def test_neighbors_in_the_same_category_are_ignored() -> None:
+    """Each code is next to the only other code of its category; all other codes are in other chapters."""
     vectors = np.repeat(np.eye(6, dtype=np.float32), 2, axis=0)
     codes = [Code(f"c{n}", "", f"chapter {n // 2}", f"category {n // 2}") for n in range(12)]
     assert purity(vectors, codes) == 0
 
 
-def test_the_crosswalk_by_hand() -> None:
+def test_crosswalk_scores_computed_by_hand() -> None:
     corpus = np.eye(4, dtype=np.float32)
     queries = np.array([[1, 0, 0, 0], [0, 1, 0.5, 0], [0, 0, 0, 1]], np.float32)
     assert crosswalk(queries, corpus, {0: [0], 1: [2, 0]}) == {"mrr": 0.75, "recall@10": 1.0}
 
 
-def test_the_same_descriptions_have_the_same_places(files: Path) -> None:
+def test_equal_descriptions_rank_first(files: Path) -> None:
     systems = read_systems(TASK, files)
 
-    def letters(texts: Sequence[str]) -> np.ndarray:
+    def letter_counts(texts: Sequence[str]) -> np.ndarray:
         return np.array([[text.count(chr(number)) for number in range(128)] for text in texts], np.float32)
 
-    scores = structure(systems, letters)
+    scores = structure(systems, letter_counts)
     assert scores["crosswalk description mrr"] == 1
     assert scores["crosswalk bare mrr"] < 1
 
 
-def test_an_encoder_is_scored_and_drawn(files: Path, ours: Subject, quick: Protocol) -> None:
+def test_an_encoder_is_scored_and_plotted(files: Path, ours: EvaluatedModel, quick: Protocol) -> None:
     scores = run_codes(ours, TASK, files, quick, 0)
     assert len(scores) == 12
     assert scores["crosswalk description mrr"] == 1
@@ -133,13 +133,15 @@ def test_an_encoder_is_scored_and_drawn(files: Path, ours: Subject, quick: Proto
     assert (files / "codes.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_wrong_crosswalk_is_told(files: Path) -> None:
+def test_the_wrong_crosswalk_is_an_error(files: Path) -> None:
     (files / "gem.txt").write_text("A000  0010    10000\n")
-    with pytest.raises(UserError, match=r"gem\.txt: maps none of the codes .* take the one from ICD-9 to ICD-10"):
+    with pytest.raises(
+        UserError, match=r"gem\.txt: maps none of the codes .* use the one of .* that maps ICD-9 to ICD-10"
+    ):
         read_systems(TASK, files)
 
 
-def test_files_of_cms(dev_data: Path) -> None:
+def test_the_files_of_cms_are_read(dev_data: Path) -> None:
     task = CodesTask(
         kind="codes",
         icd9="codes/cms/CMS32_DESC_LONG_DX.txt.gz",

@@ -1,4 +1,4 @@
-"""Masked words of held-out packs: an oracle, chance, and transformers' own scores."""
+"""Masked words of held-out packs: an oracle, an untrained model, and transformers' scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +11,8 @@ from small_data import MASK, VOCAB, write_small_data
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import MaskedLogits, Subject, packed_subject, padded_subject
-from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, hide, run_masked_words
+from clinical_modernbert.evaluation.models.model import EvaluatedModel, MaskedLogits, packed_model, padded_model
+from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, mask_pack, run_masked_words
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.initialize import initialize
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def directory(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with the data's tokenizer that reads fewer tokens than a pack has."""
+    """A random model with the data's tokenizer, whose maximum length is below that of a pack."""
     config = ModelConfig(
         vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=64, pad_token_id=0, cls_token_id=1, sep_token_id=2,
@@ -45,10 +45,10 @@ def directory(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def subject(directory: Path) -> Subject:
+def model(directory: Path) -> EvaluatedModel:
     from clinical_modernbert.model.hugging_face import from_pretrained
 
-    return packed_subject(from_pretrained(directory), directory, "small")
+    return packed_model(from_pretrained(directory), directory, "small")
 
 
 def pack() -> Pack:
@@ -58,22 +58,22 @@ def pack() -> Pack:
 
 
 @pytest.mark.parametrize("strategy", ["token", "whole_word"])
-def test_what_is_hidden(strategy: str) -> None:
-    words = vocabulary(VOCAB, 0, MASK, [0, 1, 2, 3, 4])
-    tokens, places, targets, groups = hide(pack(), 0, words, 0.15, strategy)
-    assert len(places) == 15
-    assert (tokens[places] == MASK).all()
-    assert (pack().tokens[places] == targets).all()
-    rest = np.setdiff1d(np.arange(99), places)
+def test_masks_of_a_pack(strategy: str) -> None:
+    vocab = vocabulary(VOCAB, 0, MASK, [0, 1, 2, 3, 4])
+    tokens, positions, targets, groups = mask_pack(pack(), 0, vocab, 0.15, strategy)
+    assert len(positions) == 15
+    assert (tokens[positions] == MASK).all()
+    assert (pack().tokens[positions] == targets).all()
+    rest = np.setdiff1d(np.arange(99), positions)
     assert (tokens[rest] == pack().tokens[rest]).all()
     assert len(np.unique(groups)) == (15 if strategy == "token" else 5)
-    again = hide(pack(), 0, words, 0.15, strategy)
-    assert (again[1] == places).all()
-    assert (hide(pack(), 1, words, 0.15, strategy)[1] != places).any()
+    again = mask_pack(pack(), 0, vocab, 0.15, strategy)
+    assert (again[1] == positions).all()
+    assert (mask_pack(pack(), 1, vocab, 0.15, strategy)[1] != positions).any()
 
 
-def test_an_initialised_model_is_at_chance(subject: Subject, data: Path, quick: Protocol) -> None:
-    scores = run_masked_words(subject, TASK, data, quick, 0)
+def test_an_untrained_model_scores_at_chance(model: EvaluatedModel, data: Path, quick: Protocol) -> None:
+    scores = run_masked_words(model, TASK, data, quick, 0)
     assert set(scores) == {
         f"{source} {name}" for source in ("notes", "codes") for name in ("loss", "top1", "top5", "word")
     }
@@ -83,30 +83,30 @@ def test_an_initialised_model_is_at_chance(subject: Subject, data: Path, quick: 
         assert scores[f"{source} top5"] < 0.2
 
 
-def test_padded_and_unpadded_agree(subject: Subject, directory: Path, data: Path, quick: Protocol) -> None:
-    theirs = run_masked_words(padded_subject(directory, "theirs"), TASK, data, quick, 0)
-    assert run_masked_words(subject, TASK, data, quick, 0) == pytest.approx(theirs, abs=1e-3)
+def test_padded_and_unpadded_agree(model: EvaluatedModel, directory: Path, data: Path, quick: Protocol) -> None:
+    expected = run_masked_words(padded_model(directory, "theirs"), TASK, data, quick, 0)
+    assert run_masked_words(model, TASK, data, quick, 0) == pytest.approx(expected, abs=1e-3)
 
 
-def test_an_oracle_is_always_right(subject: Subject, data: Path, quick: Protocol) -> None:
-    """Neighbours tell a token of this data; where both are hidden the next ones do."""
+def test_an_oracle_is_always_correct(model: EvaluatedModel, data: Path, quick: Protocol) -> None:
+    """In this data a token follows from its neighbors; where both are masked, from the next ones."""
 
-    def oracle(sequences: Sequence[torch.Tensor], places: torch.Tensor) -> torch.Tensor:
+    def oracle(sequences: Sequence[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
         tokens = torch.cat(list(sequences))
         starts = torch.tensor([0, *map(len, sequences)]).cumsum(0)
-        scores = torch.zeros(len(places), VOCAB)
-        for row, place in enumerate(places.tolist()):
-            first, end = (int(starts[starts <= place][-1]), int(starts[starts > place][0]))
-            seen = [at for at in range(first, end) if tokens[at] >= 5]
-            if seen:
-                at = min(seen, key=lambda at: abs(at - place))
-                scores[row, (int(tokens[at]) - 5 + place - at) % (VOCAB - 5) + 5] = 50
+        scores = torch.zeros(len(positions), VOCAB)
+        for row, position in enumerate(positions.tolist()):
+            first, end = (int(starts[starts <= position][-1]), int(starts[starts > position][0]))
+            visible = [at for at in range(first, end) if tokens[at] >= 5]
+            if visible:
+                at = min(visible, key=lambda at: abs(at - position))
+                scores[row, (int(tokens[at]) - 5 + position - at) % (VOCAB - 5) + 5] = 50
         return scores
 
     def open_oracle() -> MaskedLogits:
         return oracle
 
-    scores = run_masked_words(replace(subject, open_masked_lm=open_oracle, max_length=256), TASK, data, quick, 0)
+    scores = run_masked_words(replace(model, open_masked_lm=open_oracle, max_length=256), TASK, data, quick, 0)
     for source in ("notes", "codes"):
         assert scores[f"{source} top1"] > 0.98
         assert scores[f"{source} top5"] >= scores[f"{source} top1"]
@@ -114,6 +114,6 @@ def test_an_oracle_is_always_right(subject: Subject, data: Path, quick: Protocol
         assert scores[f"{source} loss"] < 0.5
 
 
-def test_another_tokenizer_is_refused(ours: Subject, data: Path, quick: Protocol) -> None:
+def test_a_different_tokenizer_is_an_error(ours: EvaluatedModel, data: Path, quick: Protocol) -> None:
     with pytest.raises(UserError, match="was prepared with another tokenizer than that of ours"):
         run_masked_words(ours, TASK, data, quick, 0)

@@ -1,4 +1,4 @@
-"""Entities: words and first subwords, files, scores by hand, and learning."""
+"""Named entities: first subwords, files, scores computed by hand, and learning."""
 
 import random
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.formats.iob import Sentence, read_iob
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.models.tokens import encode_words
 from clinical_modernbert.evaluation.tasks.ner import NerTask, run_ner, score_entities
 
@@ -16,43 +16,43 @@ from ..conftest import WORDS
 
 
 @pytest.mark.parametrize("which", ["ours", "bert"])
-def test_each_word_is_read_at_its_first_subword(which: str, request: pytest.FixtureRequest) -> None:
-    subject = request.getfixturevalue(which)
+def test_each_word_is_classified_at_its_first_subword(which: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(which)
     sentences = [["aspirin", "unheardof", ",", "Ménière's", "heart"], ["(", "lung", ")"], ["naïve"]]
-    for words, encoded in zip(sentences, encode_words(subject, sentences), strict=True):
+    for words, encoded in zip(sentences, encode_words(model, sentences), strict=True):
         assert encoded.words.tolist() == list(range(len(words)))
-        ends = [*encoded.places.tolist()[1:], len(encoded.ids) - 1]
-        spelled = [
-            subject.tokenizer.decode(encoded.ids[start:end]).strip()
-            for start, end in zip(encoded.places.tolist(), ends, strict=True)
+        ends = [*encoded.positions.tolist()[1:], len(encoded.ids) - 1]
+        decoded = [
+            model.tokenizer.decode(encoded.ids[start:end]).strip()
+            for start, end in zip(encoded.positions.tolist(), ends, strict=True)
         ]
-        assert spelled == words
+        assert decoded == words
 
 
-def test_words_beyond_the_longest_sequence_have_no_token(bert: Subject) -> None:
+def test_words_beyond_the_maximum_length_have_no_token(bert: EvaluatedModel) -> None:
     [encoded] = encode_words(bert, [["fever"] * 500])
     assert len(encoded.ids) == 64
     assert encoded.words.tolist() == list(range(len(encoded.words)))
     assert len(encoded.words) <= 62
 
 
-def test_whole_entities_are_scored() -> None:
-    truth = [["B-D", "I-D", "O", "B-D", "O", "B-C"]]
-    guess = [["B-D", "I-D", "O", "I-D", "O", "B-D"]]
-    scores = score_entities(truth, guess)
-    # Leniently two of three guesses are right, of three true entities; strictly the one that begins with I- is none.
+def test_complete_entities_are_scored() -> None:
+    tags = [["B-D", "I-D", "O", "B-D", "O", "B-C"]]
+    predictions = [["B-D", "I-D", "O", "I-D", "O", "B-D"]]
+    scores = score_entities(tags, predictions)
+    # Two of three predicted entities are correct, of three true ones. Strict mode ignores the one that begins with I-.
     assert scores["precision"] == pytest.approx(2 / 3)
     assert scores["recall"] == pytest.approx(2 / 3)
     assert scores["f1"] == pytest.approx(2 / 3)
     assert scores["strict_f1"] == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
     assert scores["f1 D"] == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
     assert scores["f1 C"] == 0
-    assert score_entities(truth, truth)["strict_f1"] == 1
+    assert score_entities(tags, tags)["strict_f1"] == 1
     half = score_entities([["B-D", "I-D"]], [["B-D", "O"]])
     assert half["f1"] == 0
 
 
-def test_files_are_read_as_iob2(tmp_path: Path) -> None:
+def test_files_are_converted_to_iob2(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("-DOCSTART-\tO\n\nacute\tI-D\npain\tI-D\nfever\tI-S\n\n\nno\tO\ncough\tB-S")
     assert read_iob(path) == [
@@ -68,12 +68,12 @@ def test_files_are_read_as_iob2(tmp_path: Path) -> None:
     [
         ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag; expected a token, a tab and O"),
         ("secret\tS-D\n", r"bad\.tsv: line 1 does not end in a tag"),
-        ("\n\n", r"bad\.tsv: holds no sentence"),
+        ("\n\n", r"bad\.tsv: no sentences"),
         ("secret\tO\n", r"bad\.tsv: every tag is O; expected B-TYPE"),
     ],
 )
-def test_bad_files_are_told_without_their_text(
-    content: str, message: str, tmp_path: Path, ours: Subject, quick: Protocol
+def test_errors_in_files_do_not_show_their_text(
+    content: str, message: str, tmp_path: Path, ours: EvaluatedModel, quick: Protocol
 ) -> None:
     (tmp_path / "bad.tsv").write_text(content)
     with pytest.raises(UserError, match=message) as error:
@@ -81,14 +81,14 @@ def test_bad_files_are_told_without_their_text(
     assert "secret" not in str(error.value)
 
 
-def test_entities_of_two_words_are_learned(ours: Subject, tmp_path: Path, quick: Protocol) -> None:
-    draw = random.Random(0)
+def test_entities_of_two_words_are_learned(ours: EvaluatedModel, tmp_path: Path, quick: Protocol) -> None:
+    generator = random.Random(0)
     for name, count in (("train.tsv", 200), ("test.tsv", 60)):
         with (tmp_path / name).open("w") as file:
             for _ in range(count):
-                before, after = (draw.choices(WORDS[8:], k=draw.randint(1, 4)) for _ in range(2))
+                before, after = (generator.choices(WORDS[8:], k=generator.randint(1, 4)) for _ in range(2))
                 file.writelines(f"{word}\tO\n" for word in before)
-                file.write(f"{draw.choice(['lung', 'heart'])}\tB-Disease\npain\tI-Disease\n")
+                file.write(f"{generator.choice(['lung', 'heart'])}\tB-Disease\npain\tI-Disease\n")
                 file.writelines(f"{word}\tO\n" for word in after)
                 file.write("\n")
     task = NerTask(kind="ner", train="train.tsv", test="test.tsv")

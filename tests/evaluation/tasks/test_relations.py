@@ -1,4 +1,4 @@
-"""ChemProt's files: which pairs there are, what a pair looks like, and the score."""
+"""ChemProt's files: the pairs of a sentence, their masked text, and the score."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject
-from clinical_modernbert.evaluation.tasks.classification import Labelled
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.tasks.classification import LabeledText
 from clinical_modernbert.evaluation.tasks.relations import (
     ChemProtFiles,
     RelationTask,
@@ -22,12 +22,12 @@ FIVE = ("CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9")
 
 def write(directory: Path, abstract: str, names: list[tuple[str, str]], relations: list[tuple[str, int, int]]) -> None:
     """One article `1` with the title `Title.`; names are (kind, name) of the abstract, in order."""
-    text, at = f"Title. {abstract}", 0
+    text, offset = f"Title. {abstract}", 0
     lines = []
     for number, (kind, name) in enumerate(names, 1):
-        at = text.index(name, at)
-        lines.append(f"1\tT{number}\t{kind}\t{at}\t{at + len(name)}\t{name}\n")
-        at += len(name)
+        offset = text.index(name, offset)
+        lines.append(f"1\tT{number}\t{kind}\t{offset}\t{offset + len(name)}\t{name}\n")
+        offset += len(name)
     (directory / "abstracts.tsv").write_text(f"1\tTitle.\t{abstract}\n")
     (directory / "entities.tsv").write_text("".join(lines))
     (directory / "relations.tsv").write_text(
@@ -39,24 +39,24 @@ def test_pairs_of_a_sentence(tmp_path: Path) -> None:
     names = [("CHEMICAL", "Aspirin"), ("GENE-Y", "COX1"), ("GENE-N", "COX2"), ("CHEMICAL", "ATP"), ("GENE-Y", "P53")]
     relations = [("CPR:4", 1, 2), ("CPR:2", 1, 3), ("CPR:9", 4, 2)]
     write(tmp_path, "Aspirin inhibits COX1, not COX2. ATP was measured. P53 too.", names, relations)
-    examples, across = read_chemprot(tmp_path, FILES, FIVE)
+    examples, across_sentences = read_chemprot(tmp_path, FILES, FIVE)
     assert examples == [
-        Labelled("@CHEMICAL$ inhibits @GENE$, not COX2.", "CPR:4"),
-        Labelled("@CHEMICAL$ inhibits COX1, not @GENE$.", "none"),
+        LabeledText("@CHEMICAL$ inhibits @GENE$, not COX2.", "CPR:4"),
+        LabeledText("@CHEMICAL$ inhibits COX1, not @GENE$.", "none"),
     ]
-    assert across == 1
+    assert across_sentences == 1
 
 
-def test_the_score_leaves_pairs_without_relation_out() -> None:
-    truth = ["CPR:3", "CPR:4", "none", "none", "CPR:9"]
-    guess = ["CPR:3", "CPR:3", "none", "CPR:9", "none"]
-    scores = score_relations(truth, guess, FIVE)
+def test_correct_pairs_without_relation_do_not_count() -> None:
+    labels = ["CPR:3", "CPR:4", "none", "none", "CPR:9"]
+    predictions = ["CPR:3", "CPR:3", "none", "CPR:9", "none"]
+    scores = score_relations(labels, predictions, FIVE)
     assert scores["precision"] == pytest.approx(1 / 3)
     assert scores["recall"] == pytest.approx(1 / 3)
     assert scores["f1"] == pytest.approx(1 / 3)
 
 
-def test_relations_are_learned(ours: Subject, tmp_path: Path, quick: Protocol) -> None:
+def test_relations_are_learned(ours: EvaluatedModel, tmp_path: Path, quick: Protocol) -> None:
     sentences, names, relations = [], [], []
     for number in range(80):
         verb, group = [("acute", "CPR:4"), ("chronic", None)][number % 2]
@@ -75,12 +75,12 @@ def test_relations_are_learned(ours: Subject, tmp_path: Path, quick: Protocol) -
     [
         ("abstracts.tsv", "1\tsecret\n", r"abstracts\.tsv: line 1 has 2 columns; expected 3: article, title, abstract"),
         ("entities.tsv", "1\tT1\tGENE\t9\t4\tsecret\n", r"entities\.tsv: line 1: start and end"),
-        ("entities.tsv", "1\tT1\tGENE\t4\t999\tsecret\n", r"entities\.tsv: T1 of article 1 ends beyond"),
+        ("entities.tsv", "1\tT1\tGENE\t4\t999\tsecret\n", r"entities\.tsv: T1 of article 1 ends after"),
         ("entities.tsv", "", r"entities\.tsv: no chemical and gene in one sentence"),
         ("relations.tsv", "1\tCPR:3\tY\tA\tT1\tT2\n", r"relations\.tsv: line 1: expected article"),
     ],
 )
-def test_bad_files_are_told_without_their_text(name: str, content: str, message: str, tmp_path: Path) -> None:
+def test_errors_in_files_do_not_show_their_text(name: str, content: str, message: str, tmp_path: Path) -> None:
     write(tmp_path, "Secret aspirin and lung.", [("CHEMICAL", "aspirin"), ("GENE-Y", "lung")], [])
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message) as error:

@@ -1,4 +1,4 @@
-"""Correlations of cosines that transformers computed."""
+"""Correlations against those of embeddings computed with transformers."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from transformers import AutoModel
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
-from clinical_modernbert.evaluation.models.model import Subject
+from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.tasks.similarity import SimilarityTask, run_similarity
 
 PAIRS = [("fever", "acute fever", 3.5), ("lung pain", "heart", 1), ("cough", "cough", 5), ("left lung", "aspirin", 0)]
@@ -21,8 +21,8 @@ def write(directory: Path, scores: list[object]) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_correlations_are_those_of_transformers(
-    pooling: str, ours: Subject, our_directory: Path, tmp_path: Path, quick: Protocol
+def test_correlations_equal_those_of_transformers(
+    pooling: str, ours: EvaluatedModel, our_directory: Path, tmp_path: Path, quick: Protocol
 ) -> None:
     write(tmp_path, [score for *_, score in PAIRS])
     task = SimilarityTask.model_validate({"kind": "similarity", "test": "test.tsv", "pooling": pooling})
@@ -35,17 +35,17 @@ def test_correlations_are_those_of_transformers(
 
     with torch.no_grad():
         cosines = [float(torch.cosine_similarity(vector(a), vector(b), dim=0)) for a, b, _ in PAIRS]
-    judged = [score for *_, score in PAIRS]
-    assert scores["pearson"] == pytest.approx(stats.pearsonr(cosines, judged)[0], abs=1e-4)
-    assert scores["spearman"] == pytest.approx(stats.spearmanr(cosines, judged)[0], abs=1e-6)
+    similarities = [score for *_, score in PAIRS]
+    assert scores["pearson"] == pytest.approx(stats.pearsonr(cosines, similarities)[0], abs=1e-4)
+    assert scores["spearman"] == pytest.approx(stats.spearmanr(cosines, similarities)[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("scores", "message"),
     [([1, "much", 2, 3], r"test\.tsv: record 2: score is not a number"), ([1, 1, 1, 1], r"every score is the same")],
 )
-def test_bad_scores_are_told(
-    scores: list[object], message: str, ours: Subject, tmp_path: Path, quick: Protocol
+def test_invalid_scores_are_errors(
+    scores: list[object], message: str, ours: EvaluatedModel, tmp_path: Path, quick: Protocol
 ) -> None:
     write(tmp_path, scores)
     with pytest.raises(UserError, match=message):

@@ -1,83 +1,114 @@
-"""The torch backend, which every machine has."""
+"""Which backend is selected, the stated reason, and the errors for unavailable backends and invalid arguments."""
+
+import sys
+import types
 
 import pytest
 import torch
 
-from clinical_modernbert.kernels.attention.dispatch import packed_attention
+from clinical_modernbert.kernels import devices
+from clinical_modernbert.kernels.attention.dispatch import choose_backend, explain_backend, packed_attention
+from clinical_modernbert.kernels.attention.flash import LIBRARIES
 from clinical_modernbert.kernels.packed import PackedBatch
-from clinical_modernbert.kernels.verify import reference
 
-LENGTHS = {
-    "mixed": [5, 0, 1, 300, 129, 64],
-    "all empty": [0, 0],
-    "no sequence": [],
-    "one token": [1],
-    "all ones": [1] * 20,
-    "chunk borders": [127, 128, 129, 255, 256, 257],
-    "300 tiny": [i % 9 for i in range(300)],
-    "one long": [700],
-}
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+BF16 = torch.bfloat16
 
 
-def gradients(qkv: torch.Tensor, grad: torch.Tensor, lengths: list[int], window: int | None) -> list[torch.Tensor]:
-    leaf = qkv.clone().requires_grad_()
-    batch = PackedBatch.from_lengths(lengths, "cpu")
-    out = packed_attention(leaf, batch, window=window, rope_theta=160_000.0, backend="torch")
-    return [out.detach(), *torch.autograd.grad(out, leaf, grad)]
+def test_cpu_selects_torch_and_states_why() -> None:
+    line = explain_backend(CPU, BF16, 64)
+    assert line.startswith("torch: triton needs a GPU, and the tensors are on the CPU; flash4 needs a CUDA GPU")
 
 
-def expected(qkv: torch.Tensor, grad: torch.Tensor, lengths: list[int], window: int | None) -> list[torch.Tensor]:
-    leaf = qkv.clone().requires_grad_()
-    out = reference.attention(leaf, lengths, window, 160_000.0)
-    return [out.detach(), *torch.autograd.grad(out, leaf, grad)]
+@pytest.mark.parametrize("backend", ["triton", "flash", "flash2", "flash3", "flash4", "varlen"])
+def test_requesting_an_unavailable_backend_is_an_error_with_the_reason(backend: str) -> None:
+    qkv, batch = torch.zeros(4, 3, 2, 32), PackedBatch.from_lengths([4], "cpu")
+    with pytest.raises(ValueError, match=rf"'{backend}' is unavailable: .*needs a (CUDA )?GPU, and the tensors are on"):
+        packed_attention(qkv, batch, window=None, rope_theta=1e4, backend=backend)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("window", [None, 0, 1, 16, 64, 1000])
-@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
-def test_agrees_with_dense_fp64(lengths: list[int], window: int | None, dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    total = sum(lengths)
-    qkv, grad = torch.randn(total, 3, 2, 32).to(dtype), torch.randn(total, 2, 32).to(dtype)
-    ours = gradients(qkv, grad, lengths, window)
-    truth = expected(qkv.double(), grad.double(), lengths, window)
-    plain = expected(qkv, grad, lengths, window)
-    for x, exact, eager, factor in zip(ours, truth, plain, (2, 3), strict=True):
-        assert x.dtype == dtype
-        if total:
-            scale = exact.abs().max()
-            slack = factor * 1e-6 if dtype == torch.float32 else 0.3 * torch.finfo(dtype).eps
-            assert (x - exact).abs().max() <= factor * (eager - exact).abs().max() + slack * scale
+def test_unknown_backend_error_lists_all_backends() -> None:
+    with pytest.raises(ValueError, match="must be one of auto, triton, flash, flash4, flash3, flash2, varlen, torch"):
+        choose_backend(CPU, BF16, 64, "xformers")
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38, -7.0])
-@pytest.mark.parametrize("window", [None, 16])
-def test_a_sequence_never_sees_another(window: int | None, poison: float) -> None:
-    torch.manual_seed(0)
-    lengths = [40, 300, 3, 200]
-    qkv, grad = torch.randn(543, 3, 2, 32), torch.randn(543, 2, 32)
-    spoiled = qkv.clone()
-    spoiled[40:340] = poison
-    for x, y in zip(gradients(qkv, grad, lengths, window), gradients(spoiled, grad, lengths, window), strict=True):
-        assert torch.equal(x[:40], y[:40])
-        assert torch.equal(x[340:], y[340:])
+@pytest.mark.skipif(devices.importlib.util.find_spec("triton") is None, reason="Triton has no wheel for this platform")
+@pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)])
+def test_gpu_selects_triton_first(capability: tuple[int, int], fake_gpu) -> None:
+    fake_gpu(*capability)
+    assert explain_backend(GPU, BF16, 64) == "triton: the first choice"
+    assert explain_backend(GPU, torch.float32, 128) == "triton: the first choice"
+    assert explain_backend(GPU, BF16, 64, "triton") == "triton: requested"
 
 
-def test_backward_is_deterministic() -> None:
-    torch.manual_seed(0)
-    qkv, grad = torch.randn(500, 3, 2, 32), torch.randn(500, 2, 32)
-    first, second = (gradients(qkv, grad, [400, 100], 64) for _ in range(2))
-    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+@pytest.mark.parametrize(
+    ("capability", "installed", "selected"),
+    [
+        ((8, 0), {"flash2", "flash3", "flash4"}, "flash2"),
+        ((9, 0), {"flash2", "flash3", "flash4"}, "flash4"),
+        ((9, 0), {"flash2", "flash3"}, "flash3"),
+        ((10, 0), {"flash2", "flash3", "flash4"}, "flash4"),
+        ((12, 0), {"flash2", "flash3", "flash4"}, "flash2"),
+    ],
+)
+def test_flash_selects_the_newest_supported_version(
+    capability, installed, selected, fake_gpu, fake_library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gpu(*capability)
+    for library in ("flash2", "flash3", "flash4"):
+        if library in installed:
+            fake_library(library)
+        else:
+            monkeypatch.setitem(sys.modules, LIBRARIES[library].module, None)
+    choice = choose_backend(GPU, BF16, 64, "flash")
+    assert choice.backend == selected
+    unsupported = installed & {"flash4", "flash3"} - {selected} if selected == "flash2" else set()
+    assert all(library in choice.reason for library in unsupported)
+
+
+def test_without_triton_the_next_backend_is_selected_and_the_fix_named(
+    fake_gpu, fake_library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gpu(8, 0)
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    fake_library("varlen")
+    for library in ("flash2", "flash3", "flash4"):
+        monkeypatch.setitem(sys.modules, LIBRARIES[library].module, None)
+    line = explain_backend(GPU, BF16, 64)
+    assert line.startswith("varlen: triton is not installed (pip install triton); flash4 is for compute capability 9")
+    assert "pip install flash-attn" in line
+
+
+def test_unsupported_tensors_fall_back(fake_gpu) -> None:
+    fake_gpu(8, 0)
+    assert explain_backend(GPU, torch.float64, 64).startswith("torch: triton has no kernels for torch.float64")
+    with pytest.raises(ValueError, match="has tile sizes for heads of 32, 64, 128, not 96"):
+        choose_backend(GPU, BF16, 96, "triton")
+
+
+def test_old_gpu_falls_back(fake_gpu) -> None:
+    fake_gpu(7, 5)
+    assert "triton needs compute capability 8.0, this GPU has 7.5" in explain_backend(GPU, BF16, 64)
+
+
+@pytest.mark.parametrize(("name", "selected"), [("gfx942:sramecc+", "triton"), ("gfx1100", "torch")])
+def test_amd(name: str, selected: str, fake_gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gpu(9, 4)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: types.SimpleNamespace(gcnArchName=name))
+    for library in LIBRARIES.values():
+        monkeypatch.setitem(sys.modules, library.module, None)
+    assert choose_backend(GPU, BF16, 64).backend == selected
 
 
 @pytest.mark.parametrize(
     ("shape", "window", "message"),
     [
         ((4, 2, 2, 32), None, r"qkv must be \(T, 3, H, D\)"),
-        ((5, 3, 2, 32), None, "qkv holds 5 tokens but the batch 4"),
+        ((5, 3, 2, 32), None, "qkv has 5 tokens but the batch has 4"),
         ((4, 3, 2, 32), -1, "window must be None or at least 0"),
     ],
 )
-def test_bad_arguments_are_refused(shape: tuple[int, ...], window: int | None, message: str) -> None:
+def test_invalid_arguments_are_rejected(shape: tuple[int, ...], window: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         packed_attention(torch.zeros(shape), PackedBatch.from_lengths([4], "cpu"), window=window, rope_theta=1e4)

@@ -1,6 +1,6 @@
-"""Compiling needs a process in which Triton does not interpret: that is what tests/kernels/test_compiled.py starts.
-Elsewhere these tests are not collected."""
+"""Compiling needs a process in which Triton does not interpret, which tests/kernels/test_compiled.py starts. In any
+other process these tests are not collected."""
 
 import os
 
-collect_ignore_glob = [] if os.environ.get("CMBERT_COMPILED_KERNELS") == "1" else ["test_*.py"]
+collect_ignore_glob = [] if os.environ.get("CMBERT_COMPILED_KERNELS") == "1" else ["*test_*.py"]

@@ -1,5 +1,5 @@
-"""Triton decides at import whether it interprets, so these tests run in a process with TRITON_INTERPRET=1: that is what
-tests/kernels/test_interpreted.py starts. Elsewhere they are not collected."""
+"""Triton decides at import whether it interprets, so these tests run in a process with TRITON_INTERPRET=1, which
+tests/kernels/test_interpreted.py starts. In any other process they are not collected."""
 
 import os
 
@@ -15,4 +15,4 @@ if os.environ.get("TRITON_INTERPRET") == "1":
     settings.register_profile("interpreted", deadline=None, max_examples=10, derandomize=True)
     settings.load_profile("interpreted")
 else:
-    collect_ignore_glob.append("test_*.py")
+    collect_ignore_glob.append("*test_*.py")

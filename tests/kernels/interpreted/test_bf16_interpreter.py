@@ -1,4 +1,4 @@
-"""Tests of bf16 mean nothing before the interpreter's bf16 is right: casts, arithmetic and dot against PyTorch's."""
+"""The bf16 of the fixed interpreter, on which all other bf16 tests rely: casts, arithmetic and dot equal PyTorch's."""
 
 import torch
 import triton
@@ -29,7 +29,7 @@ def product(A, B, C, SIZE: tl.constexpr):
     tl.store(C + square, tl.dot(tl.load(A + square), tl.load(B + square)))
 
 
-def test_casts_are_torchs_bit_for_bit() -> None:
+def test_casts_equal_torchs_bit_for_bit() -> None:
     torch.manual_seed(0)
     special = torch.tensor(
         [0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1e-40, 3.4e38, 1 + 2**-8, 1 + 3 * 2**-8]
@@ -43,7 +43,7 @@ def test_casts_are_torchs_bit_for_bit() -> None:
     assert torch.equal(up[number], x.bfloat16().float()[number])
 
 
-def test_arithmetic_is_torchs() -> None:
+def test_arithmetic_equals_torchs() -> None:
     torch.manual_seed(0)
     a, b = torch.randn(2, 1024).bfloat16()
     total, scaled, less = torch.empty_like(a), torch.empty_like(a), torch.empty(1024, dtype=torch.int32)

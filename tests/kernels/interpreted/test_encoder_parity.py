@@ -1,4 +1,4 @@
-"""The whole encoder through the Triton kernels, and through PyTorch's, against transformers' ModernBERT."""
+"""The complete encoder with the Triton kernels, and with PyTorch's, against transformers' ModernBERT."""
 
 from pathlib import Path
 
@@ -33,12 +33,12 @@ def test_encoder_parity(
     model = from_pretrained(tmp_path).eval()
     model.model.attention_backend = backend
     if backend == "torch":
-        monkeypatch.setattr(devices, "triton_obstacle", lambda device: "is not wanted")
+        monkeypatch.setattr(devices, "triton_unsupported_reason", lambda device: "is disabled")
     ids = torch.randint(3, 128, (sum(LENGTHS),), generator=torch.Generator().manual_seed(1))
     batch = PackedBatch.from_lengths(LENGTHS, "cpu")
     padded, mask = torch.zeros(2, 150, dtype=torch.long), torch.zeros(2, 150, dtype=torch.long)
-    for row, piece in enumerate(ids.split(LENGTHS)):
-        padded[row, : len(piece)], mask[row, : len(piece)] = piece, 1
+    for row, sequence in enumerate(ids.split(LENGTHS)):
+        padded[row, : len(sequence)], mask[row, : len(sequence)] = sequence, 1
     with torch.no_grad():
         ours = model.logits(ids, batch, torch.arange(sum(LENGTHS)))
         expected = theirs(input_ids=padded, attention_mask=mask).logits[mask.bool()]

@@ -1,11 +1,11 @@
-"""The kernels as PyTorch operators: registered right, and invisible to torch.compile."""
+"""The kernels as PyTorch operators: registered correctly, and compatible with torch.compile."""
 
 import pytest
 import torch
 from torch import nn
 
 from clinical_modernbert.kernels import geglu_triton, mlm_loss_triton, norm_triton, rope_triton
-from clinical_modernbert.kernels.attention import triton_op as attention_triton
+from clinical_modernbert.kernels.attention import triton_op
 from clinical_modernbert.kernels.attention.dispatch import packed_attention
 from clinical_modernbert.kernels.geglu import geglu
 from clinical_modernbert.kernels.norm import add_layer_norm, layer_norm
@@ -20,8 +20,8 @@ def random(*shape: int, grad: bool = True) -> torch.Tensor:
 
 
 OPERATORS = {
-    "attention global": (attention_triton._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, -1, 1e4)),
-    "attention local": (attention_triton._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4)),
+    "attention global": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, -1, 1e4)),
+    "attention local": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4)),
     "geglu": (geglu_triton.triton_geglu, lambda: (random(9, 64),)),
     "norm": (norm_triton.triton_add_layer_norm, lambda: (None, random(9, 48), random(48), 1e-5)),
     "add norm": (norm_triton.triton_add_layer_norm, lambda: (random(9, 48), random(9, 48), random(48), 1e-5)),
@@ -41,7 +41,7 @@ def test_opcheck(name: str) -> None:
 
 
 class Layer(nn.Module):
-    """An encoder layer made of the public functions."""
+    """An encoder layer built from the public functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ class Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, batch: PackedBatch, window: int | None, backend: str) -> torch.Tensor:
         qkv = self.qkv(layer_norm(x, self.weights[0], 1e-5, backend=backend)).view(-1, 3, 2, 32)
-        mixed = packed_attention(qkv, batch, window=window, rope_theta=1e4, backend=backend)
-        x, normed = add_layer_norm(x, self.out(mixed.flatten(1)), self.weights[1], 1e-5, backend=backend)
+        attended = packed_attention(qkv, batch, window=window, rope_theta=1e4, backend=backend)
+        x, normed = add_layer_norm(x, self.out(attended.flatten(1)), self.weights[1], 1e-5, backend=backend)
         return x + self.down(geglu(self.up(normed), backend=backend))
 
 
@@ -69,7 +69,7 @@ def test_a_layer_compiles_into_one_graph(window: int | None) -> None:
     torch.testing.assert_close(results[2], results[1], rtol=1e-5, atol=1e-5)
 
 
-def test_another_batch_runs_in_the_same_graph() -> None:
+def test_other_batches_run_in_the_same_graph() -> None:
     layer = Layer()
     torch._dynamo.reset()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)

@@ -1,8 +1,4 @@
-"""The self-test passes here, and would notice a kernel that is slightly wrong; the GPU benchmark says what it lacks."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The self-test passes on a CPU and detects a kernel that is slightly wrong."""
 
 import pytest
 import torch
@@ -23,19 +19,10 @@ def test_every_kernel_passes_on_a_cpu() -> None:
     assert [check.kernel for check in checks] == [
         "attention global, torch", "attention local, torch", "GeGLU", "residual + norm", "MLM head",
     ]  # fmt: skip
-    assert [check for check in checks if not check.good] == []
+    assert [check for check in checks if not check.passed] == []
 
 
 @pytest.mark.parametrize("wrong", [lambda x: geglu(x) * 1.00002, lambda x: geglu(x).index_fill(0, torch.tensor(5), 0)])
-def test_a_slightly_wrong_kernel_is_noticed(wrong, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slightly_wrong_kernel_fails(wrong, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_test, "geglu", wrong)
-    assert [check.kernel for check in self_test.self_test(CPU) if not check.good] == ["GeGLU"]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="would run the benchmark: a GPU is here")
-def test_the_gpu_benchmark_says_that_there_is_no_gpu(repository: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(repository / "benchmarks/gpu.py"), "--output", str(tmp_path / "results")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "no GPU here" in done.stdout
-    assert not (tmp_path / "results").exists()
+    assert [check.kernel for check in self_test.self_test(CPU) if not check.passed] == ["GeGLU"]

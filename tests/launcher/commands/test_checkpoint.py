@@ -38,7 +38,7 @@ def test_convert(run: SmallRun, tmp_path: Path) -> None:
         assert everything[f"{name}/fp32"].equal(value)
         assert everything[f"{name}/exp_avg"].shape == value.shape
     nowhere = cmbert("checkpoint", "convert", str(path), str(weights / "more"))
-    assert (nowhere.returncode, "cannot be written there" in nowhere.stderr) == (2, True)
+    assert (nowhere.returncode, "cannot be written:" in nowhere.stderr) == (2, True)
     assert cmbert("checkpoint", "convert", str(path), str(tmp_path / "new/weights.safetensors")).returncode == 0
     again = cmbert("checkpoint", "convert", str(path), str(weights))
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
@@ -48,19 +48,19 @@ def test_list_verify_prune(run: SmallRun) -> None:
     listed = cmbert("checkpoint", "list", str(run.run_dir))
     assert [name in listed.stdout for name in ("step00000002", "step00000004", "step00000006")] == [True] * 3
 
-    damaged = run.run_dir / "checkpoints/step00000006/rank00000-of-00001.safetensors"
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:-1])
+    corrupt = run.run_dir / "checkpoints/step00000006/rank00000-of-00001.safetensors"
+    intact = corrupt.read_bytes()
+    corrupt.write_bytes(intact[:-1])
     verified = cmbert("checkpoint", "verify", str(run.run_dir))
     assert verified.returncode == 2
-    assert "step00000004: whole" in verified.stdout
-    assert "damaged: step00000006" in verified.stderr
+    assert "step00000004: complete" in verified.stdout
+    assert "corrupt: step00000006" in verified.stderr
     pruned = cmbert("checkpoint", "prune", str(run.run_dir))
     assert pruned.returncode == 2
     assert "nothing was removed" in pruned.stderr
     assert len(list((run.run_dir / "checkpoints").iterdir())) == 3
 
-    damaged.write_bytes(whole)
+    corrupt.write_bytes(intact)
     kept = cmbert("checkpoint", "prune", str(run.run_dir))
     assert kept.stdout == "removed nothing; kept step00000006, step00000004, step00000002\n", "keep_last is 3 there"
     recipe = run.run_dir / "config.yaml"
@@ -73,7 +73,7 @@ def test_list_verify_prune(run: SmallRun) -> None:
     assert pruned.stdout == "removed step00000004; kept step00000006\n"
 
 
-def test_no_run_there(tmp_path: Path) -> None:
+def test_a_directory_without_a_run(tmp_path: Path) -> None:
     done = cmbert("checkpoint", "list", str(tmp_path))
     assert done.returncode == 2
     assert f"{tmp_path}: no checkpoint in" in done.stderr

@@ -1,4 +1,4 @@
-"""The commands, from made-up notes to a look at the data set: what they print, and above all what they do not."""
+"""The `cmbert data` and `cmbert tokenizer` commands, and that they print no private text."""
 
 import json
 import os
@@ -36,8 +36,8 @@ def cmbert(*arguments: str) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe of notes that may be shown and letters that may not, carried as far as a data set."""
-    root: Path = tmp_path_factory.mktemp("road")
+    """A prepared data set and its recipe: notes that may be shown, and letters that may not."""
+    root: Path = tmp_path_factory.mktemp("data")
     letters = [{"mrn": str(number), "text": f"{SECRET} was seen {number} times."} for number in range(50)]
     (root / "letters.jsonl").write_text("".join(json.dumps(letter) + "\n" for letter in letters))
     recipe = {
@@ -74,13 +74,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_only_the_owner_may_read_the_data(folder: Path) -> None:
+def test_only_the_owner_can_read_the_data(folder: Path) -> None:
     paths = [folder / "data", *(folder / "data").rglob("*")]
     assert len(paths) > 5
     assert {path.stat().st_mode & 0o077 for path in paths} == {0}
 
 
-def test_inspect_shows_every_split_and_a_text_that_may_be_shown(folder: Path) -> None:
+def test_inspect_shows_every_split_and_only_public_text(folder: Path) -> None:
     result = cmbert("data", "inspect", str(folder / "data"))
     assert result.exit_code == 0
     for name in ("letters/train", "letters/held_out", "notes/train", "notes/held_out"):
@@ -89,11 +89,11 @@ def test_inspect_shows_every_split_and_a_text_that_may_be_shown(folder: Path) ->
     assert SECRET not in result.output
 
 
-def test_a_tokenizer_of_closed_text_is_as_closed_as_that(folder: Path) -> None:
+def test_a_tokenizer_of_restricted_text_is_readable_by_its_owner_only(folder: Path) -> None:
     modes = []
     for public in ("false", "true"):
         out = folder / f"tokenizer-{public}"
-        before = os.umask(0o022)  # commands that ran in this process left theirs
+        before = os.umask(0o022)  # earlier commands in this process changed it
         arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size", "600", "--out", str(out)]
         assert cmbert(*arguments, "--set", f"sources.0.public={public}").exit_code == 0
         os.umask(before)
@@ -101,7 +101,7 @@ def test_a_tokenizer_of_closed_text_is_as_closed_as_that(folder: Path) -> None:
     assert modes == [{0o700, 0o600}, {0o755, 0o644}]
 
 
-def test_a_tokenizer_of_too_little_text_says_so(folder: Path) -> None:
+def test_too_little_text_for_the_vocabulary_is_reported(folder: Path) -> None:
     arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size"]
     result = cmbert(*arguments, "576", "--out", str(folder / "enough"))
     assert result.output == f"tokenizer: {folder / 'enough'}, 576 tokens\n"
@@ -109,35 +109,35 @@ def test_a_tokenizer_of_too_little_text_says_so(folder: Path) -> None:
     size = len(AutoTokenizer.from_pretrained(folder / "few-words"))
     assert result.output.splitlines() == [
         f"tokenizer: {folder / 'few-words'}, {size:,} tokens",
-        "note: there is too little text for the 60,000 tokens that were asked for",
+        "warning: there is too little text for 60,000 tokens",
     ]
     assert size < 10_000
 
 
-def test_what_cannot_be_written_is_refused_before_the_work(folder: Path) -> None:
-    recipe, taken = str(folder / "recipe.yaml"), folder / "recipe.yaml"
+def test_unwritable_outputs_are_refused_before_the_work(folder: Path) -> None:
+    recipe, file = str(folder / "recipe.yaml"), folder / "recipe.yaml"
     for arguments, stage in (
-        (["data", "prepare", recipe, "--set", f"output={taken / 'data'}"], "tokenising"),
-        (["data", "prepare", recipe, "--set", "output=/proc/data"], "tokenising"),
-        (["data", "prepare", recipe, "--share", "0/2", "--set", f"output={taken / 'data'}"], "tokenising"),
-        (["tokenizer", "train", recipe, "--out", str(taken / "tokenizer")], "tokens"),
-        (["tokenizer", "extend", recipe, "--out", str(taken / "tokenizer")], "tokens"),
-        (["data", "inspect", str(folder / "data"), "--plots", str(taken)], "notes/train"),
+        (["data", "prepare", recipe, "--set", f"output={file / 'data'}"], "tokenizing"),
+        (["data", "prepare", recipe, "--set", "output=/proc/data"], "tokenizing"),
+        (["data", "prepare", recipe, "--share", "0/2", "--set", f"output={file / 'data'}"], "tokenizing"),
+        (["tokenizer", "train", recipe, "--out", str(file / "tokenizer")], "tokens"),
+        (["tokenizer", "extend", recipe, "--out", str(file / "tokenizer")], "tokens"),
+        (["data", "inspect", str(folder / "data"), "--plots", str(file)], "notes/train"),
     ):
         result = cmbert(*arguments)
         assert isinstance(result.exception, UserError), arguments
-        assert "cannot be written there" in str(result.exception)
+        assert "cannot be written: " in str(result.exception)
         assert stage not in result.output
 
 
-def test_a_bad_address_is_refused_before_the_work(folder: Path) -> None:
+def test_a_bad_upload_address_is_refused_before_the_work(folder: Path) -> None:
     output = folder / "uploaded"
     arguments = ["data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={output}", "--upload", "/tmp/foo"]
     assert "/tmp/foo: expected s3://bucket/path" in str(cmbert(*arguments).exception)
     assert not output.exists()
 
 
-def test_names_in_brackets_are_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_brackets_are_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     named = folder / "Süd [alpha]"
     named.symlink_to(folder / "data")
@@ -146,15 +146,15 @@ def test_names_in_brackets_are_shown(folder: Path, monkeypatch: pytest.MonkeyPat
     assert "wrote [beta]/lengths.png" in result.output
 
 
-def test_inspect_draws_what_it_shows(folder: Path) -> None:
-    result = cmbert("data", "inspect", str(folder / "data"), "--plots", str(folder / "pictures"))
+def test_inspect_writes_plots(folder: Path) -> None:
+    result = cmbert("data", "inspect", str(folder / "data"), "--plots", str(folder / "plots"))
     assert result.exit_code == 0, result.output
-    pictures = sorted((folder / "pictures").iterdir())
-    assert [picture.name for picture in pictures] == ["lengths.png", "sources.png"]
-    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    plots = sorted((folder / "plots").iterdir())
+    assert [plot.name for plot in plots] == ["lengths.png", "sources.png"]
+    assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
 
 
-def test_tokens_a_word_and_duplicates_are_those_of_the_data(folder: Path) -> None:
+def test_inspect_computes_fertility_and_the_share_of_duplicates(folder: Path) -> None:
     manifest = json.loads((folder / "data/manifest.json").read_text())
     special = set(manifest["tokenizer"]["special_ids"].values())
     for view in inspect.inspect(str(folder / "data"), 10_000):
@@ -165,11 +165,11 @@ def test_tokens_a_word_and_duplicates_are_those_of_the_data(folder: Path) -> Non
         assert view.fertility == sum(token not in special for pack in packs for token in pack.tokens.tolist()) / words
         assert view.fertility >= 1
         entry = manifest["sources"][view.source]
-        read = entry["duplicates"] + sum(split["documents"] for split in entry["splits"].values())
-        assert view.dropped == entry["duplicates"] / read
+        total = entry["duplicates"] + sum(split["documents"] for split in entry["splits"].values())
+        assert view.dropped == entry["duplicates"] / total
 
 
-def test_the_card_is_one_of_hugging_faces_and_holds_no_text(folder: Path) -> None:
+def test_the_dataset_card_is_valid_and_holds_no_text(folder: Path) -> None:
     text = (folder / "data/README.md").read_text()
     assert DatasetCard(text).data.to_dict()["task_categories"] == ["fill-mask"]
     manifest = json.loads((folder / "data/manifest.json").read_text())
@@ -182,11 +182,11 @@ def test_the_card_is_one_of_hugging_faces_and_holds_no_text(folder: Path) -> Non
     assert MARK not in text
 
 
-def test_other_text_is_shown_when_asked_for(folder: Path) -> None:
+def test_show_text_shows_restricted_text(folder: Path) -> None:
     assert SECRET in cmbert("data", "inspect", str(folder / "data"), "--show-text").output
 
 
-def test_preparing_prints_counts_and_no_text(folder: Path) -> None:
+def test_prepare_prints_counts_and_no_text(folder: Path) -> None:
     result = cmbert("data", "prepare", str(folder / "recipe.yaml"), "--set", f"output={folder / 'again'}")
     held_out = json.loads((folder / "again/manifest.json").read_text())["sources"]["letters"]["splits"]["held_out"]
     assert "letters: 4" in result.output
@@ -196,7 +196,7 @@ def test_preparing_prints_counts_and_no_text(folder: Path) -> None:
     assert SECRET not in result.output
 
 
-def test_preparing_tells_what_was_empty_and_that_nothing_is_held_out(folder: Path) -> None:
+def test_prepare_reports_empty_documents_and_an_empty_held_out_split(folder: Path) -> None:
     letters = folder / "few.jsonl"
     letters.write_text('{"mrn": 1, "text": "once"}\n{"mrn": 2, "text": " "}\n{"mrn": 3, "text": null}\n')
     few = [f"output={folder / 'few'}", f"sources.0.paths=[{letters}]", "held_out=1e-9"]
@@ -206,7 +206,7 @@ def test_preparing_tells_what_was_empty_and_that_nothing_is_held_out(folder: Pat
     assert "warning: no document was held out" in result.output
 
 
-def test_a_tokenizer_and_its_model_grow_together(folder: Path) -> None:
+def test_extend_grows_the_tokenizer_and_its_model(folder: Path) -> None:
     config = ModelConfig(
         vocab_size=640,
         hidden_size=32,
@@ -224,8 +224,8 @@ def test_a_tokenizer_and_its_model_grow_together(folder: Path) -> None:
     arguments = ["tokenizer", "extend", str(folder / "recipe.yaml"), "--tokens", "100", "--out", str(out)]
     result = cmbert(*arguments, "--model", str(folder / "model"))
     assert result.exit_code == 0, result.output
-    assert "100 tokens added, 768 in all" in result.output
-    before, after = re.search(r"notes: ([\d.]+) pieces a word before, ([\d.]+) after", result.output).groups()
+    assert "100 tokens added, 768 in total" in result.output
+    before, after = re.search(r"notes: ([\d.]+) tokens per word before, ([\d.]+) after", result.output).groups()
     assert float(after) < float(before)
     assert SECRET not in result.output
     tokenizer, grown = AutoTokenizer.from_pretrained(out), AutoModelForMaskedLM.from_pretrained(out)
@@ -237,7 +237,7 @@ def test_a_tokenizer_and_its_model_grow_together(folder: Path) -> None:
     assert "exists already" in str(result.exception)
 
 
-def test_a_mistake_ends_with_code_2_and_one_message(folder: Path) -> None:
+def test_a_user_error_exits_with_code_2_and_one_message(folder: Path) -> None:
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(folder / "recipe.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -253,14 +253,14 @@ def test_a_mistake_ends_with_code_2_and_one_message(folder: Path) -> None:
         (["inspect", "none"], "none/manifest.json: no such file"),
     ],
 )
-def test_mistakes_name_their_place(folder: Path, arguments: list[str], message: str) -> None:
+def test_errors_name_the_key_or_file(folder: Path, arguments: list[str], message: str) -> None:
     command, path, *others = arguments
     result = cmbert("data", command, str(folder / path), *others)
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
 
 
-def test_the_demos_recipe_is_valid_and_names_what_is_public() -> None:
+def test_the_demo_recipe_is_valid_and_has_only_public_sources() -> None:
     config = load(PrepareConfig, find_recipe("data/demo"))
     assert [source.name for source in config.sources] == ["pubmed", "icd10cm", "notes", "pmc"]
     assert all(source.public for source in config.sources)

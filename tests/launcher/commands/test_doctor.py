@@ -1,4 +1,4 @@
-"""Each check of `cmbert doctor` with a real cause for what it finds, and the command on two nodes."""
+"""Each check of `cmbert doctor` against a real failure, and the command on two nodes."""
 
 import json
 import mmap
@@ -23,49 +23,54 @@ from s3_server import BUCKET, Fault, FaultProxy, S3Server, environment
 from clinical_modernbert.kernels.verify import self_test
 from clinical_modernbert.launcher.commands import doctor as doctor_command
 from clinical_modernbert.launcher.doctor import ranks as doctor_ranks
-from clinical_modernbert.launcher.doctor import software as doctor_software
 from clinical_modernbert.launcher.doctor.devices import cuda, gpus, kernels
-from clinical_modernbert.launcher.doctor.finding import Finding, differences, grouped, verdict
+from clinical_modernbert.launcher.doctor.finding import Finding, compare_software, exit_code, merge_equal_findings
 from clinical_modernbert.launcher.doctor.machine import cache_disk, locked_memory, shared_memory, stale_segments
 from clinical_modernbert.launcher.doctor.ranks import clocks
-from clinical_modernbert.launcher.doctor.software import packages, pairs, requirements_met, versions
+from clinical_modernbert.launcher.doctor.software import (
+    REPORTED_PACKAGES,
+    check_requirements,
+    incompatibilities,
+    packages,
+    versions,
+)
 from clinical_modernbert.launcher.doctor.store import object_store
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk or name a host")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk or set a host name")
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Of one MiB, in memory."""
+    """A disk of 1 MiB in memory."""
     mounted = tmp_path / "disk"
     mounted.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", mounted], capture_output=True).returncode:
-        pytest.skip("no disk can be mounted in this container")
+        pytest.skip("this container cannot mount a disk")
     yield mounted
     subprocess.run(["umount", mounted], check=True)
 
 
 @needs_root
-def test_little_shared_memory_fails_a_run(small_disk: Path) -> None:
+def test_too_little_shared_memory_fails(small_disk: Path) -> None:
     finding = shared_memory(small_disk)
-    assert (finding.status, finding.found) == ("failed", f"1 MiB free in {small_disk}")
+    assert (finding.status, finding.result) == ("failed", f"1 MiB free in {small_disk}")
     assert cache_disk(small_disk, "shards").status == "failed"
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     finding = shared_memory(small_disk)
-    assert (finding.status, finding.found) == ("failed", f"64 MiB free in {small_disk}"), "a container's default"
+    assert (finding.status, finding.result) == ("failed", f"64 MiB free in {small_disk}"), "a container's default"
 
 
 @needs_root
-def test_a_disk_that_cannot_be_written_is_found(small_disk: Path) -> None:
+def test_a_read_only_disk_is_reported(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert "cannot be written" in cache_disk(small_disk / "cache", "shards").found
+    assert "cannot be written" in cache_disk(small_disk / "cache", "shards").result
 
 
-def test_no_shared_memory_fails_a_run(tmp_path: Path) -> None:
+def test_missing_shared_memory_fails(tmp_path: Path) -> None:
     assert shared_memory(tmp_path / "none").status == "failed"
 
 
-def test_a_disk_of_the_network_is_a_warning(tmp_path: Path) -> None:
+def test_a_network_file_system_is_a_warning(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/home {tmp_path} nfs4 rw 0 0\n")
     assert cache_disk(tmp_path / "a" / "b", "compiled kernels", mounts).status == "warning"
@@ -73,20 +78,20 @@ def test_a_disk_of_the_network_is_a_warning(tmp_path: Path) -> None:
     assert cache_disk(tmp_path / "a" / "b", "compiled kernels", mounts).status == "ok"
 
 
-def test_segments_are_stale_when_nobody_holds_them(tmp_path: Path) -> None:
+def test_segments_are_stale_if_no_process_holds_them(tmp_path: Path) -> None:
     (tmp_path / "psm_mapped").write_bytes(b"x" * 4096)
     (tmp_path / "nccl-open").write_bytes(b"x" * 4096)
-    (tmp_path / "somebody-elses").write_bytes(b"x" * 4096)
+    (tmp_path / "unrelated").write_bytes(b"x" * 4096)
     with (tmp_path / "psm_mapped").open("r+b") as file:
         mapped = mmap.mmap(file.fileno(), 0)
     with (tmp_path / "nccl-open").open():
         assert stale_segments(tmp_path).status == "ok"
-    assert stale_segments(tmp_path).found == "1 segments, 0.0 MiB, such as nccl-open"
+    assert stale_segments(tmp_path).result == "1 segments, 0.0 MiB, such as nccl-open"
     mapped.close()
-    assert stale_segments(tmp_path).found.startswith("2 segments")
+    assert stale_segments(tmp_path).result.startswith("2 segments")
 
 
-def test_what_another_user_left_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_of_other_users_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nccl-open").write_bytes(b"x")
     assert stale_segments(tmp_path).status == "warning"
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
@@ -94,23 +99,25 @@ def test_what_another_user_left_is_not_judged(tmp_path: Path, monkeypatch: pytes
 
 
 def limited(limits: str, call: str) -> list[str]:
-    """Status and what was found, under `ulimit`."""
-    code = f"import clinical_modernbert.launcher.doctor.machine as m; f = m.{call}; print(f.status, f.found, sep='\\n')"
-    told = subprocess.run(
+    """Return status and result of a check under `ulimit`."""
+    code = (
+        f"import clinical_modernbert.launcher.doctor.machine as m; f = m.{call}; print(f.status, f.result, sep='\\n')"
+    )
+    ended = subprocess.run(
         ["bash", "-c", f"ulimit {limits} && exec '{sys.executable}' -c \"{code}\""], capture_output=True
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout.decode().splitlines()
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.decode().splitlines()
 
 
-def test_few_open_files() -> None:
+def test_a_low_limit_of_open_files_is_reported() -> None:
     assert limited("-n 256", "open_files()") == ["failed", "256"]
     assert limited("-n 1024", "open_files()") == ["warning", "1,024"]
 
 
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The adapters and the process that `locked_memory` looks at, with 64 KiB that may be locked."""
+    """Directories of adapters and of a process for `locked_memory`, under a limit of 64 KiB of locked memory."""
     monkeypatch.delenv("NCCL_IB_DISABLE", raising=False)
     layer, process = tmp_path / "adapters" / "mlx5_0" / "ports" / "1" / "link_layer", tmp_path / "process"
     layer.parent.mkdir(parents=True)
@@ -124,72 +131,70 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, limits)
 
 
-def test_little_locked_memory_matters_where_there_is_rdma(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def found() -> str:
+def test_a_low_limit_of_locked_memory_matters_only_with_rdma(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status() -> str:
         return locked_memory(locked / "adapters", locked / "process").status
 
-    assert found() == "failed"
+    assert status() == "failed"
     monkeypatch.setenv("NCCL_IB_DISABLE", "1")
-    assert found() == "warning"
+    assert status() == "warning"
     monkeypatch.delenv("NCCL_IB_DISABLE")
     (locked / "adapters" / "mlx5_0" / "ports" / "1" / "link_layer").write_text("Ethernet\n")
-    assert found() == "warning"
+    assert status() == "warning"
     assert locked_memory(locked / "none", locked / "process").status == "ok"
 
 
-def test_a_process_with_ipc_lock_may_lock_any_memory(locked: Path) -> None:
+def test_a_process_with_ipc_lock_has_no_limit(locked: Path) -> None:
     (locked / "process" / "status").write_text("Name:\tpython\nCapEff:\t00000000a80465fb\n")
     assert locked_memory(locked / "adapters", locked / "process").status == "ok"
-    # in a user namespace the kernel does not count it
+    # The capability has no effect in a user namespace.
     (locked / "process" / "uid_map").write_text("         0       1000          1\n")
     assert locked_memory(locked / "adapters", locked / "process").status == "failed"
 
 
 @needs_root
 @pytest.mark.parametrize(("capabilities", "status"), [("+ipc_lock", "ok"), ("-ipc_lock", "failed")])
-def test_ipc_lock_is_read_of_this_process(locked: Path, capabilities: str, status: str) -> None:
+def test_ipc_lock_is_read_from_this_process(locked: Path, capabilities: str, status: str) -> None:
     bounds = re.search(r"CapBnd:\s*(\w+)", Path("/proc/self/status").read_text())
     namespace = Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
     if namespace or bounds is None or not int(bounds[1], 16) >> 14 & 1:
-        pytest.skip("this container may not lock memory without limit")
+        pytest.skip("this container limits locked memory")
     code = "import sys, pathlib, clinical_modernbert.launcher.doctor.machine as m; "
     code += "print(m.locked_memory(pathlib.Path(sys.argv[1])).status)"
     command = ["setpriv", f"--bounding-set={capabilities}", sys.executable, "-c", code, str(locked / "adapters")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == status
 
 
-def test_packages_that_are_missing_or_too_old() -> None:
+def test_missing_and_outdated_packages_fail() -> None:
     required = [
         "torch>=2.6",
         "triton>=3.3; platform_system == 'Plan9'",
         "deepspeed>=0.19.8,<0.20",
         "obstore; extra == 'clouds'",
     ]
-    assert requirements_met({"torch": "2.13.0+cpu", "deepspeed": "0.19.9"}, required).status == "ok"
-    finding = requirements_met({"torch": "2.5.1", "deepspeed": None}, required)
-    assert (finding.status, finding.found) == ("failed", "torch 2.5.1 is not >=2.6; deepspeed is missing")
+    assert check_requirements({"torch": "2.13.0+cpu", "deepspeed": "0.19.9"}, required).status == "ok"
+    finding = check_requirements({"torch": "2.5.1", "deepspeed": None}, required)
+    assert (finding.status, finding.result) == ("failed", "torch 2.5.1 is not >=2.6; deepspeed is missing")
 
 
-def test_a_package_that_is_only_on_the_path_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_software, "_OWN", "clinical-modernbert-elsewhere")
-    finding = packages()
+def test_a_package_that_is_only_on_the_path_is_a_warning() -> None:
+    finding = packages("clinical-modernbert-elsewhere", (*REPORTED_PACKAGES[:-1], "clinical-modernbert-elsewhere"))
     assert finding.status == "warning"
-    assert f"torch {versions()['torch']}" in finding.found
-    monkeypatch.setattr(doctor_software, "SHOWN", ("torch", "deepspeed-elsewhere"))
-    assert packages().status == "failed"
+    assert f"torch {versions()['torch']}" in finding.result
+    assert packages("clinical-modernbert-elsewhere", ("torch", "deepspeed-elsewhere")).status == "failed"
 
 
-def test_a_triton_that_torch_was_not_built_with() -> None:
-    torchs = ["filelock", 'triton==3.7.1; platform_system == "Linux"']
-    assert list(pairs({"torch": "2.13.0", "triton": "3.7.1"}, torchs, {})) == []
-    (finding,) = pairs({"torch": "2.13.0", "triton": "3.5.0"}, torchs, {})
-    assert (finding.status, finding.found) == ("failed", "triton 3.5.0, torch wants ==3.7.1")
-    assert [found.check for found in pairs({}, [], {"TRITON_INTERPRET": "1"})] == ["TRITON_INTERPRET"]
+def test_a_triton_version_that_torch_was_not_built_with_fails() -> None:
+    torch_requirements = ["filelock", 'triton==3.7.1; platform_system == "Linux"']
+    assert list(incompatibilities({"torch": "2.13.0", "triton": "3.7.1"}, torch_requirements, {})) == []
+    (finding,) = incompatibilities({"torch": "2.13.0", "triton": "3.5.0"}, torch_requirements, {})
+    assert (finding.status, finding.result) == ("failed", "triton 3.5.0, torch requires ==3.7.1")
+    assert [finding.check for finding in incompatibilities({}, [], {"TRITON_INTERPRET": "1"})] == ["TRITON_INTERPRET"]
 
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its program, to be written."""
+    """An executable to be written, first on the path."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     program = tmp_path / "nvidia-smi"
     program.touch(mode=0o755)
@@ -205,26 +210,26 @@ HEALTHY = {ERRORS: "0", RETIRED: "[N/A]", PENDING: "No", FAILED: "No"}
 
 
 def two_gpus(program: Path, second: dict[str, str]) -> None:
-    """The second GPU tells what `second` says, the first is well; any other query is refused, as nvidia-smi does it."""
+    """Answer queries for a healthy GPU and for one with the values `second`; reject other queries like nvidia-smi."""
     cases = {"--query-gpu=name,memory.total,driver_version": [H100, H100]}
-    for query, told in second.items():
-        cases[query] = [f"00000000:4E:00.0, {HEALTHY[query]}", f"00000000:5F:00.0, {told}"]
+    for query, value in second.items():
+        cases[query] = [f"00000000:4E:00.0, {HEALTHY[query]}", f"00000000:5F:00.0, {value}"]
     lines = [f"{query}) printf '%s\\n' {shlex.join(rows)};;" for query, rows in cases.items()]
     refusal = """*) echo "Field \\"${1##*,}\\" is not a valid field to query."; exit 2;;"""
     program.write_text("\n".join(["#!/bin/sh", 'case "$1" in', *lines, refusal, "esac\n"]))
 
 
-def test_gpus_that_are_well(nvidia_smi: Path) -> None:
+def test_healthy_gpus_are_ok(nvidia_smi: Path) -> None:
     two_gpus(nvidia_smi, HEALTHY)
     devices, memory = gpus()
-    assert (devices.status, devices.found) == ("ok", "2 x NVIDIA H100 80GB HBM3, 81559 MiB, driver 570.86.15")
-    assert memory.found == "no uncorrected errors or rows to be remapped or rows that cannot be remapped"
+    assert (devices.status, devices.result) == ("ok", "2 x NVIDIA H100 80GB HBM3, 81559 MiB, driver 570.86.15")
+    assert memory.result == "no uncorrected errors or rows pending remapping or rows that failed remapping"
     two_gpus(nvidia_smi, dict.fromkeys(HEALTHY, "[N/A]"))
     assert [finding.status for finding in gpus()] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
-    ("query", "told", "status", "advice"),
+    ("query", "value", "status", "advice"),
     [
         (ERRORS, "3", "failed", "replaced"),
         (RETIRED, "Yes", "failed", "reset"),
@@ -233,31 +238,33 @@ def test_gpus_that_are_well(nvidia_smi: Path) -> None:
         (FAILED, "Yes", "failed", "replaced"),
     ],
 )
-def test_a_gpu_with_memory_errors(nvidia_smi: Path, query: str, told: str, status: str, advice: str) -> None:
-    two_gpus(nvidia_smi, {**HEALTHY, query: told})
+def test_a_gpu_with_memory_errors_is_reported(
+    nvidia_smi: Path, query: str, value: str, status: str, advice: str
+) -> None:
+    two_gpus(nvidia_smi, {**HEALTHY, query: value})
     _, memory = gpus()
     assert memory.status == status
-    assert f"GPU 00000000:5F:00.0 ({told})" in memory.found
-    assert "4E" not in memory.found
+    assert f"GPU 00000000:5F:00.0 ({value})" in memory.result
+    assert "4E" not in memory.result
     assert advice in memory.advice
 
 
 @pytest.mark.parametrize("known", [{}, {FAILED: "Yes"}])
-def test_a_driver_that_does_not_know_a_field_costs_its_check_alone(nvidia_smi: Path, known: dict[str, str]) -> None:
+def test_a_field_unknown_to_the_driver_skips_only_its_check(nvidia_smi: Path, known: dict[str, str]) -> None:
     two_gpus(nvidia_smi, known)
     assert [finding.status for finding in gpus()] == ["ok", "failed" if known else "ok"]
 
 
 @pytest.mark.parametrize("code", [255, 0])
-def test_a_driver_that_fails_is_told(nvidia_smi: Path, code: int) -> None:
-    said = "Unable to determine the device handle for GPU 0000:4E:00.0"
-    nvidia_smi.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+def test_a_failing_driver_is_reported(nvidia_smi: Path, code: int) -> None:
+    message = "Unable to determine the device handle for GPU 0000:4E:00.0"
+    nvidia_smi.write_text(f"#!/bin/sh\necho '{message}'\nexit {code}\n")
     (finding,) = gpus()
     assert finding.status == "failed"
-    assert "0000:4E" in finding.found
+    assert "0000:4E" in finding.result
 
 
-def test_gpus_that_torch_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_that_torch_cannot_use_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cuda(tmp_path).status == "ok"
@@ -272,18 +279,18 @@ def test_gpus_that_torch_does_not_see(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("visible", "ranks"), [(2, 2), (0, 2), (8, 8)])
-def test_ranks_are_as_many_as_gpus_that_may_be_used(monkeypatch: pytest.MonkeyPatch, visible: int, ranks: int) -> None:
+def test_there_is_one_rank_per_visible_gpu(monkeypatch: pytest.MonkeyPatch, visible: int, ranks: int) -> None:
     started = []
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
-    monkeypatch.setattr(doctor_command, "run_ranks", lambda command, ranks: started.append(ranks) or 0)
+    monkeypatch.setattr(doctor_command, "run_ranks", lambda command, ranks, **options: started.append(ranks) or 0)
     with pytest.raises(typer.Exit):
         doctor_command.doctor()
     assert started == [ranks]
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "ok"), (1.02, "failed")])
-def test_a_kernel_that_computes_something_else(factor: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_kernel_fails(factor: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def ours(x: torch.Tensor, factor: float) -> torch.Tensor:
         return self_test.geglu(x) * factor
 
@@ -291,36 +298,38 @@ def test_a_kernel_that_computes_something_else(factor: float, status: str, monke
     monkeypatch.setattr(self_test, "_cases", lambda device, dtype: iter([case]))
     finding = kernels(torch.device("cpu"))
     assert finding.status == status
-    assert ("GeGLU in fp32" in finding.found) == (status == "failed")
+    assert ("GeGLU in fp32" in finding.result) == (status == "failed")
 
 
-def test_clocks() -> None:
+def test_clock_skew_is_reported() -> None:
     assert [clocks([100.0, 100.0 + skew]).status for skew in (0.01, 10.0, 900.0)] == ["ok", "warning", "failed"]
 
 
-def test_ranks_that_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_ranks, "JOIN", timedelta(seconds=1))
+def test_ranks_that_cannot_connect_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_ranks, "JOIN_TIMEOUT", timedelta(seconds=1))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    for name, value in place.items():
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(Exception, match="out after") as caught:
-        doctor_ranks.join()
-    assert "2 ranks do not meet" in doctor_ranks.apart(caught.value).found
+        doctor_ranks.join_process_group()
+    assert "2 ranks cannot connect" in doctor_ranks.connection_failure(caught.value).result
 
 
-def test_an_error_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    found = "[/pytorch/gloo/pair.cc:525] closed [red]"
-    doctor_command._print({"node": [Finding("ranks", "failed", found)]}, as_json=False)
-    assert found in " ".join(capsys.readouterr().out.split())
+def test_brackets_in_an_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "[/pytorch/gloo/pair.cc:525] closed [red]"
+    doctor_command._print({"node": [Finding("ranks", "failed", message)]}, as_json=False)
+    assert message in " ".join(capsys.readouterr().out.split())
 
 
-def test_of_nccl_the_last_error_is_told() -> None:
-    told = "NCCL error in: NCCLUtils.cpp:94\nncclSystemError: call failed\nLast error:\nno socket interface found\n"
-    assert doctor_ranks.apart(RuntimeError(told)).found.endswith("RuntimeError: no socket interface found")
-    assert doctor_ranks.apart(RuntimeError()).found.endswith("RuntimeError: ")
+def test_the_last_error_of_nccl_is_reported() -> None:
+    message = "NCCL error in: NCCLUtils.cpp:94\nncclSystemError: call failed\nLast error:\nno socket interface found\n"
+    assert doctor_ranks.connection_failure(RuntimeError(message)).result.endswith(
+        "RuntimeError: no socket interface found"
+    )
+    assert doctor_ranks.connection_failure(RuntimeError()).result.endswith("RuntimeError: ")
 
 
 @pytest.fixture
@@ -336,59 +345,61 @@ def store(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faul
     proxy.shutdown()
 
 
-def left_in(server: S3Server) -> list[str]:
-    found = server.client().list_objects_v2(Bucket=BUCKET, Prefix="doctor/")
-    return [entry["Key"] for entry in found.get("Contents", ())]
+def objects_in(server: S3Server) -> list[str]:
+    response = server.client().list_objects_v2(Bucket=BUCKET, Prefix="doctor/")
+    return [entry["Key"] for entry in response.get("Contents", ())]
 
 
-def test_a_store_is_used_and_left_as_it_was(store: FaultProxy, s3_server: S3Server) -> None:
+def test_a_store_is_checked_and_left_unchanged(store: FaultProxy, s3_server: S3Server) -> None:
     finding = object_store(f"s3://{BUCKET}/doctor")
     assert finding.status == "ok", finding
     assert {method for method, _ in store.requests} == {"PUT", "GET", "DELETE"}
-    assert left_in(s3_server) == []
+    assert objects_in(s3_server) == []
 
 
 @pytest.mark.parametrize(("kind", "method"), [("403", "PUT"), ("corrupt", "GET")])
-def test_a_store_that_refuses_or_lies(store: FaultProxy, s3_server: S3Server, kind: str, method: str) -> None:
+def test_a_store_that_refuses_or_returns_other_bytes_fails(
+    store: FaultProxy, s3_server: S3Server, kind: str, method: str
+) -> None:
     store.fault = Fault(kind, "cmbert-doctor", method=method)
     assert object_store(f"s3://{BUCKET}/doctor").status == "failed"
-    assert left_in(s3_server) == []
+    assert objects_in(s3_server) == []
 
 
-def test_a_store_of_an_unknown_kind() -> None:
+def test_an_unknown_store_fails() -> None:
     assert object_store("ftp://server/path").status == "failed"
 
 
-def test_what_differs_between_nodes_is_named() -> None:
+def test_software_that_differs_between_nodes_is_reported() -> None:
     same = {"torch": "2.13.0", "deepspeed": "0.19.8"}
-    assert differences({"a": same, "b": same}).status == "ok"
-    finding = differences({"a": same, "b": same, "c": {"torch": "2.12.0", "deepspeed": "0.19.8"}})
-    assert (finding.status, finding.found) == ("failed", "torch 2.13.0 on a, b, 2.12.0 on c")
+    assert compare_software({"a": same, "b": same}).status == "ok"
+    finding = compare_software({"a": same, "b": same, "c": {"torch": "2.12.0", "deepspeed": "0.19.8"}})
+    assert (finding.status, finding.result) == ("failed", "torch 2.13.0 on a, b, 2.12.0 on c")
 
 
-def test_a_finding_of_all_nodes_is_one_row() -> None:
+def test_equal_findings_of_all_nodes_are_one_row() -> None:
     fine, slow = Finding("disk", "ok", "much"), Finding("clocks", "failed", "apart", "set them")
     reports = {"a": [fine, slow], "b": [fine]}
-    assert list(grouped(reports)) == [("a", slow), ("all", fine)]
-    assert verdict(reports) == 1
-    assert verdict({"b": [fine]}) == 0
+    assert list(merge_equal_findings(reports)) == [("a", slow), ("all", fine)]
+    assert exit_code(reports) == 1
+    assert exit_code({"b": [fine]}) == 0
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a rank printed, and its exit code."""
+class RankResult:
+    """The output of a rank, and its exit code."""
 
     code: int
     output: str
     errors: str
 
     def findings(self, node: str) -> dict[str, dict[str, str]]:
-        """By check."""
+        """Return {check: finding}."""
         return {finding["check"]: finding for finding in json.loads(self.output)["nodes"][node]}
 
 
-def doctor_of_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: bool = False) -> list[Told]:
-    """Of two ranks, each the first of a node, with variables of their `own`; `change` is Python that runs first."""
+def run_on_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: bool = False) -> list[RankResult]:
+    """Run two ranks, each the first of a node, with additional variables `own`; `change` is Python that runs first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -412,32 +423,33 @@ def doctor_of_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: 
         for rank in range(2)
     ]
     ended = [rank.communicate(timeout=120) for rank in ranks]
-    return [Told(rank.returncode, *said) for rank, said in zip(ranks, ended, strict=True)]
+    return [RankResult(rank.returncode, *output) for rank, output in zip(ranks, ended, strict=True)]
 
 
 @needs_root
-def test_two_nodes_with_different_software(tmp_path: Path) -> None:
-    """Two ranks with host names of their own; the second finds another transformers first."""
+def test_two_nodes_with_different_software_fail(tmp_path: Path) -> None:
+    """Each rank has its own host name; the second finds another version of transformers first."""
     if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
-        pytest.skip("no process may have a host name of its own in this container")
+        pytest.skip("this container cannot give a process its own host name")
     metadata = tmp_path / "transformers-4.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.0.0\n")
-    first, second = doctor_of_two_nodes([{}, {"PYTHONPATH": str(tmp_path)}], named=True)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    first, second = run_on_two_nodes([{}, {"PYTHONPATH": path}], named=True)
     assert second.output == ""
     assert (first.code, second.code) == (1, 1)
-    told = json.loads(first.output)
-    assert set(told["nodes"]) == {"node0", "node1"}
-    assert told["would_fail"]
-    found = first.findings("node0")
-    assert found["same software"]["found"] == f"transformers {versions()['transformers']} on node0, 4.0.0 on node1"
-    assert found["all-reduce of 2 ranks"]["status"] == "ok"
-    assert found["packages"]["status"] == "ok"
+    report = json.loads(first.output)
+    assert set(report["nodes"]) == {"node0", "node1"}
+    assert report["would_fail"]
+    findings = first.findings("node0")
+    assert findings["same software"]["result"] == f"transformers {versions()['transformers']} on node0, 4.0.0 on node1"
+    assert findings["all-reduce of 2 ranks"]["status"] == "ok"
+    assert findings["packages"]["status"] == "ok"
     assert first.findings("node1")["packages"]["status"] == "failed"
 
 
-def test_what_gpus_cannot_exchange_is_told_with_all_else() -> None:
-    """NCCL as it fails: it raises on one rank, and the other waits for ever."""
+def test_a_failure_of_nccl_is_reported_with_all_other_findings() -> None:
+    """When NCCL fails, it raises on one rank, and the other waits forever."""
     change = """
 def fail(device, megabytes):
     if os.environ["RANK"] == "1":
@@ -445,33 +457,33 @@ def fail(device, megabytes):
     time.sleep(3600)
 doctor_ranks.EXCHANGE_SECONDS = 1
 doctor_ranks._exchange = fail
-tell, end = doctor_command._print, os._exit
-doctor_command._print = lambda *reports: (time.sleep(1), tell(*reports), print("told", time.time(), file=sys.stderr))
+show, end = doctor_command._print, os._exit
+doctor_command._print = lambda *args: (time.sleep(1), show(*args), print("printed", time.time(), file=sys.stderr))
 os._exit = lambda code: (print("ended", time.time(), file=sys.stderr, flush=True), end(code))"""
-    first, second = doctor_of_two_nodes([{}, {"TRITON_INTERPRET": "1"}], change)
+    first, second = run_on_two_nodes([{}, {"TRITON_INTERPRET": "1"}], change)
     assert (first.code, second.code, second.output) == (1, 1, "")
-    found = first.findings(socket.gethostname())
-    exchange = found["all-reduce of 2 ranks"]
+    findings = first.findings(socket.gethostname())
+    exchange = findings["all-reduce of 2 ranks"]
     assert exchange["status"] == "failed"
-    assert exchange["found"] == "rank 0: no answer within 1 s; rank 1: RuntimeError: no socket interface found"
-    assert found["TRITON_INTERPRET"]["status"] == "failed"
-    (spoken,), (ended,) = re.findall(r"told (\S+)", first.errors), re.findall(r"ended (\S+)", second.errors)
-    assert float(spoken) < float(ended), "a launcher may end rank 0 when another one has failed"
+    assert exchange["result"] == "rank 0: no answer within 1 s; rank 1: RuntimeError: no socket interface found"
+    assert findings["TRITON_INTERPRET"]["status"] == "failed"
+    (printed,), (ended,) = re.findall(r"printed (\S+)", first.errors), re.findall(r"ended (\S+)", second.errors)
+    assert float(printed) < float(ended), "a launcher may kill rank 0 when another rank has failed"
 
 
-def test_nodes_that_do_not_meet_each_tell_their_own() -> None:
-    change = "doctor_ranks.JOIN = timedelta(seconds=1)"
-    told = doctor_of_two_nodes([{"MASTER_PORT": "1"}, {"MASTER_PORT": "2", "TRITON_INTERPRET": "1"}], change)
-    assert [rank.code for rank in told] == [1, 1]
-    first, second = [rank.findings(socket.gethostname()) for rank in told]
-    assert "2 ranks do not meet" in first["ranks"]["found"]
+def test_nodes_that_cannot_connect_each_print_their_own_findings() -> None:
+    change = "doctor_ranks.JOIN_TIMEOUT = timedelta(seconds=1)"
+    results = run_on_two_nodes([{"MASTER_PORT": "1"}, {"MASTER_PORT": "2", "TRITON_INTERPRET": "1"}], change)
+    assert [rank.code for rank in results] == [1, 1]
+    first, second = [rank.findings(socket.gethostname()) for rank in results]
+    assert "2 ranks cannot connect" in first["ranks"]["result"]
     assert second["ranks"]["status"] == second["TRITON_INTERPRET"]["status"] == "failed"
 
 
-def test_only_the_table_tells_that_this_machine_is_not_fit() -> None:
+def test_failed_checks_are_reported_only_in_the_table() -> None:
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", "2"]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert told.returncode == 1
-    assert told.stdout.count("A run would fail.") == 1
-    assert "exited with" not in told.stderr
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stdout.count("A run would fail.") == 1
+    assert "exited with" not in ended.stderr

@@ -1,4 +1,4 @@
-"""`cmbert evaluate` from a real run's checkpoint to the table."""
+"""`cmbert evaluate`, from the checkpoint of a real run to the table."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher import cli
-from clinical_modernbert.launcher.commands.evaluate import names
+from clinical_modernbert.launcher.commands.evaluate import short_names
 
 
-def test_a_run_beside_a_second_checkpoint_of_it(
+def test_a_run_and_one_of_its_earlier_checkpoints(
     new_run: Callable[[], SmallRun],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -24,10 +24,10 @@ def test_a_run_beside_a_second_checkpoint_of_it(
     first = sorted((run.run_dir / "checkpoints").glob("step*"))[0]
     arguments = ["evaluate", str(run.run_dir), str(first), "--task", "masked-words", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["cmbert", *arguments, "--set", f"data={run.data}", "--seeds", "2"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         cli.main()
     out = capsys.readouterr().out
-    assert not ended.value.code
+    assert not exit_info.value.code
     assert "notes word" in out
     scores = json.loads((tmp_path / "results.json").read_text())["masked-words"]
     assert list(scores) == ["run", first.name]
@@ -35,8 +35,8 @@ def test_a_run_beside_a_second_checkpoint_of_it(
     assert len(scores["run"]["notes loss"]["values"]) == 1
 
 
-def test_subjects_are_named_shortly_but_apart() -> None:
-    assert names(["runs/mine", "org/bert"]) == ["mine", "bert"]
-    assert names(["a/model", "b/model", "c"]) == ["a/model", "b/model", "c"]
+def test_short_names_are_unique() -> None:
+    assert short_names(["runs/mine", "org/bert"]) == ["mine", "bert"]
+    assert short_names(["a/model", "b/model", "c"]) == ["a/model", "b/model", "c"]
     with pytest.raises(UserError, match="named twice"):
-        names(["a", "a"])
+        short_names(["a", "a"])

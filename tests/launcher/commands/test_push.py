@@ -1,4 +1,4 @@
-"""`cmbert push` against a local stand-in for the Hub's HTTP API."""
+"""`cmbert push` against a local server with the Hub's HTTP API."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from hub_server import HubServer
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.launcher.commands.hub import push_model
+from clinical_modernbert.launcher.commands.push import push_model
 
 TOKEN = "hf_this_is_secret"
 NAME = "someone/model"
@@ -17,7 +17,7 @@ NAME = "someone/model"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """What HF_ENDPOINT and HF_TOKEN would set, had the library not been imported before."""
+    """Set what HF_ENDPOINT and HF_TOKEN would set if the library were not imported already."""
     server = HubServer()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
@@ -28,7 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 
 def export(directory: Path, **facts: bool) -> Path:
-    """What push looks at of an export; the weights are large enough to be sent apart."""
+    """Write the files of an export that push reads; the weights are large enough to be sent as a separate upload."""
     directory.mkdir()
     sources = {"letters": {"licence": "the hospital's own", "synthetic": False, **facts}}
     (directory / "training.json").write_text(json.dumps({"sources": sources}))
@@ -39,70 +39,70 @@ def export(directory: Path, **facts: bool) -> Path:
 
 
 def pushed(hub: HubServer, model: Path) -> bool:
-    """Whether every file is there as it is here."""
-    here = {(NAME, path.name): path.read_bytes() for path in model.iterdir()}
-    return hub.files == here
+    """Whether the repository has all files of `model` with equal content."""
+    files = {(NAME, path.name): path.read_bytes() for path in model.iterdir()}
+    return hub.files == files
 
 
-def test_all_files_arrive(hub: HubServer, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_all_files_are_uploaded(hub: HubServer, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     model = export(tmp_path / "model", public=True)
-    assert push_model(model, NAME, private=False, allow_closed=False) == f"{hub.address}/{NAME}"
+    assert push_model(model, NAME, private=False, allow_restricted=False) == f"{hub.address}/{NAME}"
     assert pushed(hub, model)
     assert hub.repositories == {NAME: False}
     assert f"Bearer {TOKEN}" in hub.tokens
     assert TOKEN not in "".join(capfd.readouterr())
 
 
-def test_closed_sources_stay_private(hub: HubServer, tmp_path: Path) -> None:
+def test_models_of_restricted_sources_stay_private(hub: HubServer, tmp_path: Path) -> None:
     model = export(tmp_path / "model")
-    with pytest.raises(UserError, match=r"closed sources \(letters\): push it with --private"):
-        push_model(model, NAME, private=False, allow_closed=False)
+    with pytest.raises(UserError, match=r"restricted sources \(letters\): push it with --private"):
+        push_model(model, NAME, private=False, allow_restricted=False)
     assert not hub.repositories
-    push_model(model, NAME, private=True, allow_closed=False)
+    push_model(model, NAME, private=True, allow_restricted=False)
     assert hub.repositories == {NAME: True}
     assert pushed(hub, model)
 
 
-def test_a_public_repository_that_is_there_takes_no_closed_sources(hub: HubServer, tmp_path: Path) -> None:
+def test_an_existing_public_repository_rejects_restricted_sources(hub: HubServer, tmp_path: Path) -> None:
     hub.repositories[NAME] = False
     model = export(tmp_path / "model")
-    with pytest.raises(UserError, match="is there already and public"):
-        push_model(model, NAME, private=True, allow_closed=False)
+    with pytest.raises(UserError, match="exists and is public"):
+        push_model(model, NAME, private=True, allow_restricted=False)
     assert not hub.files
-    push_model(model, NAME, private=False, allow_closed=True)
+    push_model(model, NAME, private=False, allow_restricted=True)
     assert pushed(hub, model)
 
 
-def test_a_failure_halfway_then_goes_on_without_sending_again(hub: HubServer, tmp_path: Path) -> None:
-    """The weights arrived, the commit failed."""
+def test_after_a_failure_uploaded_files_are_not_sent_again(hub: HubServer, tmp_path: Path) -> None:
+    """The weights are uploaded, then the commit fails."""
     model = export(tmp_path / "model", public=True)
     hub.failures = [f"/api/models/{NAME}/commit"] * 10
-    with pytest.raises(UserError, match="the same command goes on") as refused:
-        push_model(model, NAME, private=False, allow_closed=False)
+    with pytest.raises(UserError, match="run the same command") as refused:
+        push_model(model, NAME, private=False, allow_restricted=False)
     assert TOKEN not in str(refused.value)
     sent = hub.received
     assert sent == (model / "model.safetensors").stat().st_size
     assert not hub.files
     hub.failures = []
-    push_model(model, NAME, private=False, allow_closed=False)
+    push_model(model, NAME, private=False, allow_restricted=False)
     assert hub.received == sent
     assert pushed(hub, model)
 
 
-def test_refusals_are_the_users_to_mend(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejections_are_user_errors_with_a_fix(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = export(tmp_path / "model", public=True)
     hub.refuse = True
     with pytest.raises(UserError, match="hf auth login") as refused:
-        push_model(model, NAME, private=False, allow_closed=False)
+        push_model(model, NAME, private=False, allow_restricted=False)
     assert TOKEN not in str(refused.value)
     with pytest.raises(UserError, match="expected OWNER/NAME"):
-        push_model(model, "not a name", private=False, allow_closed=False)
+        push_model(model, "not a name", private=False, allow_restricted=False)
     (model / "training.json").unlink()
     with pytest.raises(UserError, match="expected a directory that cmbert export wrote"):
-        push_model(model, NAME, private=False, allow_closed=False)
+        push_model(model, NAME, private=False, allow_restricted=False)
 
 
-def test_nobody_answers(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_a_user_error(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="did not answer"):
-        push_model(export(tmp_path / "model", public=True), NAME, private=False, allow_closed=False)
+        push_model(export(tmp_path / "model", public=True), NAME, private=False, allow_restricted=False)

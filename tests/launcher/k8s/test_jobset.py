@@ -1,4 +1,4 @@
-"""Manifests against Kubernetes' and JobSet's own schemas, and what a pod starts."""
+"""Manifests against the schemas of Kubernetes and JobSet, and the ranks that a pod starts."""
 
 import json
 import os
@@ -44,7 +44,7 @@ kubernetes:
   priority_class: low
   topology: cloud.provider.com/rack
 """
-SMALLEST = "ranks_per_node: 1\nkubernetes: {image: one, volumes: {runs: /runs}}\n"
+MINIMAL = "ranks_per_node: 1\nkubernetes: {image: one, volumes: {runs: /runs}}\n"
 
 
 def cluster_config(directory: Path, text: str = CLUSTER) -> ClusterConfig:
@@ -65,38 +65,38 @@ def job_set(config: RunConfig, tmp_path: Path) -> dict[str, Any]:
     return yaml.safe_load(render(config, cluster_config(tmp_path)))
 
 
-def lost(given: Any, understood: Any, place: str = "") -> Iterator[str]:
-    """What the model has dropped of what it was given."""
+def dropped(given: Any, parsed: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of values that the model dropped."""
     if isinstance(given, dict):
         for key, value in given.items():
-            if not isinstance(understood, dict) or key not in understood:
-                yield f"{place}.{key}"
+            if not isinstance(parsed, dict) or key not in parsed:
+                yield f"{path}.{key}"
             else:
-                yield from lost(value, understood[key], f"{place}.{key}")
+                yield from dropped(value, parsed[key], f"{path}.{key}")
     elif isinstance(given, list):
-        for number, pair in enumerate(zip(given, understood, strict=True)):
-            yield from lost(*pair, f"{place}[{number}]")
+        for number, pair in enumerate(zip(given, parsed, strict=True)):
+            yield from dropped(*pair, f"{path}[{number}]")
 
 
-def understood(job_set: dict[str, Any]) -> list[str]:
-    return list(lost(job_set, JobsetV1alpha2JobSet.from_dict(job_set).to_dict()))
+def unknown_values(job_set: dict[str, Any]) -> list[str]:
+    return list(dropped(job_set, JobsetV1alpha2JobSet.from_dict(job_set).to_dict()))
 
 
-@pytest.mark.parametrize("text", [CLUSTER, SMALLEST], ids=["everything", "the smallest"])
-def test_jobset_understands_all_of_it(config: RunConfig, tmp_path: Path, text: str) -> None:
-    assert understood(yaml.safe_load(render(config, cluster_config(tmp_path, text)))) == []
+@pytest.mark.parametrize("text", [CLUSTER, MINIMAL], ids=["complete", "minimal"])
+def test_the_manifest_matches_the_schema_of_jobset(config: RunConfig, tmp_path: Path, text: str) -> None:
+    assert unknown_values(yaml.safe_load(render(config, cluster_config(tmp_path, text)))) == []
 
 
-def test_the_check_would_notice_mistakes(job_set: dict[str, Any]) -> None:
+def test_the_schema_check_detects_errors(job_set: dict[str, Any]) -> None:
     job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
     job["backofLimit"] = job.pop("backoffLimit")
-    assert understood(job_set) == [".spec.replicatedJobs[0].template.spec.backofLimit"]
+    assert unknown_values(job_set) == [".spec.replicatedJobs[0].template.spec.backofLimit"]
     job["parallelism"] = "four"
     with pytest.raises(ValidationError):
-        understood(job_set)
+        unknown_values(job_set)
 
 
-def test_kubernetes_own_schemas_hold(job_set: dict[str, Any]) -> None:
+def test_the_job_matches_the_schema_of_kubernetes(job_set: dict[str, Any]) -> None:
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}}
     job |= job_set["spec"]["replicatedJobs"][0]["template"]
     kubernetes_validate.validate(job, "1.33", strict=True)
@@ -113,13 +113,13 @@ def pod(job_set: dict[str, Any]) -> dict[str, Any]:
     return template(job_set)["spec"]
 
 
-def test_what_stops_as_asked_starts_again_for_free(job_set: dict[str, Any]) -> None:
+def test_requested_stops_and_rewinds_restart_without_counting(job_set: dict[str, Any]) -> None:
     spec = job_set["spec"]
     rules = spec["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
     assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [None, [STOPPED, REWOUND]]
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-    (again,) = spec["failurePolicy"]["rules"]
-    assert (again["action"], again["onJobFailureReasons"]) == (
+    (restart,) = spec["failurePolicy"]["rules"]
+    assert (restart["action"], restart["onJobFailureReasons"]) == (
         "RestartJobSetAndIgnoreMaxRestarts",
         ["PodFailurePolicy"],
     )
@@ -127,7 +127,7 @@ def test_what_stops_as_asked_starts_again_for_free(job_set: dict[str, Any]) -> N
     assert pod(job_set)["containers"][0]["name"] == rules[1]["onExitCodes"]["containerName"]
 
 
-def test_ranks_find_the_first_pod_by_the_name_it_has(job_set: dict[str, Any]) -> None:
+def test_ranks_reach_the_first_pod_by_its_host_name(job_set: dict[str, Any]) -> None:
     values = {one["name"]: one.get("value") for one in pod(job_set)["containers"][0]["env"]}
     assert values["MASTER_ADDR"] == "cmbert-first-run-2-node-0-0.cmbert-first-run-2"
     assert (values["NODES"], values["RANKS_PER_NODE"], values["GRACE_SECONDS"]) == ("4", "8", "300")
@@ -135,7 +135,7 @@ def test_ranks_find_the_first_pod_by_the_name_it_has(job_set: dict[str, Any]) ->
     assert len(run_name(Path("/runs") / ("long" * 30))) <= 40
 
 
-def test_a_pod_has_what_its_ranks_need(job_set: dict[str, Any]) -> None:
+def test_a_pod_has_the_resources_of_its_ranks(job_set: dict[str, Any]) -> None:
     container = pod(job_set)["containers"][0]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32}
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
@@ -145,17 +145,17 @@ def test_a_pod_has_what_its_ranks_need(job_set: dict[str, Any]) -> None:
     assert pod(job_set)["terminationGracePeriodSeconds"] == 300
 
 
-def test_secrets_go_by_name(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "do-not-tell")
+def test_secrets_are_passed_by_name(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "do-not-print")
     text = render(config, cluster_config(tmp_path))
-    assert "do-not-tell" not in text
+    assert "do-not-print" not in text
     container = pod(yaml.safe_load(text))["containers"][0]
     assert container["env"][-1]["valueFrom"]["secretKeyRef"] == {"name": "tracking", "key": "WANDB_API_KEY"}
     assert container["envFrom"] == [{"secretRef": {"name": "s3-writer"}}]
 
 
-def test_the_recipe_travels_whole(job_set: dict[str, Any], config: RunConfig, tmp_path: Path) -> None:
-    """As a file, which the kubelet writes of the one annotation, where the ranks' command looks for it."""
+def test_the_manifest_contains_the_complete_recipe(job_set: dict[str, Any], config: RunConfig, tmp_path: Path) -> None:
+    """The kubelet writes the annotation to the file that the ranks' command reads."""
     (volume,) = (volume for volume in pod(job_set)["volumes"] if volume["name"] == "recipe")
     (item,) = volume["downwardAPI"]["items"]
     ((key, text),) = template(job_set)["metadata"]["annotations"].items()
@@ -169,30 +169,30 @@ def test_the_recipe_travels_whole(job_set: dict[str, Any], config: RunConfig, tm
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("ranks_per_node: 1\n", "no section `kubernetes`"),
         ("ranks_per_node: 1\npass_env: [A_KEY]\nkubernetes: {image: one, volumes: {a: /runs}}\n", "pass_secret"),
-        ("ranks_per_node: 1\nkubernetes: {image: one, volumes: {a: /elsewhere}}\n", "lies on no volume"),
+        ("ranks_per_node: 1\nkubernetes: {image: one, volumes: {a: /elsewhere}}\n", "is on no volume"),
         ("ranks_per_node: 1\nkubernetes: {image: one}\n", "one of kubernetes.volumes"),
     ],
 )
-def test_what_is_missing_is_told(config: RunConfig, tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_missing_settings_are_reported(config: RunConfig, tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         render(config, cluster_config(tmp_path, text))
 
 
-def test_the_command_prints_and_creates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster_config(tmp_path, SMALLEST)
+def test_the_command_prints_or_creates_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster_config(tmp_path, MINIMAL)
     arguments = ["launch", "k8s", "base", "--cluster", str(tmp_path / "cluster.yaml"), "--set", "run_dir=/runs/base"]
     printed = CliRunner().invoke(app, [*arguments, "--dry-run"])
-    # One object: what is left of a run that was deleted, or has the same name, cannot become part of it.
+    # One object: leftovers of a deleted run, or of one with the same name, cannot become part of it.
     assert [one["kind"] for one in yaml.safe_load_all(printed.output)] == ["JobSet"]
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     kubectl = tmp_path / "kubectl"
-    kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/created\necho made\n')
+    kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/created\necho created\n')
     kubectl.chmod(0o755)
-    assert CliRunner().invoke(app, arguments).output == "made\n"
+    assert CliRunner().invoke(app, arguments).output == "created\n"
     assert (tmp_path / "arguments").read_text() == "create -f -\n"
     assert (tmp_path / "created").read_text() == printed.output
     kubectl.write_text("#!/bin/sh\necho 'Error from server (AlreadyExists): cmbert-base' >&2; exit 1\n")
@@ -204,26 +204,26 @@ def test_the_command_prints_and_creates(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=r"kubectl: created\nWarning: pods are restricted$"):
         submit(printed.output)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    with pytest.raises(UserError, match="kubectl is not here"):
+    with pytest.raises(UserError, match="kubectl is not installed"):
         submit(printed.output)
 
 
 ENTRY = """
 import json, os, sys, pathlib, time
 names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-place = {name: os.environ[name] for name in names} | {"arguments": sys.argv[1:]}
-here, rank = pathlib.Path(__file__).parent, int(os.environ["RANK"])
-(here / "aside").joinpath(str(rank)).write_text(json.dumps(place))
-os.rename(here / "aside" / str(rank), here / f"rank{rank}")
-while not (here / f"rank{rank ^ 1}").exists():
+variables = {name: os.environ[name] for name in names} | {"arguments": sys.argv[1:]}
+home, rank = pathlib.Path(__file__).parent, int(os.environ["RANK"])
+(home / "staging").joinpath(str(rank)).write_text(json.dumps(variables))
+os.rename(home / "staging" / str(rank), home / f"rank{rank}")
+while not (home / f"rank{rank ^ 1}").exists():
     time.sleep(0.01)
 sys.exit(int(sys.argv[2]))
 """
 
 
-def test_pods_start_their_part_of_the_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_pod_starts_the_ranks_of_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.py").write_text(ENTRY)
-    (tmp_path / "aside").mkdir()
+    (tmp_path / "staging").mkdir()
     shared = {"NODES": "2", "RANKS_PER_NODE": "2", "MASTER_ADDR": "run-node-0-0.run", "MASTER_PORT": "29500"}
     shared["GRACE_SECONDS"] = "300"
     for name, value in shared.items():
@@ -231,18 +231,18 @@ def test_pods_start_their_part_of_the_ranks(tmp_path: Path, monkeypatch: pytest.
     for node, code in (("0", 0), ("1", 85)):
         monkeypatch.setenv("JOB_COMPLETION_INDEX", node)
         assert kubernetes_node.run_node(["--code", str(code)], tmp_path / "train.py") == code
-    places = [json.loads((tmp_path / f"rank{rank}").read_text()) for rank in range(4)]
-    assert [(place["RANK"], place["LOCAL_RANK"]) for place in places] == [
+    ranks = [json.loads((tmp_path / f"rank{rank}").read_text()) for rank in range(4)]
+    assert [(rank["RANK"], rank["LOCAL_RANK"]) for rank in ranks] == [
         ("0", "0"),
         ("1", "1"),
         ("2", "0"),
         ("3", "1"),
     ]
-    assert {place["WORLD_SIZE"] for place in places} == {"4"}
-    assert {(place["MASTER_ADDR"], place["MASTER_PORT"]) for place in places} == {("run-node-0-0.run", "29500")}
+    assert {rank["WORLD_SIZE"] for rank in ranks} == {"4"}
+    assert {(rank["MASTER_ADDR"], rank["MASTER_PORT"]) for rank in ranks} == {("run-node-0-0.run", "29500")}
 
 
-def test_outside_a_pod_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_outside_a_pod_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
     monkeypatch.setattr(sys, "argv", ["kubernetes_node"])
     with pytest.raises(UserError, match="JOB_COMPLETION_INDEX is not set"):

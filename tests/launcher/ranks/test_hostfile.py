@@ -1,4 +1,4 @@
-"""Ranks on several hosts by ssh, against a real ssh server on loopback: signals, exit codes, nothing left behind."""
+"""Ranks on several hosts over ssh, with a real ssh server on loopback: signals, exit codes, and cleanup."""
 
 import getpass
 import json
@@ -24,10 +24,12 @@ REPOSITORY = Path(__file__).parents[3]
 LAUNCH = """
 import json, sys
 from pathlib import Path
+from clinical_modernbert.configs.reporting import configure
 from clinical_modernbert.launcher.ranks.hostfile import run_on_hosts
-told = json.loads(sys.argv[1])
-sys.exit(run_on_hosts(told["hosts"], told["command"], told["env"], pythonpath=Path(told["path"]), setup=told["setup"],
-                      address=told["address"], port=29777, ssh=told["ssh"], grace=1.0))
+configure()
+values = json.loads(sys.argv[1])
+sys.exit(run_on_hosts(values["hosts"], values["command"], values["env"], pythonpath=Path(values["path"]),
+                      setup=values["setup"], address=values["address"], port=29777, ssh=values["ssh"], grace=1.0))
 """
 RANK = """
 import os, signal, subprocess, sys, time
@@ -40,7 +42,7 @@ def ready():
 
 @dataclass
 class Hosts:
-    """Two hosts, `one` with two ranks and `two` with one, and a Python whose path has a space."""
+    """Two hosts, `one` with two ranks and `two` with one, and a Python whose path contains a space."""
 
     server: SshServer
     directory: Path
@@ -50,7 +52,7 @@ class Hosts:
         (self.directory / "package").mkdir()
         (self.directory / "package" / "clinical_modernbert").symlink_to(REPOSITORY)
         (self.directory / "a venv").symlink_to(sys.prefix)
-        told = {
+        values = {
             "hosts": {f"{getpass.getuser()}@one": 2, "two": 1},
             "setup": setup,
             "address": address,
@@ -60,7 +62,7 @@ class Hosts:
             "ssh": f"ssh -F {self.server.config}",
         }
         python = str(self.directory / "a venv" / "bin" / "python")
-        return subprocess.Popen([python, "-c", LAUNCH, json.dumps(told)], stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen([python, "-c", LAUNCH, json.dumps(values)], stderr=subprocess.PIPE, text=True)
 
     def await_files(self, *names: str) -> None:
         self.await_that(lambda: all((self.directory / name).exists() for name in names))
@@ -72,7 +74,7 @@ class Hosts:
             time.sleep(0.05)
 
     def alive(self) -> set[int]:
-        """The ranks that still run."""
+        """Return the ids of ranks that are still running."""
         return marked(self.mark)
 
 
@@ -95,14 +97,14 @@ def hosts(server: SshServer, tmp_path: Path) -> Iterator[Hosts]:
 
 
 @pytest.mark.parametrize(("given", "address"), [(None, "one"), ("127.0.0.1", "127.0.0.1")])
-def test_every_rank_knows_its_place_and_values_arrive_whole(hosts: Hosts, given: str | None, address: str) -> None:
+def test_every_rank_has_its_rank_and_unchanged_values(hosts: Hosts, given: str | None, address: str) -> None:
     names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ODD"]
     value = """a,b  'c' "d" $HOME \n e"""
     show = f"(home / f'seen{{rank}}').write_text('|'.join(os.environ[name] for name in {names}))"
     assert hosts.launch(show, address=given, ODD=value).wait(60) == 0
     seen = [(hosts.directory / f"seen{rank}").read_text() for rank in range(3)]
-    places = [("0", "0", "2"), ("1", "1", "2"), ("2", "0", "1")]
-    assert seen == [f"{rank}|{local}|3|{here}|{address}|29777|{value}" for rank, local, here in places]
+    ranks = [("0", "0", "2"), ("1", "1", "2"), ("2", "0", "1")]
+    assert seen == [f"{rank}|{local}|3|{ranks_on_host}|{address}|29777|{value}" for rank, local, ranks_on_host in ranks]
 
 
 @pytest.mark.parametrize(
@@ -115,12 +117,12 @@ def test_the_exit_code_is_that_of_the_host_that_failed_first(hosts: Hosts, rank:
     hosts.await_that(lambda: not hosts.alive())
 
 
-def test_set_up_is_shell_lines_that_must_all_succeed(hosts: Hosts) -> None:
+def test_setup_lines_run_in_one_shell(hosts: Hosts) -> None:
     setup = ["export MINE=theirs  # on this cluster alone", "if true; then", "  export MINE=own; fi"]
     assert hosts.launch("ready(); sys.exit(7 if os.environ['MINE'] == 'own' else 8)", setup).wait(60) == 7
 
 
-def test_nothing_starts_where_set_up_fails(hosts: Hosts) -> None:
+def test_ranks_do_not_start_if_setup_fails(hosts: Hosts) -> None:
     assert hosts.launch("ready()", ["false  # such as a module that is not there", "true"]).wait(60) == 1
     assert not list(hosts.directory.glob("ready*"))
 
@@ -137,7 +139,7 @@ def test_a_signal_reaches_every_rank_and_is_waited_for(hosts: Hosts, number: sig
     hosts.await_files("got0", "got1", "got2")
 
 
-def test_a_killed_launcher_leaves_no_rank_on_any_host(hosts: Hosts) -> None:
+def test_ranks_on_all_hosts_end_with_a_killed_launcher(hosts: Hosts) -> None:
     launcher = hosts.launch("signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(600)")
     hosts.await_files("ready0", "ready1", "ready2")
     assert len(hosts.alive()) == 3
@@ -145,7 +147,7 @@ def test_a_killed_launcher_leaves_no_rank_on_any_host(hosts: Hosts) -> None:
     hosts.await_that(lambda: not hosts.alive())
 
 
-def test_a_rank_that_ignores_the_end_of_another_host_is_killed(hosts: Hosts) -> None:
+def test_a_rank_that_ignores_sigterm_is_killed_after_another_host_failed(hosts: Hosts) -> None:
     launcher = hosts.launch(
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); ready()\n"
         "while not (home / 'ready0').exists(): time.sleep(0.01)\n"
@@ -156,18 +158,18 @@ def test_a_rank_that_ignores_the_end_of_another_host_is_killed(hosts: Hosts) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("one slots=2\ntwo slot=2\n", r":2: expected HOST slots=N, such as node1 slots=8, got 'two slot=2'"),
         ("one slots=0\n", r":1: expected HOST slots=N"),
-        ("one slots=2 # eight GPUs\n\none slots=2\n", r":3: one is there twice"),
-        ("# nothing\n", r": names no host"),
+        ("one slots=2 # eight GPUs\n\none slots=2\n", r":3: one is listed twice"),
+        ("# nothing\n", r": no hosts"),
     ],
 )
-def test_a_wrong_hostfile_is_refused_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_an_invalid_hostfile_is_rejected_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "hosts"
     path.write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read_hostfile(path)
 
 

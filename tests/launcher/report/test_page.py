@@ -1,4 +1,4 @@
-"""`cmbert report`: its numbers are the run's, whatever of the run there is, and the page needs nothing else."""
+"""`cmbert report`: it shows the data of the run, whichever files exist, and the page is self-contained."""
 
 import json
 import math
@@ -19,8 +19,8 @@ from written_run import SOURCES, loss_of, write_checkpoint, write_run
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.report.charts import Chart, Line, draw, ticks
+from clinical_modernbert.launcher.report.downsample import POINTS, Point, downsample
 from clinical_modernbert.launcher.report.page import write_report
-from clinical_modernbert.launcher.report.thin import POINTS, Point, thin
 
 
 def report(run_dir: Path, *evaluations: Path) -> str:
@@ -30,15 +30,15 @@ def report(run_dir: Path, *evaluations: Path) -> str:
 
 
 def text_of(page: str) -> str:
-    """What a reader sees, with single blanks."""
+    """Return the visible text, with single spaces."""
     body = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
 
 
 def curves(page: str) -> dict[str, dict[str, list[list[float]]]]:
-    """Title -> name of the line -> its points."""
-    found = re.findall(r'<h3>([^<]*)</h3>.*?<script type="application/json">(.*?)</script>', page, re.DOTALL)
-    return {title: {line["name"]: line["points"] for line in json.loads(values)["lines"]} for title, values in found}
+    """Return {title of the chart: {name of the line: points}}."""
+    matches = re.findall(r'<h3>([^<]*)</h3>.*?<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    return {title: {line["name"]: line["points"] for line in json.loads(values)["lines"]} for title, values in matches}
 
 
 @pytest.fixture(scope="module")
@@ -49,48 +49,48 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
-def test_curves_are_the_rows(written: Path) -> None:
-    found = curves(report(written))
-    loss = found["Training loss"]["loss"]
+def test_curves_show_the_rows_of_the_run(written: Path) -> None:
+    shown = curves(report(written))
+    loss = shown["Training loss"]["loss"]
     assert [step for step, _ in loss] == list(range(1, 61))
     assert [value for _, value in loss] == pytest.approx([loss_of(step) for step in range(1, 61)], rel=1e-4)
-    validation = found["Held-out loss"]
+    validation = shown["Validation loss"]
     assert validation.keys() == SOURCES.keys()
     assert validation["codes"] == [[step, pytest.approx(loss_of(step) + 0.3, rel=1e-4)] for step in (20, 40, 60)]
-    assert found["Share of tokens so far"]["notes"][-1] == [60, 0.7]
-    assert found["Share of tokens so far"]["notes, planned"][-1] == [60, 0.701]
+    assert shown["Cumulative share of tokens"]["notes"][-1] == [60, 0.7]
+    assert shown["Cumulative share of tokens"]["notes, planned"][-1] == [60, 0.701]
 
 
-def test_what_was_planned_reaches_to_the_end_and_what_was_run_lies_on_it(written: Path) -> None:
-    found = curves(report(written))
-    for title in ("Learning rate", "Longest sequence", "Masking rate"):
-        planned, run = dict(found[title]["planned"]), dict(found[title]["run"])
+def test_planned_curves_reach_the_last_step_and_match_the_run(written: Path) -> None:
+    shown = curves(report(written))
+    for title in ("Learning rate", "Maximum sequence length", "Masking rate"):
+        planned, run = dict(shown[title]["planned"]), dict(shown[title]["run"])
         assert max(planned) == 100
         assert max(run) == 60
         assert {step: planned[step] for step in run} == pytest.approx(run)
 
 
-def test_tables_tell_starts_checkpoints_and_origin(written: Path) -> None:
+def test_tables_show_attempts_checkpoints_and_origin(written: Path) -> None:
     text = text_of(report(written))
-    for told in (
+    for expected in (
         "60 of 100, 60.0%",
         "240 k 240,000",
-        "1 2026-01-01 10:00:00 local 0 2 node7 killed by signal 9 (137)",
+        "1 2026-01-01 10:00:00 local 0 2 node7 killed by signal 9 (exit code 137)",
         "2 2026-01-02 10:00:00 local 30 2 node7",
         f"step00000040 160,000 {loss_of(40):.4f} 2 1 3.0",
         f"notes {loss_of(20) + 0.7:.4f} {loss_of(60) + 0.7:.4f} 60 {loss_of(60) + 0.7:.4f} 25.0 % 12.5 %",
         "notes 168,000 70.00 % 70.10 % public domain",
-        "steps noted took 0:00:30",
+        "recorded steps took 0:00:30",
         "1131e88",
         "torch 2.13.0",
         "hash of codes",
         "total_tokens: 400000",
     ):
-        assert told in text, told
+        assert expected in text, expected
     assert "secret" not in text
 
 
-def test_evaluations_beside_the_run_and_named(written: Path, tmp_path: Path) -> None:
+def test_results_of_the_run_and_of_named_evaluations_are_shown(written: Path, tmp_path: Path) -> None:
     score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
     (tmp_path / "results.json").write_text(json.dumps({"ncbi-disease": {"run": {"f1": score}}}))
     assert "ncbi-disease score run f1 0.8125 ± 0.0125, 2 seeds" in text_of(report(written, tmp_path))
@@ -98,7 +98,7 @@ def test_evaluations_beside_the_run_and_named(written: Path, tmp_path: Path) -> 
         report(written, tmp_path / "elsewhere")
 
 
-def test_a_run_of_150_000_steps_is_small_and_hides_no_spike(tmp_path: Path) -> None:
+def test_the_page_of_150_000_steps_is_small_and_keeps_spikes(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", steps=2000)
     lines = (run_dir / "metrics.csv").read_text().splitlines()
     spike = lines[1].replace(str(loss_of(1)), "77.5")
@@ -119,7 +119,7 @@ def test_a_run_of_150_000_steps_is_small_and_hides_no_spike(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "missing", ["metrics.csv", "validation.csv", "mix.csv", "config.yaml", "attempts", "launches.jsonl", "checkpoints"]
 )
-def test_whatever_is_missing_the_rest_is_told(written: Path, tmp_path: Path, missing: str) -> None:
+def test_missing_files_do_not_affect_other_sections(written: Path, tmp_path: Path, missing: str) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     for path in written.iterdir():
@@ -131,7 +131,7 @@ def test_whatever_is_missing_the_rest_is_told(written: Path, tmp_path: Path, mis
     assert "Origin" in text
 
 
-def test_damaged_files_are_left_out(written: Path, tmp_path: Path) -> None:
+def test_corrupt_files_are_skipped(written: Path, tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", steps=30)
     (write_checkpoint(run_dir, 20) / "manifest.json").write_text("{")
     with (run_dir / "metrics.csv").open("a") as file:
@@ -139,36 +139,36 @@ def test_damaged_files_are_left_out(written: Path, tmp_path: Path) -> None:
     (run_dir / "skips.json").write_text('[{"after": 1234, "packs": 56}')
     (run_dir / "config.yaml").write_text("batch: [")
     text = text_of(report(run_dir))
-    assert "step00000020 its manifest cannot be read" in text
+    assert "step00000020 unreadable manifest" in text
     assert "step 30" in text
-    assert "What was planned is unknown" in text
+    assert "The plan is unknown" in text
 
 
-def test_numbers_that_are_none_are_left_out_of_curves(tmp_path: Path) -> None:
+def test_missing_and_infinite_values_are_skipped_in_curves(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", steps=30)
     metrics = run_dir / "metrics.csv"
     lines = metrics.read_text().splitlines()
     lines[5] = lines[5].replace(",0.5,", ",inf,").replace(",0.4,", ",,")
     metrics.write_text("\n".join(lines) + "\n")
-    found = curves(report(run_dir))
-    assert 5 not in {step for step, *_ in found["Gradient norm"]["norm"]}
-    assert len(found["Model FLOPs utilisation"]["MFU"]) == 29
+    shown = curves(report(run_dir))
+    assert 5 not in {step for step, *_ in shown["Gradient norm"]["norm"]}
+    assert len(shown["Model FLOPs utilization"]["MFU"]) == 29
 
 
-def test_no_run_is_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing was run here"):
+def test_a_directory_without_a_run_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run was started here"):
         report(tmp_path)
     assert not list(tmp_path.glob("*.html"))
 
 
-def test_a_page_that_cannot_be_written_leaves_nothing(written: Path, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(written: Path, tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_report(written, tmp_path, [])
-    assert not tmp_path.with_name(f".{tmp_path.name}.part").exists()
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
 
 
 class Tags(HTMLParser):
-    """Every tag, and what its attributes point to."""
+    """Collects all tags, and the targets of their attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Tags(HTMLParser):
         self.targets += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
 
 
-def test_names_are_text_and_nothing_outside_is_named(tmp_path: Path) -> None:
+def test_names_are_escaped_and_nothing_external_is_referenced(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     run_dir = write_run(tmp_path / evil.replace("/", "∕"), steps=30)
     write_checkpoint(run_dir, 20, licence=f"{evil}<img src=x>'\"")
@@ -194,14 +194,14 @@ def test_names_are_text_and_nothing_outside_is_named(tmp_path: Path) -> None:
     assert "img" not in page.names
     assert set(page.targets) == {"data:,"}
     assert "url(" not in report(run_dir)
-    assert evil in curves(report(run_dir))["Held-out loss"]
+    assert evil in curves(report(run_dir))["Validation loss"]
 
 
 @given(st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(math.inf), max_size=300), st.integers(1, 50))
-def test_thinned_curves_keep_extremes_and_means(values: list[float | None], most: int) -> None:
+def test_downsampled_curves_keep_extremes_and_means(values: list[float | None], max_points: int) -> None:
     known = [value for value in values if value is not None and math.isfinite(value)]
-    points = thin(range(len(values)), values, most)
-    assert len(points) <= most
+    points = downsample(range(len(values)), values, max_points)
+    assert len(points) <= max_points
     assert all(before.x < after.x for before, after in pairwise(points))
     if known:
         assert (min(point.low for point in points), max(point.high for point in points)) == (min(known), max(known))
@@ -209,12 +209,12 @@ def test_thinned_curves_keep_extremes_and_means(values: list[float | None], most
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
-def test_ticks_are_few_round_and_inside(low: float, room: float) -> None:
+def test_ticks_are_few_and_inside_the_range(low: float, room: float) -> None:
     high = low + room
     if high > low + 1e-9 * abs(low):
-        found = ticks(low, high)
-        assert len(found) <= 12
-        assert all(low - 1e-6 * room <= tick <= high + 1e-6 * room for tick in found)
+        result = ticks(low, high)
+        assert len(result) <= 12
+        assert all(low - 1e-6 * room <= tick <= high + 1e-6 * room for tick in result)
 
 
 @given(st.floats(1e-3, 1e3), st.floats(1.01, 1e6))
@@ -226,19 +226,19 @@ def test_a_logarithmic_axis_has_ticks(low: float, ratio: float) -> None:
     assert all(-1e-6 <= percent <= 100 + 1e-6 for percent, _ in drawing["y_ticks"])
 
 
-@pytest.mark.parametrize(("start", "cut"), [(11.0, True), (2.2, False)])
-def test_the_start_of_a_loss_is_cut_only_where_it_would_hide_the_rest_and_that_is_said(start: float, cut: bool) -> None:
+@pytest.mark.parametrize(("start", "clipped"), [(11.0, True), (2.2, False)])
+def test_a_high_initial_loss_is_clipped_with_a_note(start: float, clipped: bool) -> None:
     points = [
         Point(step, value, value, value) for step in range(100) for value in [start if step < 3 else 2 + step % 2]
     ]
-    drawing = draw(Chart("loss", [Line("loss", points)], 0, 99, falls=True))
+    drawing = draw(Chart("loss", [Line("loss", points)], 0, 99, clip_start=True))
     assert drawing is not None
-    assert ("from 11, lie above the picture" in drawing["note"]) is cut
+    assert ("from 11, are above the range shown" in drawing["note"]) is clipped
     heights = [float(y) for path in drawing["paths"] for y in re.findall(r" (-?[\d.]+)", path["d"])]
-    assert (min(heights) < 0) is cut
+    assert (min(heights) < 0) is clipped
 
 
-def test_lines_stay_in_the_picture() -> None:
+def test_lines_stay_inside_the_chart() -> None:
     points = [Point(step, value, value - 1, value + 1) for step, value in ((1, 5.0), (50, -3.0), (100, 9.0))]
     drawing = draw(Chart("a", [Line("a", points)], 1, 100))
     assert drawing is not None
@@ -246,7 +246,7 @@ def test_lines_stay_in_the_picture() -> None:
     assert 0 <= min(numbers) < max(numbers) <= 1000
 
 
-def test_a_real_run_killed_and_resumed(new_run: Callable[[], SmallRun]) -> None:
+def test_the_report_of_a_real_run_that_was_killed_and_resumed(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     run.signal_after(6, signal.SIGKILL, "validation.every_steps=4", "validation.packs=1")
     killed = text_of(report(run.run_dir))
@@ -256,7 +256,7 @@ def test_a_real_run_killed_and_resumed(new_run: Callable[[], SmallRun]) -> None:
     assert "state complete step 12 of 12, 100.0%" in text_of(page)
     assert [value for _, value in curves(page)["Training loss"]["loss"]] == pytest.approx(run.column("loss"), rel=1e-4)
     assert 'class="resume"' in page
-    assert not re.search(r"(notes|codes)/train\d+", page), "a document's id is told"
+    assert not re.search(r"(notes|codes)/train\d+", page), "the page contains a document id"
 
 
 MEASURE = """(() => {
@@ -269,27 +269,27 @@ MEASURE = """(() => {
 })()"""
 
 
-@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome here to open the page with")
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome is installed")
 @pytest.mark.parametrize("width", [400, 1400])
-def test_a_browser_shows_it(written: Path, tmp_path: Path, width: int) -> None:
+def test_a_browser_renders_the_page(written: Path, tmp_path: Path, width: int) -> None:
     report(written)
     seen, console = visit(written.with_name("run.html"), width, MEASURE, tmp_path)
     assert seen["width"] == width
-    assert seen["content"] <= width, "the page scrolls sideways"
+    assert seen["content"] <= width, "the page scrolls horizontally"
     assert console == []
     assert seen["fetched"] == []
     assert seen["hover"].splitlines() == ["step 60", f"loss  {loss_of(60):.5g}"]
     assert seen["drawn"] >= 10
 
 
-@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome here to open the page with")
-def test_the_browser_would_notice(written: Path, tmp_path: Path) -> None:
-    """The same measurement on a page that is wider than the window and asks for a picture."""
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome is installed")
+def test_the_browser_check_detects_errors(written: Path, tmp_path: Path) -> None:
+    """The same measurement on a page that is wider than the window and loads an image."""
     broken = tmp_path / "broken.html"
     wide = "<div style='width:900px'>x</div><img src='https://example.invalid/x.png'>"
     broken.write_text(report(written).replace("<main>", f"<main>{wide}"))
-    aside = tmp_path / "aside"
-    aside.mkdir()
-    seen, console = visit(broken, 400, MEASURE, aside)
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    seen, console = visit(broken, 400, MEASURE, profile)
     assert seen["content"] > 400
     assert any("example.invalid" in line for line in console)

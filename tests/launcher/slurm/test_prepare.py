@@ -1,4 +1,4 @@
-"""Data prepared by an array of SLURM jobs is the data set that one process makes."""
+"""An array of SLURM jobs prepares the same data set as one process."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ def hashes(directory: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_an_array_of_shares_makes_the_same_data_set(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_an_array_of_shares_prepares_the_same_data_set(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
     notes = synthetic_notes.write(tmp_path, 40, seed=1)
     train((path.read_text() for path in notes), 1000, tmp_path / "tokenizer")
     values = {
@@ -35,12 +35,12 @@ def test_an_array_of_shares_makes_the_same_data_set(slurm_cluster: SlurmCluster,
     shared, alone = (
         PrepareConfig.model_validate({"output": tmp_path / name, **values}) for name in ("shared", "alone")
     )
-    array, last = submit_prepare(shared, ClusterConfig.model_validate({"ranks_per_node": 1, "gpus_per_node": 0}), 2)
+    array, final = submit_prepare(shared, ClusterConfig.model_validate({"ranks_per_node": 1, "gpus_per_node": 0}), 2)
     prepare(alone, lambda stage: lambda done, total, counted: None)
-    facts = slurm_cluster.await_state(last, "COMPLETED", "FAILED", seconds=200)
+    job = slurm_cluster.await_state(final, "COMPLETED", "FAILED", seconds=200)
     logs = sorted((tmp_path / "shared-jobs").rglob("*.out"))
-    told = "".join(path.read_text() for path in logs)
-    assert facts["JobState"] == "COMPLETED", told
-    assert [path.name for path in logs] == [f"pack-{last}.out", f"share-{array}-0.out", f"share-{array}-1.out"]
-    assert "share 0/2: 1 files are tokenised" in told
+    output = "".join(path.read_text() for path in logs)
+    assert job["JobState"] == "COMPLETED", output
+    assert [path.name for path in logs] == [f"pack-{final}.out", f"share-{array}-0.out", f"share-{array}-1.out"]
+    assert "share 0/2: 1 files are tokenized" in output
     assert hashes(tmp_path / "shared") == hashes(tmp_path / "alone") != {}

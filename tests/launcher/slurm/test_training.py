@@ -1,4 +1,4 @@
-"""Training under SLURM, as a user submits it: two nodes with two ranks each, asked to stop, and started again."""
+"""Training under SLURM, as a user submits it: two nodes with two ranks each, stopped and requeued."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ LONGER = f"schedule.total_tokens={40 * 4 * SEQ_LENGTH}"
 
 @pytest.fixture
 def cmbert(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    """Runs the command in this process, returns what it says."""
+    """Run the command in this process and return its output."""
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["cmbert", *arguments])
@@ -41,7 +41,7 @@ def cmbert(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Ca
 
 
 @pytest.mark.slow
-def test_a_training_run_is_stopped_and_goes_on_bit_equal(
+def test_a_stopped_and_requeued_run_is_bit_equal(
     slurm_cluster: SlurmCluster,
     new_run: Callable[[], SmallRun],
     cmbert: Callable[..., str],
@@ -52,11 +52,7 @@ def test_a_training_run_is_stopped_and_goes_on_bit_equal(
     description = tmp_path / "cluster.yaml"
     description.write_text(CLUSTER)
     run, reference = new_run(), new_run()
-    (
-        _,
-        recipe,
-        *_,
-    ) = run.arguments()
+    _, recipe, *_ = run.arguments()
     settings = [f"run_dir={run.run_dir}", f"data.path={run.data}", LONGER]
     arguments = ["launch", "slurm", recipe, "--cluster", str(description), *(p for s in settings for p in ("--set", s))]
     assert not run.run_dir.exists()
@@ -68,22 +64,22 @@ def test_a_training_run_is_stopped_and_goes_on_bit_equal(
     assert [line for line in submitted.read_text().splitlines() if "launches/" not in line] == [
         line for line in script.splitlines() if "launches/" not in line
     ]
-    # what the job runs is its own copy, whatever becomes of the recipe that was typed
+    # The job runs its own copy, so later changes of the recipe have no effect.
     run.recipe.write_text("nonsense")
     deadline = time.monotonic() + 300
-    while run.steps_made() < 4:
+    while run.completed_steps() < 4:
         assert time.monotonic() < deadline, (run.run_dir / f"logs/slurm-{job}.out").read_text()
         time.sleep(0.05)
     slurm_cluster.run("scancel", "--signal=USR1", "--batch", job)
-    facts = slurm_cluster.await_state(job, "COMPLETED", "FAILED", seconds=300)
+    state = slurm_cluster.await_state(job, "COMPLETED", "FAILED", seconds=300)
     log = (run.run_dir / f"logs/slurm-{job}.out").read_text()
-    assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), log
+    assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "1"), log
     assert f"{submitted.parent}/code" in log or "Traceback" not in log
     first, second = read_attempts(run.run_dir)
     assert first["step"] == 0 < second["step"] < 40
     assert first["world_size"] == second["world_size"] == 4
     ends = [(line["code"], line["reason"]) for line in read_launches(run.run_dir) if line["event"] == "ended"]
-    assert ends == [(85, "stopped as asked"), (0, "complete")]
+    assert ends == [(85, "stopped on request"), (0, "complete")]
 
     reference.train(LONGER, ranks=4)
     assert run.column("loss") == reference.column("loss")

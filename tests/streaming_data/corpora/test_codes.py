@@ -1,4 +1,4 @@
-"""Code systems: dotted as they are written in notes, in the paper's template, each from its publisher's file."""
+"""Code systems from their publishers' files: codes with dots, in the paper's template."""
 
 import zipfile
 from pathlib import Path
@@ -33,18 +33,18 @@ def texts(path: Path, system: str, content: str, encoding: str = "utf-8", **opti
         ("icd10pcs", "0016070 Bypass Cerebral", "ICD 10 procedure code for 0016070: Bypass Cerebral"),
     ],
 )
-def test_lists_of_cms(tmp_path: Path, system: str, line: str, text: str) -> None:
+def test_code_lists_of_cms(tmp_path: Path, system: str, line: str, text: str) -> None:
     encoding = "utf-8" if system == "icd10pcs" else "latin-1"
     assert texts(tmp_path / "codes.txt", system, f"{line}\r\n", encoding) == [text]
 
 
-def test_the_template_is_a_choice(tmp_path: Path) -> None:
+def test_the_template_is_configurable(tmp_path: Path) -> None:
     content = "0010  Cholera\n"
     path = tmp_path / "codes.txt"
     assert texts(path, "icd9_diagnoses", content, template="{code} ({system}): {description}") == [
         "001.0 (ICD 9): Cholera"
     ]
-    with pytest.raises(ValueError, match=r"may hold \{system\}, \{code\}, \{description\} only"):
+    with pytest.raises(ValueError, match=r"may contain only \{system\}, \{code\}, \{description\}"):
         codes(path, "icd9_diagnoses", template="{}")
 
 
@@ -60,13 +60,13 @@ HCPCS = "".join(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_hcpcs_joins_its_lines(tmp_path: Path, packed: bool) -> None:
+def test_hcpcs_records_of_several_lines_are_joined(tmp_path: Path, packed: bool) -> None:
     content = f"***Disclaimers\t\n{HCPCS}".encode("latin-1")
     path = tmp_path / ("hcpcs.zip" if packed else "HCPC2019_ANWEB.txt")
     if packed:
-        with zipfile.ZipFile(path, "w") as package:
-            package.writestr("HCPC2019_CONTR_ANWEB.txt", content)
-            package.writestr("readme.txt", "")
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("HCPC2019_CONTR_ANWEB.txt", content)
+            archive.writestr("readme.txt", "")
     else:
         path.write_bytes(content)
     assert [document.text for document in codes(path, "hcpcs")] == [
@@ -76,17 +76,17 @@ def test_hcpcs_joins_its_lines(tmp_path: Path, packed: bool) -> None:
     ]
 
 
-def test_mesh_names_what_stands_above(tmp_path: Path) -> None:
+def test_mesh_terms_include_their_hierarchy(tmp_path: Path) -> None:
     content = "C14.280\tHeart Diseases\nC\tDiseases\nC14\tCardiovascular Diseases\nC14.280.647\tMyocardial Ischemia\n"
-    got = texts(tmp_path / "mesh.txt", "mesh", content)
-    assert got[-1] == (
+    result = texts(tmp_path / "mesh.txt", "mesh", content)
+    assert result[-1] == (
         "MeSH code for C14.280.647: Myocardial Ischemia\nHierarchy: Diseases > Cardiovascular Diseases > Heart Diseases"
     )
-    assert got[1] == "MeSH code for C: Diseases"
-    assert texts(tmp_path / "mesh.txt", "mesh", content, details=False)[-1] == got[-1].split("\n")[0]
+    assert result[1] == "MeSH code for C: Diseases"
+    assert texts(tmp_path / "mesh.txt", "mesh", content, details=False)[-1] == result[-1].split("\n")[0]
 
 
-def test_hpo_terms(tmp_path: Path) -> None:
+def test_hpo_terms_include_definition_synonyms_and_parents(tmp_path: Path) -> None:
     content = """format-version: 1.2
 
 [Term]
@@ -112,7 +112,7 @@ name: part of
     ]
 
 
-def test_mimics_dictionaries(tmp_path: Path) -> None:
+def test_dictionaries_of_mimic(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     content = "icd_code,icd_version,long_title\n25000,9,Diabetes\nE119,10,Type 2 diabetes\n"
     assert texts(path, "mimic_diagnoses", content) == [
@@ -135,8 +135,8 @@ def test_mimics_dictionaries(tmp_path: Path) -> None:
     ("system", "content", "message"),
     [
         ("icd9_diagnoses", "0010 Cholera\n???\n", "line 2 is not a code and its description"),
-        ("icd10pcs", "", "holds no codes; expected a file of icd10pcs"),
-        ("hcpcs", "nothing\n", "holds no codes"),
+        ("icd10pcs", "", "contains no codes; expected a file of icd10pcs"),
+        ("hcpcs", "nothing\n", "contains no codes"),
         ("hcpcs", HCPCS.splitlines(keepends=True)[2], "line 1 continues A0021, whose first line is missing"),
         ("mesh", "C14 Diseases\n", "line 1 is not a tree number, a tab and a heading"),
         ("hpo", "x\n\n[Term]\nname: y\n", "no id or no name"),
@@ -144,7 +144,7 @@ def test_mimics_dictionaries(tmp_path: Path) -> None:
         ("mimic_lab_items", "itemid,label\n1,x\n", "no column fluid, category"),
     ],
 )
-def test_bad_files(tmp_path: Path, system: str, content: str, message: str) -> None:
+def test_bad_files_are_refused(tmp_path: Path, system: str, content: str, message: str) -> None:
     path = tmp_path / "bad.csv"
     with pytest.raises(UserError) as error:
         texts(path, system, content)
@@ -152,18 +152,18 @@ def test_bad_files(tmp_path: Path, system: str, content: str, message: str) -> N
     assert message in str(error.value)
 
 
-def test_bad_packages(tmp_path: Path) -> None:
+def test_bad_archives_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "hcpcs.zip"
     path.write_bytes(b"PK")
-    with pytest.raises(UserError, match="cut short or damaged"):
+    with pytest.raises(UserError, match="truncated or corrupt"):
         codes(path, "hcpcs")
-    with zipfile.ZipFile(path, "w") as package:
-        package.writestr("other.txt", "")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("other.txt", "")
     with pytest.raises(UserError, match="expected one file in it named like"):
         codes(path, "hcpcs")
 
 
-def test_the_publishers_own_files(dev_data: Path) -> None:
+def test_the_publishers_files(dev_data: Path) -> None:
     expected = {
         ("icd9_diagnoses", "codes/cms/CMS32_DESC_LONG_DX.txt.gz"): (
             14_567,
@@ -177,9 +177,9 @@ def test_the_publishers_own_files(dev_data: Path) -> None:
         ("mimic_lab_items", "mimic3_demo/D_LABITEMS.csv"): (753, "MIMIC lab item code for 50813: Lactate"),
     }
     for (system, name), (count, start) in expected.items():
-        got = codes(dev_data / name, system)
-        assert len(got) == len({document.id for document in got}) == count
-        assert any(document.text.startswith(start) for document in got), system
+        result = codes(dev_data / name, system)
+        assert len(result) == len({document.id for document in result}) == count
+        assert any(document.text.startswith(start) for document in result), system
 
 
 def test_cms_and_mimic_agree_on_icd9(dev_data: Path) -> None:

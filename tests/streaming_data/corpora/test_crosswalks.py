@@ -1,4 +1,4 @@
-"""Crosswalks between the editions of ICD: a line of a code's text, from CMS's files or the NBER's tables of them."""
+"""Crosswalks between the editions of ICD add a line to a code's text, from CMS's files or the NBER's tables."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_equivalents_and_combinations(tmp_path: Path, icd10: Path, kind: str) ->
         ("icd10pcs", "5A1221Z Performance", "5A1221Z 3961 10000", "Near in ICD 9 procedure: 39.61"),
     ],
 )
-def test_the_other_systems(tmp_path: Path, system: str, code: str, mapping: str, line: str) -> None:
+def test_crosswalks_of_the_other_systems(tmp_path: Path, system: str, code: str, mapping: str, line: str) -> None:
     names, gem = tmp_path / "codes.txt", tmp_path / "gem.txt"
     names.write_text(code)
     gem.write_text(mapping)
@@ -71,10 +71,10 @@ def test_the_other_systems(tmp_path: Path, system: str, code: str, mapping: str,
     ("content", "message"),
     [
         ("A000  0010\n", r"gem\.txt: line 1 is not two codes and five flags"),
-        ("0010  A000  00000\n", r"codes\.txt: `crosswalks` names none of its codes"),
+        ("0010  A000  00000\n", r"codes\.txt: `crosswalks` maps none of its codes"),
     ],
 )
-def test_bad_files(tmp_path: Path, icd10: Path, content: str, message: str) -> None:
+def test_bad_files_are_refused(tmp_path: Path, icd10: Path, content: str, message: str) -> None:
     path = tmp_path / "gem.txt"
     path.write_text(content)
     with pytest.raises(UserError, match=message):
@@ -85,12 +85,12 @@ def test_bad_files(tmp_path: Path, icd10: Path, content: str, message: str) -> N
         texts(Icd10CmSource, [icd10], format="icd10cm", crosswalks=[str(path)])
 
 
-def test_only_where_there_are_any(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there are none for hpo; only for icd9_diagnoses"):
+def test_a_system_without_crosswalks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="hpo has none; they exist only for icd9_diagnoses"):
         texts(CodesSource, [tmp_path], format="codes", system="hpo", crosswalks=["gem.txt"])
 
 
-def test_the_publishers_own(dev_data: Path) -> None:
+def test_the_publishers_files(dev_data: Path) -> None:
     cms = dev_data / "codes" / "cms"
     ten = texts(
         Icd10CmSource,

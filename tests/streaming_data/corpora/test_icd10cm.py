@@ -34,13 +34,13 @@ def codes(path: Path | str, **options: object) -> list[Document]:
     return list(read(Icd10CmSource.model_validate(config)))
 
 
-def test_the_tabular_list_verbalised(tmp_path: Path) -> None:
+def test_the_tabular_list_as_text(tmp_path: Path) -> None:
     path = tmp_path / "tabular.xml"
     path.write_text(TABULAR)
-    got = codes(path)
-    assert [document.id for document in got] == ["E11", "E11.2", "E11.21", "E11.9"]
-    assert {document.meta["category"] for document in got} == {"ICD 10 E11"}
-    assert got[2].text == (
+    result = codes(path)
+    assert [document.id for document in result] == ["E11", "E11.2", "E11.21", "E11.9"]
+    assert {document.meta["category"] for document in result} == {"ICD 10 E11"}
+    assert result[2].text == (
         "ICD 10 code for E11.21: Type 2 diabetes with nephropathy\n"
         "Hierarchy: Endocrine diseases (E00-E89) > Diabetes mellitus (E08-E13) > Type 2 diabetes mellitus (E11)"
         " > Type 2 diabetes with kidney complications (E11.2)\n"
@@ -52,11 +52,11 @@ def test_the_tabular_list_verbalised(tmp_path: Path) -> None:
     )
 
 
-def test_the_tabular_list_in_the_zip_it_comes_in(tmp_path: Path) -> None:
+def test_the_tabular_list_in_its_zip(tmp_path: Path) -> None:
     path = tmp_path / "icd10cm-table-index-2026.zip"
-    with zipfile.ZipFile(path, "w") as package:
-        package.writestr("tables/icd10cm-tabular-2026.xml", TABULAR)
-        package.writestr("tables/icd10cm-index-2026.xml", "<index/>")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tables/icd10cm-tabular-2026.xml", TABULAR)
+        archive.writestr("tables/icd10cm-index-2026.xml", "<index/>")
     assert len(codes(path)) == 4
 
 
@@ -73,7 +73,7 @@ SEVENTH = """<ICD10CM.tabular><chapter><desc>Injury (S00-T88)</desc><section><de
 </section></chapter></ICD10CM.tabular>"""
 
 
-def test_seventh_characters_and_their_placeholders(tmp_path: Path) -> None:
+def test_seventh_characters_and_placeholders(tmp_path: Path) -> None:
     path = tmp_path / "tabular.xml"
     path.write_text(SEVENTH)
     by_code = {document.id: document for document in codes(path)}
@@ -90,12 +90,12 @@ def test_seventh_characters_and_their_placeholders(tmp_path: Path) -> None:
     ]
 
 
-def test_the_papers_template_alone(tmp_path: Path) -> None:
+def test_the_papers_template_without_details(tmp_path: Path) -> None:
     path = tmp_path / "tabular.xml.gz"
     path.write_bytes(gzip.compress(TABULAR.encode()))
     assert codes(path, details=[])[3].text == "ICD 10 code for E11.9: Type 2 diabetes mellitus without complications"
     assert codes(path, details=[], template="{code} is {description}")[3].text.startswith("E11.9 is Type 2")
-    with pytest.raises(ValueError, match=r"\{code\}, \{description\} only"):
+    with pytest.raises(ValueError, match=r"may contain only \{code\}, \{description\}"):
         codes(path, template="{name}")
 
 
@@ -112,42 +112,42 @@ def test_order_files_and_code_lists(tmp_path: Path) -> None:
     assert [document.text for document in codes(listed)] == [cholera, "ICD 10 code for S52.001A: Fracture"]
 
 
-def test_bad_files(tmp_path: Path) -> None:
+def test_bad_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "codes.txt"
     path.write_text("A000    Cholera\nnonsense\n")
     with pytest.raises(UserError, match=r"codes\.txt: line 2 is neither an order file's"):
         codes(path)
     path = tmp_path / "tabular.xml"
     path.write_text("<ICD10CM.tabular></ICD10CM.tabular>")
-    with pytest.raises(UserError, match="holds no codes"):
+    with pytest.raises(UserError, match="contains no codes"):
         codes(path)
     path.write_text(TABULAR.replace("</section>", ""))
     with pytest.raises(UserError, match=r"tabular\.xml: malformed XML at line 15"):
         codes(path)
 
 
-def test_the_table_that_the_demo_reads() -> None:
-    """Its own package lists its codes too, made from the same table by another program."""
+def test_the_table_of_the_demo_recipe() -> None:
+    """Compared with the codes that its Python package extracts from the same table."""
     simple = pytest.importorskip("simple_icd_10_cm", reason="the extra `demo` is not installed")
-    got = codes("package:simple-icd-10-cm/simple_icd_10_cm/data/*.xml")
-    assert len(got) == len({document.id for document in got})
+    result = codes("package:simple-icd-10-cm/simple_icd_10_cm/data/*.xml")
+    assert len(result) == len({document.id for document in result})
     is_a_code = (code for code in simple.get_all_codes(with_dots=True) if simple.is_category_or_subcategory(code))
-    assert {document.id for document in got} == set(is_a_code)
-    by_code = {document.id: document.text for document in got}
+    assert {document.id for document in result} == set(is_a_code)
+    by_code = {document.id: document.text for document in result}
     assert by_code["E11.9"].splitlines()[0] == "ICD 10 code for E11.9: Type 2 diabetes mellitus without complications"
 
 
-def test_seventh_characters_of_the_table_are_the_codes_of_the_list(dev_data: Path) -> None:
-    """51,060 of 51,126 names are the publisher's own, made of the same words; the others were revised since."""
+def test_seventh_characters_of_the_table_agree_with_the_code_list(dev_data: Path) -> None:
+    """51,060 of 51,126 descriptions are identical to the publisher's; the others were revised since."""
     table = codes(dev_data / "codes" / "simple_icd_10_cm" / "icd10c-tabular-April-1-2026.xml.gz", details=[])
     listed = codes(dev_data / "codes" / "cms" / "icd10cm-codes-2024.txt.gz")
-    ours, theirs = ({each.id: each.text for each in found if len(each.id) == 8} for found in (table, listed))
+    ours, theirs = ({each.id: each.text for each in codes if len(each.id) == 8} for codes in (table, listed))
     both = ours.keys() & theirs.keys()
     assert len(both) > 51_000
     assert sum(ours[code] == theirs[code] for code in both) > 0.998 * len(both)
 
 
 def test_the_code_list_of_2024(dev_data: Path) -> None:
-    got = codes(dev_data / "codes" / "cms" / "icd10cm-codes-2024.txt.gz")
-    assert len(got) == 74_044
-    assert got[0].text == "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"
+    result = codes(dev_data / "codes" / "cms" / "icd10cm-codes-2024.txt.gz")
+    assert len(result) == 74_044
+    assert result[0].text == "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"

@@ -1,4 +1,4 @@
-"""PMC full text: the article as it reads, from files and packages, without the apparatus round it."""
+"""PMC full text: the text of articles in reading order, from files and tar packages, without references."""
 
 import gzip
 import io
@@ -37,14 +37,14 @@ def documents(*paths: Path | str) -> list[Document]:
 
 
 def body(tmp_path: Path, content: str) -> str:
-    """What becomes of the paragraphs of a section."""
+    """The text of a section with the given content."""
     path = tmp_path / "a.nxml"
     path.write_text(article(content), encoding="utf-8")
     (document,) = documents(path)
     return document.text.split("\n\nMethods\n")[1].removesuffix("\n\nAppendix\nMore.")
 
 
-def test_title_abstract_sections_and_appendix(tmp_path: Path) -> None:
+def test_title_abstract_sections_and_appendix_in_order(tmp_path: Path) -> None:
     path = tmp_path / "a.nxml"
     path.write_text(
         article("<p>First.</p><sec><title>Patients</title><p>Second\n  line.</p></sec>", "5", "<fn><p>x</p></fn>")
@@ -69,7 +69,7 @@ def test_title_abstract_sections_and_appendix(tmp_path: Path) -> None:
         ('see <xref ref-type="fig" rid="f">Fig. 1</xref>', "see Fig. 1"),
     ],
 )
-def test_numbers_of_references_go_and_authors_stay(tmp_path: Path, before: str, after: str) -> None:
+def test_numeric_citations_are_removed_and_author_citations_kept(tmp_path: Path, before: str, after: str) -> None:
     marked = re.sub(r"\{(.*?)\}", lambda match: REFERENCE.format(match[1]), before)
     assert body(tmp_path, f"<p>{marked}</p>") == after
 
@@ -94,11 +94,11 @@ def test_numbers_of_references_go_and_authors_stay(tmp_path: Path, before: str, 
         ("<inline-formula><italic>V</italic><sub>max</sub></inline-formula>", "Vmax"),
     ],
 )
-def test_formulas_are_characters_or_tex(tmp_path: Path, before: str, after: str) -> None:
+def test_formulas_are_mathml_characters_or_tex(tmp_path: Path, before: str, after: str) -> None:
     assert body(tmp_path, f"<p>{before}</p>") == after
 
 
-def test_captions_stand_and_cells_go(tmp_path: Path) -> None:
+def test_captions_are_kept_and_table_cells_removed(tmp_path: Path) -> None:
     table = "<table><tr><td>0.1</td></tr></table>"
     wrap = (
         f"<table-wrap><label>Table 1.</label><caption><title>Ages</title><p>In years.</p></caption>{table}</table-wrap>"
@@ -109,30 +109,30 @@ def test_captions_stand_and_cells_go(tmp_path: Path) -> None:
     )
 
 
-def test_lists(tmp_path: Path) -> None:
+def test_lists_are_lines(tmp_path: Path) -> None:
     items = "<list><list-item><p>one</p></list-item><list-item><p>two</p></list-item></list>"
     terms = "<def-list><def-item><term>BP</term><def><p>blood pressure</p></def></def-item></def-list>"
     assert body(tmp_path, f"<p>Of:{items}</p>{terms}") == "Of:\n- one\n- two\n- BP: blood pressure"
 
 
-def test_a_package_is_read_article_by_article(tmp_path: Path) -> None:
+def test_a_tar_package_is_read_article_by_article(tmp_path: Path) -> None:
     path = tmp_path / "oa_comm_xml.PMC000xxxxxx.tar.gz"
-    with tarfile.open(path, "w:gz") as package:
+    with tarfile.open(path, "w:gz") as archive:
         for number in range(1, 200):
             content = article(f"<p>Number {number}. {'word ' * number}</p>", f"PMC{number}").encode()
             entry = tarfile.TarInfo(f"PMC000xxxxxx/PMC{number}.xml")
             entry.size = len(content)
-            package.addfile(entry, io.BytesIO(content))
-        package.addfile(tarfile.TarInfo("PMC000xxxxxx/readme.txt"))
-    got = documents(path)
-    assert [document.id for document in got] == [f"PMC{number}" for number in range(1, 200)]
-    assert "Number 7." in got[6].text
+            archive.addfile(entry, io.BytesIO(content))
+        archive.addfile(tarfile.TarInfo("PMC000xxxxxx/readme.txt"))
+    result = documents(path)
+    assert [document.id for document in result] == [f"PMC{number}" for number in range(1, 200)]
+    assert "Number 7." in result[6].text
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(UserError, match=r"tar\.gz: cut short or damaged after PMC000xxxxxx/PMC\d+\.xml"):
+    with pytest.raises(UserError, match=r"tar\.gz: truncated or corrupt after PMC000xxxxxx/PMC\d+\.xml"):
         documents(path)
 
 
-def test_bad_articles(tmp_path: Path) -> None:
+def test_bad_articles_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nxml.gz"
     for content, message in (
         (article("<p>"), r"a\.nxml\.gz: malformed XML at line 8"),
@@ -144,15 +144,15 @@ def test_bad_articles(tmp_path: Path) -> None:
             documents(path)
 
 
-def test_real_articles_keep_every_sentence_in_order(dev_data: Path) -> None:
-    """Against the words of lxml's own string value of each paragraph."""
+def test_real_articles_keep_all_words_in_order(dev_data: Path) -> None:
+    """Compared with the words of lxml's string value of each paragraph."""
     paths = sorted((dev_data / "pmc_fulltext" / "nxml").glob("*.nxml"))
-    got = documents(*paths)
-    assert len(got) == len(paths) > 50
-    for path, document in zip(paths, got, strict=True):
+    result = documents(*paths)
+    assert len(result) == len(paths) > 50
+    for path, document in zip(paths, result, strict=True):
         assert "\ue000" not in document.text
         lines = iter(document.text.split("\n"))
         for paragraph in etree.parse(path).xpath("//body//sec/p[not(.//table-wrap|.//fig|.//inline-formula|.//list)]"):
-            wanted = re.findall(r"[^\W\d_]{3,}", paragraph.xpath("string()"))
-            assert any(re.findall(r"[^\W\d_]{3,}", line) == wanted for line in lines) or not wanted
-    assert sum(len(document.text) for document in got) / len(got) > 20_000
+            expected = re.findall(r"[^\W\d_]{3,}", paragraph.xpath("string()"))
+            assert any(re.findall(r"[^\W\d_]{3,}", line) == expected for line in lines) or not expected
+    assert sum(len(document.text) for document in result) / len(result) > 20_000

@@ -1,4 +1,4 @@
-"""PubMed reader against lxml's own view of the whole tree, the rules of versions and deletion, and damaged files."""
+"""The PubMed reader: texts compared with lxml's full tree, versions and deletions, corrupt files."""
 
 import gzip
 from pathlib import Path
@@ -26,8 +26,8 @@ def citation(pmid: int, title: str = "A title.", abstract: str = "", version: in
 
 
 def write(path: Path, *records: str, deleted: tuple[int, ...] = (), root: str = "PubmedArticleSet") -> Path:
-    gone = "".join(f'<PMID Version="1">{pmid}</PMID>\n' for pmid in deleted)
-    tail = f"<DeleteCitation>\n{gone}</DeleteCitation>" if gone else ""
+    deletions = "".join(f'<PMID Version="1">{pmid}</PMID>\n' for pmid in deleted)
+    tail = f"<DeleteCitation>\n{deletions}</DeleteCitation>" if deletions else ""
     text = f'<?xml version="1.0" encoding="utf-8"?>\n<{root}>{"".join(records)}\n{tail}</{root}>\n'
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
@@ -48,7 +48,7 @@ def text(path: Path) -> str:
     return document.text
 
 
-def test_title_and_abstract_on_lines_of_their_own(tmp_path: Path) -> None:
+def test_title_and_abstract_are_separate_lines(tmp_path: Path) -> None:
     abstract = (
         "<Abstract><AbstractText>One. Two.</AbstractText><CopyrightInformation>(c)</CopyrightInformation></Abstract>"
     )
@@ -77,12 +77,12 @@ def test_other_abstracts_and_books_are_left_out(tmp_path: Path) -> None:
     assert [(document.id, document.text) for document in documents(path)] == [("1", "T.")]
 
 
-def test_a_title_that_was_not_translated_falls_back_to_its_own_language(tmp_path: Path) -> None:
+def test_an_untranslated_title_is_used_in_its_language(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml", citation(1, "[Not Available].", more="<VernacularTitle>Titel.</VernacularTitle>"))
     assert text(path) == "Titel."
 
 
-def test_require_abstract_leaves_titles_out(tmp_path: Path) -> None:
+def test_require_abstract_excludes_citations_without_abstract(tmp_path: Path) -> None:
     abstract = "<Abstract><AbstractText>Text.</AbstractText></Abstract>"
     path = write(tmp_path / "a.xml", citation(1), citation(2, "T.", abstract))
     assert [document.id for document in documents(path, require_abstract=True)] == ["2"]
@@ -95,54 +95,54 @@ def test_retractions_are_flagged(tmp_path: Path) -> None:
     assert (first.meta["retracted"], second.meta["retracted"]) == ("true", "false")
 
 
-def test_the_newest_version_wins_across_files(tmp_path: Path) -> None:
+def test_the_newest_version_is_kept_across_files(tmp_path: Path) -> None:
     old = write(tmp_path / "1.xml.gz", citation(1, "old"), citation(2, "v2", version=2), citation(3, "same"))
     new = write(tmp_path / "2.xml.gz", citation(3, "same, again"), citation(1, "new"), citation(2, "v1 revised"))
     assert [document.text for document in documents(old, new)] == ["v2", "same, again", "new"]
 
 
-def test_the_newest_version_wins_within_a_file(tmp_path: Path) -> None:
+def test_the_newest_version_is_kept_within_a_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / "1.xml", citation(1, "v2", version=2), citation(1, "v1"), citation(2, "a"), citation(2, "b")
     )
     assert [document.text for document in documents(path)] == ["v2", "b"]
 
 
-def test_deletion_reaches_back_and_not_ahead(tmp_path: Path) -> None:
+def test_deletion_applies_only_to_earlier_records(tmp_path: Path) -> None:
     first = write(tmp_path / "1.xml", citation(1), citation(2), citation(3))
     second = write(tmp_path / "2.xml", citation(4), deleted=(1, 2, 4, 1234567))
     third = write(tmp_path / "3.xml", citation(2, "back again"))
     assert [document.id for document in documents(first, second, third)] == ["3", "2"]
 
 
-def test_the_older_root_without_pubmed_article(tmp_path: Path) -> None:
+def test_the_older_format_without_pubmed_article(tmp_path: Path) -> None:
     article = "<Article><ArticleTitle>T.</ArticleTitle></Article>"
     record = f'<MedlineCitation Status="MEDLINE"><PMID>5</PMID>{article}</MedlineCitation>'
     assert text(write(tmp_path / "a.xml", record, root="MedlineCitationSet")) == "T."
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
-def test_blocks_may_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_block_boundaries_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     path = write(tmp_path / "a.xml", *(citation(n, f"Title {n}") for n in range(1, 20)), deleted=(3, 5))
-    whole = documents(path)
+    expected = documents(path)
     monkeypatch.setattr(pubmed, "_PARSE_BLOCK", block)
     monkeypatch.setattr(pubmed, "_SCAN_BLOCK", 1000 + block)
-    assert documents(path) == whole
-    assert len(whole) == 17
+    assert documents(path) == expected
+    assert len(expected) == 17
 
 
-def test_a_cut_short_gzip_names_the_file_and_the_last_citation(tmp_path: Path) -> None:
+def test_a_truncated_gzip_names_the_file_and_the_last_citation(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml.gz", *(citation(n, f"Title {n} {'x' * n}") for n in range(1, 4000)))
-    keep = pubmed.newest([pubmed.scan(path)])[0]
+    keep = pubmed.newest_records([pubmed.scan(path)])[0]
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(UserError, match=r"a\.xml\.gz: cut short or damaged after [\d,]+ citations"):
+    with pytest.raises(UserError, match=r"a\.xml\.gz: truncated or corrupt after [\d,]+ citations"):
         pubmed.scan(path)
-    with pytest.raises(UserError, match=r"a\.xml\.gz: cut short or damaged after (PMID \d+|its first)"):
+    with pytest.raises(UserError, match=r"a\.xml\.gz: truncated or corrupt after (PMID \d+|its first)"):
         list(pubmed.read(path, source(path), keep))
 
 
 @pytest.mark.parametrize("broken", ["<ArticleTitle>T.</ArticleTitl>", "</Article>", "<PubmedData>", "<b>", "&nbsp;"])
-def test_malformed_xml_names_line_and_pmid(tmp_path: Path, broken: str) -> None:
+def test_malformed_xml_names_the_line_and_pmid(tmp_path: Path, broken: str) -> None:
     path = write(tmp_path / "a.xml", citation(41), citation(42), citation(43, more=broken), citation(44))
     lines = path.read_text().splitlines()
     first, last = (next(n for n, line in enumerate(lines, 1) if f">{pmid}</PMID>" in line) for pmid in (43, 44))
@@ -155,12 +155,12 @@ def test_malformed_xml_names_line_and_pmid(tmp_path: Path, broken: str) -> None:
 def test_a_file_without_citations_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.xml"
     path.write_text(content)
-    with pytest.raises(UserError, match="holds no MedlineCitation"):
+    with pytest.raises(UserError, match="has no MedlineCitation"):
         documents(path)
 
 
-def test_every_real_record_has_the_text_that_the_whole_tree_has(dev_data: Path) -> None:
-    """Against an independent reading: the file parsed whole, texts by itertext, no pruning and no freeing."""
+def test_real_records_have_the_text_of_the_full_tree(dev_data: Path) -> None:
+    """Compared with an independent reading: the file is parsed at once, texts by itertext, nothing removed or freed."""
     paths = sorted([*(dev_data / "pubmed_xml_samples").glob("*.xml*"), *(dev_data / "pubmed").glob("example_*.xml.gz")])
     assert paths
     for path in paths:
@@ -174,8 +174,8 @@ def test_every_real_record_has_the_text_that_the_whole_tree_has(dev_data: Path) 
                 words += ["" if label == "UNLABELLED" else f"{label}:", *part.itertext()]
             expected[element.findtext("PMID"), element.find("PMID").get("Version")] = "".join("".join(words).split())
         deleted = {pmid.text for pmid in tree.iterfind("DeleteCitation/PMID")}
-        got = documents(path, clean=[])
-        assert {document.id for document in got} == {pmid for pmid, _ in expected} - deleted
-        for document in got:
+        result = documents(path, clean=[])
+        assert {document.id for document in result} == {pmid for pmid, _ in expected} - deleted
+        for document in result:
             newest = max(version for pmid, version in expected if pmid == document.id)
             assert "".join(document.text.split()) == expected[document.id, newest]

@@ -1,4 +1,4 @@
-"""Cleaning: damage is mended, what publishers add is dropped, and nothing that an author wrote changes."""
+"""Cleaning fixes encodings, removes publishers' phrases, and changes nothing that an author wrote."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ ALL: Any = ("encoding", "control_characters", "boilerplate")
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended"),
+    ("broken", "fixed"),
     [
         ("a 5 Âµm pore in MÃ©niÃ¨re's â€œdiseaseâ€\x9d", "a 5 µm pore in Ménière's “disease”"),
         ("the town of voilÃ  and more", "the town of voilà and more"),
@@ -39,11 +39,11 @@ ALL: Any = ("encoding", "control_characters", "boilerplate")
         ("And then the(ABSTRACT TRUNCATED AT 250 WORDS)", "And then the"),
     ],
 )
-def test_damage_is_mended(broken: str, mended: str) -> None:
+def test_broken_text_is_fixed(broken: str, fixed: str) -> None:
     changed: Counter[str] = Counter()
-    assert clean(broken, ALL, changed) == mended
+    assert clean(broken, ALL, changed) == fixed
     assert changed.total() > 0
-    assert clean(mended, ALL, changed) == mended
+    assert clean(fixed, ALL, changed) == fixed
     assert clean(broken, (), Counter()) == broken
 
 
@@ -58,7 +58,7 @@ def test_damage_is_mended(broken: str, mended: str) -> None:
         "We ask who owns © 2020 marks\nand go on. This article is protected by copyright. So they say.",
     ],
 )
-def test_what_an_author_wrote_stays(text: str) -> None:
+def test_an_authors_text_is_unchanged(text: str) -> None:
     changed: Counter[str] = Counter()
     assert clean(text.replace("©", "(C)"), ALL, changed) == text.replace("©", "(C)")
     assert clean(text, ("encoding", "control_characters"), changed) == text
@@ -66,11 +66,11 @@ def test_what_an_author_wrote_stays(text: str) -> None:
 
 
 @given(st.text(st.sampled_from("aé ÃÂ©â€\u009d™μ≥&lt;\n\r\ufb01\u0301e_\x00\u00a0K"), max_size=12))
-def test_passing_over_plain_text_changes_nothing(text: str) -> None:
+def test_skipping_ftfy_for_plain_text_changes_nothing(text: str) -> None:
     assert clean(text, ("encoding",), Counter()) == ftfy.fix_text(text, cleaning._FTFY)
 
 
-def test_steps_are_chosen_and_counted(tmp_path: Path) -> None:
+def test_steps_are_selected_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     texts = ["plain", "P &lt; 1", "a\\u0000b", "c\\u0000d &gt;", "Ours. All rights reserved."]
     path.write_text("".join(f'{{"patient": "1", "text": "{text}"}}\n' for text in texts))
@@ -89,8 +89,8 @@ def test_steps_are_chosen_and_counted(tmp_path: Path) -> None:
     assert cleaned(clean=[]) == (["plain", "P &lt; 1", "a\0b", "c\0d &gt;", "Ours. All rights reserved."], {})
 
 
-def test_little_of_real_abstracts_changes(dev_data: Path) -> None:
-    """And where plain text is passed over, ftfy has nothing to say."""
+def test_few_real_abstracts_change(dev_data: Path) -> None:
+    """Where ftfy is skipped, it would change nothing."""
     paths = [str(dev_data / "pubmed_xml_samples" / "*.xml*"), str(dev_data / "pubmed" / "example_*.xml.gz")]
     source = PubMedSource(name="pubmed", format="pubmed", licence="", paths=paths, clean=[])
     before = [document.text for document in read(source)]

@@ -1,4 +1,4 @@
-"""Fetching from a server that stalls, breaks off, refuses, ignores ranges and lies about checksums."""
+"""Downloads from a server that stalls, disconnects, refuses, ignores ranges and sends wrong checksums."""
 
 import hashlib
 import re
@@ -22,14 +22,14 @@ PATTERN = COLLECTIONS["pubmed"].pattern
 
 
 class Server(ThreadingHTTPServer):
-    """Files, their checksums and a page that lists them. `faults` are used up one a request for a file's bytes."""
+    """Files, their checksums and a page that lists them. Each request for a file's bytes consumes one of `faults`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults: list[str] = []
         self.requests: Counter[str] = Counter()
         self.bytes_sent = 0
-        self.lying = False
+        self.wrong_checksums = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}/baseline/"
 
 
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
             links = [f'<a href="{kind}">{kind}</a>' for name in CONTENTS for kind in (name, f"{name}.md5")]
             self.answer("".join(['<a href="../">up</a><a href="README.txt">r</a>', *links]).encode())
         elif name.endswith(".md5"):
-            content = b"other" if self.server.lying else CONTENTS[name.removesuffix(".md5")]
+            content = b"other" if self.server.wrong_checksums else CONTENTS[name.removesuffix(".md5")]
             self.answer(f"MD5({name})= {hashlib.md5(content).hexdigest()}\n".encode())
         elif name in CONTENTS:
             self.send_file(CONTENTS[name], self.server.faults.pop(0) if self.server.faults else "")
@@ -63,8 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             self.send_error(int(fault))
             return
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(wanted[1]) if wanted and fault != "no ranges" else 0
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(match[1]) if match and fault != "no ranges" else 0
         if start >= len(content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        part = body[: len(body) // 2] if fault in ("break off", "stall") else body
+        part = body[: len(body) // 2] if fault in ("disconnect", "stall") else body
         self.wfile.write(part)
         self.server.bytes_sent += len(part)
         self.wfile.flush()
@@ -86,8 +86,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(fetching, "_PAUSES", (0.01,) * 4)
-    monkeypatch.setattr(fetching, "_STALL_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "_RETRY_DELAYS", (0.01,) * 4)
+    monkeypatch.setattr(fetching, "_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(fetching, "_CONNECTIONS", 1)
     with Server() as one:
         threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -101,11 +101,11 @@ def get(server: Server, folder: Path, md5: bool = True) -> list[Path]:
 
 
 def check(folder: Path) -> None:
-    """Every file is whole, and nothing else is there."""
+    """Every file is complete, and there are no other files."""
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
 
 
-def test_everything_listed_arrives_once(server: Server, tmp_path: Path) -> None:
+def test_every_listed_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int, int]] = []
     paths = fetch(Collection((server.url,), PATTERN, md5=True), tmp_path, lambda *report: seen.append(report))
     assert [path.name for path in paths] == sorted(CONTENTS)
@@ -116,28 +116,28 @@ def test_everything_listed_arrives_once(server: Server, tmp_path: Path) -> None:
     assert all(server.requests[name] == 1 for name in CONTENTS)
 
 
-@pytest.mark.parametrize("fault", ["break off", "stall", "503", "429", "500", "no ranges"])
-def test_a_fault_that_passes_costs_only_time(server: Server, tmp_path: Path, fault: str) -> None:
-    server.faults = [fault, "break off", fault]
+@pytest.mark.parametrize("fault", ["disconnect", "stall", "503", "429", "500", "no ranges"])
+def test_transient_faults_are_retried(server: Server, tmp_path: Path, fault: str) -> None:
+    server.faults = [fault, "disconnect", fault]
     get(server, tmp_path)
     check(tmp_path)
 
 
-def test_what_arrived_is_not_sent_again(server: Server, tmp_path: Path) -> None:
-    server.faults = ["break off"] * 3
+def test_received_bytes_are_not_sent_again(server: Server, tmp_path: Path) -> None:
+    server.faults = ["disconnect"] * 3
     get(server, tmp_path)
     check(tmp_path)
     assert server.bytes_sent == sum(map(len, CONTENTS.values()))
 
 
-def test_it_goes_on_as_long_as_something_arrives(server: Server, tmp_path: Path) -> None:
-    server.faults = ["break off"] * 12  # more than the tries that nothing arrives in
+def test_retries_continue_while_bytes_are_received(server: Server, tmp_path: Path) -> None:
+    server.faults = ["disconnect"] * 12  # more than the retries without progress
     get(server, tmp_path)
     check(tmp_path)
 
 
 @pytest.mark.parametrize("size", [100, len(CONTENTS["pubmed26n0001.xml.gz"])])
-def test_a_run_that_was_killed_is_taken_up(server: Server, tmp_path: Path, size: int) -> None:
+def test_a_killed_download_is_resumed(server: Server, tmp_path: Path, size: int) -> None:
     (tmp_path / "pubmed26n0001.xml.gz.part").write_bytes(CONTENTS["pubmed26n0001.xml.gz"][:size])
     get(server, tmp_path)
     check(tmp_path)
@@ -145,22 +145,22 @@ def test_a_run_that_was_killed_is_taken_up(server: Server, tmp_path: Path, size:
 
 
 @pytest.mark.parametrize("part", [b"of another version", b"x" * 400_000])
-def test_a_part_of_another_file_is_found_out(server: Server, tmp_path: Path, part: bytes) -> None:
+def test_a_part_of_another_file_is_detected(server: Server, tmp_path: Path, part: bytes) -> None:
     (tmp_path / "pubmed26n0001.xml.gz.part").write_bytes(part)
     get(server, tmp_path)
     check(tmp_path)
 
 
-def test_a_lie_about_the_checksum_is_one_error(server: Server, tmp_path: Path) -> None:
-    server.lying = True
-    with pytest.raises(UserError, match=r"pubmed26n0001\.xml\.gz: arrived twice with another MD5"):
+def test_a_wrong_checksum_is_an_error(server: Server, tmp_path: Path) -> None:
+    server.wrong_checksums = True
+    with pytest.raises(UserError, match=r"pubmed26n0001\.xml\.gz: downloaded twice with an MD5 other than"):
         get(server, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_server_that_never_answers_well_is_one_error(server: Server, tmp_path: Path) -> None:
-    server.faults = ["break off", *["503"] * 100]
-    with pytest.raises(UserError, match=r"pubmed26n0001\.xml\.gz: gave up after \d tries \(the server answers 503"):
+def test_a_permanently_failing_server_is_an_error(server: Server, tmp_path: Path) -> None:
+    server.faults = ["disconnect", *["503"] * 100]
+    with pytest.raises(UserError, match=r"pubmed26n0001\.xml\.gz: gave up after \d tries \(the server responded 503"):
         get(server, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pubmed26n0001.xml.gz.part"]
     server.faults = []
@@ -169,22 +169,22 @@ def test_a_server_that_never_answers_well_is_one_error(server: Server, tmp_path:
 
 
 @pytest.mark.parametrize("code", ["403", "404"])
-def test_a_refusal_is_told_at_once(server: Server, tmp_path: Path, code: str) -> None:
+def test_a_refusal_is_not_retried(server: Server, tmp_path: Path, code: str) -> None:
     server.faults = [code] * 100
-    with pytest.raises(UserError, match=f"the server answers {code}"):
+    with pytest.raises(UserError, match=f"the server responded {code}"):
         get(server, tmp_path)
     assert server.requests["pubmed26n0001.xml.gz"] == 1
 
 
-def test_without_checksums_the_length_decides(server: Server, tmp_path: Path) -> None:
-    server.faults = ["break off", "stall"]
+def test_without_checksums_the_length_is_verified(server: Server, tmp_path: Path) -> None:
+    server.faults = ["disconnect", "stall"]
     get(server, tmp_path, md5=False)
     check(tmp_path)
     assert server.requests["pubmed26n0001.xml.gz.md5"] == 0
 
 
-def test_no_server_and_no_list(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no file named like nothing"):
+def test_an_empty_list_and_an_unreachable_server_are_errors(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lists no file named like nothing"):
         fetch(Collection((server.url,), "nothing"), tmp_path, lambda done, total, counted: None)
     server.server_close()
     server.shutdown()
@@ -192,7 +192,7 @@ def test_no_server_and_no_list(server: Server, tmp_path: Path) -> None:
         get(server, tmp_path)
 
 
-def test_two_pages_go_to_two_directories_and_the_newest_can_be_enough(server: Server, tmp_path: Path) -> None:
+def test_each_page_gets_a_directory_and_newest_only_downloads_one_file(server: Server, tmp_path: Path) -> None:
     pages = (server.url, server.url.replace("baseline", "updatefiles"))
     report = lambda done, total, counted: None  # noqa: E731
     paths = fetch(Collection(pages, PATTERN), tmp_path, report)
@@ -202,7 +202,7 @@ def test_two_pages_go_to_two_directories_and_the_newest_can_be_enough(server: Se
     assert only.name == "pubmed26n0001.xml.gz"
 
 
-def test_the_command(server: Server, tmp_path: Path) -> None:
+def test_the_fetch_command(server: Server, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["data", "fetch", "pubmed", "--out", str(tmp_path), "--index", server.url])
     assert result.exit_code == 0, result.output
     assert f"3 files in {tmp_path}" in result.output.replace("\n", "")

@@ -1,4 +1,4 @@
-"""Batches against the packs they are made of: nothing lost, repeated or different at another world size."""
+"""Micro-batches against their packs: nothing is lost, repeated or different at another world size."""
 
 import dataclasses
 import os
@@ -38,26 +38,26 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackDataset:
 
 
 def rows(batch: MicroBatch) -> dict[PackAddress, Row]:
-    """What the micro-batch holds of each of its packs: input, masked places, targets and lengths."""
+    """The part of the micro-batch of each of its packs: input, masked positions, targets and lengths."""
     ends = np.cumsum(batch.lengths)
     assert ends[-1] == len(batch.input_ids) == len(batch.addresses) * SEQ_LENGTH
-    found = {}
+    result = {}
     for row, address in enumerate(batch.addresses):
         low, high = row * SEQ_LENGTH, (row + 1) * SEQ_LENGTH
-        mine = (batch.masked_positions >= low) & (batch.masked_positions < high)
+        own = (batch.masked_positions >= low) & (batch.masked_positions < high)
         lengths = np.array(batch.lengths)[(ends > low) & (ends <= high)]
         assert lengths.sum() == SEQ_LENGTH  # no sequence crosses from one pack to the next
-        found[address] = (
+        result[address] = (
             batch.input_ids[low:high].numpy().tobytes(),
-            (batch.masked_positions[mine] - low).numpy().tobytes(),
-            batch.targets[mine].numpy().tobytes(),
+            (batch.masked_positions[own] - low).numpy().tobytes(),
+            batch.targets[own].numpy().tobytes(),
             tuple(lengths.tolist()),
         )
-    return found
+    return result
 
 
 def step_of(dataset: PackDataset, step: StepData, micro_batch_size: int, world_size: int) -> dict[PackAddress, Row]:
-    """One step over all ranks; fails if a pack comes twice or a rank has another number of micro-batches."""
+    """One step over all ranks; fails if a pack occurs twice or ranks have different numbers of micro-batches."""
     everything: dict[PackAddress, Row] = {}
     counts = set()
     for rank in range(world_size):
@@ -65,16 +65,16 @@ def step_of(dataset: PackDataset, step: StepData, micro_batch_size: int, world_s
         counts.add(len(batches))
         for batch in batches:
             assert len(batch.addresses) == micro_batch_size
-            found = rows(batch)
-            assert not everything.keys() & found.keys()
-            everything.update(found)
+            packs = rows(batch)
+            assert not everything.keys() & packs.keys()
+            everything.update(packs)
     assert len(counts) == 1
     return everything
 
 
 @given(st.lists(st.integers(0, 100), max_size=20), st.integers(1, 110))
 @settings(max_examples=200, deadline=None)
-def test_cutting_keeps_the_tokens_and_bounds_the_lengths(lengths: list[int], longest: int) -> None:
+def test_splitting_keeps_the_tokens_and_bounds_the_lengths(lengths: list[int], longest: int) -> None:
     expected = []
     for length in lengths:
         while length > longest:
@@ -96,12 +96,12 @@ def test_a_step_is_the_same_at_any_world_size(dataset: PackDataset, world_size: 
         assert Counter([*together]) == Counter(dataset.order.between(step.start, step.start + step.packs))
 
 
-def test_a_step_that_ranks_cannot_share_is_refused(dataset: PackDataset) -> None:
-    with pytest.raises(ValueError, match="12 packs a step are not a multiple of 4 ranks x 2 packs"):
+def test_a_step_that_does_not_divide_among_ranks_is_refused(dataset: PackDataset) -> None:
+    with pytest.raises(ValueError, match="12 packs per step are not a multiple of 4 ranks x 2 packs"):
         rank_micro_batches(dataset, StepData(0, 12, SEQ_LENGTH, 0.3), 2, 0, 4)
 
 
-def test_every_token_of_every_pack_comes_once_an_epoch(dataset: PackDataset) -> None:
+def test_every_token_of_every_pack_occurs_once_per_epoch(dataset: PackDataset) -> None:
     seen = Counter[tuple[int, int]]()
     for number in range(EPOCH // 5):
         for rank in range(5):
@@ -118,12 +118,12 @@ def test_every_token_of_every_pack_comes_once_an_epoch(dataset: PackDataset) -> 
     assert seen == {(0, pack): 1 for pack in range(60)} | {(1, pack): 1 for pack in range(15)}
 
 
-def test_masks_are_those_of_the_packs(dataset: PackDataset) -> None:
+def test_masks_depend_only_on_the_packs(dataset: PackDataset) -> None:
     (batch,) = rank_micro_batches(dataset, StepData(20, 4, SEQ_LENGTH, 0.15), 4, 0, 1)
-    found = rows(batch)
+    packs = rows(batch)
     for address in batch.addresses:
         alone = mask(dataset.read(address).tokens, 0.15, dataset.vocabulary, 3, *address)
-        assert found[address][1:3] == (alone.positions.tobytes(), alone.targets.tobytes())
+        assert packs[address][1:3] == (alone.positions.tobytes(), alone.targets.tobytes())
     for name, dtype in (("input_ids", torch.int64), ("masked_positions", torch.int64), ("targets", torch.int64)):
         assert getattr(batch, name).dtype == dtype
     assert (batch.masked_positions.diff() > 0).all()
@@ -157,7 +157,7 @@ def test_preparing_ahead_changes_nothing(dataset: PackDataset, ahead: int) -> No
 
 
 class Reader:
-    """A source that calls `before` ahead of each pack."""
+    """A source that calls `before` before each pack."""
 
     def __init__(self, dataset: PackDataset, source: int, before: Callable[[int], None]) -> None:
         self.inner, self.before = dataset.readers[source], before
@@ -194,7 +194,7 @@ def test_an_error_is_raised_at_the_step_that_it_belongs_to(dataset: PackDataset)
     assert len(list(load(broken, iter(steps(5)), 3, rank=bad_rank, world_size=2, ahead=3))) == 5
 
 
-def test_a_mistake_in_the_schedule_is_raised(dataset: PackDataset) -> None:
+def test_an_error_in_the_schedule_is_raised(dataset: PackDataset) -> None:
     def failing() -> object:
         yield steps(1)[0]
         raise RuntimeError("no such step")
@@ -205,7 +205,7 @@ def test_a_mistake_in_the_schedule_is_raised(dataset: PackDataset) -> None:
         next(batches)
 
 
-def test_leaving_the_loop_waits_for_nothing(dataset: PackDataset) -> None:
+def test_leaving_the_loop_does_not_wait(dataset: PackDataset) -> None:
     held, reading = threading.Event(), threading.Event()
     hold = dataset.order.between(6, 7)[0].pack
 
@@ -228,7 +228,7 @@ def test_leaving_the_loop_waits_for_nothing(dataset: PackDataset) -> None:
         time.sleep(0.01)
 
 
-def test_calls_in_the_background_keep_their_order_and_their_errors() -> None:
+def test_background_calls_keep_their_order_and_their_errors() -> None:
     background = Background("test")
     called: list[int] = []
     futures = [background.submit(called.append, number) for number in range(5)]
@@ -243,7 +243,7 @@ def test_calls_in_the_background_keep_their_order_and_their_errors() -> None:
     assert cancelled.result(10) is None
 
 
-LOAD_FOR_EVER = """
+LOAD_FOREVER = """
 import itertools, sys
 from clinical_modernbert.streaming_data.loader.batches import StepData
 from clinical_modernbert.streaming_data.loader.batches import load
@@ -257,14 +257,14 @@ for _ in load(dataset, (StepData(2 * n, 2, 64, 0.3) for n in itertools.count()),
 
 @pytest.mark.slow
 def test_a_killed_rank_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
-    """Started as DeepSpeed's launcher does it, which says LOCAL_SIZE where others say LOCAL_WORLD_SIZE."""
+    """Started as by DeepSpeed's launcher, which sets LOCAL_SIZE instead of LOCAL_WORLD_SIZE."""
     path = write_small_data(tmp_path / "data")
     before = {*Path("/dev/shm").iterdir()}
     environment = {name: value for name, value in os.environ.items() if name != "LOCAL_WORLD_SIZE"}
     environment |= {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_SIZE": "2"}
-    for _ in range(2):  # the second finds nothing in its way
+    for _ in range(2):  # nothing of the first run blocks the second
         rank = subprocess.Popen(
-            [sys.executable, "-c", LOAD_FOR_EVER, str(path), str(SEQ_LENGTH)], env=environment, stdout=subprocess.PIPE
+            [sys.executable, "-c", LOAD_FOREVER, str(path), str(SEQ_LENGTH)], env=environment, stdout=subprocess.PIPE
         )
         assert rank.stdout is not None
         assert [rank.stdout.readline() for _ in range(3)] == [b"step\n"] * 3
@@ -277,7 +277,7 @@ def test_a_killed_rank_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_a_process_whose_data_hangs(tmp_path: Path) -> None:
     write_small_data(tmp_path / "data", packs=4)
-    # Where these tests run in the background of a shell, it has their children ignore Ctrl-C.
+    # A shell that runs these tests in the background makes their children ignore Ctrl-C.
     script = f"""
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -295,7 +295,7 @@ next(batches.load(dataset, [batches.StepData(0, 4, 64, 0.3)], 1))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"waiting\n"  # importing is over: nothing swallows the signal
+            assert process.stdout.readline() == b"waiting\n"  # imports are complete: nothing swallows the signal
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=60)

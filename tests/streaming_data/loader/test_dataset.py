@@ -1,4 +1,4 @@
-"""A prepared data set opened for training, and one clear error for whatever does not fit."""
+"""A prepared data set opened for training, and one clear error for anything that does not fit."""
 
 import json
 import shutil
@@ -16,7 +16,6 @@ from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import copy_tokenizer, open_dataset
 from clinical_modernbert.streaming_data.loader.mix import describe_mix, plan_mix
 from clinical_modernbert.streaming_data.shards import mds as shards
-from clinical_modernbert.streaming_data.shards.manifest import manifest_hash, read_manifest
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +50,7 @@ def test_a_data_set_opens_with_its_sources_and_vocabulary(written: Path) -> None
     assert Counter(dataset.order.between(0, 75)).most_common(1)[0][1] == 1
 
 
-def test_weights_choose_and_mix_the_sources(written: Path) -> None:
+def test_weights_select_and_mix_the_sources(written: Path) -> None:
     dataset = open_dataset(config(written, weights={"codes": 3, "notes": 1}), seed=3)
     assert dataset.sources == ("notes", "codes")
     assert dataset.order.weights == pytest.approx([0.25, 0.75], abs=0.01)
@@ -69,7 +68,7 @@ def test_weights_are_shares_of_tokens_however_full_the_packs(copied: Path) -> No
     assert mix[1].packs / mix[0].packs == pytest.approx(dataset.pack_tokens[0] / 32 / 3, rel=1e-3)
 
 
-def test_a_source_passes_no_more_often_than_it_may(written: Path) -> None:
+def test_max_epochs_limits_a_source(written: Path) -> None:
     equal = {"notes": 1, "codes": 1}
     notes, codes = plan_mix(open_dataset(config(written, weights=equal, max_epochs={"codes": 4.5}), 3), 300)
     assert (codes.packs, codes.epochs, codes.ended) == (67, pytest.approx(67 / 15), True)
@@ -80,13 +79,13 @@ def test_a_source_passes_no_more_often_than_it_may(written: Path) -> None:
     ]
     every = open_dataset(config(written, weights=equal, max_epochs=2), 3)
     assert [part.epochs for part in plan_mix(every, 150)] == [2, 2]
-    with pytest.raises(UserError, match=r"reads 151 packs, but data\.max_epochs lets only 150 pass"):
+    with pytest.raises(UserError, match=r"reads 151 packs, but data\.max_epochs allows only 150: raise it"):
         plan_mix(every, 151)
     assert every.identity()["limits"] == {"notes": 120, "codes": 30}
     assert open_dataset(config(written), 3).identity()["limits"] is None
 
 
-def test_identity_is_json_and_changes_with_all_that_decides_the_order(written: Path, tmp_path: Path) -> None:
+def test_identity_is_json_and_changes_with_everything_that_decides_the_order(written: Path, tmp_path: Path) -> None:
     def identity(seed: int = 3, **changes: Any) -> dict[str, Any]:
         return open_dataset(config(written, **changes), seed).identity()
 
@@ -113,7 +112,7 @@ def test_a_configuration_that_does_not_fit_is_one_error(written: Path, changes: 
 
 
 @pytest.mark.parametrize("weights", [{}, {"notes": 0}, {"notes": -1}, {"notes": float("inf")}, {"notes": float("nan")}])
-def test_weights_that_are_no_weights_are_refused(written: Path, weights: dict[str, float]) -> None:
+def test_invalid_weights_are_refused(written: Path, weights: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         config(written, weights=weights)
 
@@ -123,7 +122,7 @@ def test_a_split_without_packs_is_one_error(copied: Path) -> None:
         copied, lambda manifest: [s["splits"]["held_out"].update(packs=0) for s in manifest["sources"].values()]
     )
     for split in ("held_out", "test"):
-        with pytest.raises(UserError, match="no source in it has a pack of this split"):
+        with pytest.raises(UserError, match="none of its sources has a pack in this split"):
             open_dataset(config(copied), 0, split=split)
 
 
@@ -140,7 +139,7 @@ def test_a_split_without_packs_is_one_error(copied: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_manifest_is_one_error(copied: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
+def test_a_corrupt_manifest_is_one_error(copied: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
     edit_manifest(copied, edit)
     with pytest.raises(UserError, match=message) as caught:
         open_dataset(config(copied), 0)
@@ -148,7 +147,7 @@ def test_a_damaged_manifest_is_one_error(copied: Path, edit: Callable[[dict[str,
     assert "prepare the data again" in str(caught.value)
 
 
-def test_a_manifest_cut_short_or_absent_is_one_error(copied: Path) -> None:
+def test_a_truncated_or_missing_manifest_is_one_error(copied: Path) -> None:
     path = copied / "manifest.json"
     path.write_text(path.read_text()[:-10])
     with pytest.raises(UserError, match=r"manifest\.json: not a manifest .*JSON"):
@@ -160,13 +159,13 @@ def test_a_manifest_cut_short_or_absent_is_one_error(copied: Path) -> None:
 
 def test_an_index_of_another_data_set_is_one_error(copied: Path) -> None:
     shutil.copy(copied / "codes" / "train" / "index.json", copied / "notes" / "train" / "index.json")
-    with pytest.raises(UserError, match=r"notes/train: its index holds 15 packs, but .*manifest\.json says 60"):
+    with pytest.raises(UserError, match=r"notes/train: its index has 15 packs, but .*manifest\.json has 60"):
         open_dataset(config(copied), 0)
 
 
 def test_shards_fetched_ahead_are_not_checked_again(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    monkeypatch.setattr(shards, "_damage", lambda path, shard: checked.append(path.relative_to(written)))
+    monkeypatch.setattr(shards, "_find_corruption", lambda path, shard: checked.append(path.relative_to(written)))
     dataset = open_dataset(config(written, shuffle_window=2), 0)
     for _ in range(2):
         dataset.fetch_ahead(0)
@@ -180,15 +179,9 @@ def test_shards_fetched_ahead_are_not_checked_again(written: Path, monkeypatch: 
     assert dataset.order.between(0, 75).index(address) > first_window
 
 
-def test_the_tokenizer_comes_with_the_run(written: Path, tmp_path: Path) -> None:
+def test_the_tokenizer_is_copied_to_the_run(written: Path, tmp_path: Path) -> None:
     copy_tokenizer(str(written), tmp_path / "run" / "tokenizer")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "run" / "tokenizer" / name).read_bytes() == (written / "tokenizer" / name).read_bytes()
     with pytest.raises(UserError, match=r"tokenizer/tokenizer\.json: no such file"):
         copy_tokenizer(str(tmp_path), tmp_path / "other")
-
-
-def test_a_manifest_has_a_short_name(written: Path) -> None:
-    manifest = read_manifest(str(written))
-    assert manifest_hash(manifest) == manifest_hash(dict(reversed(manifest.items())))
-    assert manifest_hash(manifest) != manifest_hash(manifest | {"seq_length": 1})

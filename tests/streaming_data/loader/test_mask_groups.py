@@ -1,4 +1,4 @@
-"""What is masked together: words, spans and codes against plain readings of the text."""
+"""Mask groups: words, spans and codes, compared with simple parses of the text."""
 
 import json
 import re
@@ -37,9 +37,9 @@ def random_codes(size: int) -> CodeParts:
     return CodeParts(alphanumeric, alphanumeric & (rng.random(size) < 0.5), ~alphanumeric, rng.random(size) < 0.5)
 
 
-def random_pack(seed: int, pieces: int = 6) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+def random_pack(seed: int, segments: int = 6) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
     rng = np.random.default_rng(seed)
-    rows = [[CLS, *rng.integers(5, SIZE, rng.integers(0, 60)), SEP] for _ in range(pieces)]
+    rows = [[CLS, *rng.integers(5, SIZE, rng.integers(0, 60)), SEP] for _ in range(segments)]
     tokens = np.concatenate(rows).astype(np.uint16)
     return tokens, (tokens >= 5) & (rng.random(len(tokens)) < 0.6)
 
@@ -54,51 +54,51 @@ def masked_and_groups(strategy: Strategy, seed: int, rate: float = 0.3) -> tuple
 @pytest.mark.parametrize("strategy", GROUPING)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.001, 0.15, 0.3, 0.9, 0.999]))
 @settings(max_examples=60, deadline=None)
-def test_exactly_the_rate_in_whole_groups_but_one(strategy: Strategy, seed: int, rate: float) -> None:
+def test_exactly_the_rate_is_masked_with_at_most_one_partial_group(strategy: Strategy, seed: int, rate: float) -> None:
     masked, groups, tokens = masked_and_groups(strategy, seed, rate)
     maskable = np.flatnonzero(tokens >= 5)
     assert len(masked.positions) == round(rate * len(maskable))
     assert set(masked.positions) <= set(maskable)
-    partly = []
+    partial = []
     for group in np.unique(groups[masked.positions]):
         members = maskable[groups[maskable] == group]
         hidden = masked.positions[groups[masked.positions] == group]
-        assert (members == np.arange(members[0], members[-1] + 1)).all(), "a group reaches over a special token"
+        assert (members == np.arange(members[0], members[-1] + 1)).all(), "a group crosses a special token"
         np.testing.assert_array_equal(hidden, members[: len(hidden)])
-        partly += [group] if len(hidden) < len(members) else []
+        partial += [group] if len(hidden) < len(members) else []
         shown = masked.tokens[hidden]
         assert (shown == MASK).all() or (shown != MASK).all(), "a group is half shown"
-    assert len(partly) <= 1
+    assert len(partial) <= 1
     restored = masked.tokens.copy()
     restored[masked.positions] = masked.targets
     np.testing.assert_array_equal(restored, tokens)
 
 
 @pytest.mark.parametrize("strategy", GROUPING)
-def test_of_the_groups_80_percent_are_hidden_and_replacements_are_uniform(strategy: Strategy) -> None:
-    shares, drawn = [], np.zeros(SIZE, np.int64)
+def test_80_percent_of_groups_become_mask_tokens_and_replacements_are_uniform(strategy: Strategy) -> None:
+    shares, replacements = [], np.zeros(SIZE, np.int64)
     for seed in range(1500):
         masked, groups, _ = masked_and_groups(strategy, seed)
-        shown, places = masked.tokens[masked.positions], groups[masked.positions]
-        shares.extend(shown[np.flatnonzero(np.diff(places, prepend=-1))] == MASK)
+        shown, group_of = masked.tokens[masked.positions], groups[masked.positions]
+        shares.extend(shown[np.flatnonzero(np.diff(group_of, prepend=-1))] == MASK)
         replaced = (shown != MASK) & (shown != masked.targets)
-        drawn += np.bincount(shown[replaced], minlength=SIZE)
+        replacements += np.bincount(shown[replaced], minlength=SIZE)
     assert np.mean(shares) == pytest.approx(MASK_SHARE, abs=4 * (0.16 / len(shares)) ** 0.5)
-    assert drawn[:5].sum() == 0
-    expected = drawn[5:].mean()
-    chi_square = ((drawn[5:] - expected) ** 2 / expected).sum()
+    assert replacements[:5].sum() == 0
+    expected = replacements[5:].mean()
+    chi_square = ((replacements[5:] - expected) ** 2 / expected).sum()
     assert expected > 50 * RANDOM_SHARE
     assert abs(chi_square - 94) < 5 * np.sqrt(2 * 94)
 
 
 @pytest.mark.parametrize("strategy", GROUPING)
 def test_groups_are_a_function_of_the_pack_and_its_key(strategy: Strategy) -> None:
-    tokens, word_starts = random_pack(1, pieces=20)
+    tokens, word_starts = random_pack(1, segments=20)
 
     def groups(key: int) -> list[int]:
-        found = mask_groups(strategy, tokens, word_starts, REAL.is_real, random_codes(SIZE), key)
-        assert found is not None
-        return found.tolist()
+        result = mask_groups(strategy, tokens, word_starts, REAL.is_real, random_codes(SIZE), key)
+        assert result is not None
+        return result.tolist()
 
     first = groups(1)
     np.random.seed(3)
@@ -106,15 +106,15 @@ def test_groups_are_a_function_of_the_pack_and_its_key(strategy: Strategy) -> No
     assert (groups(2) == first) == (strategy != "span")
 
 
-def test_words_are_those_of_the_data() -> None:
+def test_words_are_those_of_the_prepared_data() -> None:
     tokens = np.array([CLS, 5, 6, 7, 8, SEP, CLS, 9, 9, SEP], np.uint16)
-    starts = np.array([0, 1, 0, 1, 1, 0, 0, 0, 1, 0], bool)  # the second piece begins within a word
+    starts = np.array([0, 1, 0, 1, 1, 0, 0, 0, 1, 0], bool)  # the second segment begins within a word
     groups = mask_groups("whole_word", tokens, starts, REAL.is_real, None)
     assert groups is not None
     assert groups[[1, 2, 3, 4, 7, 8]].tolist() == [2, 2, 3, 4, 6, 7]
 
 
-def test_spans_have_spanberts_lengths() -> None:
+def test_span_lengths_are_those_of_spanbert() -> None:
     words = 200_000
     tokens = np.full(words, 7, np.uint16)
     groups = mask_groups("span", tokens, np.ones(words, bool), REAL.is_real, None, 5)
@@ -137,7 +137,7 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_codes_are_masked_whole_and_words_as_ever(byte_level: Path) -> None:
+def test_codes_are_masked_as_a_whole_and_words_as_before(byte_level: Path) -> None:
     loaded = tokenizers.load(byte_level)
     (encoded,) = tokenizers.encode(loaded, [TEXT])
     codes = code_parts((byte_level / "tokenizer.json").read_bytes(), loaded.vocab_size)
@@ -151,7 +151,7 @@ def test_codes_are_masked_whole_and_words_as_ever(byte_level: Path) -> None:
     assert codes_found == ["E11.9", "250.00", "S72.001A", "COVID-19", "I10", "3x", "7.4", "7.5"]
 
 
-def test_a_data_set_masks_as_its_section_says(tmp_path: Path) -> None:
+def test_the_data_section_selects_the_masking_strategy(tmp_path: Path) -> None:
     path = write_small_data(tmp_path / "data", packs=4)
     section = {"path": str(path), "seq_length": SEQ_LENGTH}
     assert open_dataset(DataConfig(**section, masking="span"), 1).masking == "span"
@@ -159,7 +159,7 @@ def test_a_data_set_masks_as_its_section_says(tmp_path: Path) -> None:
         open_dataset(DataConfig(**section, masking="code_aware"), 1)
     tokenizer = json.loads((path / "tokenizer/tokenizer.json").read_text())
     (path / "tokenizer/tokenizer.json").write_text(json.dumps(tokenizer | {"decoder": {"type": "ByteLevel"}}))
-    words = open_dataset(DataConfig(**section, masking="code_aware"), 1).vocabulary
-    assert isinstance(words, Vocabulary)
-    assert words.codes is not None
-    assert words.codes.digit[5:].all()
+    vocabulary = open_dataset(DataConfig(**section, masking="code_aware"), 1).vocabulary
+    assert isinstance(vocabulary, Vocabulary)
+    assert vocabulary.codes is not None
+    assert vocabulary.codes.digit[5:].all()

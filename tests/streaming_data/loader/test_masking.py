@@ -1,4 +1,4 @@
-"""Masks: exact counts, the 80/10/10 split and uniform draws by chi-square, and dependence on the key alone."""
+"""Masks: exact counts, 80/10/10, uniform sampling (by chi-square), and dependence only on the key."""
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,14 @@ def masked_many(tokens: npt.NDArray[np.uint16], rate: float, count: int) -> list
 
 
 def chi_square(observed: npt.NDArray[np.int64]) -> float:
-    """In standard deviations above what a uniform draw gives."""
+    """In standard deviations above the mean for uniform samples."""
     expected, freedom = observed.mean(), len(observed) - 1
     return float((((observed - expected) ** 2 / expected).sum() - freedom) / np.sqrt(2 * freedom))
 
 
 @given(st.lists(st.integers(0, SIZE - 1), max_size=300), st.sampled_from([0.15, 0.3, 1.0]), st.integers(0, 10**6))
 @settings(max_examples=150, deadline=None)
-def test_exactly_the_rate_is_masked_and_never_a_special(tokens: list[int], rate: float, seed: int) -> None:
+def test_exactly_the_rate_is_masked_and_never_a_special_token(tokens: list[int], rate: float, seed: int) -> None:
     before = np.array(tokens, np.uint16)
     masked = mask(before, rate, VOCABULARY, seed)
     maskable = ~np.isin(before, SPECIALS + UNUSED)
@@ -42,20 +42,20 @@ def test_exactly_the_rate_is_masked_and_never_a_special(tokens: list[int], rate:
 
 
 @pytest.mark.parametrize("tokens", [[], [PAD] * 20, [1, 2, 50, 99], [7]])
-def test_packs_with_nothing_or_too_little_to_mask(tokens: list[int]) -> None:
+def test_packs_with_too_few_maskable_tokens(tokens: list[int]) -> None:
     masked = mask(np.array(tokens, np.uint16), 0.3, VOCABULARY, 0)
     assert masked.tokens.tolist() == tokens
     assert len(masked.positions) == len(masked.targets) == 0
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.3])
-def test_of_the_masked_80_percent_are_hidden_10_replaced_and_10_kept(rate: float) -> None:
+def test_80_percent_become_mask_tokens_10_are_replaced_and_10_kept(rate: float) -> None:
     tokens = np.full(1000, 7, np.uint16)
     shown = np.concatenate([masked.tokens[masked.positions] for masked in masked_many(tokens, rate, 100)])
     real = SIZE - len(SPECIALS + UNUSED)
     for count, share in (
         ((shown == MASK).sum(), 0.8),
-        ((shown == 7).sum(), 0.1 + 0.1 / real),  # a replacement may be drawn as the token itself
+        ((shown == 7).sum(), 0.1 + 0.1 / real),  # a replacement may be the token itself
         (((shown != MASK) & (shown != 7)).sum(), 0.1 - 0.1 / real),
     ):
         assert abs(count - share * len(shown)) < 5 * np.sqrt(len(shown) * share * (1 - share))
@@ -64,38 +64,38 @@ def test_of_the_masked_80_percent_are_hidden_10_replaced_and_10_kept(rate: float
 def test_replacements_are_uniform_over_the_real_vocabulary() -> None:
     tokens = np.full(2000, 7, np.uint16)
     shown = np.concatenate([masked.tokens[masked.positions] for masked in masked_many(tokens, 0.3, 200)])
-    drawn = np.bincount(shown[(shown != MASK) & (shown != 7)], minlength=SIZE)
+    replacements = np.bincount(shown[(shown != MASK) & (shown != 7)], minlength=SIZE)
     others = np.setdiff1d(np.arange(SIZE), [*SPECIALS, *UNUSED, 7])
-    assert drawn.sum() == drawn[others].sum()
-    assert abs(chi_square(drawn[others])) < 5
+    assert replacements.sum() == replacements[others].sum()
+    assert abs(chi_square(replacements[others])) < 5
 
 
-def test_masked_places_are_uniform_over_the_maskable() -> None:
+def test_masked_positions_are_uniform_over_the_maskable_tokens() -> None:
     tokens = np.array([1, *[7] * 50, 2, 1, *[8] * 48, 2], np.uint16)
-    places = np.bincount(
+    counts = np.bincount(
         np.concatenate([masked.positions for masked in masked_many(tokens, 0.15, 4000)]), minlength=len(tokens)
     )
-    assert places[tokens < 5].sum() == 0
-    assert abs(chi_square(places[tokens >= 5])) < 5
+    assert counts[tokens < 5].sum() == 0
+    assert abs(chi_square(counts[tokens >= 5])) < 5
 
 
-def test_a_mask_depends_on_its_key_and_its_pack_alone() -> None:
+def test_a_mask_depends_only_on_its_key_and_its_pack() -> None:
     tokens = np.random.default_rng(0).integers(5, 50, 500).astype(np.uint16)
 
-    def places(*key: int) -> tuple[int, ...]:
+    def positions(*key: int) -> tuple[int, ...]:
         return tuple(mask(tokens, 0.3, VOCABULARY, *key).positions.tolist())
 
-    first = places(1, 0, 0, 5)
-    np.random.seed(99)  # whatever state there is elsewhere
+    first = positions(1, 0, 0, 5)
+    np.random.seed(99)  # global state and other calls have no effect
     mask(tokens[:50], 0.3, VOCABULARY, 3)
-    assert places(1, 0, 0, 5) == first
-    others = [places(2, 0, 0, 5), places(1, 1, 0, 5), places(1, 0, 1, 5), places(1, 0, 0, 6)]
+    assert positions(1, 0, 0, 5) == first
+    others = [positions(2, 0, 0, 5), positions(1, 1, 0, 5), positions(1, 0, 1, 5), positions(1, 0, 0, 6)]
     assert len({first, *others}) == 5
     for other in others:  # independent: 30 % of 30 % in common
         assert abs(len(set(first) & set(other)) - 45) < 25
 
 
-def test_a_vocabulary_knows_its_real_ids() -> None:
+def test_a_vocabulary_lists_its_real_ids() -> None:
     assert isinstance(VOCABULARY, Vocabulary)
     assert VOCABULARY.real_ids.tolist() == [i for i in range(SIZE) if i not in SPECIALS + UNUSED]
     np.testing.assert_array_equal(np.flatnonzero(VOCABULARY.is_real), VOCABULARY.real_ids)

@@ -1,4 +1,4 @@
-"""The order of packs, against its own definition worked out by brute force with fractions."""
+"""The order of packs, compared with its definition computed by brute force with fractions."""
 
 from collections import Counter
 from fractions import Fraction
@@ -38,27 +38,27 @@ def test_with_proportional_weights_an_epoch_is_every_pack_once(
 @settings(max_examples=40, deadline=None)
 def test_every_prefix_holds_each_sources_share(sizes: list[list[int]], weights: list[float], seed: int) -> None:
     shares = np.array(weights[: len(sizes)]) / sum(weights[: len(sizes)])
-    drawn = [pack.source for pack in Order(sizes, weights[: len(sizes)], seed).between(0, 1500)]
-    held = np.cumsum(np.eye(len(sizes))[drawn], axis=0)
-    meant = np.arange(1, 1501)[:, None] * shares
-    assert (np.abs(held - meant) < 1 + shares * (len(sizes) - 2) + 1e-9).all()
+    sources = [pack.source for pack in Order(sizes, weights[: len(sizes)], seed).between(0, 1500)]
+    held = np.cumsum(np.eye(len(sizes))[sources], axis=0)
+    expected = np.arange(1, 1501)[:, None] * shares
+    assert (np.abs(held - expected) < 1 + shares * (len(sizes) - 2) + 1e-9).all()
 
 
-def test_packs_pass_in_the_order_of_their_times() -> None:
+def test_packs_are_in_the_order_of_their_timestamps() -> None:
     sizes, weights, count = [[40, 40], [7], [300] * 3], [Fraction(1, 2), Fraction(1, 8), Fraction(3, 8)], 2000
-    times = []
+    timestamps = []
     for source, weight in enumerate(weights):
         for chunk in range(count // 1024 + 1):
-            phases = random_bits(1024, 3, "phase", source, chunk) >> np.uint64(32)
-            for at, phase in enumerate(phases.tolist()):
-                times.append(((chunk * 1024 + at + Fraction(phase, 2**32)) / weight, source, chunk * 1024 + at))
-    expected = [(source, position // sum(sizes[source])) for _, source, position in sorted(times)[:count]]
+            jitters = random_bits(1024, 3, "phase", source, chunk) >> np.uint64(32)
+            for position, jitter in enumerate(jitters.tolist(), start=chunk * 1024):
+                timestamps.append(((position + Fraction(jitter, 2**32)) / weight, source, position))
+    expected = [(source, position // sum(sizes[source])) for _, source, position in sorted(timestamps)[:count]]
     packs = Order(sizes, [4, 1, 3], 3).between(0, count)
     assert [(pack.source, pack.epoch) for pack in packs] == expected
 
 
 @pytest.mark.parametrize("start", [0, 1000, 10**9 - 17, 10**12 + 1])
-def test_a_stretch_is_its_parts_whatever_was_asked_before(start: int) -> None:
+def test_a_range_is_its_parts_whatever_was_requested_before(start: int) -> None:
     sizes, weights = [[37] * 50, [5], [1], [400, 1, 3]], [0.7, 0.2, 1e-9, 0.1]
     order = Order(sizes, weights, 5)
     whole = order.between(start, start + 2500)
@@ -69,21 +69,21 @@ def test_a_stretch_is_its_parts_whatever_was_asked_before(start: int) -> None:
         assert order.between(a, c, 7) == whole[a - start : c - start : 7]
 
 
-def test_far_on_the_order_costs_no_more_than_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
+def test_the_order_costs_no_more_at_pack_one_billion(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
 
     def counted(count: int, *key: int | str) -> np.ndarray:
-        drawn.append(count)
+        counts.append(count)
         return random_bits(count, *key)
 
     monkeypatch.setattr(order_module, "random_bits", counted)
     sizes = [[3700] * 500, [3700] * 200, [3700] * 100, [100], [5], [37]]
     order = in_proportion(sizes)
     order.between(10**9, 10**9 + 512)
-    assert sum(drawn) <= 4 * 1024 * len(sizes)
+    assert sum(counts) <= 4 * 1024 * len(sizes)
 
 
-def test_a_source_of_one_pack_and_a_tiny_share() -> None:
+def test_a_source_with_one_pack_and_a_tiny_share() -> None:
     order = Order([[1], [1000]], [1, 10**9], 0)
     packs = order.between(0, 20_000)
     assert sum(pack.source == 0 for pack in packs) <= 1
@@ -107,8 +107,8 @@ def test_shuffles_differ_by_epoch_and_seed() -> None:
                 assert sum(a == b for a, b in zip(first, second, strict=True)) < few
 
 
-def test_any_pack_can_be_asked_for_alone() -> None:
-    """At the edges of blocks of 1,024, where it is least clear in which of two a pack passes."""
+def test_any_pack_can_be_requested_alone() -> None:
+    """At the edges of blocks of 1,024, where the block of a pack is least certain."""
     order = in_proportion([[300], [280], [260], [240], [220], [200]])
     whole = order.between(0, 20 * 1024)
     for edge in range(1024, 20 * 1024, 1024):
@@ -118,7 +118,7 @@ def test_any_pack_can_be_asked_for_alone() -> None:
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), SEEDS, st.integers(1, 7))
 @settings(max_examples=50, deadline=None)
-def test_packs_are_shuffled_inside_windows_of_whole_shards(sizes: list[int], seed: int, window: int) -> None:
+def test_packs_are_shuffled_inside_windows_of_complete_shards(sizes: list[int], seed: int, window: int) -> None:
     order = in_proportion([sizes], seed, window)
     shard_of = np.repeat(np.arange(len(sizes)), sizes)
     packs = [pack.pack for pack in order.between(0, sum(sizes))]
@@ -126,7 +126,7 @@ def test_packs_are_shuffled_inside_windows_of_whole_shards(sizes: list[int], see
     while packs:
         shards = set(list(dict.fromkeys(shard_of[packs].tolist()))[:window])
         length = sum(sizes[shard] for shard in shards)
-        # Which shards a window has shows only at its end: the first that closes on whole shards is one.
+        # The shards of a window are known only at its end: the first prefix of complete shards is a window.
         while set(shard_of[packs[:length]].tolist()) != shards:
             shards |= set(shard_of[packs[:length]].tolist())
             length = sum(sizes[shard] for shard in shards)
@@ -148,14 +148,14 @@ def test_the_shards_ahead_are_those_of_the_next_windows(start: int) -> None:
         assert (pack.source, shard) in ahead
 
 
-def without_the_late(packs: list[PackAddress], sizes: list[list[int]], limits: list[int | None]) -> list[PackAddress]:
-    """The same packs in the same order, but of each source no more than its limit."""
-    kept, drawn = [], Counter()
+def truncate_to_limits(packs: list[PackAddress], sizes: list[list[int]], limits: list[int | None]) -> list[PackAddress]:
+    """The same packs in the same order, but at most the limit of each source."""
+    kept, counts = [], Counter()
     for pack in packs:
         limit = limits[pack.source]
-        if limit is None or drawn[pack.source] < limit:
+        if limit is None or counts[pack.source] < limit:
             kept.append(pack)
-        drawn[pack.source] += 1
+        counts[pack.source] += 1
     return kept
 
 
@@ -167,25 +167,27 @@ def test_a_limit_ends_a_source_and_changes_nothing_else(
     limits = data.draw(st.tuples(*(st.none() | st.integers(1, 300) for _ in sizes)).map(list))
     weights = weights[: len(sizes)]
     endless, limited = Order(sizes, weights, seed), Order(sizes, weights, seed, limits=limits)
-    expected = without_the_late(endless.between(0, 2500), sizes, limits)
+    expected = truncate_to_limits(endless.between(0, 2500), sizes, limits)
     assert limited.between(0, len(expected)) == expected
     for _ in range(3):
         start = data.draw(st.integers(0, len(expected)))
         stop = data.draw(st.integers(start, len(expected)))
         assert Order(sizes, weights, seed, limits=limits).between(start, stop, 3) == expected[start:stop:3]
-        assert limited.drawn(start) == [sum(pack.source == i for pack in expected[:start]) for i in range(len(sizes))]
+        assert limited.source_counts(start) == [
+            sum(pack.source == i for pack in expected[:start]) for i in range(len(sizes))
+        ]
 
 
 def test_the_share_of_a_source_at_its_limit_goes_to_the_others_in_proportion() -> None:
     order = Order([[100], [50], [80]], [4, 1, 3], 3, limits=[2000, None, None])
-    assert order.drawn(4000) == pytest.approx([2000, 500, 1500], abs=2)
-    assert order.drawn(10**9)[0] == 2000
-    later = np.subtract(order.drawn(10**9 + 4000), order.drawn(10**9))
+    assert order.source_counts(4000) == pytest.approx([2000, 500, 1500], abs=2)
+    assert order.source_counts(10**9)[0] == 2000
+    later = np.subtract(order.source_counts(10**9 + 4000), order.source_counts(10**9))
     assert later.tolist() == pytest.approx([0, 1000, 3000], abs=2)
     assert not [source for source, _ in order.shards_ahead(10**9) if source == 0]
 
 
-def test_when_all_sources_have_limits_the_order_ends() -> None:
+def test_the_order_ends_when_all_sources_have_limits() -> None:
     sizes, limits = [[30, 20], [7]], [50, 21]
     order = Order(sizes, [1, 1], 3, limits=limits)
     assert order.length == 71
@@ -193,7 +195,7 @@ def test_when_all_sources_have_limits_the_order_ends() -> None:
     assert Counter(packs) == every_pack([sizes[0]], 0) + Counter(
         PackAddress(1, epoch, pack) for epoch in range(3) for pack in range(7)
     )
-    assert order.drawn(71) == limits
+    assert order.source_counts(71) == limits
     assert order.shards_ahead(71) == order.between(71, 71) == []
     with pytest.raises(ValueError, match="the order ends with 71 packs"):
         order.between(0, 72)
@@ -201,7 +203,7 @@ def test_when_all_sources_have_limits_the_order_ends() -> None:
     assert endless.length == float("inf")
 
 
-def test_what_cannot_be_ordered_is_refused() -> None:
+def test_invalid_weights_limits_and_sizes_are_refused() -> None:
     for limits in ([1], [0, 1]):
         with pytest.raises(ValueError, match="a limit of at least one pack"):
             Order([[1], [1]], [1, 1], 0, limits=limits)
@@ -212,7 +214,7 @@ def test_what_cannot_be_ordered_is_refused() -> None:
         Order([[1], []], [1, 1], 0)
 
 
-def test_bits_depend_on_the_whole_key_and_refuse_what_has_two_spellings() -> None:
+def test_bits_depend_on_the_entire_key_and_refuse_numpy_scalars() -> None:
     assert random_bits(3, 1, "a").tolist() == random_bits(5, 1, "a").tolist()[:3]
     assert len({tuple(random_bits(2, *key).tolist()) for key in ((1, 2), (12,), ("1", 2), (2, 1), (1, 2, 0))}) == 5
     assert len(random_bits(0, 1)) == 0
@@ -226,7 +228,7 @@ def test_permutations_are_uniform() -> None:
     assert all(abs(count - 1000) < 5 * np.sqrt(1000 * 5 / 6) for count in counts.values())
 
 
-def test_the_stream_is_the_one_that_checkpoints_rely_on() -> None:
+def test_the_stream_of_existing_checkpoints_does_not_change() -> None:
     assert random_bits(2, 7, "phase", 0, 0).tolist() == [1584275072445743564, 1242729418484438267]
     packs = Order([[4, 4], [3]], [2, 1], 7).between(5, 10)
     assert packs == [(1, 0, 0), (0, 0, 0), (0, 0, 7), (1, 0, 1), (0, 0, 5)]

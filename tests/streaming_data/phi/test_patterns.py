@@ -1,4 +1,4 @@
-"""The audit finds planted identifiers, leaves de-identified notes alone, and never repeats a text."""
+"""The PHI audit finds planted identifiers, none in de-identified notes, and never prints text."""
 
 import csv
 import itertools
@@ -15,7 +15,8 @@ from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.streaming_data.corpora.pmc import PmcSource
 from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
 from clinical_modernbert.streaming_data.corpora.readers import read
-from clinical_modernbert.streaming_data.phi.patterns import KINDS, find, refuse_identified
+from clinical_modernbert.streaming_data.phi.patterns import KINDS, find_identifiers, require_deidentified
+from clinical_modernbert.streaming_data.shards.manifest import AuditCounts, SourceInfo
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
 FIRST = ("James", "Mary", "Robert", "Patricia", "John", "Jennifer", "Michael", "Linda", "Siobhan", "Mei-Ling")
@@ -24,7 +25,7 @@ MONTHS = ("January", "Feb", "March", "Apr.", "May", "June", "July", "Aug", "Sept
 
 
 def plant(kind: str, rng: Random) -> str:
-    """An identifier of a kind, in one of the forms in which clinical notes hold it."""
+    """An identifier of a kind, in one of the forms that occur in clinical notes."""
     first, last, digits = rng.choice(FIRST), rng.choice(LAST), rng.randint
     month, day, year = digits(1, 12), digits(1, 28), digits(1925, 2024)
     area, exchange, line = digits(201, 989), digits(200, 999), digits(1000, 9999)
@@ -58,24 +59,24 @@ def plant(kind: str, rng: Random) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_planted_identifiers_are_found_where_they_stand(kind: str) -> None:
+def test_planted_identifiers_are_found_at_their_position(kind: str) -> None:
     rng = Random(kind)
     notes = [row["text"] for row in itertools.islice(generate(1), 100)]
     for note in notes:
         words = note.split(" ")
-        place = rng.randrange(1, len(words))
+        position = rng.randrange(1, len(words))
         planted = plant(kind, rng)
-        before = " ".join([*words[:place], ""])
-        text = f"{before}{planted} {' '.join(words[place:])}"
-        found = [finding for finding in find(text) if finding.kind == kind]
-        assert any(finding.start <= len(before) and finding.end >= len(before) + len(planted) for finding in found), (
-            planted
-        )
+        before = " ".join([*words[:position], ""])
+        text = f"{before}{planted} {' '.join(words[position:])}"
+        found = [each for each in find_identifiers(text) if each.kind == kind]
+        assert any(each.start <= len(before) and each.end >= len(before) + len(planted) for each in found), planted
 
 
-def test_deidentified_notes_raise_no_alarm() -> None:
-    findings = Counter(finding.kind for row in itertools.islice(generate(0), 1000) for finding in find(row["text"]))
-    assert not findings
+def test_deidentified_notes_have_no_false_positives() -> None:
+    kinds = Counter(
+        found.kind for row in itertools.islice(generate(0), 1000) for found in find_identifiers(row["text"])
+    )
+    assert not kinds
 
 
 @pytest.mark.parametrize(
@@ -88,32 +89,32 @@ def test_deidentified_notes_raise_no_alarm() -> None:
         "Discharge Diagnosis:\nName:  ___   Unit No:   ___",
     ],
 )
-def test_numbers_of_medicine_are_not_identifiers(text: str) -> None:
-    assert find(text) == []
+def test_clinical_numbers_are_not_identifiers(text: str) -> None:
+    assert find_identifiers(text) == []
 
 
-def test_public_text_raises_few_alarms(dev_data: Path) -> None:
-    """PubMed and PMC do hold dates, authors' names and addresses of the web; hardly anything else may be reported."""
+def test_public_text_has_few_false_positives(dev_data: Path) -> None:
+    """PubMed and PMC contain dates, authors' names and web addresses; hardly anything else may be reported."""
     pubmed = PubMedSource(name="p", format="pubmed", licence="", paths=[str(dev_data / "pubmed" / "example_*.xml.gz")])
     pmc = PmcSource(name="f", format="pmc", licence="", paths=[str(dev_data / "pmc_fulltext" / "nxml" / "*.nxml")])
     documents = [document.text for source in (pubmed, pmc) for document in read(source)]
-    kinds = Counter(finding.kind for text in documents for finding in find(text))
+    kinds = Counter(found.kind for text in documents for found in find_identifiers(text))
     strict = {"phone", "social_security_number", "record_number", "email", "ip_address", "address"}
     assert sum(kinds[kind] for kind in strict) <= len(documents) // 200
-    assert sum(bool(find(text)) for text in documents) < len(documents) // 8
+    assert sum(bool(find_identifiers(text)) for text in documents) < len(documents) // 8
 
 
-def test_too_many_findings_stop_what_would_leave() -> None:
-    def manifest(flagged: int) -> dict[str, object]:
-        audit = {"documents": 1000, "flagged": flagged, "kinds": {"date": 2 * flagged}}
-        return {"sources": {"public": {"audit": None}, "letters": {"audit": audit}}}
+def test_require_deidentified_refuses_too_many_flagged_documents() -> None:
+    def sources(flagged: int) -> dict[str, SourceInfo]:
+        audit = AuditCounts(documents=1000, flagged=flagged, kinds={"date": 2 * flagged})
+        return {"public": SourceInfo(audit=None, splits={}), "letters": SourceInfo(audit=audit, splits={})}
 
-    refuse_identified(manifest(10))
+    require_deidentified(sources(10))
     with pytest.raises(UserError, match=r"source letters: 11 of 1,000 documents .*\(date 22\), more than 1\.0%"):
-        refuse_identified(manifest(11))
+        require_deidentified(sources(11))
 
 
-def test_the_command_reports_places_and_never_text(tmp_path: Path) -> None:
+def test_the_audit_command_reports_positions_and_no_text(tmp_path: Path) -> None:
     letters = [f"Letter {n} about the knee." for n in range(20)]
     letters[3] = "Dr. Undisclosed saw her on 03/04/2019."
     rows = [json.dumps({"mrn": str(n), "text": text}) for n, text in enumerate(letters)]
@@ -134,7 +135,7 @@ def test_the_command_reports_places_and_never_text(tmp_path: Path) -> None:
     assert (tmp_path / "findings.csv").stat().st_mode & 0o077 == 0
     assert "exists already" in str(CliRunner().invoke(app, arguments).exception)
     nowhere = CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "findings.csv/more.csv")])
-    assert "more.csv: cannot be written there" in str(nowhere.exception)
-    assert "1/1" not in nowhere.output, "it is refused before the work"
+    assert "more.csv: cannot be written: " in str(nowhere.exception)
+    assert "1/1" not in nowhere.output, "refused before the audit starts"
     assert CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "new/findings.csv")]).exit_code == 0
     assert (tmp_path / "new/findings.csv").read_text() == written

@@ -1,4 +1,4 @@
-"""Near duplicates: found as often as the theory says, and never among texts that have little in common."""
+"""Near duplicates are found with the theoretical probability, and not among unrelated texts."""
 
 from pathlib import Path
 from random import Random
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
-from clinical_modernbert.streaming_data.prepare.minhash import Bands, band_hashes, bands_for, near_an_earlier
+from clinical_modernbert.streaming_data.prepare.minhash import Bands, band_hashes, bands_for, near_duplicate_mask
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
 from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
 
@@ -24,74 +24,74 @@ def text(rng: Random, words: int) -> str:
 def changed(original: str, words: int, rng: Random) -> str:
     """The text with some of its words replaced."""
     out = original.split()
-    for place in rng.sample(range(len(out)), words):
-        out[place] = "changed"
+    for position in rng.sample(range(len(out)), words):
+        out[position] = "changed"
     return " ".join(out)
 
 
 def similarity(first: str, second: str) -> float:
-    """Jaccard's, of the sets of five-word runs, straight from the definition."""
-    runs = [{tuple(words[n : n + 5]) for n in range(len(words) - 4)} for words in (first.split(), second.split())]
-    return len(runs[0] & runs[1]) / len(runs[0] | runs[1])
+    """Jaccard similarity of the sets of five-word shingles, by its definition."""
+    shingles = [{tuple(words[n : n + 5]) for n in range(len(words) - 4)} for words in (first.split(), second.split())]
+    return len(shingles[0] & shingles[1]) / len(shingles[0] | shingles[1])
 
 
 @pytest.mark.parametrize("words", [2, 4, 8, 16])
-def test_pairs_are_found_with_the_probability_that_the_bands_give(words: int) -> None:
+def test_pairs_are_found_with_the_probability_given_by_the_bands(words: int) -> None:
     rng = Random(words)
     bands = bands_for(0.8)
-    found, expected = [], []
+    detected, expected = [], []
     for _ in range(300):
         original = text(rng, 300)
         copy = changed(original, words, rng)
-        found.append(bool((band_hashes(original, bands) == band_hashes(copy, bands)).any()))
+        detected.append(bool((band_hashes(original, bands) == band_hashes(copy, bands)).any()))
         expected.append(1 - (1 - similarity(original, copy) ** bands.rows) ** bands.number)
-    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.09)
+    assert np.mean(detected) == pytest.approx(np.mean(expected), abs=0.09)
 
 
-def test_unrelated_texts_are_never_near() -> None:
+def test_unrelated_texts_are_not_near_duplicates() -> None:
     rng = Random(0)
     bands = bands_for(0.5)
     hashes = np.array([band_hashes(text(rng, 120), bands) for _ in range(1000)])
-    assert not near_an_earlier(hashes.T).any()
+    assert not near_duplicate_mask(hashes.T).any()
 
 
-def test_case_spaces_and_punctuation_do_not_count() -> None:
+def test_hashes_ignore_case_spaces_and_punctuation() -> None:
     bands = bands_for(0.8)
     same = ["The liver is nodular, with ascites.", "the liver is\n\nnodular -- WITH ascites"]
     assert np.array_equal(*(band_hashes(one, bands) for one in same))
 
 
 @pytest.mark.parametrize(("first", "second", "equal"), [("", "", True), ("one", "one", True), ("one", "two", False)])
-def test_texts_shorter_than_a_run(first: str, second: str, equal: bool) -> None:
+def test_texts_shorter_than_a_shingle(first: str, second: str, equal: bool) -> None:
     bands = bands_for(0.8)
     assert np.array_equal(band_hashes(first, bands), band_hashes(second, bands)) is equal
 
 
-def test_hashes_are_the_same_everywhere() -> None:
+def test_hashes_equal_fixed_values() -> None:
     assert band_hashes("a text of exactly seven short words", Bands(2, 3)).tolist() == [
         9380667976330726665,
         697518995880531047,
     ]
 
 
-@pytest.mark.parametrize("wanted", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
-def test_the_threshold_is_near_what_was_asked_for(wanted: float) -> None:
-    bands = bands_for(wanted)
+@pytest.mark.parametrize("similarity", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
+def test_the_threshold_of_the_bands_is_close_to_the_similarity(similarity: float) -> None:
+    bands = bands_for(similarity)
     assert bands.number * bands.rows <= 128
-    assert (1 / bands.number) ** (1 / bands.rows) == pytest.approx(wanted, abs=0.04)
+    assert (1 / bands.number) ** (1 / bands.rows) == pytest.approx(similarity, abs=0.04)
 
 
 @settings(max_examples=100, deadline=None)
 @given(rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
-def test_near_means_a_band_shared_with_an_earlier_one(rows: list[tuple[int, int]]) -> None:
+def test_near_duplicates_share_a_band_with_an_earlier_document(rows: list[tuple[int, int]]) -> None:
     columns = np.array(rows, np.uint64).T
     expected = [
         any(a == b for earlier in rows[:n] for a, b in zip(row, earlier, strict=True)) for n, row in enumerate(rows)
     ]
-    assert near_an_earlier(columns).tolist() == expected
+    assert near_duplicate_mask(columns).tolist() == expected
 
 
-def test_prepare_drops_them_where_asked(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
+def test_prepare_drops_near_duplicates_of_the_listed_sources(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
     rng = Random(1)
     letters = [text(rng, 200) for _ in range(20)]
     copies = [changed(letter, 1, rng) for letter in letters[:8]]
@@ -109,8 +109,8 @@ def test_prepare_drops_them_where_asked(tmp_path: Path, tokenizer: LoadedTokeniz
             PrepareConfig.model_validate(config | options), lambda stage: lambda done, total, counted: None
         )
         return {
-            source: (entry["duplicates"], entry["near_duplicates"], entry["splits"]["train"]["documents"])
-            for source, entry in manifest["sources"].items()
+            source: (entry.duplicates, entry.near_duplicates, entry.splits["train"].documents)
+            for source, entry in manifest.sources.items()
         }
 
     assert run("off") == {"first": (0, 0, 20), "second": (1, 0, 9)}

@@ -1,4 +1,4 @@
-"""Preparing: the data set on disk is the documents, split by patient, the same bytes every time, whole or not there."""
+"""Prepared data sets hold every document once, split by patient, reproducibly; none is published incomplete."""
 
 import gzip
 import hashlib
@@ -21,8 +21,8 @@ from clinical_modernbert.streaming_data.documents.document import is_held_out
 from clinical_modernbert.streaming_data.prepare import pipeline as preparing
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
-from clinical_modernbert.streaming_data.prepare.tasks import plan
-from clinical_modernbert.streaming_data.shards.manifest import read_manifest
+from clinical_modernbert.streaming_data.prepare.tasks import plan_tasks
+from clinical_modernbert.streaming_data.shards.manifest import FileInfo, read_manifest
 from clinical_modernbert.streaming_data.shards.mds import PackReader
 from clinical_modernbert.streaming_data.shards.pack import Pack
 from clinical_modernbert.streaming_data.synthetic import notes as synthetic_notes
@@ -74,9 +74,9 @@ def config(inputs: Path, tokenizer: LoadedTokenizer, output: Path, **options: An
 
 @pytest.fixture(scope="session")
 def prepared(inputs: Path, tokenizer: LoadedTokenizer, tmp_path_factory: pytest.TempPathFactory) -> PrepareConfig:
-    done = config(inputs, tokenizer, tmp_path_factory.mktemp("out") / "data")
-    prepare(done, silent)
-    return done
+    values = config(inputs, tokenizer, tmp_path_factory.mktemp("out") / "data")
+    prepare(values, silent)
+    return values
 
 
 def packs(output: Path, source: str, split: str) -> Iterator[Pack]:
@@ -84,7 +84,7 @@ def packs(output: Path, source: str, split: str) -> Iterator[Pack]:
     return (reader[index] for index in range(len(reader)))
 
 
-def pieces(output: Path, source: str, split: str) -> Iterator[tuple[str, np.ndarray]]:
+def segments(output: Path, source: str, split: str) -> Iterator[tuple[str, np.ndarray]]:
     for pack in packs(output, source, split):
         yield from zip(pack.doc_ids, np.split(pack.tokens, np.cumsum(pack.lengths)[:-1]), strict=True)
 
@@ -97,83 +97,81 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-def test_every_documents_tokens_are_there_once(prepared: PrepareConfig, tokenizer: LoadedTokenizer) -> None:
+def test_every_documents_tokens_are_stored_once(prepared: PrepareConfig, tokenizer: LoadedTokenizer) -> None:
     for source in prepared.sources:
-        found: dict[str, list[int]] = {}
+        stored: dict[str, list[int]] = {}
         for split in ("train", "held_out"):
-            for name, tokens in pieces(prepared.output, source.name, split):
+            for name, tokens in segments(prepared.output, source.name, split):
                 assert 2 < len(tokens) <= SEQ_LENGTH
-                found.setdefault(name, []).extend(tokens[1:-1].tolist())
+                stored.setdefault(name, []).extend(tokens[1:-1].tolist())
         texts = {document.id: document.text for document in read(source) if document.text.strip()}
         first = {text: name for name, text in reversed(texts.items())}
-        assert found.keys() == set(first.values())
+        assert stored.keys() == set(first.values())
         for text, name in first.items():
             expected = tokenizers.encode(tokenizer, [text])[0].tokens.tolist()
-            assert sorted(found[name]) == sorted(expected), "pieces of a long document may lie in any order"
+            assert sorted(stored[name]) == sorted(expected), "segments of a long document may be stored in any order"
             if len(expected) <= SEQ_LENGTH - 2:
-                assert found[name] == expected
+                assert stored[name] == expected
 
 
-def test_no_patient_is_on_both_sides_in_any_source(prepared: PrepareConfig) -> None:
-    sides: dict[str, set[str]] = {"train": set(), "held_out": set()}
+def test_no_patient_is_in_both_splits_of_a_source(prepared: PrepareConfig) -> None:
+    splits: dict[str, set[str]] = {"train": set(), "held_out": set()}
     for source in prepared.sources:
         patients = {document.id: document.meta[source.split_by] for document in read(source)}
-        for split, seen in sides.items():
-            seen |= {f"{source.split_by} {patients[name]}" for name, _ in pieces(prepared.output, source.name, split)}
-    assert not sides["train"] & sides["held_out"]
-    assert 0.1 < len(sides["held_out"]) / sum(map(len, sides.values())) < 0.3
+        for split, seen in splits.items():
+            seen |= {f"{source.split_by} {patients[name]}" for name, _ in segments(prepared.output, source.name, split)}
+    assert not splits["train"] & splits["held_out"]
+    assert 0.1 < len(splits["held_out"]) / sum(map(len, splits.values())) < 0.3
 
 
-def test_a_patient_is_on_the_same_side_in_every_source(
+def test_a_patient_is_in_the_same_split_in_every_source(
     inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
 ) -> None:
-    """A table and MIMIC notes that name the same patients by the same column."""
+    """A table and MIMIC notes whose columns name the same patients."""
     rows = [{"subject_id": str(90_000_000 + number), "text": f"Letter {number}"} for number in range(100)]
     (tmp_path / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     letters = {"name": "letters", "format": "table", "paths": [str(tmp_path / "letters.jsonl")], "licence": "own"}
     both = config(inputs, tokenizer, tmp_path / "data")
     sources = [both.sources[0].model_dump(), letters | {"split_by": "subject_id"}]
-    side: dict[str, set[bool]] = {}
+    splits: dict[str, set[bool]] = {}
     for source in config(inputs, tokenizer, tmp_path / "data", sources=sources).sources:
         for document in read(source):
             held_out = is_held_out(document, source.split_by, 0.3, 1)
-            side.setdefault(document.meta["subject_id"], set()).add(held_out)
-    assert all(len(seen) == 1 for seen in side.values())
-    assert {True} in side.values()
+            splits.setdefault(document.meta["subject_id"], set()).add(held_out)
+    assert all(len(seen) == 1 for seen in splits.values())
+    assert {True} in splits.values()
 
 
-def test_the_manifest_says_what_is_there(prepared: PrepareConfig, inputs: Path, tokenizer: LoadedTokenizer) -> None:
+def test_the_manifest_describes_the_data_set(prepared: PrepareConfig, inputs: Path, tokenizer: LoadedTokenizer) -> None:
     manifest = read_manifest(str(prepared.output))
-    assert manifest["seq_length"] == SEQ_LENGTH
-    assert manifest["tokenizer"] == {
+    assert manifest.seq_length == SEQ_LENGTH
+    assert manifest.tokenizer.model_dump() == {
         "sha256": hashlib.sha256((tokenizer.directory / "tokenizer.json").read_bytes()).hexdigest(),
         "vocab_size": 1024,
         "special_ids": {"unk": 0, "cls": 1, "sep": 2, "pad": 3, "mask": 4},
         "unmaskable_ids": [0, 1, 2, 3, 4, *range(1000, 1024)],
     }
-    own = manifest["sources"]["own"]
+    own = manifest.sources["own"]
     content = (inputs / "own.jsonl").read_bytes()
-    assert own["inputs"] == [
-        {"name": "own.jsonl", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    ]
-    assert (own["duplicates"], own["empty"]) == (2, 1)
-    assert manifest["sources"]["notes"]["synthetic"] is True
-    for name, source in manifest["sources"].items():
-        for split, counts in source["splits"].items():
-            found = list(packs(prepared.output, name, split))
-            tokens = sum(len(pack.tokens) for pack in found)
-            assert counts == {
-                "documents": len({document for pack in found for document in pack.doc_ids}),
-                "pieces": sum(len(pack.lengths) for pack in found),
+    assert own.inputs == [FileInfo(name="own.jsonl", bytes=len(content), sha256=hashlib.sha256(content).hexdigest())]
+    assert (own.duplicates, own.empty) == (2, 1)
+    assert manifest.sources["notes"].synthetic is True
+    for name, source in manifest.sources.items():
+        for split, counts in source.splits.items():
+            written = list(packs(prepared.output, name, split))
+            tokens = sum(len(pack.tokens) for pack in written)
+            assert counts.model_dump(by_alias=True) == {
+                "documents": len({document for pack in written for document in pack.doc_ids}),
+                "pieces": sum(len(pack.lengths) for pack in written),
                 "tokens": tokens,
-                "packs": len(found),
-                "fullness": round(tokens / len(found) / SEQ_LENGTH, 6),
+                "packs": len(written),
+                "fullness": round(tokens / len(written) / SEQ_LENGTH, 6),
             }
-    assert PrepareConfig.model_validate(manifest["config"]) == prepared
+    assert PrepareConfig.model_validate(manifest.config) == prepared
     assert hashes(prepared.output / "tokenizer") == hashes(tokenizer.directory)
 
 
-def test_no_text_in_the_manifest(prepared: PrepareConfig) -> None:
+def test_the_manifest_holds_no_text(prepared: PrepareConfig) -> None:
     manifest = (prepared.output / "manifest.json").read_text()
     assert "Seen in" not in manifest
     assert "9000000" not in manifest
@@ -198,17 +196,17 @@ def test_a_text_in_two_sources_is_kept_in_the_first(inputs: Path, tokenizer: Loa
     copy.write_text((inputs / "own.jsonl").read_text() + '{"patient": "x", "text": "Only here."}\n')
     sources = [own, own | {"name": "copy", "paths": [str(copy)]}]
     manifest = prepare(config(inputs, tokenizer, tmp_path / "data", held_out=0, sources=sources), silent)
-    assert manifest["sources"]["copy"]["splits"]["train"]["documents"] == 1
-    assert manifest["sources"]["copy"]["duplicates"] == 202
-    assert manifest["sources"]["copy"]["splits"]["held_out"]["packs"] == 0
+    assert manifest.sources["copy"].splits["train"].documents == 1
+    assert manifest.sources["copy"].duplicates == 202
+    assert manifest.sources["copy"].splits["held_out"].packs == 0
     assert not (tmp_path / "data" / "own" / "held_out").exists()
 
 
-def test_sample_takes_the_same_share_each_time(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+def test_sample_selects_a_subset_of_the_share(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
     own = config(inputs, tokenizer, tmp_path).sources[1]
-    whole, some = ([document.id for document in read(own.model_copy(update={"sample": s}))] for s in (1.0, 0.3))
-    assert set(some) < set(whole)
-    assert 0.2 < len(some) / len(whole) < 0.4
+    everything, some = ([document.id for document in read(own.model_copy(update={"sample": s}))] for s in (1.0, 0.3))
+    assert set(some) < set(everything)
+    assert 0.2 < len(some) / len(everything) < 0.4
 
 
 def bad_inputs(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
@@ -220,7 +218,10 @@ def bad_inputs(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
     csv.write_text("note_id,subject_id,body\n1,1,x\n")
     source = {"name": "s", "licence": "own"}
     return {
-        "a truncated gzip": (source | {"format": "mimic_notes", "paths": [str(gz)]}, "discharge.csv.gz: cut short"),
+        "a truncated gzip": (
+            source | {"format": "mimic_notes", "paths": [str(gz)]},
+            "discharge.csv.gz: truncated or corrupt",
+        ),
         "malformed XML": (source | {"format": "pubmed", "paths": [str(xml)]}, "pubmed.xml: malformed XML at line 1"),
         "no text column": (source | {"format": "mimic_notes", "paths": [str(csv)]}, "notes.csv: no column text"),
         "no file": (source | {"format": "pubmed", "paths": [str(folder / "no.xml")]}, "no.xml: no such file"),
@@ -231,7 +232,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
     ("fault", "workers"),
     [("a truncated gzip", 1), ("a truncated gzip", 2), ("malformed XML", 1), ("no text column", 1), ("no file", 1)],
 )
-def test_bad_input_leaves_only_what_is_finished(
+def test_bad_input_leaves_only_finished_results(
     fault: str, workers: int, inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
 ) -> None:
     source, message = bad_inputs(tmp_path)[fault]
@@ -240,13 +241,13 @@ def test_bad_input_leaves_only_what_is_finished(
     with pytest.raises(UserError) as error:
         prepare(config(inputs, tokenizer, output, sources=[good, source], workers=workers), silent)
     assert message in str(error.value)
-    left = {path.suffix for path in output.parent.rglob("*") if path.is_file()}
-    assert left <= {".pieces", ".done"}
+    remaining = {path.suffix for path in output.parent.rglob("*") if path.is_file()}
+    assert remaining <= {".segments", ".done"}
     prepare(config(inputs, tokenizer, output, sources=[good]), silent)
     assert os.listdir(output.parent) == ["data"]
 
 
-def test_a_missing_tokenizer_leaves_nothing_behind(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+def test_a_missing_tokenizer_leaves_no_files(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tokenizer\.json: no such file"):
         prepare(
             config(inputs, tokenizer, tmp_path / "data").model_copy(update={"tokenizer": tmp_path / "none"}), silent
@@ -254,7 +255,7 @@ def test_a_missing_tokenizer_leaves_nothing_behind(inputs: Path, tokenizer: Load
     assert os.listdir(tmp_path) == []
 
 
-def test_an_existing_data_set_is_never_touched(prepared: PrepareConfig) -> None:
+def test_an_existing_data_set_is_not_modified(prepared: PrepareConfig) -> None:
     before = hashes(prepared.output)
     with pytest.raises(UserError, match="exists already, and a data set is never overwritten; choose a new `output`"):
         prepare(prepared, silent)
@@ -270,7 +271,7 @@ def test_an_existing_data_set_is_never_touched(prepared: PrepareConfig) -> None:
         ('{"patient": "p", "text": "a"}\n', {"held_out": 0.999}, r"all are held out; lower held_out \(0.999\)"),
     ],
 )
-def test_nothing_left_to_train_on(
+def test_a_source_without_training_documents_is_refused(
     content: str,
     options: dict[str, Any],
     message: str,
@@ -291,25 +292,25 @@ def test_nothing_left_to_train_on(
         prepare(config(inputs, tokenizer, tmp_path / "data", sources=[source], **options), silent)
 
 
-def test_a_source_that_says_nothing_new(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+def test_a_source_of_duplicates_is_refused(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
     own = config(inputs, tokenizer, tmp_path / "data").sources[1].model_dump()
     sources = [own, own | {"name": "copy"}]
-    with pytest.raises(UserError, match="source copy: each of its 202 texts came before, in a source above it"):
+    with pytest.raises(UserError, match="source copy: all 202 documents duplicate those of an earlier source"):
         prepare(config(inputs, tokenizer, tmp_path / "data", sources=sources), silent)
 
 
-def test_two_at_once_on_one_output(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
-    wanted = config(inputs, tokenizer, tmp_path / "data")
+def test_two_processes_cannot_prepare_the_same_output(inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    values = config(inputs, tokenizer, tmp_path / "data")
     with (
-        preparing._building(wanted.output),
+        preparing._locked_building_directory(values.output),
         pytest.raises(UserError, match="another process is preparing this data set"),
     ):
-        prepare(wanted, silent)
+        prepare(values, silent)
 
 
-@pytest.mark.parametrize("stage", ["tokenising", "packing"])
-def test_killed_and_started_again_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path, stage: str) -> None:
-    """SIGKILL once the first file or split is done; the next run goes on, and ends in the same shards."""
+@pytest.mark.parametrize("stage", ["tokenizing", "packing"])
+def test_a_killed_run_continues_and_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path, stage: str) -> None:
+    """SIGKILL after the first file or split; the next run reuses its results and writes the same shards."""
     output = tmp_path / "data"
     recipe = tmp_path / "recipe.json"
     recipe.write_text(prepared.model_copy(update={"output": output}).model_dump_json())
@@ -331,7 +332,7 @@ prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), st
         assert process.stdout.readline() == b"done\n"
         os.kill(process.pid, signal.SIGKILL)
     done = list(tmp_path.rglob("*.done"))
-    assert len(done) == (1 if stage == "tokenising" else 3)
+    assert len(done) == (1 if stage == "tokenizing" else 3)
     assert bool(list(tmp_path.rglob("*.mds"))) == (stage == "packing")
     first = done[0]
     written = first.stat().st_mtime_ns
@@ -350,15 +351,15 @@ prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), st
     assert sorted(os.listdir(tmp_path)) == ["data", "recipe.json"]
 
 
-def test_work_of_another_config_is_not_taken_up(prepared: PrepareConfig, tmp_path: Path) -> None:
-    """But that of the same files is, though another source changed; a file that changed is read again."""
+def test_results_of_another_config_are_not_reused(prepared: PrepareConfig, tmp_path: Path) -> None:
+    """Results of a file are reused if only another source changed; a changed file is read again."""
     path = tmp_path / "own.jsonl"
     shutil.copy(prepared.sources[1].paths[0], path)
     own = prepared.sources[1].model_copy(update={"paths": [str(path)]})
     first = prepared.model_copy(update={"output": tmp_path / "data", "sources": [prepared.sources[0], own]})
 
-    def stems(wanted: PrepareConfig) -> list[str]:
-        tasks = plan(wanted, tokenizers.load(wanted.tokenizer), tmp_path, 1, lambda: silent(""))
+    def stems(values: PrepareConfig) -> list[str]:
+        tasks = plan_tasks(values, tokenizers.load(values.tokenizer), tmp_path, 1, lambda: silent(""))
         return [task.stem.name for task in tasks]
 
     before = stems(first)
@@ -374,7 +375,7 @@ def test_work_of_another_config_is_not_taken_up(prepared: PrepareConfig, tmp_pat
     assert [a == b for a, b in zip(stems(first), before, strict=True)] == [True, True, False]
 
 
-def test_an_interrupt_keeps_the_work_and_the_output_away(
+def test_an_interrupt_keeps_results_and_publishes_nothing(
     prepared: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(stage: str) -> Any:

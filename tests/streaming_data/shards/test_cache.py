@@ -1,11 +1,11 @@
-"""A bounded cache: never above its limit, never without what is read, whoever is killed."""
+"""A bounded cache never exceeds its limit and never evicts a shard in use, even if processes are killed."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,25 +30,25 @@ def numbered(number: int) -> Pack:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Packs in an object store at s3://bucket/notes; returns what was asked of it."""
+    """Packs in an object store at s3://bucket/notes; returns the names of the requested files."""
     with PackWriter(tmp_path / "notes", shard_bytes=1500) as writer:
         for number in range(PACKS):
             writer.write(numbered(number))
-    asked: list[str] = []
+    requests: list[str] = []
 
-    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
-        asked.append(url.rsplit("/", 1)[1])
-        shutil.copy(tmp_path / "notes" / asked[-1], path)
+    def get(url: str, path: Path, on_progress: Callable[[int], None]) -> None:
+        requests.append(url.rsplit("/", 1)[1])
+        shutil.copy(tmp_path / "notes" / requests[-1], path)
 
-    monkeypatch.setattr(remote, "_fetch", fetch)
-    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
-    return asked
+    monkeypatch.setitem(remote.STORES, "s3", SimpleNamespace(get=get))
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0)
+    return requests
 
 
-def opened(cache: Path, shards: float, keep: int = 1) -> PackReader:
-    """With room for so many shards."""
+def opened(cache: Path, shards: float, max_held: int = 1) -> PackReader:
+    """A reader whose cache has room for so many shards."""
     largest = max(shard.bytes for shard in PackReader("s3://bucket/notes", cache).shards)
-    return PackReader("s3://bucket/notes", cache, int(shards * largest), keep)
+    return PackReader("s3://bucket/notes", cache, int(shards * largest), max_held)
 
 
 def size(cache: Path) -> int:
@@ -67,18 +67,18 @@ def test_every_pack_is_read_within_the_limit(store: list[str], tmp_path: Path) -
     for number in [*range(PACKS), *range(PACKS)]:
         assert reader[number].doc_ids == [f"d{number}"]
         assert size(cache) <= reader._bounded.limit
-    assert len(store) == 2 + 2 * len(reader.shards)  # two indexes, and each shard once a pass
+    assert len(store) == 2 + 2 * len(reader.shards)  # two indexes, and each shard once per pass
 
 
-def test_the_shard_used_longest_ago_makes_room(store: list[str], tmp_path: Path) -> None:
+def test_the_least_recently_used_shard_is_evicted(store: list[str], tmp_path: Path) -> None:
     reader = opened(tmp_path / "cache", 3.5)
     for shard, used in ((0, 1), (1, 2), (2, 3), (0, 4)):
         reader[firsts(reader)[shard]]
         path = next((tmp_path / "cache").rglob(reader.shards[shard].name))
         os.utime(path, (used, used))
     reader[firsts(reader)[3]]
-    there = {path.name for path in (tmp_path / "cache").rglob("*.mds")}
-    assert there == {reader.shards[number].name for number in (0, 2, 3)}
+    cached = {path.name for path in (tmp_path / "cache").rglob("*.mds")}
+    assert cached == {reader.shards[number].name for number in (0, 2, 3)}
 
 
 HOLD = """
@@ -93,7 +93,7 @@ time.sleep(600)
 """
 
 
-def test_what_another_process_reads_stays_until_it_is_killed(store: list[str], tmp_path: Path) -> None:
+def test_shards_that_another_process_reads_stay_until_it_is_killed(store: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     reader = opened(cache, 2.5)
     for first in firsts(reader)[:2]:
@@ -105,7 +105,7 @@ def test_what_another_process_reads_stays_until_it_is_killed(store: list[str], t
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(UserError, match=r"bytes of shards are being read .* data\.cache_gigabytes allows"):
             reader[firsts(reader)[2]]
-        reader.fetch_ahead(3)  # leaves it to the reading
+        reader.fetch_ahead(3)  # ignores the error, which reading raises
         assert sorted(cache.rglob("*.mds")) == paths
     finally:
         other.send_signal(signal.SIGKILL)
@@ -114,7 +114,7 @@ def test_what_another_process_reads_stays_until_it_is_killed(store: list[str], t
     assert size(cache) <= reader._bounded.limit
 
 
-def test_readers_of_a_small_cache_do_not_disturb_each_other(store: list[str], tmp_path: Path) -> None:
+def test_readers_of_a_small_cache_do_not_affect_each_other(store: list[str], tmp_path: Path) -> None:
     readers = [opened(tmp_path / "cache", 4.5) for _ in range(3)]
     orders = [np.random.default_rng(seed).permutation(PACKS).tolist() for seed in range(3)]
 
@@ -125,26 +125,26 @@ def test_readers_of_a_small_cache_do_not_disturb_each_other(store: list[str], tm
         assert list(executor.map(read, readers, orders)) == [True] * 3
 
 
-def test_a_part_that_a_killed_process_left_is_removed_and_one_in_the_making_is_not(tmp_path: Path) -> None:
+def test_a_partial_file_of_a_killed_process_is_removed_and_a_current_download_is_not(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     (cache / "a").mkdir(parents=True)
-    left, making = cache / "a/shard.00000.mds.part", cache / "a/shard.00001.mds.part"
-    for path in (left, making):
+    abandoned, current = cache / "a/shard.00000.mds.part", cache / "a/shard.00001.mds.part"
+    for path in (abandoned, current):
         path.write_bytes(bytes(100))
-    with FileLock(f"{making.with_suffix('')}.lock"), pytest.raises(UserError, match="100 bytes of shards"):
+    with FileLock(f"{current.with_suffix('')}.lock"), pytest.raises(UserError, match="100 bytes of shards"):
         BoundedCache(cache, 150, 1).make_room(100)
-    assert not left.exists()
-    assert making.exists()
+    assert not abandoned.exists()
+    assert current.exists()
 
 
 def test_a_plain_directory_is_not_a_cache(store: list[str], tmp_path: Path) -> None:
     before = sorted((tmp_path / "notes").iterdir())
-    reader = PackReader(str(tmp_path / "notes"), tmp_path / "cache", limit=1, keep=1)
+    reader = PackReader(str(tmp_path / "notes"), tmp_path / "cache", limit=1, max_held=1)
     assert [reader[number].doc_ids for number in range(PACKS)] == [[f"d{number}"] for number in range(PACKS)]
     assert sorted((tmp_path / "notes").iterdir()) == before
 
 
-def test_a_shard_damaged_in_a_bounded_cache_is_fetched_again(store: list[str], tmp_path: Path) -> None:
+def test_a_corrupt_shard_in_a_bounded_cache_is_downloaded_again(store: list[str], tmp_path: Path) -> None:
     opened(tmp_path / "cache", 2.5)[0]
     (shard,) = (tmp_path / "cache").rglob("*.mds")
     content = bytearray(shard.read_bytes())

@@ -1,10 +1,9 @@
-"""Shards on disk: every pack by its number, and one clear error for whatever can be wrong with them."""
+"""Shards on disk: every pack by its number, and one clear error for anything that can be wrong with them."""
 
 import json
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +58,7 @@ def test_packs_are_read_by_number_in_any_order(written: Path) -> None:
             reader[number]
 
 
-def test_the_fingerprint_names_the_content(written: Path, copied: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_identifies_the_content(written: Path, copied: Path, tmp_path: Path) -> None:
     assert PackReader(str(copied)).fingerprint == PackReader(str(written)).fingerprint
     with PackWriter(tmp_path / "other", shard_bytes=1500) as writer:
         for number in range(PACKS):
@@ -78,11 +77,11 @@ def truncate(shard: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "problem"),
-    [(flip_a_bit, "is damaged"), (truncate, "bytes where its index says"), (Path.unlink, "missing")],
+    ("corrupt", "problem"),
+    [(flip_a_bit, "is corrupt"), (truncate, "bytes, but its index expects"), (Path.unlink, "missing")],
 )
-def test_a_damaged_shard_is_one_error(copied: Path, damage: Callable[[Path], None], problem: str) -> None:
-    damage(copied / "shard.00001.mds")
+def test_a_corrupt_shard_is_one_error(copied: Path, corrupt: Callable[[Path], None], problem: str) -> None:
+    corrupt(copied / "shard.00001.mds")
     reader = PackReader(str(copied))
     reader[0]
     with pytest.raises(UserError, match=problem) as caught:
@@ -90,7 +89,7 @@ def test_a_damaged_shard_is_one_error(copied: Path, damage: Callable[[Path], Non
     message = str(caught.value)
     assert str(copied / "shard.00001.mds") in message
     assert "prepare the data again" in message
-    reader.fetch_ahead(1)  # leaves it to the reading
+    reader.fetch_ahead(1)  # ignores the error, which reading raises
 
 
 def edit_index(directory: Path, edit: Callable[[dict], object]) -> None:
@@ -110,14 +109,14 @@ def edit_index(directory: Path, edit: Callable[[dict], object]) -> None:
         lambda index: index["shards"][2]["column_names"].reverse(),
     ],
 )
-def test_a_damaged_index_is_one_error(copied: Path, edit: Callable[[dict], object]) -> None:
+def test_a_corrupt_index_is_one_error(copied: Path, edit: Callable[[dict], object]) -> None:
     edit_index(copied, edit)
     with pytest.raises(UserError, match="not an index of packs") as caught:
         PackReader(str(copied))
     assert str(copied / "index.json") in str(caught.value)
 
 
-def test_an_index_cut_short_or_absent_is_one_error(copied: Path) -> None:
+def test_a_truncated_or_missing_index_is_one_error(copied: Path) -> None:
     truncate(copied / "index.json")
     with pytest.raises(UserError, match=r"index\.json: not an index of packs"):
         PackReader(str(copied))
@@ -126,20 +125,20 @@ def test_an_index_cut_short_or_absent_is_one_error(copied: Path) -> None:
         PackReader(str(copied))
 
 
-def test_an_index_that_counts_wrongly_is_found_by_its_shard(copied: Path) -> None:
+def test_a_wrong_count_in_the_index_is_detected_by_its_shard(copied: Path) -> None:
     edit_index(copied, lambda index: index["shards"][0].update(samples=index["shards"][0]["samples"] + 1))
-    with pytest.raises(UserError, match="packs where its index says"):
+    with pytest.raises(UserError, match="packs, but its index expects"):
         PackReader(str(copied))[0]
 
 
-def test_shards_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_shards_with_other_columns_are_refused(tmp_path: Path) -> None:
     with MDSWriter(out=str(tmp_path / "text"), columns={"text": "str"}, hashes=["xxh3_64"]) as writer:
         writer.write({"text": "a"})
     with pytest.raises(UserError, match="not an index of packs"):
         PackReader(str(tmp_path / "text"))
 
 
-def test_writing_that_fails_leaves_no_index(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_index(tmp_path: Path) -> None:
     def write() -> None:
         with PackWriter(tmp_path / "notes", shard_bytes=1500) as writer:
             for number in range(50):
@@ -158,7 +157,7 @@ def test_an_empty_source_has_no_packs(tmp_path: Path) -> None:
     assert len(PackReader(str(tmp_path / "none"))) == 0
 
 
-def test_a_shard_that_vanishes_while_in_use_is_one_error(copied: Path) -> None:
+def test_a_shard_that_disappears_while_in_use_is_one_error(copied: Path) -> None:
     reader = PackReader(str(copied))
     reader[0]
     (copied / "shard.00000.mds").unlink()
@@ -166,7 +165,7 @@ def test_a_shard_that_vanishes_while_in_use_is_one_error(copied: Path) -> None:
         reader[1]
 
 
-def test_a_shard_costs_little_memory(copied: Path) -> None:
+def test_a_shard_needs_little_memory(copied: Path) -> None:
     def grow(index: dict) -> None:
         first = index["shards"][0]
         index["shards"] = [
@@ -182,23 +181,23 @@ def test_a_shard_costs_little_memory(copied: Path) -> None:
 
 @pytest.fixture
 def store(copied: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The copied shards in an object store at s3://bucket; returns what was asked of it."""
-    asked: list[str] = []
+    """The copied shards in an object store at s3://bucket; returns the names of the requested files."""
+    requests: list[str] = []
 
-    def fetch(url: str, path: Path, deadline: remote.Deadline) -> None:
-        asked.append(url.rsplit("/", 1)[1])
-        shutil.copy(copied / asked[-1], path)
+    def get(url: str, path: Path, on_progress: Callable[[int], None]) -> None:
+        requests.append(url.rsplit("/", 1)[1])
+        shutil.copy(copied / requests[-1], path)
 
-    monkeypatch.setattr(remote, "_fetch", fetch)
-    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
-    return asked
+    monkeypatch.setitem(remote.STORES, "s3", SimpleNamespace(get=get))
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0)
+    return requests
 
 
 def cached(cache: Path) -> list[Path]:
     return sorted(path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-def test_shards_of_a_store_are_fetched_once_and_kept_private(store: list[str], tmp_path: Path) -> None:
+def test_shards_of_a_store_are_downloaded_once_and_kept_private(store: list[str], tmp_path: Path) -> None:
     for _ in range(2):
         reader = PackReader("s3://bucket/notes", tmp_path / "cache")
         assert [reader[number].doc_ids for number in range(PACKS)] == [numbered(n).doc_ids for n in range(PACKS)]
@@ -208,20 +207,18 @@ def test_shards_of_a_store_are_fetched_once_and_kept_private(store: list[str], t
     assert cached(tmp_path / "cache")[0].parent.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
-def test_a_damaged_shard_of_the_cache_is_fetched_again(
-    store: list[str], tmp_path: Path, damage: Callable[[Path], None]
+@pytest.mark.parametrize("corrupt", [flip_a_bit, truncate, Path.unlink])
+def test_a_corrupt_shard_in_the_cache_is_downloaded_again(
+    store: list[str], tmp_path: Path, corrupt: Callable[[Path], None]
 ) -> None:
     PackReader("s3://bucket/notes", tmp_path / "cache")[0]
     (shard,) = cached(tmp_path / "cache")
-    damage(shard)
+    corrupt(shard)
     assert PackReader("s3://bucket/notes", tmp_path / "cache")[3].doc_ids == ["a3", "b3"]
     assert store.count(shard.name) == 2
 
 
-def test_a_data_set_that_was_replaced_is_never_read_from_the_cache(
-    store: list[str], copied: Path, tmp_path: Path
-) -> None:
+def test_a_replaced_data_set_is_never_read_from_the_cache(store: list[str], copied: Path, tmp_path: Path) -> None:
     PackReader("s3://bucket/notes", tmp_path / "cache")[0]
     shutil.rmtree(copied)
     with PackWriter(copied, shard_bytes=1500) as writer:
@@ -237,18 +234,18 @@ def test_a_cache_emptied_while_in_use_is_filled_again(store: list[str], tmp_path
     assert reader[1].doc_ids == ["a1", "b1"]
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate])
-def test_a_shard_damaged_in_the_store_is_one_error_and_never_kept(
-    store: list[str], copied: Path, tmp_path: Path, damage: Callable[[Path], None]
+@pytest.mark.parametrize("corrupt", [flip_a_bit, truncate])
+def test_a_corrupt_shard_in_the_store_is_one_error_and_never_cached(
+    store: list[str], copied: Path, tmp_path: Path, corrupt: Callable[[Path], None]
 ) -> None:
-    damage(copied / "shard.00000.mds")
+    corrupt(copied / "shard.00000.mds")
     with pytest.raises(UserError, match="upload the data again") as caught:
         PackReader("s3://bucket/notes", tmp_path / "cache")[0]
     assert str(caught.value).startswith("s3://bucket/notes/shard.00000.mds: gave up after 3 tries")
     assert cached(tmp_path / "cache") == []
 
 
-def test_an_index_that_arrives_damaged_is_asked_for_again(store: list[str], copied: Path, tmp_path: Path) -> None:
+def test_an_index_that_arrives_corrupt_is_requested_again(store: list[str], copied: Path, tmp_path: Path) -> None:
     truncate(copied / "index.json")
     with pytest.raises(UserError, match=r"s3://bucket/notes/index\.json: gave up after 3 tries .*not an index"):
         PackReader("s3://bucket/notes", tmp_path / "cache")
@@ -271,7 +268,7 @@ def test_readers_in_threads_share_a_cache(store: list[str], tmp_path: Path) -> N
     assert Counter(name for name in store if name != "index.json").most_common(1)[0][1] == 1
 
 
-def test_a_shard_fetched_ahead_is_there_when_it_is_read(store: list[str], tmp_path: Path) -> None:
+def test_a_shard_fetched_ahead_is_not_requested_again(store: list[str], tmp_path: Path) -> None:
     reader = PackReader("s3://bucket/notes", tmp_path / "cache")
     reader.fetch_ahead(0)
     assert store == ["index.json", "shard.00000.mds"]
@@ -280,7 +277,7 @@ def test_a_shard_fetched_ahead_is_there_when_it_is_read(store: list[str], tmp_pa
     assert store == ["index.json", "shard.00000.mds"]
 
 
-def test_a_shard_that_another_process_fetches_is_not_waited_for_ahead(store: list[str], tmp_path: Path) -> None:
+def test_fetching_ahead_does_not_wait_for_another_process(store: list[str], tmp_path: Path) -> None:
     reader = PackReader("s3://bucket/notes", tmp_path / "cache")
     reader[0]
     with FileLock(str(cached(tmp_path / "cache")[0].with_name("shard.00001.mds.lock"))):
@@ -288,7 +285,7 @@ def test_a_shard_that_another_process_fetches_is_not_waited_for_ahead(store: lis
     assert "shard.00001.mds" not in store
 
 
-def test_importing_mosaic_leaves_torchvision_and_the_set_aside_packages_alone() -> None:
+def test_importing_mosaic_does_not_affect_torchvision_and_the_skipped_subpackages() -> None:
     script = (
         "import importlib.util, sys\n"
         "from clinical_modernbert.storage import mosaic\n"

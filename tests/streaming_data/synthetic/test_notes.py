@@ -1,4 +1,4 @@
-"""The synthetic notes: the same on every machine, marked, in MIMIC-IV-Note's columns, long enough, and varied."""
+"""Synthetic notes are reproducible, marked, in MIMIC-IV-Note's columns, varied, and sometimes long."""
 
 import csv
 import hashlib
@@ -23,7 +23,7 @@ def take(seed: int, notes: int) -> list[dict[str, str]]:
     return list(itertools.islice(generate(seed), notes))
 
 
-def test_a_pure_function_of_the_seed() -> None:
+def test_notes_are_a_pure_function_of_the_seed() -> None:
     first = take(3, 60)
     assert take(3, 60) == first
     assert take(3, 20) == first[:20]
@@ -32,7 +32,7 @@ def test_a_pure_function_of_the_seed() -> None:
     assert digest[:16] == "908777a7e91cb1d9"
 
 
-def test_files_in_mimics_columns_read_back_as_written(tmp_path: Path) -> None:
+def test_files_have_mimics_columns_and_are_read_back_unchanged(tmp_path: Path) -> None:
     paths = write(tmp_path / "notes", 200, seed=1)
     assert [path.name for path in paths] == ["discharge.csv", "radiology.csv"]
     for path in paths:
@@ -45,15 +45,15 @@ def test_files_in_mimics_columns_read_back_as_written(tmp_path: Path) -> None:
         "synthetic": True,
         "paths": [str(p) for p in paths],
     }
-    got = {document.id: document for document in read(MimicNotesSource.model_validate(config))}
+    result = {document.id: document for document in read(MimicNotesSource.model_validate(config))}
     expected = {row["note_id"]: row["text"] for row in take(1, 200)}
-    assert {name: document.text for name, document in got.items()} == expected
+    assert {name: document.text for name, document in result.items()} == expected
     assert len(expected) == 200
-    assert {document.meta["synthetic"] for document in got.values()} == {"true"}
+    assert {document.meta["synthetic"] for document in result.values()} == {"true"}
 
 
 @pytest.mark.parametrize("name", ["discharge.csv", "radiology.csv"])
-def test_files_that_are_there_stay(tmp_path: Path, name: str) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("real notes")
     with pytest.raises(UserError, match=f"{name}: exists already, and notes are never overwritten"):
         write(tmp_path, 20)
@@ -66,15 +66,15 @@ def test_columns_agree_with_the_published_schema(dev_data: Path) -> None:
         assert tuple(column["name"] for column in schema) == COLUMNS
 
 
-def test_every_note_says_that_it_is_synthetic_and_has_its_sections() -> None:
+def test_every_note_is_marked_synthetic_and_has_its_sections() -> None:
     for row in take(0, 300):
         assert row["text"].startswith(MARK)
         assert int(row["subject_id"]) >= 90_000_000
-        wanted = HEADINGS.split(":") if row["note_type"] == "DS" else ["EXAMINATION", "INDICATION", "FINDINGS"]
-        assert all(f"{heading.strip()}:" in row["text"] for heading in wanted if heading.strip())
+        headings = HEADINGS.split(":") if row["note_type"] == "DS" else ["EXAMINATION", "INDICATION", "FINDINGS"]
+        assert all(f"{heading.strip()}:" in row["text"] for heading in headings if heading.strip())
 
 
-def test_lengths_vary_and_a_few_are_longer_than_the_context() -> None:
+def test_lengths_vary_and_a_few_exceed_the_context() -> None:
     words = sorted(len(row["text"].split()) for row in take(0, 1500) if row["note_type"] == "DS")
     assert words[0] < 600
     assert words[-1] > 3_000

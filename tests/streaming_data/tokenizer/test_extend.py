@@ -1,4 +1,4 @@
-"""Extending a tokenizer: training that goes on as the definition says, and old text that keeps its meaning."""
+"""Tokenizer extension: merges are those of byte pair encoding, and old tokens keep their ids."""
 
 from collections import Counter
 from itertools import pairwise
@@ -37,46 +37,46 @@ def extended(
     tokens=st.integers(0, 8),
 )
 def test_merges_are_those_of_byte_pair_encoding(counts: dict[tuple[int, ...], int], tokens: int) -> None:
-    """Against the algorithm of Sennrich et al. (arXiv 1508.07909), counting everything anew at each step."""
+    """Compared with the algorithm of Sennrich et al. (arXiv 1508.07909), with a full recount at each step."""
     words = {word: list(word) for word in counts}
     expected = []
     for new in range(100, 100 + tokens):
         pairs: Counter[tuple[int, int]] = Counter()
-        for word, pieces in words.items():
-            for pair in pairwise(pieces):
+        for word, encoding in words.items():
+            for pair in pairwise(encoding):
                 pairs[pair] += counts[word]
         if not pairs or max(pairs.values()) < 5:
             break
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         expected.append(best)
-        for word, pieces in words.items():
+        for word, encoding in words.items():
             out: list[int] = []
-            for piece in pieces:
-                if out and (out[-1], piece) == best:
+            for token in encoding:
+                if out and (out[-1], token) == best:
                     out[-1] = new
                 else:
-                    out.append(piece)
+                    out.append(token)
             words[word] = out
-    got = learn(counts, tokens, 100)
-    assert got.merges == expected
-    assert got.words == {word: tuple(pieces) for word, pieces in words.items()}
+    result = learn(counts, tokens, 100)
+    assert result.merges == expected
+    assert result.words == {word: tuple(encoding) for word, encoding in words.items()}
 
 
-def test_every_text_is_the_old_tokens_joined(
+def test_every_new_encoding_expands_to_the_old_one(
     tokenizer: LoadedTokenizer, extended: LoadedTokenizer, extension: Extension, notes: list[str]
 ) -> None:
-    pieces = dict(enumerate(extension.pieces(), start=extension.first_id))
+    expansions = dict(enumerate(extension.expansions(), start=extension.first_id))
     texts = [*notes[300:], "Unseen: électroencéphalogramme 5.5mg\n\n  [MASK] don't"]
     before, after = (tokenizers.encode(one, texts) for one in (tokenizer, extended))
     for old, new in zip(before, after, strict=True):
         ids = new.tokens.tolist()
-        assert [part for token in ids for part in pieces.get(token, (token,))] == old.tokens.tolist()
+        assert [part for token in ids for part in expansions.get(token, (token,))] == old.tokens.tolist()
         assert len(ids) <= len(old.tokens)
     assert sum(len(new.tokens) for new in after) < 0.95 * sum(len(old.tokens) for old in before)
     assert [new.word_starts.sum() for new in after] == [old.word_starts.sum() for old in before]
 
 
-def test_fertility_is_what_the_new_tokenizer_gives(
+def test_fertility_is_that_of_the_new_tokenizer(
     tokenizer: LoadedTokenizer, extended: LoadedTokenizer, extension: Extension, notes: list[str]
 ) -> None:
     counts = count_words(tokenizer, notes[:300])
@@ -86,7 +86,7 @@ def test_fertility_is_what_the_new_tokenizer_gives(
     assert counts.total() == again.total()
 
 
-def test_special_tokens_and_ids_stay(tokenizer: LoadedTokenizer, extended: LoadedTokenizer) -> None:
+def test_special_tokens_and_ids_are_unchanged(tokenizer: LoadedTokenizer, extended: LoadedTokenizer) -> None:
     assert extended.vocab_size == 1280
     assert extended.special_ids == tokenizer.special_ids
     old, new = tokenizer.backend.get_vocab(), extended.backend.get_vocab()
@@ -97,7 +97,7 @@ def test_special_tokens_and_ids_stay(tokenizer: LoadedTokenizer, extended: Loade
     assert reference("a [MASK]")["input_ids"][-2] == extended.special_ids["mask"]
 
 
-def test_modernberts_tokenizer_extends(dev_data: Path, notes: list[str], tmp_path: Path) -> None:
+def test_modernberts_tokenizer_can_be_extended(dev_data: Path, notes: list[str], tmp_path: Path) -> None:
     modernbert = tokenizers.load(dev_data / "modernbert_tokenizer")
     extension = learn(count_words(modernbert, notes), 50, modernbert.vocab_size)
     assert write(modernbert, extension, tmp_path) == 50_432

@@ -1,4 +1,4 @@
-"""Tokenizers: ids as Hugging Face gives them, words that are words, training that repeats, clear errors."""
+"""Tokenizers: Hugging Face's ids, word boundaries, reproducible training, clear errors."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
 from clinical_modernbert.streaming_data.tokenizer.tokenizer import EncodedText, LoadedTokenizer
 
-# What GPT-2's pre-tokenizer, which ModernBERT keeps, calls a word; written down here from its definition.
+# The words of GPT-2's pre-tokenizer, which ModernBERT uses, written from its definition.
 WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
-# Separators to Python, but not to Unicode's White_Space and so not to the pre-tokenizer.
+# Whitespace in Python, but not in Unicode's White_Space and hence not for the pre-tokenizer.
 NOT_UNICODE_SPACE = "\x1c\x1d\x1e\x1f"
 
 
@@ -45,7 +45,7 @@ def test_words_are_the_words_of_the_text(tokenizer: LoadedTokenizer, text: str) 
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters=NOT_UNICODE_SPACE), min_size=1))
-def test_words_of_any_text_are_blank_or_without_inner_blanks(tokenizer: LoadedTokenizer, text: str) -> None:
+def test_words_of_any_text_are_whitespace_or_contain_none(tokenizer: LoadedTokenizer, text: str) -> None:
     encoded = encode(tokenizer, text)
     assert encoded.word_starts[0]
     assert encoded.tokens.dtype == np.uint16
@@ -54,7 +54,7 @@ def test_words_of_any_text_are_blank_or_without_inner_blanks(tokenizer: LoadedTo
         assert word.isspace() or not re.search(r"\S\s", word)
 
 
-def test_tokens_of_real_notes_join_to_their_words(tokenizer: LoadedTokenizer, notes: list[str]) -> None:
+def test_words_of_notes_concatenate_to_the_text(tokenizer: LoadedTokenizer, notes: list[str]) -> None:
     for text, encoded in zip(notes[:50], tokenizers.encode(tokenizer, notes[:50]), strict=True):
         assert "".join(words(text, encoded)) == text
         assert words(text, encoded) == WORD.findall(text)
@@ -68,7 +68,7 @@ def test_special_tokens_written_in_a_document_are_text(tokenizer: LoadedTokenize
     assert tokenizer.decode(encoded.tokens) == text
 
 
-def test_modernbert_gives_hugging_faces_ids(dev_data: Path) -> None:
+def test_modernberts_ids_are_those_of_hugging_face(dev_data: Path) -> None:
     tokenizer = tokenizers.load(dev_data / "modernbert_tokenizer")
     assert tokenizer.vocab_size == 50_368
     assert tokenizer.special_ids == {"unk": 50280, "cls": 50281, "sep": 50282, "pad": 50283, "mask": 50284}
@@ -89,7 +89,7 @@ def test_modernbert_words(dev_data: Path) -> None:
     ]
 
 
-def test_transformers_loads_it_and_agrees(tokenizer: LoadedTokenizer, notes: list[str]) -> None:
+def test_transformers_loads_the_tokenizer_and_agrees(tokenizer: LoadedTokenizer, notes: list[str]) -> None:
     reference = AutoTokenizer.from_pretrained(tokenizer.directory)
     ids = {role: getattr(reference, f"{role}_token_id") for role in tokenizers.ROLES}
     assert ids == tokenizer.special_ids
@@ -103,14 +103,14 @@ def test_transformers_loads_it_and_agrees(tokenizer: LoadedTokenizer, notes: lis
     assert len(reference) == tokenizer.vocab_size
 
 
-def test_the_vocabulary_is_filled_up_with_tokens_never_drawn(tokenizer: LoadedTokenizer) -> None:
+def test_the_vocabulary_is_padded_with_unmaskable_tokens(tokenizer: LoadedTokenizer) -> None:
     assert tokenizer.vocab_size == 1024
     unused = {tokenizer.backend.token_to_id(f"[unused{number}]") for number in range(24)}
     assert set(tokenizer.unmaskable_ids) == unused | set(tokenizer.special_ids.values())
     assert len(unused) == 24
 
 
-def test_training_repeats_in_another_process(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
+def test_training_is_reproducible_in_another_process(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
     script = f"""
 import itertools
 from pathlib import Path
@@ -124,7 +124,7 @@ tokenizer.train((row["text"] for row in itertools.islice(generate(0), 400)), 100
         assert (tmp_path / "again" / name).read_bytes() == (tokenizer.directory / name).read_bytes()
 
 
-def test_training_refuses(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
+def test_training_refuses_existing_directories_and_bad_sizes(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
     with pytest.raises(UserError, match="exists already"):
         tokenizers.train([], 1000, tokenizer.directory)
     for size in (100, 70_000):
@@ -133,7 +133,7 @@ def test_training_refuses(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_bad_directories(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
+def test_bad_directories_are_refused(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
     with pytest.raises(UserError, match=r"tokenizer\.json: no such file"):
         tokenizers.load(tmp_path)
     copy = shutil.copytree(tokenizer.directory, tmp_path / "copy")

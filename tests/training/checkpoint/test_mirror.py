@@ -1,4 +1,4 @@
-"""Checkpoints in a real object store: all of them arrive, and a run on another disk continues from them."""
+"""Checkpoints are copied to a real object store, and a run on another disk continues from them."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from s3_server import BUCKET, S3Server, environment
@@ -14,10 +14,10 @@ from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.storage import remote
-from clinical_modernbert.streaming_data.prepare.upload import LocalFile
+from clinical_modernbert.storage.background import Background
+from clinical_modernbert.storage.put import LocalFile
 from clinical_modernbert.training.checkpoint import files as checkpoint_files
-from clinical_modernbert.training.checkpoint import mirror as mirror_module
-from clinical_modernbert.training.checkpoint.mirror import QUEUE, Mirror, bring_newest
+from clinical_modernbert.training.checkpoint.mirror import QUEUE, Mirror, download_newest
 
 URL = f"s3://{BUCKET}/runs/small"
 
@@ -42,7 +42,7 @@ def test_a_run_on_a_new_disk_continues_from_the_store(
     first.train(f"checkpoint.upload={URL}", "checkpoint.keep_last=1", "schedule.total_tokens=12288", ranks=2)
     kept = sorted({name.split("/")[0] for name in stored(store)})
     assert [name.split(".")[0] for name in kept] == ["step00000004", "step00000008", "step00000012"]
-    assert len({name.split(".")[1] for name in kept}) == 1  # all of one start
+    assert len({name.split(".")[1] for name in kept}) == 1  # all of one attempt
     assert not list((first.run_dir / "checkpoints" / QUEUE).iterdir())
     for name in stored(store):
         if name.startswith("step00000012"):
@@ -53,39 +53,45 @@ def test_a_run_on_a_new_disk_continues_from_the_store(
     assert second.column("loss") == finished.column("loss")[8:]
     both = sorted({name.split("/")[0] for name in stored(store) if name.startswith("step00000012")})
     assert len(both) == 1
-    assert both[0] not in kept  # a new disk counts its starts from 1 again: still nothing is stored over another
+    assert both[0] not in kept  # a new disk counts attempts from 1 again, and still nothing in the store is overwritten
 
 
-def test_an_upload_that_failed_is_made_up_for(
-    finished: SmallRun, store: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_upload_is_repeated_at_the_next_start(
+    finished: SmallRun,
+    store: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    messages: pytest.LogCaptureFixture,
 ) -> None:
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(finished.run_dir / "checkpoints", checkpoints)
-    newest = checkpoint_files.candidates(checkpoints)[0]
-    said: list[str] = []
+    newest = checkpoint_files.list_checkpoints(checkpoints)[0]
     with monkeypatch.context() as unreachable:
         unreachable.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:9")
-        mirror = Mirror(checkpoints, URL + "/late", said.append)
+        mirror = Mirror(checkpoints, URL + "/late")
         mirror.add(newest)
         mirror.close()
-    assert all(line.startswith("warning: not all is in the object store, the next checkpoint or") for line in said)
+    assert messages.messages
+    assert all(
+        line.startswith("not all checkpoints are uploaded, the next checkpoint or") for line in messages.messages
+    )
     checkpoint_files.prune(checkpoints, keep_last=1)
-    shutil.rmtree(newest)  # what waits to be stored is no longer needed by anybody else
-    (waiting,) = (checkpoints / QUEUE).iterdir()
-    said.clear()
-    Mirror(checkpoints, URL + "/late", said.append).close()
-    assert said == [f"stored {URL}/late/{waiting.name}"]
+    shutil.rmtree(newest)  # the queue must not depend on it
+    (queued,) = (checkpoints / QUEUE).iterdir()
+    messages.clear()
+    Mirror(checkpoints, URL + "/late").close()
+    assert messages.messages == [f"uploaded {URL}/late/{queued.name}"]
     shutil.rmtree(checkpoints)
-    brought = bring_newest(URL + "/late", checkpoints)
-    assert brought is not None
-    assert brought.name == "step00000012"
-    assert checkpoint_files.damage(brought) is None
+    downloaded = download_newest(URL + "/late", checkpoints)
+    assert downloaded is not None
+    assert downloaded.name == "step00000012"
+    assert checkpoint_files.find_corruption(downloaded) is None
 
 
-class Held:
-    """In place of the thread: what it is given waits until it is let go."""
+class ManualBackground:
+    """Replaces the background thread: calls wait until `run` is called."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self.calls: list[Callable[[], None]] = []
 
     def submit(self, call: Callable[[], None]) -> Future[None]:
@@ -94,27 +100,38 @@ class Held:
         done.set_result(None)
         return done
 
-    def let_go(self) -> None:
+    def run(self) -> None:
         while self.calls:
             self.calls.pop(0)()
 
 
+class FakeStore:
+    """Records the names of uploaded files, and fails while `available` is false."""
+
+    def __init__(self) -> None:
+        self.available = False
+        self.names: list[str] = []
+
+    def upload(self, file: LocalFile, url: str) -> None:
+        if not self.available:
+            raise UserError("the store is unavailable")
+        self.names.append("/".join(url.split("/")[-2:]))
+
+
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Mirror, Held, list[str], list[str]]:
-    """A mirror whose store is at first away: (it, its thread, names stored so far, what it said)."""
-    there: list[str] = []
-    said: list[str] = []
+def fake_store() -> FakeStore:
+    return FakeStore()
 
-    def put(file: LocalFile, url: str) -> None:
-        if (tmp_path / "away").exists():
-            raise UserError("the store is away")
-        there.append("/".join(url.split("/")[-2:]))
 
-    monkeypatch.setattr(mirror_module, "put", put)
-    monkeypatch.setattr(mirror_module, "Background", Held)
-    (tmp_path / "away").touch()
-    mirror = Mirror(tmp_path / "checkpoints", URL, said.append)
-    return mirror, mirror._background, there, said  # type: ignore[return-value]
+@pytest.fixture
+def background() -> ManualBackground:
+    return ManualBackground()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, fake_store: FakeStore, background: ManualBackground) -> Mirror:
+    """A mirror whose store is unavailable at first."""
+    return Mirror(tmp_path / "checkpoints", URL, fake_store.upload, cast(Background, background))
 
 
 def checkpoint(tmp_path: Path, step: int) -> Path:
@@ -125,45 +142,48 @@ def checkpoint(tmp_path: Path, step: int) -> Path:
     return path
 
 
-def test_each_checkpoint_tries_again_what_waits_and_few_wait(
-    held: tuple[Mirror, Held, list[str], list[str]], tmp_path: Path
+def test_each_checkpoint_retries_the_queue_and_the_queue_stays_short(
+    mirror: Mirror,
+    background: ManualBackground,
+    fake_store: FakeStore,
+    tmp_path: Path,
+    messages: pytest.LogCaptureFixture,
 ) -> None:
-    mirror, thread, there, said = held
     for step in range(1, 6):
         mirror.add(checkpoint(tmp_path, step))
-        thread.let_go()
-    assert [name.partition(".")[0] for name in waiting(tmp_path)] == ["step00000003", "step00000004", "step00000005"]
-    assert [line for line in said if "newer ones wait" in line] != []
-    (tmp_path / "away").unlink()
+        background.run()
+    assert [name.partition(".")[0] for name in queued(tmp_path)] == ["step00000003", "step00000004", "step00000005"]
+    assert [line for line in messages.messages if "newer ones are queued" in line] != []
+    fake_store.available = True
     mirror.add(checkpoint(tmp_path, 6))
-    thread.let_go()
-    assert waiting(tmp_path) == []
-    assert [re.sub(r"\..*/", "/", name) for name in there[:2]] == [
+    background.run()
+    assert queued(tmp_path) == []
+    assert [re.sub(r"\..*/", "/", name) for name in fake_store.names[:2]] == [
         "step00000006/a.safetensors",
         "step00000006/manifest.json",
     ]
-    assert len(there) == 2 * 3  # 6, 5 and 4
+    assert len(fake_store.names) == 2 * 3  # 6, 5 and 4
 
 
-def waiting(tmp_path: Path) -> list[str]:
+def queued(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "checkpoints" / QUEUE).iterdir())
 
 
-def test_the_same_checkpoint_twice_waits_once(held: tuple[Mirror, Held, list[str], list[str]], tmp_path: Path) -> None:
-    mirror, _, _, said = held
+def test_a_checkpoint_that_is_added_twice_is_queued_once(
+    mirror: Mirror, tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
     path = checkpoint(tmp_path, 1)
     mirror.add(path)
     mirror.add(path)
-    assert (len(waiting(tmp_path)), said) == (1, [])
+    assert (len(queued(tmp_path)), messages.messages) == (1, [])
 
 
-def test_a_disk_without_hard_links_holds_copies_and_a_full_one_ends_nothing(
-    held: tuple[Mirror, Held, list[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_are_copied_where_there_are_no_hard_links_and_a_full_disk_is_a_warning(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
 ) -> None:
     def refused(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    mirror, _, _, said = held
     monkeypatch.setattr(os, "link", refused)
     path = checkpoint(tmp_path, 1)
     mirror.add(path)
@@ -173,57 +193,60 @@ def test_a_disk_without_hard_links_holds_copies_and_a_full_one_ends_nothing(
     }
     monkeypatch.setattr(shutil, "copyfile", refused)
     mirror.add(checkpoint(tmp_path, 2))
-    assert said == ["warning: step00000002 will not be in the object store: [Errno 95] Operation not supported"]
-    assert waiting(tmp_path) == [copy.name]  # and nothing half done
+    (record,) = messages.records
+    assert record.levelname == "WARNING"
+    assert record.message == "step00000002 will not be uploaded: [Errno 95] Operation not supported"
+    assert queued(tmp_path) == [copy.name]  # and no partial copy
 
 
-def test_a_disk_that_comes_back_takes_what_is_newer_in_the_store(
+def test_an_older_disk_downloads_the_newer_checkpoint(
     finished: SmallRun,
     store: S3Server,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    messages: pytest.LogCaptureFixture,
 ) -> None:
-    """Under a name of earlier versions, too; and of a bringing that was interrupted, what is whole is kept."""
-    newest = checkpoint_files.candidates(finished.run_dir / "checkpoints")[0]
+    """The name in the store is that of an earlier version, and intact files of an interrupted download are kept."""
+    newest = finished.newest_checkpoint()
     for file in newest.iterdir():
         store.client().upload_file(str(file), BUCKET, f"runs/small/old/{newest.name}.00001/{file.name}")
     checkpoints = tmp_path / "checkpoints"
     (checkpoints / "step00000008").mkdir(parents=True)
-    kept = checkpoints / f".{newest.name}.00001.download"
-    kept.mkdir()
+    staging = checkpoints / f".{newest.name}.00001.download"
+    staging.mkdir()
     files = sorted(newest.glob("*.safetensors"))
-    shutil.copy(files[0], kept)
-    (kept / files[1].name).write_bytes(bytes(files[1].stat().st_size))  # of the right size alone
-    asked: list[str] = []
+    shutil.copy(files[0], staging)
+    (staging / files[1].name).write_bytes(bytes(files[1].stat().st_size))  # only its size is correct
+    requested: list[str] = []
 
-    def download(url: str, *rest: Any) -> None:
-        asked.append(url.rpartition("/")[2])
+    def fetch(url: str, *rest: Any) -> None:
+        requested.append(url.rpartition("/")[2])
         remote.download(url, *rest)
 
-    monkeypatch.setattr(mirror_module, "download", download)
-    assert bring_newest(URL + "/old", checkpoints) == checkpoints / newest.name
-    assert checkpoint_files.damage(checkpoints / newest.name) is None
-    assert asked == ["manifest.json", files[1].name]
-    assert bring_newest(URL + "/old", checkpoints) is None
+    assert download_newest(URL + "/old", checkpoints, fetch) == checkpoints / newest.name
+    assert checkpoint_files.find_corruption(checkpoints / newest.name) is None
+    assert requested == ["manifest.json", files[1].name]
+    assert download_newest(URL + "/old", checkpoints) is None
     monkeypatch.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:9")
-    capsys.readouterr()
-    assert bring_newest(URL + "/old", checkpoints) is None
-    assert capsys.readouterr().out.startswith("warning: step00000012 of this disk is taken, whether there is a newer")
+    messages.clear()
+    assert download_newest(URL + "/old", checkpoints) is None
+    (record,) = messages.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith("continuing from step00000012 on this disk; the store may hold a newer one: ")
 
 
-def test_damage_in_the_store_is_told(finished: SmallRun, store: S3Server, tmp_path: Path) -> None:
-    mirror = Mirror(tmp_path, URL + "/damaged", print)
-    mirror.add(checkpoint_files.candidates(finished.run_dir / "checkpoints")[0])
+def test_corruption_in_the_store_is_reported(finished: SmallRun, store: S3Server, tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path, URL + "/damaged")
+    mirror.add(finished.newest_checkpoint())
     mirror.close()
     (key,) = (f"runs/small/{name}" for name in stored(store) if re.match(r"damaged/.*rank00001-of", name))
     content = bytearray(store.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
     content[-1] ^= 1
     store.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
     with pytest.raises(UserError, match=r"rank00001-of-00002\.safetensors: its content differs .* remove it there"):
-        bring_newest(URL + "/damaged", tmp_path / "new")
+        download_newest(URL + "/damaged", tmp_path / "new")
 
 
-def test_an_address_that_is_no_store(tmp_path: Path) -> None:
+def test_an_address_that_is_not_an_object_store(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"checkpoint\.upload is ftp://x/y: expected s3://"):
-        bring_newest("ftp://x/y", tmp_path)
+        download_newest("ftp://x/y", tmp_path)

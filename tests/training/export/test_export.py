@@ -1,4 +1,4 @@
-"""An exported run is a Hugging Face model with the same logits, or nothing at all."""
+"""An exported run is a Hugging Face model with the same logits, or nothing is written."""
 
 import json
 import shutil
@@ -13,8 +13,9 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.hugging_face import read_config
-from clinical_modernbert.streaming_data.shards.restricted import closed_sources
-from clinical_modernbert.training.checkpoint.files import candidates, read_manifest
+from clinical_modernbert.streaming_data.shards.restricted import restricted_sources
+from clinical_modernbert.training.checkpoint.files import list_checkpoints
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.export import export
 from clinical_modernbert.training.export.model_card import model_card
@@ -27,39 +28,42 @@ def exported(finished: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
-def test_transformers_loads_it(exported: Path, finished: SmallRun) -> None:
+def test_transformers_loads_the_exported_model(exported: Path, finished: SmallRun) -> None:
     model = AutoModelForMaskedLM.from_pretrained(exported)
     tokenizer = AutoTokenizer.from_pretrained(exported)
     assert tokenizer.mask_token_id == 3
-    weights = consolidate(candidates(finished.run_dir / "checkpoints")[0])
+    weights = consolidate(list_checkpoints(finished.run_dir / "checkpoints")[0])
     for name, value in weights.items():
         assert torch.equal(model.get_parameter(name), value), name
 
 
-def test_the_card_tells_where_it_comes_from(exported: Path, finished: SmallRun) -> None:
+def test_the_card_lists_data_and_recipe(exported: Path, finished: SmallRun) -> None:
     card = (exported / "README.md").read_text()
     assert f"| tokens seen | {finished.column('tokens')[-1]:,} |" in card
-    seen = read_manifest(candidates(finished.run_dir / "checkpoints")[0])["progress"]
-    notes = seen["source_tokens"]["notes"]
-    assert f"| notes | {notes:,} | {notes / seen['tokens']:.1%} | made by the tests | made up |" in card
+    seen = read_manifest(list_checkpoints(finished.run_dir / "checkpoints")[0]).progress
+    notes = seen.source_tokens["notes"]
+    assert f"| notes | {notes:,} | {notes / seen.tokens:.1%} | made by the tests | synthetic |" in card
     assert "No benchmark was run" in card
     assert "## Limitations and bias" in card
 
 
-def test_the_card_has_the_results_and_says_what_is_closed(exported: Path) -> None:
+def test_the_card_lists_results_and_restricted_sources(exported: Path) -> None:
     manifest = json.loads((exported / "training.json").read_text())
-    assert closed_sources(manifest) == []
-    assert "Closed here" not in model_card(manifest, read_config(exported), {})
+    assert restricted_sources(manifest["sources"]) == []
+    assert "Restricted sources" not in model_card(
+        CheckpointManifest.model_validate({**manifest, "files": {}}), read_config(exported), {}
+    )
     manifest["sources"]["codes"].update(synthetic=False)
     manifest["sources"]["notes"].update(synthetic=False, public=True)
-    assert closed_sources(manifest) == ["codes"]
+    assert restricted_sources(manifest["sources"]) == ["codes"]
     score = {"mean": 0.8125, "deviation": 0.0125, "values": [0.8, 0.825]}
-    card = model_card(manifest, read_config(exported), {"ner": {"run": {"f1": score}}})
-    assert "Closed here: codes." in card
+    typed = CheckpointManifest.model_validate({**manifest, "files": {}})
+    card = model_card(typed, read_config(exported), {"ner": {"run": {"f1": score}}})
+    assert "Restricted sources: codes." in card
     assert "| ner | run | f1 | 0.8125 ± 0.0125 (2 seeds) |" in card
 
 
-def test_sentence_transformers_opens_it_and_takes_the_mean(finished: SmallRun, tmp_path: Path) -> None:
+def test_sentence_transformers_gives_the_mean_of_hidden_states(finished: SmallRun, tmp_path: Path) -> None:
     export.export_checkpoint(finished.run_dir, tmp_path / "model", sentence_embedding=True)
     for module in json.loads((tmp_path / "model/modules.json").read_text()):
         assert (tmp_path / "model" / module["path"]).is_dir()
@@ -70,39 +74,40 @@ def test_sentence_transformers_opens_it_and_takes_the_mean(finished: SmallRun, t
     assert torch.allclose(torch.from_numpy(vector), hidden[0].mean(0), atol=1e-5)
 
 
-def test_other_logits_write_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """transformers is given weights that differ from the checkpoint's in one tensor."""
+def test_different_logits_write_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tensor of the exported weights differs from the checkpoint."""
     write = export.write_pretrained
 
-    def write_another(weights: dict[str, torch.Tensor], *rest: object) -> None:
+    def write_changed(weights: dict[str, torch.Tensor], *rest: object) -> None:
         write({**weights, "head.norm.weight": weights["head.norm.weight"] * 1.01}, *rest)
 
-    monkeypatch.setattr(export, "write_pretrained", write_another)
-    with pytest.raises(UserError, match="transformers computes other logits"):
+    monkeypatch.setattr(export, "write_pretrained", write_changed)
+    with pytest.raises(UserError, match="transformers computes different logits"):
         export.export_checkpoint(finished.run_dir, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_checkpoint_is_named_and_the_older_one_suggested(
+def test_the_error_for_a_corrupt_checkpoint_suggests_the_older_one(
     finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
 ) -> None:
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
-    newest, older = candidates(run.run_dir / "checkpoints")[:2]
+    newest, older = list_checkpoints(run.run_dir / "checkpoints")[:2]
     next(newest.glob("rank00000*")).unlink()
-    with pytest.raises(UserError, match=rf"rank00000.* missing: to use an older one, name it, such as {older}"):
+    hint = f"to use an older checkpoint, give its directory, such as {older}"
+    with pytest.raises(UserError, match=rf"rank00000.* missing: {hint}"):
         export.export_checkpoint(run.run_dir, tmp_path / "model")
     export.export_checkpoint(older, tmp_path / "model")
     with pytest.raises(UserError, match="exists"):
         export.export_checkpoint(older, tmp_path / "model")
 
 
-def test_a_directory_without_a_run(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
         export.export_checkpoint(tmp_path, tmp_path / "model")
 
 
-def test_a_data_set_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+def test_the_manifest_of_a_data_set_is_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"version": 1, "sources": {}}')
-    with pytest.raises(UserError, match=r"manifest\.json: not the manifest of a checkpoint; name a run, or a [a-z ]*$"):
+    with pytest.raises(UserError, match=r"manifest\.json: not the manifest of a checkpoint; give a run or [a-z ]*$"):
         export.export_checkpoint(tmp_path, tmp_path / "model")

@@ -1,4 +1,4 @@
-"""An exported ONNX graph computes what transformers computes, or nothing is written."""
+"""An exported ONNX graph computes the same as transformers, or nothing is written."""
 
 import sys
 from pathlib import Path
@@ -32,7 +32,7 @@ def tokens_and_mask(*lengths: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("lengths", [(1,), (64,), (5, 33, 64), (1, 2, 3, 4, 50)])
-def test_its_logits_are_those_of_transformers(exported: Path, lengths: tuple[int, ...]) -> None:
+def test_logits_equal_those_of_transformers(exported: Path, lengths: tuple[int, ...]) -> None:
     tokens, mask = tokens_and_mask(*lengths)
     model = AutoModelForMaskedLM.from_pretrained(exported)
     with torch.no_grad():
@@ -40,13 +40,13 @@ def test_its_logits_are_those_of_transformers(exported: Path, lengths: tuple[int
     np.testing.assert_allclose(run(exported, tokens, mask)[mask == 1], logits[mask == 1], atol=1e-4)
 
 
-def test_padding_has_no_say(exported: Path) -> None:
+def test_padding_does_not_change_the_output(exported: Path) -> None:
     tokens, mask = tokens_and_mask(20, 48)
     other = np.where(mask == 1, tokens, 7)
     assert np.array_equal(run(exported, tokens, mask)[mask == 1], run(exported, other, mask)[mask == 1])
 
 
-def test_for_sentence_transformers_it_gives_hidden_states(finished: SmallRun, tmp_path: Path) -> None:
+def test_for_sentence_transformers_the_output_is_hidden_states(finished: SmallRun, tmp_path: Path) -> None:
     export.export_checkpoint(finished.run_dir, tmp_path / "model", sentence_embedding=True, onnx=True)
     tokens, mask = tokens_and_mask(9, 30)
     model = AutoModel.from_pretrained(tmp_path / "model")
@@ -55,16 +55,18 @@ def test_for_sentence_transformers_it_gives_hidden_states(finished: SmallRun, tm
     np.testing.assert_allclose(run(tmp_path / "model", tokens, mask)[mask == 1], hidden.numpy()[mask == 1], atol=1e-4)
 
 
-def test_a_graph_of_another_model_is_refused(exported: Path) -> None:
-    """The model differs from the graph's in one tensor."""
+def test_a_graph_of_a_different_model_is_an_error(exported: Path) -> None:
+    """The model differs from the exported one in one tensor."""
     model = AutoModelForMaskedLM.from_pretrained(exported)
     with torch.no_grad():
         model.head.norm.weight.mul_(1.01)
-    with pytest.raises(UserError, match="ONNX Runtime computes something else"):
-        onnx._require_equal(model, exported / "onnx/model.onnx")
+    with pytest.raises(UserError, match="ONNX Runtime computes different outputs"):
+        onnx._require_equal_outputs(model, exported / "onnx/model.onnx")
 
 
-def test_a_refused_graph_leaves_nothing(finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_onnx_export_leaves_nothing(
+    finished: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise UserError("refused")
 
@@ -74,7 +76,7 @@ def test_a_refused_graph_leaves_nothing(finished: SmallRun, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_library_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match=r"--onnx: .*onnxscript.*pip install 'clinical-modernbert\[onnx\]"):
         export.export_checkpoint(tmp_path / "no-run", tmp_path / "model", onnx=True)

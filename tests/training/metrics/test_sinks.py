@@ -1,6 +1,7 @@
-"""What each place of the numbers holds after a run that was interrupted, read by that place's own means."""
+"""Each sink holds the right values after an interrupted run, read back with its own reader."""
 
 import json
+import logging
 import struct
 import sys
 import threading
@@ -14,26 +15,26 @@ from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.training.metrics import sinks
-from clinical_modernbert.training.metrics.sinks import Guarded, InBackground, open_sinks
+from clinical_modernbert.training.metrics.sinks import BackgroundSink, FaultTolerantSink, open_sinks
 from clinical_modernbert.training.recipe.config import MetricsConfig
 
-FIRST = [(1, {"train/loss": 3.5, "train/lr": 1e-3}), (2, {"train/loss": 3.0, "train/lr": 2e-3})]
-THEN = [(3, {"train/loss": 2.5, "train/lr": 3e-3, "validation/notes/loss": 2.75, "mix/notes/share": 0.8})]
+BEFORE_RESTART = [(1, {"train/loss": 3.5, "train/lr": 1e-3}), (2, {"train/loss": 3.0, "train/lr": 2e-3})]
+AFTER_RESTART = [(3, {"train/loss": 2.5, "train/lr": 3e-3, "validation/notes/loss": 2.75, "mix/notes/share": 0.8})]
 
 
 def write(run_dir: Path, **settings: Any) -> None:
-    """Two steps, and a third after a restart."""
+    """Log two steps, and a third after a restart."""
     run_dir.mkdir(exist_ok=True)
     config = MetricsConfig(**{"tensorboard": False, **settings})
     rows: list[tuple[int, Mapping[str, float]]]
-    for start, rows in ((0, [*FIRST]), (2, [*THEN])):
+    for start, rows in ((0, [*BEFORE_RESTART]), (2, [*AFTER_RESTART])):
         (sink,) = open_sinks(config, run_dir, start)
         for step, values in rows:
             sink.log(step, values)
         sink.close()
 
 
-def test_tensorboard(tmp_path: Path) -> None:
+def test_tensorboard_continues_after_a_restart(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     write(tmp_path / "run", tensorboard=True)
@@ -42,21 +43,21 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert events.Scalars("validation/notes/loss")[0].value == 2.75
 
 
-def test_prometheus_reads_the_newest_values(tmp_path: Path) -> None:
+def test_prometheus_file_holds_the_latest_values(tmp_path: Path) -> None:
     write(tmp_path / 'my "run"', prometheus=tmp_path / "collector/cmbert.prom")
     text = (tmp_path / "collector/cmbert.prom").read_text()
     run = r'run="my \"run\""'
     assert text.splitlines() == [
-        f'cmbert_validation_loss{{{run},source="notes"}} 2.75',
         f'cmbert_mix_share{{{run},source="notes"}} 0.8',
         f"cmbert_step{{{run}}} 3",
         f"cmbert_train_loss{{{run}}} 2.5",
         f"cmbert_train_lr{{{run}}} 0.003",
+        f'cmbert_validation_loss{{{run},source="notes"}} 2.75',
     ]
     assert [path.name for path in (tmp_path / "collector").iterdir()] == ["cmbert.prom"]
 
 
-def test_mlflow_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_continues_its_run_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow is an extra: pip install 'clinical-modernbert[loggers]'")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "store").as_uri()
@@ -69,82 +70,99 @@ def test_mlflow_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run.data.metrics["mix/notes/share"] == 0.8
 
 
-class Breaking:
-    """A sink whose server is away."""
+class UnreachableSink:
+    """A sink whose server cannot be reached."""
 
-    def __init__(self, slow: threading.Event | None = None) -> None:
-        self.slow = slow
-        self.asked = 0
+    def __init__(self, response: threading.Event | None = None) -> None:
+        self.response = response
+        self.calls = 0
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self.asked += 1
-        if self.slow is not None:
-            self.slow.wait(60)
-        raise ConnectionError("nobody is there")
+        self.calls += 1
+        if self.response is not None:
+            self.response.wait(60)
+        raise ConnectionError("connection refused")
 
     def close(self) -> None:
-        raise ConnectionError("nor now")
+        raise ConnectionError("still refused")
 
 
-def test_a_sink_that_fails_is_told_once_and_ends_nothing() -> None:
-    said: list[str] = []
-    broken = Breaking()
-    sink = Guarded("W&B", lambda: broken, said.append)
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The messages of the warnings that were logged so far."""
+    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_only_the_first_failure_of_a_sink_is_reported(warnings: Callable[[], list[str]]) -> None:
+    unreachable = UnreachableSink()
+    sink = FaultTolerantSink("W&B", lambda: unreachable)
     for step in (1, 2):
         sink.log(step, {"train/loss": 1.0})
     sink.close()
-    warning = "warning: W&B lacks numbers that metrics.csv has, training goes on: ConnectionError: nobody is there"
-    assert (said, broken.asked) == ([warning], 2)
+    warning = (
+        "W&B logging failed, some metrics are missing (metrics.csv is complete); training continues: "
+        "ConnectionError: connection refused"
+    )
+    assert (warnings(), unreachable.calls) == ([warning], 2)
 
-    def refused() -> Breaking:
-        raise ConnectionError("nobody is there")
+    def refuse() -> UnreachableSink:
+        raise ConnectionError("connection refused")
 
-    absent = Guarded("W&B", refused, said.append)
-    absent.log(1, {"train/loss": 1.0})
-    absent.close()
-    assert said == [warning] * 2
+    never_opened = FaultTolerantSink("W&B", refuse)
+    never_opened.log(1, {"train/loss": 1.0})
+    never_opened.close()
+    assert warnings() == [warning] * 2
 
 
-def test_a_run_goes_on_without_its_sink(new_run: Callable[[], SmallRun]) -> None:
+def test_training_continues_when_a_sink_fails(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     (run.run_dir.parent / "file").touch()
     short = ("schedule.total_tokens=3072", "schedule.warmup_tokens=0", "schedule.decay_tokens=1024")
     output = run.train(f"metrics.prometheus={run.run_dir.parent / 'file/cmbert.prom'}", *short)
-    assert output.count("warning: metrics.prometheus lacks numbers that metrics.csv has, training goes on") == 1
+    warning = (
+        "warning: metrics.prometheus logging failed, some metrics are missing (metrics.csv is complete); "
+        "training continues"
+    )
+    assert output.count(warning) == 1
     assert run.column("step") == [1, 2, 3]
 
 
-def test_a_slow_server_does_not_hold_a_step_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "WAITING", 3)
+def test_a_slow_server_delays_neither_a_step_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setattr(sinks, "QUEUE_SIZE", 3)
     monkeypatch.setattr(sinks, "CLOSE_SECONDS", 0.1)
-    said: list[str] = []
-    answers = threading.Event()
-    slow = Breaking(answers)
-    sink = InBackground(Guarded("MLflow", lambda: slow, said.append))
+    response = threading.Event()
+    slow = UnreachableSink(response)
+    sink = BackgroundSink(FaultTolerantSink("MLflow", lambda: slow))
     start = time.monotonic()
     for step in range(10):
         sink.log(step, {"train/loss": 1.0})
     sink.close()
     assert time.monotonic() - start < 10
-    assert said == ["warning: MLflow lacks numbers that metrics.csv has, training goes on: it is too slow, 3 rows wait"]
-    answers.set()
+    assert warnings() == [
+        "MLflow logging failed, some metrics are missing (metrics.csv is complete); training continues: "
+        "the server is too slow, 3 rows are queued"
+    ]
+    response.set()
 
 
 def records(content: bytes) -> Iterator[bytes]:
-    """Of a W&B file: after 7 bytes a LevelDB log, blocks of 32 KiB of parts with checksum, length and kind."""
-    at, record = 7, b""
-    while at + 7 <= len(content):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-        length, kind = struct.unpack_from("<HB", content, at + 4)
-        record += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+    """Records of a W&B file: 7 bytes, then a LevelDB log: 32 KiB blocks of parts with checksum, length and kind."""
+    offset, record = 7, b""
+    while offset + 7 <= len(content):
+        if 32768 - offset % 32768 < 7:
+            offset += 32768 - offset % 32768
+        length, kind = struct.unpack_from("<HB", content, offset + 4)
+        record += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a complete record, or its last part
             yield record
             record = b""
 
 
-def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_continues_its_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="Weights & Biases is an extra: pip install 'clinical-modernbert[loggers]'")
     from wandb.proto import wandb_internal_pb2
 

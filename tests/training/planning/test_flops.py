@@ -1,6 +1,4 @@
-"""Operations against PyTorch's own count, pairs against a mask, and what the columns of metrics.csv say of them."""
-
-from pathlib import Path
+"""FLOPs against PyTorch's own count, pairs against a mask, and the columns of metrics.csv derived from them."""
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data.loader.batches import MicroBatch, cut
-from clinical_modernbert.training.metrics.csv_log import RowLog, read_rows
-from clinical_modernbert.training.metrics.writer import StepMetrics
 from clinical_modernbert.training.planning.flops import flops, real_lengths, step_flops, window_pairs
 from clinical_modernbert.training.planning.hardware import peak_flops
 
@@ -34,8 +30,8 @@ CONFIG = ModelConfig.model_validate(
 )
 
 
-def counted(config: ModelConfig, lengths: list[int], masked: int) -> int:
-    """What PyTorch counts in one forward and backward, and `addmm_`, which it does not know: the decoder's gradient."""
+def count_flops(config: ModelConfig, lengths: list[int], masked: int) -> int:
+    """PyTorch's count for one forward and backward, plus `addmm_` (the decoder's gradient), which it does not count."""
     model = MaskedLM(config)
     tokens = torch.arange(sum(lengths)) % config.vocab_size
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -44,31 +40,31 @@ def counted(config: ModelConfig, lengths: list[int], masked: int) -> int:
     return counter.get_total_flops() + 2 * masked * config.hidden_size * config.vocab_size
 
 
-def test_without_windows_it_is_pytorchs_count() -> None:
+def test_without_windows_flops_equal_pytorchs_count() -> None:
     config = CONFIG.model_copy(update={"global_attn_every_n_layers": 1})
     for lengths, masked in (([7, 130, 1, 62], 60), ([200], 30)):
-        assert flops(config, np.array(lengths), masked) == pytest.approx(counted(config, lengths, masked), rel=1e-9)
+        assert flops(config, np.array(lengths), masked) == pytest.approx(count_flops(config, lengths, masked), rel=1e-9)
 
 
-def test_windows_save_exactly_the_pairs_that_are_not_there() -> None:
-    """PyTorch counts a masked square whole: short sequences, computed as squares in local layers, differ by that."""
+def test_windows_save_exactly_the_masked_pairs() -> None:
+    """PyTorch counts the full square of a local layer, including masked pairs; the counts differ by those."""
     lengths = [7, 100, 40, 17]
     missing = sum(n * n for n in lengths) - int(window_pairs(np.array(lengths), CONFIG.window).sum())
     local = sum(not CONFIG.is_global(layer) for layer in range(CONFIG.num_hidden_layers))
     assert local == 2
     expected = flops(CONFIG, np.array(lengths), 50) + 12 * CONFIG.hidden_size * local * missing
-    assert counted(CONFIG, lengths, 50) == pytest.approx(expected, rel=1e-9)
+    assert count_flops(CONFIG, lengths, 50) == pytest.approx(expected, rel=1e-9)
 
 
-def test_pairs_are_those_of_the_mask() -> None:
+def test_window_pairs_equal_those_of_the_mask() -> None:
     for window in (0, 1, 5, 64):
         for n in (0, 1, 2, 6, 63, 64, 65, 130):
-            place = np.arange(n)
-            pairs = (np.abs(place[:, None] - place) <= window).sum()
+            position = np.arange(n)
+            pairs = (np.abs(position[:, None] - position) <= window).sum()
             assert window_pairs(np.array([n]), window) == pairs
 
 
-def test_padding_is_no_work() -> None:
+def test_padding_is_not_counted() -> None:
     lengths = [cut(np.array(row), 5) for row in ([9, 3, 8], [20], [1, 1, 18])]  # two end in padding
     batch = MicroBatch(
         input_ids=torch.full((60,), PAD),
@@ -95,18 +91,18 @@ def test_padding_is_no_work() -> None:
         ("Something new", "bf16", None),
     ],
 )
-def test_peaks_are_of_known_devices_alone(name: str, precision: str, peak: float | None) -> None:
+def test_peaks_are_known_only_for_listed_devices(name: str, precision: str, peak: float | None) -> None:
     assert peak_flops(name, precision) == peak
 
 
-def test_a_run_logs_its_work(finished: SmallRun) -> None:
+def test_a_run_logs_flops_memory_and_data_wait(finished: SmallRun) -> None:
     for row in finished.rows():
-        assert row["mfu"] is None  # no peak is known of a CPU
+        assert row["mfu"] is None  # the peak of a CPU is not known
         assert 0 <= row["data_wait_share"] < 1
         assert 0.01 < row["peak_memory"] < 64
     rows = finished.rows()
     real = rows[-1]["tokens"] - rows[-2]["tokens"]
-    # Between what a step costs in sequences of one token and in one of the whole pack.
+    # Between the cost of a step with sequences of one token and with sequences as long as a pack.
     config = finished_model()
     least = flops(config, np.ones(real, np.int64), rows[-1]["masked"])
     most = flops(config, np.full(4, SEQ_LENGTH), rows[-1]["masked"])
@@ -116,14 +112,3 @@ def test_a_run_logs_its_work(finished: SmallRun) -> None:
 def finished_model() -> ModelConfig:
     sizes = {"vocab_size": 128, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
     return ModelConfig.model_validate(CONFIG.model_dump() | sizes)
-
-
-def test_rows_of_an_older_run_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("step,tokens,loss\n1,100,2.5\n2,200,2.25\n3,300,2.0\n")
-    RowLog(path, StepMetrics, 2).close()
-    rows = read_rows(path, StepMetrics)
-    assert [(row["step"], row["tokens"], row["loss"], row["mfu"]) for row in rows] == [
-        (1, 100, 2.5, None),
-        (2, 200, 2.25, None),
-    ]

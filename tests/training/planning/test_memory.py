@@ -1,4 +1,4 @@
-"""Predicted bytes against counted ones: of what two real ranks hold and send in a step, and of what backward keeps."""
+"""Predicted bytes against counted bytes: what two real ranks hold and send in a step, and what backward saves."""
 
 from collections.abc import Iterator
 
@@ -17,12 +17,12 @@ from clinical_modernbert.training.planning.communication import exchange
 from clinical_modernbert.training.planning.memory import activations, optimizer_step, states
 from clinical_modernbert.training.recipe.config import EngineConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW
-from clinical_modernbert.training.zero.parameter_shards import Fragment
+from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 from clinical_modernbert.training.zero.partition import parameter_sizes
 
 RANKS = 2
 SPECIAL = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2}
-# Of each size three layers: all of them cost the same, but for the first.
+# Three layers of each size: all layers cost the same, except the first.
 BASE = {"vocab_size": 50_368, "hidden_size": 768, "intermediate_size": 1152, "num_attention_heads": 12}
 LARGE = {"vocab_size": 50_368, "hidden_size": 1024, "intermediate_size": 2624, "num_attention_heads": 16}
 
@@ -37,36 +37,36 @@ def counted() -> dict[str, Counted]:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_ranks_hold_what_was_predicted(counted: dict[str, Counted], name: str) -> None:
+def test_memory_of_the_states_is_as_predicted(counted: dict[str, Counted], name: str) -> None:
     predicted = states(MODEL, EngineConfig.model_validate(ENGINES[name]), RANKS).device
     assert predicted == pytest.approx(counted[name].held, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_ranks_exchange_what_was_predicted(counted: dict[str, Counted], name: str) -> None:
+def test_exchanged_bytes_are_as_predicted(counted: dict[str, Counted], name: str) -> None:
     predicted = exchange(MODEL, EngineConfig.model_validate(ENGINES[name]), MICRO_BATCHES)
-    seen = counted[name].exchanged
+    exchanged = counted[name].exchanged
     small = 0.002 * MODEL.num_parameters  # norms and counts
-    assert predicted.all_reduce == pytest.approx(seen.get("all_reduce", 0), rel=0.01, abs=small)
-    assert predicted.all_gather == pytest.approx(seen.get("all_gather_into_tensor", 0), rel=0.01)
-    assert predicted.reduce_scatter == pytest.approx(seen.get("reduce_scatter_tensor", 0), rel=0.01)
+    assert predicted.all_reduce == pytest.approx(exchanged.get("all_reduce", 0), rel=0.01, abs=small)
+    assert predicted.all_gather == pytest.approx(exchanged.get("all_gather_into_tensor", 0), rel=0.01)
+    assert predicted.reduce_scatter == pytest.approx(exchanged.get("reduce_scatter_tensor", 0), rel=0.01)
 
 
-def test_a_ring_sends_all_but_a_share_once_or_twice() -> None:
+def test_a_ring_sends_each_tensor_once_or_twice_except_its_own_share() -> None:
     engine = EngineConfig(zero_stage=1)
     four_ranks = exchange(MODEL, engine, micro_batches=3).sent(4)
     assert four_ranks == (2 * 4 + 2) * MODEL.num_parameters * 3 / 4
     assert exchange(MODEL, engine, micro_batches=3).sent(1) == 0
 
 
-def test_parameters_are_those_of_the_model() -> None:
+def test_parameter_sizes_are_those_of_the_model() -> None:
     model = MaskedLM(MODEL)
     assert sorted(parameter_sizes(MODEL)) == sorted(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.fixture
-def triton_on_no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The kernels' operators, which on tensors without content compute nothing."""
+def triton_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Triton kernels' operators on fake tensors, for which nothing is computed."""
     for module in (geglu, mlm_loss, norm):
         monkeypatch.setattr(module, "use_triton", lambda backend, device: True)
     monkeypatch.setattr(attention, "choose_backend", lambda *_: attention.Choice("triton", "asked for"))
@@ -74,8 +74,8 @@ def triton_on_no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-class Pass:
-    """A forward of packs without content; `model` is in bf16."""
+class ForwardPass:
+    """A forward pass of fake packs; `model` is in bf16."""
 
     def __init__(self, config: ModelConfig, tokens: int, masked: int, checkpointing: bool) -> None:
         torch.set_default_dtype(torch.bfloat16)
@@ -85,56 +85,56 @@ class Pass:
         self.tokens, self.masked = tokens, masked
 
     def __call__(self) -> torch.Tensor:
-        ids, places = torch.zeros(self.tokens, dtype=torch.int64), torch.arange(self.masked)
+        ids, positions = torch.zeros(self.tokens, dtype=torch.int64), torch.arange(self.masked)
         batch = PackedBatch.from_lengths([1024] * (self.tokens // 1024), "cpu")
-        return self.model(ids, batch, places, torch.zeros(self.masked, dtype=torch.int64))[0]
+        return self.model(ids, batch, positions, torch.zeros(self.masked, dtype=torch.int64))[0]
 
 
 @pytest.mark.parametrize("sizes", [BASE, LARGE], ids=["base", "large"])
-@pytest.mark.usefixtures("triton_on_no_gpu")
-def test_backward_keeps_what_was_predicted(sizes: dict[str, int]) -> None:
+@pytest.mark.usefixtures("triton_without_a_gpu")
+def test_saved_activations_are_as_predicted(sizes: dict[str, int]) -> None:
     tokens, masked = 8192, 2458
-    run = Pass(config := model_config(sizes), tokens, masked, checkpointing=False)
+    run = ForwardPass(config := model_config(sizes), tokens, masked, checkpointing=False)
     weights = {parameter.untyped_storage()._cdata for parameter in run.model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    saved: dict[int, torch.UntypedStorage] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
-            kept[storage._cdata] = storage
+            saved[storage._cdata] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         run()
     predicted = activations(config, EngineConfig(), tokens, masked)
-    assert predicted.layers + predicted.head == pytest.approx(sum(one.nbytes() for one in kept.values()), rel=1e-4)
+    assert predicted.layers + predicted.head == pytest.approx(sum(one.nbytes() for one in saved.values()), rel=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:Expected a tensor")  # the tracker's, where a gradient is None
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["all kept", "computed again"])
+@pytest.mark.filterwarnings("ignore:Expected a tensor")  # from the tracker, where a gradient is None
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
 @pytest.mark.parametrize(("sizes", "packs"), [(BASE, 1), (LARGE, 4)], ids=["base", "large"])
-@pytest.mark.usefixtures("triton_on_no_gpu")
-def test_the_peak_is_what_was_predicted(sizes: dict[str, int], packs: int, checkpointing: bool) -> None:
+@pytest.mark.usefixtures("triton_without_a_gpu")
+def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpointing: bool) -> None:
     tokens, masked = 8192 * packs, 2458 * packs
-    run = Pass(config := model_config(sizes), tokens, masked, checkpointing)
-    for parameter in run.model.parameters():  # their gradients are counted elsewhere
+    run = ForwardPass(config := model_config(sizes), tokens, masked, checkpointing)
+    for parameter in run.model.parameters():  # gradients are part of the states
         parameter.register_post_accumulate_grad_hook(lambda parameter: setattr(parameter, "grad", None))
     with (tracker := MemTracker()):
         run().backward()
-    found = next(iter(tracker.get_tracker_snapshot("peak").values()))
-    peak = found["Total"] - found[_MemRefType.PARAM]
+    peak_bytes = next(iter(tracker.get_tracker_snapshot("peak").values()))
+    peak = peak_bytes["Total"] - peak_bytes[_MemRefType.PARAM]
     engine = EngineConfig(activation_checkpointing=checkpointing)
     assert activations(config, engine, tokens, masked).device == pytest.approx(peak, 0.05)
 
 
 @pytest.mark.usefixtures("process_group")
-def test_updating_needs_what_was_predicted() -> None:
+def test_memory_of_the_update_is_as_predicted() -> None:
     numbers = MODEL.num_parameters
     flat = torch.nn.Parameter(torch.zeros(numbers))
     optimizer = StableAdamW([flat], lr=1e-3)
-    optimizer.bind([flat], [Fragment("weight", (numbers,), 0, numbers, flat, 0)], ["weight"])
+    optimizer.bind([flat], [ParameterShard("weight", (numbers,), 0, numbers, flat, 0)], ["weight"])
     flat.grad = torch.ones(numbers)
-    optimizer.step()  # makes the optimizer's state
+    optimizer.step()  # creates the optimizer state
     tracker = MemTracker()
     state = optimizer.state[flat]
     tracker.track_external(flat.detach(), flat.grad, state["exp_avg"], state["exp_avg_sq"])

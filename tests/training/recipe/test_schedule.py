@@ -1,4 +1,4 @@
-"""Schedules in tokens, and the plan that is printed."""
+"""Schedules in tokens, and the printed plan."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from small_run import SmallRun
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
-from clinical_modernbert.training.memory_check import largest_micro_batch, shapes
+from clinical_modernbert.training.memory_check import highest_rates, largest_micro_batch
 from clinical_modernbert.training.recipe.config import RunConfig, ScheduleConfig
 from clinical_modernbert.training.recipe.schedule import (
     describe,
@@ -28,7 +28,7 @@ def recipe(*overrides: str) -> RunConfig:
     return load(RunConfig, find_recipe("base"), overrides)
 
 
-def test_warm_up_stable_decay() -> None:
+def test_warm_up_stable_and_decay_phases() -> None:
     schedule = ScheduleConfig(total_tokens=1000, warmup_tokens=100, decay_tokens=400, final_lr_ratio=0.001)
     assert lr_factor(schedule, 50) == 0.5
     assert {lr_factor(schedule, tokens) for tokens in (100, 300, 600)} == {1.0}
@@ -40,7 +40,7 @@ def test_warm_up_stable_decay() -> None:
 
 
 @pytest.mark.parametrize("decay", ["one_minus_sqrt", "linear", "cosine"])
-def test_every_decay_falls_from_one_to_its_end(decay: str) -> None:
+def test_every_decay_falls_from_one_to_its_final_ratio(decay: str) -> None:
     schedule = ScheduleConfig(total_tokens=100, decay_tokens=100, final_lr_ratio=0.1, decay=decay)
     values = [lr_factor(schedule, tokens) for tokens in range(101)]
     assert values == sorted(values, reverse=True)
@@ -62,7 +62,7 @@ def test_length_stages_and_masking_rate() -> None:
     assert max_seqlen(ScheduleConfig(total_tokens=1), 0, 64) == 64
 
 
-def test_a_restart_is_the_same_cycle_again() -> None:
+def test_a_restart_repeats_the_same_cycle() -> None:
     cycle = {"warmup_tokens": 10, "decay_tokens": 20, "final_lr_ratio": 0.1}
     alone = ScheduleConfig(total_tokens=50, **cycle)
     twice = ScheduleConfig(total_tokens=150, restarts=(50, 100), **cycle)
@@ -71,22 +71,22 @@ def test_a_restart_is_the_same_cycle_again() -> None:
     assert (once[-1], once[9], once[0]) == (pytest.approx(0.1), 1.0, 0.1)
 
 
-def test_a_run_made_longer_repeats_what_it_did() -> None:
-    """To continue a run that has decayed: a larger total, and a restart where it ended."""
+def test_an_extended_run_starts_with_the_same_steps() -> None:
+    """To extend a run after its decay: set a larger total, and a restart where it ended."""
     short = make_plan(recipe(), 1)
-    end = short.config.schedule.total_tokens
+    end = short.schedule.total_tokens
     longer = make_plan(recipe(f"schedule.total_tokens={2 * end}", f"schedule.restarts=[{end}]"), 1)
     for step in (0, 5000, short.steps - 2):
         assert longer.settings(step) == short.settings(step)
-    assert longer.settings(short.steps + 1).lr < 0.01 * short.config.optimizer.lr
+    assert longer.settings(short.steps + 1).lr < 0.01 * short.peak_lr
     assert longer.settings(longer.steps - 1).lr == short.settings(short.steps - 1).lr
 
 
-def test_the_plan_of_base_is_its_published_batch() -> None:
+def test_the_plan_of_base_has_the_published_batch_size() -> None:
     plan = make_plan(recipe(), 16)
     assert plan.settings(0).tokens == 4608 * 1024
     assert plan.steps == math.ceil(100e9 / (4608 * 1024))
-    assert [at.max_seqlen for at in plan.turns()] == [1024, 1024, 8192, 8192]
+    assert [settings.max_seqlen for settings in plan.change_points()] == [1024, 1024, 8192, 8192]
 
 
 WARMUP = (
@@ -101,26 +101,26 @@ WARMUP = (
 )
 
 
-def test_every_turn_is_in_the_table() -> None:
-    """Between two rows nothing jumps: lengths and packs stay, rates follow one formula."""
+def test_every_change_point_is_in_the_table() -> None:
+    """Between two rows lengths and packs are constant, and the masking rate is linear."""
     plan = make_plan(recipe(*WARMUP), 1)
     settings = list(plan.from_step(0))
-    turns = {at.step for at in plan.turns()}
-    assert {0, plan.steps - 1} <= turns
-    assert len(turns) < 12
-    assert plan.turns() == [at for at in settings if at.step in turns]
+    change_points = {at.step for at in plan.change_points()}
+    assert {0, plan.steps - 1} <= change_points
+    assert len(change_points) < 12
+    assert plan.change_points() == [at for at in settings if at.step in change_points]
     for before, at in pairwise(settings):
-        if at.step not in turns:
+        if at.step not in change_points:
             assert (at.max_seqlen, at.packs) == (before.max_seqlen, before.packs)
-        turn = max(step for step in turns if step <= at.step)
+        last_change = max(step for step in change_points if step <= at.step)
         slope = (at.mlm_probability - before.mlm_probability) / at.packs
-        if before.step > turn:
+        if before.step > last_change:
             assert slope == pytest.approx(
                 (before.mlm_probability - settings[before.step - 1].mlm_probability) / before.packs, abs=1e-12
             )
 
 
-def test_every_shape_is_checked() -> None:
+def test_the_memory_check_covers_every_length() -> None:
     plan = make_plan(
         recipe(*WARMUP, "schedule.seq_length=[{max_seqlen: 512, until_tokens: 3e7}, {max_seqlen: 8192}]"), 1
     )
@@ -128,17 +128,18 @@ def test_every_shape_is_checked() -> None:
         largest: dict[int, float] = {}
         for at in plan.from_step(first):
             largest[at.max_seqlen] = max(at.mlm_probability, largest.get(at.max_seqlen, 0.0))
-        assert shapes(plan, first) == largest
+        assert highest_rates(plan, first) == largest
     batch = largest_micro_batch(plan, 3000, 0.3, 100)
     assert (len(batch.input_ids), max(batch.lengths), sum(batch.lengths)) == (4 * 8192, 3000, 4 * 8192)
     assert len(batch.targets) == len(set(batch.masked_positions.tolist())) == 4 * round(0.3 * 8192)
 
 
 def test_batch_size_warm_up_consumes_every_pack_once() -> None:
-    plan = make_plan(recipe(*WARMUP), 1)
+    config = recipe(*WARMUP)
+    plan = make_plan(config, 1)
     consumed = 0
     for at in plan.from_step(0):
-        assert at.start == consumed == packs_before(plan.config, at.step)
+        assert at.start == consumed == packs_before(config, at.step)
         consumed += at.packs
         assert at.tokens == consumed * 8192
         stage = next((packs for packs, until in ((16, 3e6), (32, 3.1e6), (48, 5e7)) if at.start * 8192 < until), 64)
@@ -146,11 +147,11 @@ def test_batch_size_warm_up_consumes_every_pack_once() -> None:
     assert consumed == plan.packs
     assert 100_000_000 <= consumed * 8192 < 100_000_000 + 64 * 8192
     short = make_plan(recipe(*WARMUP, "schedule.total_tokens=42_000_000"), 1)
-    assert [stretch.packs for stretch in short.stretches] == [16, 32, 48]
+    assert [phase.packs for phase in short.batch_phases] == [16, 32, 48]
     assert short.settings(short.steps - 1).packs == 48
 
 
-def test_the_printed_plan_names_every_stage() -> None:
+def test_the_printed_plan_lists_every_batch_phase() -> None:
     lines = "\n".join(describe(make_plan(recipe(), 8)))
     assert "576 packs = 8 ranks x 18 micro-batches x 4 packs" in lines
     assert re.search(r"16,956 +80,003,727,360 +0\.0007836 +30\.00% +8,192 +576", lines)
@@ -158,7 +159,7 @@ def test_the_printed_plan_names_every_stage() -> None:
     assert "48 packs = 2 ranks x 6 micro-batches x 4 packs, from step 25" in lines
 
 
-def test_the_printed_table_is_what_is_logged(finished: SmallRun) -> None:
+def test_the_printed_table_matches_the_logged_metrics(finished: SmallRun) -> None:
     printed = re.findall(
         r"^ *(\d+)  +([\d,]+)  +(\S+)  +([\d.]+%)  +([\d,]+)  +(\d+)$", finished.output.read_text(), re.MULTILINE
     )
@@ -174,7 +175,7 @@ def test_the_printed_table_is_what_is_logged(finished: SmallRun) -> None:
         assert before == f"{(int(step) - 1) * 4 * SEQ_LENGTH:,}"
 
 
-def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> None:
+def test_an_indivisible_batch_is_an_error_that_lists_valid_values() -> None:
     with pytest.raises(
         UserError,
         match=r"batch\.global_batch_size \(576\) must be divisible .* \(4 x 7\).*144 ranks.*global_batch_size=588",
@@ -198,16 +199,16 @@ def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can() -> Non
         ("schedule.seq_length=[{max_seqlen: 16384}]", "has max_seqlen 16,384, but packs hold 8,192"),
         ("initial_weights=somewhere", "either model"),
         ("schedule.restarts=[10_000_000_000]", "exceed the tokens from 0 to 10,000,000,000"),
-        ("schedule.restarts=[200_000_000_000]", "restarts and total_tokens must grow"),
-        ("schedule.mlm_probability=[[5, 0.3], [5, 0.2]]", "the tokens of mlm_probability must grow"),
+        ("schedule.restarts=[200_000_000_000]", "restarts and total_tokens must increase"),
+        ("schedule.mlm_probability=[[5, 0.3], [5, 0.2]]", "the tokens of mlm_probability must increase"),
         ("schedule.mlm_probability=[[0, 1.5]]", "mlm_probability.0.1: should be less than 1"),
         (
             "batch.warmup=[{global_batch_size: 576, until_tokens: 10}]",
-            "global_batch_size of the batch.warmup stages must grow",
+            "global_batch_size of the batch.warmup stages must increase",
         ),
     ],
 )
-def test_contradictions_are_refused(override: str, message: str) -> None:
+def test_contradictory_settings_are_errors(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         recipe(override)
 

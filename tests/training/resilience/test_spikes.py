@@ -1,4 +1,4 @@
-"""A loss that jumps: back to the last checkpoint, on without the packs read since, and the whole can be repeated."""
+"""A spike of the loss takes a run back to its last checkpoint, without the packs read since, and can be repeated."""
 
 import json
 import shutil
@@ -8,14 +8,14 @@ from statistics import median
 from small_run import SmallRun
 
 from clinical_modernbert.training.recipe.config import SpikeConfig
-from clinical_modernbert.training.resilience.spikes import Skip, SpikeWatch, place
+from clinical_modernbert.training.resilience.spikes import SpikeDetector
 
 WINDOW = 3
 
 
-def test_a_jump_is_seen_after_a_whole_window() -> None:
-    watch = SpikeWatch(SpikeConfig(factor=1.5, window=3))
-    assert [watch.jumps(loss) for loss in (9.0, 2.0, 2.0, 2.9, 3.1, 2.0, 4.4)] == [
+def test_a_spike_is_detected_after_a_full_window() -> None:
+    detector = SpikeDetector(SpikeConfig(factor=1.5, window=3))
+    assert [detector.is_spike(loss) for loss in (9.0, 2.0, 2.0, 2.9, 3.1, 2.0, 4.4)] == [
         False,
         False,
         False,
@@ -24,16 +24,11 @@ def test_a_jump_is_seen_after_a_whole_window() -> None:
         False,
         True,
     ]
-    never = SpikeWatch(SpikeConfig(window=1))
-    assert not any(never.jumps(loss) for loss in (1.0, 1e9))
+    never = SpikeDetector(SpikeConfig(window=1))
+    assert not any(never.is_spike(loss) for loss in (1.0, 1e9))
 
 
-def test_what_is_left_out_shifts_the_order() -> None:
-    skips = [Skip(after=8, packs=4), Skip(after=8, packs=8), Skip(after=12, packs=4)]
-    assert [place(skips, packs) for packs in (0, 4, 8, 12, 16)] == [0, 4, 20, 28, 32]
-
-
-def test_a_spike_rewinds_the_run_and_a_copy_of_the_list_repeats_it(
+def test_a_spike_rewinds_the_run_and_a_copy_of_its_skips_repeats_the_steps(
     finished: SmallRun, new_run: Callable[[], SmallRun]
 ) -> None:
     losses = finished.column("loss")
@@ -43,13 +38,13 @@ def test_a_spike_rewinds_the_run_and_a_copy_of_the_list_repeats_it(
     run = new_run()
     settings = [f"spikes={{factor: {factor - 1e-6}, window: {WINDOW}, max_rewinds: 2}}"]
     output = run.train(*settings, ranks=2)
-    assert f"step {spike + 1}: the loss jumped" in output
+    assert f"step {spike + 1}: the loss spiked" in output
     (skip, *_) = skips = json.loads((run.run_dir / "skips.json").read_text())
     assert skip == {"after": 4 * checkpoint, "packs": 4 * (spike + 1 - checkpoint)}
     assert run.column("loss")[:checkpoint] == losses[:checkpoint]
     assert run.column("data_digest")[checkpoint] != finished.column("data_digest")[checkpoint]
     if len(skips) == 1 and spike + 1 < 12 - (spike + 1 - checkpoint):
-        # The packs that come after those left out are the undisturbed run's, earlier.
+        # The packs after the skipped ones are those of the uninterrupted run, at earlier steps.
         assert run.column("masked")[checkpoint] == finished.column("masked")[spike + 1]
     again = new_run()
     again.run_dir.mkdir()
@@ -57,18 +52,18 @@ def test_a_spike_rewinds_the_run_and_a_copy_of_the_list_repeats_it(
     again.train(ranks=2)
     assert again.column("data_digest") == run.column("data_digest")
     assert again.column("loss") == run.column("loss")
-    # The checkpoints know the list too: a new disk has nothing else.
+    # Checkpoints contain the skips too: a new disk has nothing else.
     (again.run_dir / "skips.json").unlink()
     shutil.rmtree(again.run_dir / "checkpoints/step00000012")
     again.train(ranks=2)
     assert json.loads((again.run_dir / "skips.json").read_text()) == skips
     assert again.column("data_digest") == run.column("data_digest")
     (again.run_dir / "skips.json").write_text('[{"after": 0, "packs": 4}]')
-    assert "not what the newest checkpoint left out" in again.train(ranks=2, code=2)
+    assert "skips.json: differs from the skips in the newest checkpoint" in again.train(ranks=2, code=2)
 
 
-def test_a_run_that_keeps_jumping_stops(new_run: Callable[[], SmallRun]) -> None:
+def test_a_run_that_keeps_spiking_stops(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
     output = run.train("spikes={factor: 0.01, window: 2, max_rewinds: 1}", ranks=1, code=1)
-    assert "the loss jumped again after 1 rewinds; the run stopped" in output
+    assert "the loss spiked again after 1 rewinds; the run stopped" in output
     assert len(json.loads((run.run_dir / "skips.json").read_text())) == 1

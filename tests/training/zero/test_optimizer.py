@@ -1,4 +1,4 @@
-"""StableAdamW against a published implementation, whole and in ZeRO-like slices."""
+"""StableAdamW compared with a published implementation, on whole parameters and on ZeRO's flat partitions."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from optimi import StableAdamW as Published
 
 from clinical_modernbert.training.recipe.config import OptimizerConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW, make_optimizer
-from clinical_modernbert.training.zero.parameter_shards import Fragment
+from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 STEPS = 100
 SHAPES = {"embedding.weight": (31, 8), "layer.weight": (8, 24), "norm.weight": (8,), "bias": (31,)}
@@ -16,7 +16,7 @@ SETTINGS = {"lr": 1e-2, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 1e-3}
 
 
 def gradients() -> Iterator[dict[str, torch.Tensor]]:
-    """Of very different sizes, and now and then far too large, so that clipping acts on some parameters alone."""
+    """Gradients of very different sizes, some far too large, so that clipping acts on some parameters only."""
     draw = torch.Generator().manual_seed(3)
     for step in range(STEPS):
         yield {
@@ -51,37 +51,39 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int) -> None:
         group["lr"] = SETTINGS["lr"] * (step + 1) / STEPS
 
 
-def test_whole_parameters(published: dict[str, torch.Tensor]) -> None:
+def test_whole_parameters_match_the_published_optimizer(published: dict[str, torch.Tensor]) -> None:
     parameters = {name: torch.nn.Parameter(value) for name, value in start().items()}
     run(StableAdamW(list(parameters.values()), **SETTINGS), parameters)
     for name, parameter in parameters.items():
         torch.testing.assert_close(parameter.detach(), published[name], rtol=1e-6, atol=1e-6)
 
 
-def test_parameters_laid_end_to_end_with_padding(published: dict[str, torch.Tensor], process_group: None) -> None:
-    """Two flat tensors as ZeRO makes them; the second one ends in padding, which stays as it is."""
-    flats, fragments = [], []
+def test_concatenated_parameters_with_padding_match_the_published_optimizer(
+    published: dict[str, torch.Tensor], process_group: None
+) -> None:
+    """Two flat tensors as ZeRO makes them. Each ends in padding."""
+    flats, shards = [], []
     for names in (["embedding.weight", "norm.weight"], ["layer.weight", "bias"]):
-        pieces = [start()[name].flatten() for name in names]
-        flat = torch.nn.Parameter(torch.cat([*pieces, torch.full((5,), 7.0)]))
+        parts = [start()[name].flatten() for name in names]
+        flat = torch.nn.Parameter(torch.cat([*parts, torch.full((5,), 7.0)]))
         offset = 0
-        for name, piece in zip(names, pieces, strict=True):
-            fragments.append(Fragment(name, SHAPES[name], 0, len(piece), flat, offset))
-            offset += len(piece)
+        for name, part in zip(names, parts, strict=True):
+            shards.append(ParameterShard(name, SHAPES[name], 0, len(part), flat, offset))
+            offset += len(part)
         flats.append(flat)
     optimizer = StableAdamW(flats, **(SETTINGS | {"weight_decay": 0.0}))
     optimizer.param_groups[0]["weight_decay"] = SETTINGS["weight_decay"]
-    optimizer.bind(flats, fragments, list(SHAPES))
+    optimizer.bind(flats, shards, list(SHAPES))
     for step, grads in enumerate(gradients()):
         for flat in flats:
             flat.grad = torch.zeros_like(flat)
-        for fragment in fragments:
-            fragment.of(fragment.flat.grad).copy_(grads[fragment.name].flatten())
+        for shard in shards:
+            shard.view_in(shard.flat.grad).copy_(grads[shard.name].flatten())
         set_rate(optimizer, step)
         optimizer.step()
-    for fragment in fragments:
-        value = fragment.of(fragment.flat.detach()).view(fragment.shape)
-        torch.testing.assert_close(value, published[fragment.name], rtol=1e-5, atol=1e-6)
+    for shard in shards:
+        value = shard.view_in(shard.flat.detach()).view(shard.shape)
+        torch.testing.assert_close(value, published[shard.name], rtol=1e-5, atol=1e-6)
 
 
 def test_only_matrices_decay() -> None:

@@ -1,3 +1,5 @@
+"""PackedBatch: sequence starts, positions and tiles."""
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +11,7 @@ lengths_strategy = st.lists(st.integers(0, 300), max_size=12)
 
 
 @given(lengths_strategy)
-def test_describes_every_token_once(lengths: list[int]) -> None:
+def test_starts_positions_and_lengths(lengths: list[int]) -> None:
     batch = PackedBatch.from_lengths(lengths, "cpu")
     assert batch.cu_seqlens.tolist() == [sum(lengths[:i]) for i in range(len(lengths) + 1)]
     assert batch.positions.tolist() == [i for length in lengths for i in range(length)]
@@ -19,7 +21,7 @@ def test_describes_every_token_once(lengths: list[int]) -> None:
 
 
 @given(lengths_strategy)
-def test_tiles_cover_every_token_once_longest_sequence_first(lengths: list[int]) -> None:
+def test_tiles_cover_every_token_once_with_the_longest_sequences_first(lengths: list[int]) -> None:
     batch = PackedBatch.from_lengths(lengths, "cpu")
     for size in TILE_SIZES:
         tiles = batch.tiles[size].tolist()
@@ -35,6 +37,6 @@ def test_one_long_and_many_short_documents_need_few_tiles() -> None:
     assert len(batch.tiles[128]) == 8192 // 128 + 300
 
 
-def test_negative_length_is_refused() -> None:
+def test_negative_length_is_rejected() -> None:
     with pytest.raises(ValueError, match="must not be negative, got -3"):
         PackedBatch.from_lengths([4, -3], "cpu")

@@ -1,4 +1,4 @@
-"""A sequence's logits and gradients depend on that sequence alone."""
+"""The encoder on packed sequences: a sequence's logits and gradients depend only on that sequence."""
 
 import pytest
 import torch
@@ -15,32 +15,32 @@ def sequence_logits(model, ids, lengths):
 
 
 @pytest.mark.parametrize("changed", range(len(LENGTHS)))
-def test_changing_one_sequence_leaves_the_others_bit_identical(changed, config, lively, packed):
-    model = lively(config)
+def test_changing_one_sequence_leaves_the_others_bit_identical(changed, config, random_model, packed):
+    model = random_model(config)
     ids, _ = packed(config, LENGTHS)
     other, _ = packed(config, LENGTHS, seed=1)
     before = sequence_logits(model, ids, LENGTHS)
-    pieces = list(ids.split(list(LENGTHS)))
-    pieces[changed] = other.split(list(LENGTHS))[changed]
-    after = sequence_logits(model, torch.cat(pieces), LENGTHS)
+    sequences = list(ids.split(list(LENGTHS)))
+    sequences[changed] = other.split(list(LENGTHS))[changed]
+    after = sequence_logits(model, torch.cat(sequences), LENGTHS)
     for index, (old, new) in enumerate(zip(before, after, strict=True)):
         assert torch.equal(old, new) == (index != changed)
 
 
-def test_the_order_of_packing_does_not_matter(config, lively, packed):
-    model = lively(config)
+def test_the_order_of_packing_does_not_matter(config, random_model, packed):
+    model = random_model(config)
     ids, _ = packed(config, LENGTHS)
-    pieces = ids.split(list(LENGTHS))
-    forward = sequence_logits(model, ids, LENGTHS)
-    backward = sequence_logits(model, torch.cat(pieces[::-1]), LENGTHS[::-1])
-    alone = [sequence_logits(model, piece, (len(piece),))[0] for piece in pieces]
-    for one, other, single in zip(forward, reversed(backward), alone, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
-        torch.testing.assert_close(one, single, atol=1e-5, rtol=0)
+    sequences = ids.split(list(LENGTHS))
+    in_order = sequence_logits(model, ids, LENGTHS)
+    reverse_order = sequence_logits(model, torch.cat(sequences[::-1]), LENGTHS[::-1])
+    unpacked = [sequence_logits(model, sequence, (len(sequence),))[0] for sequence in sequences]
+    for packed_logits, other_logits, single_logits in zip(in_order, reversed(reverse_order), unpacked, strict=True):
+        torch.testing.assert_close(packed_logits, other_logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(packed_logits, single_logits, atol=1e-5, rtol=0)
 
 
-def test_a_batch_is_the_sum_of_its_sequences(config, lively, packed):
-    model = lively(config)
+def test_loss_and_gradients_of_a_batch_are_sums_over_its_sequences(config, random_model, packed):
+    model = random_model(config)
     ids, _ = packed(config, LENGTHS)
     targets, _ = packed(config, LENGTHS, seed=5)
 
@@ -51,7 +51,7 @@ def test_a_batch_is_the_sum_of_its_sequences(config, lively, packed):
         total.backward()
         return total.item(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
-    cut = 40 + 1 + 17  # even, so the halves mask the same tokens as the whole
+    cut = 40 + 1 + 17  # even, so that the parts mask the same tokens as the full batch
     loss, gradients = run(ids, targets, LENGTHS)
     first_loss, first = run(ids[:cut], targets[:cut], LENGTHS[:3])
     second_loss, second = run(ids[cut:], targets[cut:], LENGTHS[3:])
@@ -60,7 +60,7 @@ def test_a_batch_is_the_sum_of_its_sequences(config, lively, packed):
         torch.testing.assert_close(gradient, first[name] + second[name], atol=1e-4, rtol=1e-4, msg=name)
 
 
-def test_a_sequence_that_is_too_long_is_refused(config, lively, packed):
+def test_a_sequence_that_is_too_long_is_rejected(config, random_model, packed):
     ids, batch = packed(config, (513,))
     with pytest.raises(ValueError, match=r"513 tokens is longer than max_position_embeddings \(512\)"):
-        lively(config).logits(ids, batch, torch.tensor([0]))
+        random_model(config).logits(ids, batch, torch.tensor([0]))

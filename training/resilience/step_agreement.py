@@ -1,7 +1,7 @@
 """What all ranks agree on before each step.
 
-Ranks that drift apart do not always hang: a rank that runs one micro-batch more than the others can pair its
-collectives with the wrong ones, in silence. So before each step every rank tells the others where it is.
+Ranks that get out of step do not always hang: a rank that runs one micro-batch more than the others can silently pair
+its collectives with the wrong ones. So before each step all ranks exchange their step and their counts.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from ...streaming_data.loader.batches import MicroBatch
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of all ranks, about the step to come.
+    """Counts and requests of all ranks for the next step.
 
     Attributes:
-        masked: masked tokens in it.
-        source_tokens: real tokens in it, of each source.
-        stop: some rank was asked to stop.
-        superseded: rank 0 saw that the run was started again.
+        masked: masked tokens in the step.
+        source_tokens: real tokens in the step, of each source.
+        stop: some rank was requested to stop.
+        superseded: rank 0 detected that a newer attempt owns the run.
     """
 
     masked: int
@@ -39,11 +39,11 @@ def agree(
     stop: bool = False,
     superseded: bool = False,
 ) -> Agreement:
-    """Exchange the counts of one step; every rank calls it.
+    """Exchange the counts of one step. Every rank calls it.
 
     Args:
-        sources: how many there are.
-        stop, superseded: of this rank; see `Agreement`.
+        sources: number of sources.
+        stop, superseded: this rank's values; see `Agreement`.
     Raises:
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
     """
@@ -52,13 +52,15 @@ def agree(
     for batch in micro_batches:
         for address, count in zip(batch.addresses, batch.pack_tokens, strict=True):
             tokens[address.source] += count
-    mine = torch.tensor([step, len(micro_batches), masked, stop, superseded, *tokens], dtype=torch.int64, device=device)
-    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, mine)
-    reports = torch.stack(everyone).tolist()
+    local = torch.tensor(
+        [step, len(micro_batches), masked, stop, superseded, *tokens], dtype=torch.int64, device=device
+    )
+    gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, local)
+    reports = torch.stack(gathered).tolist()
     if any(report[:2] != reports[0][:2] for report in reports):
-        places = ", ".join(f"rank {rank}: step {r[0]}, {r[1]} micro-batches" for rank, r in enumerate(reports))
-        raise RuntimeError(f"the ranks have drifted apart ({places}); the step was not taken")
+        positions = ", ".join(f"rank {rank}: step {r[0]}, {r[1]} micro-batches" for rank, r in enumerate(reports))
+        raise RuntimeError(f"the ranks are out of step ({positions}); the step was not taken")
     return Agreement(
         masked=sum(report[2] for report in reports),
         source_tokens=tuple(map(sum, zip(*(report[5:] for report in reports), strict=True))),

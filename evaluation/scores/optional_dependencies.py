@@ -1,4 +1,4 @@
-"""Libraries of the extra `evaluation`, imported where they are first needed."""
+"""Optional dependencies (the extra `evaluation`), imported where they are used."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,7 +7,11 @@ from ...configs.errors import UserError
 
 
 def require(module: str) -> ModuleType:
-    """The module, or a UserError that says how to install it."""
+    """Import a module.
+
+    Raises:
+        UserError: it is not installed; the message has the command to install it.
+    """
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The same entry under DeepSpeed's launcher, torchrun and by hand."""
+"""A rank's entry point: under DeepSpeed's launcher, torchrun and by hand; exit codes and the exit file."""
 
 import os
 import subprocess
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from small_run import SmallRun
+
+from clinical_modernbert.launcher.train import agreed_exit_code, write_exit_file
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 
 BIN = Path(sys.executable).parent
 
@@ -47,7 +50,7 @@ def start(run: SmallRun, launcher: list[str], entry: Path) -> subprocess.Complet
 def test_all_launchers_run_the_same_training(
     new_run: Callable[[], SmallRun], repository: Path, launcher: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Sums over another number of threads round differently.
+    # Sums with another number of threads round differently.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run = new_run()
     done = start(run, launcher, repository / "launcher/train.py")
@@ -59,10 +62,34 @@ def test_all_launchers_run_the_same_training(
     assert run.column("loss") == reference.column("loss")
 
 
-def test_its_room_hides_no_library(repository: Path, tmp_path: Path) -> None:
-    """Python puts the directory of a file that it runs before all others: there lies a `kubernetes`, and more."""
-    tell = "print([name for name in ('cluster', 'runs') if importlib.util.find_spec(name)])"
-    (tmp_path / "sitecustomize.py").write_text(f"import atexit, importlib.util\natexit.register(lambda: {tell})\n")
+def test_running_the_file_shadows_no_library(repository: Path, tmp_path: Path) -> None:
+    """Python puts the directory of the file it runs first on the path, and modules there may shadow libraries."""
+    show = "print([name for name in ('cluster', 'runs') if importlib.util.find_spec(name)])"
+    (tmp_path / "sitecustomize.py").write_text(f"import atexit, importlib.util\natexit.register(lambda: {show})\n")
     command = [sys.executable, str(repository / "launcher/train.py"), "--help"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     assert subprocess.check_output(command, env=environment, text=True).splitlines()[-1] == "[]"
+
+
+def test_the_first_failed_rank_or_rank_0_writes_the_exit_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    exit_file = tmp_path / "exit"
+    monkeypatch.setenv("CMBERT_EXIT_FILE", str(exit_file))
+    monkeypatch.setenv("RANK", "3")
+    write_exit_file(0, "")
+    assert not exit_file.exists()
+    write_exit_file(1, "ValueError")
+    monkeypatch.setenv("RANK", "0")
+    write_exit_file(0, "")
+    assert exit_file.read_text() == "1 ValueError on rank 3\n"
+    exit_file.unlink()
+    write_exit_file(0, "")
+    assert exit_file.read_text() == "0\n"
+
+
+@pytest.mark.parametrize("code", [STOPPED, REWOUND])
+def test_only_rank_0_exits_with_the_agreed_code(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert agreed_exit_code(code) == 0
+    monkeypatch.setenv("RANK", "0")
+    assert agreed_exit_code(code) == code

@@ -1,4 +1,4 @@
-"""The adversarial cases of unpadded attention, on the kernels that a GPU would run."""
+"""Adversarial cases of packed attention, on the kernels that a GPU would run."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from kernel_accuracy import check
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clinical_modernbert.kernels.attention import triton_op as attention_triton
+from clinical_modernbert.kernels.attention import triton_op
 from clinical_modernbert.kernels.attention.dispatch import packed_attention
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.verify import reference
-from clinical_modernbert.kernels.verify.accuracy import DTYPES, direction
+from clinical_modernbert.kernels.verify.accuracy import DTYPES, random_cotangent
 
 THETA = 10_000.0
 MARGIN = 4096
@@ -26,9 +26,9 @@ LENGTHS = {
 
 
 @pytest.fixture(params=["sm80", "sm90"])
-def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Rows of the tuning table: sm80 turns q and k beforehand, sm90's local layers as they load them."""
-    monkeypatch.setattr(attention_triton, "architecture", lambda: request.param)
+def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Entries of the tuning table: sm80 rotates q and k in a separate kernel, sm90's local layers while loading."""
+    monkeypatch.setattr(triton_op, "architecture", lambda: request.param)
     return request.param
 
 
@@ -40,7 +40,7 @@ def run(qkv: torch.Tensor, lengths: list[int], window: int | None, theta: float 
 def with_gradient(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
     leaf = qkv.detach().requires_grad_()
     out = run(leaf, lengths, window)
-    return out.detach(), torch.autograd.grad(out, leaf, direction(out))[0]
+    return out.detach(), torch.autograd.grad(out, leaf, random_cotangent(out))[0]
 
 
 def check_attention(qkv: torch.Tensor, lengths: list[int], window: int | None) -> None:
@@ -59,13 +59,13 @@ def test_accuracy(lengths: list[int], window: int | None, dtype: torch.dtype) ->
 
 
 @pytest.mark.parametrize("window", [0, 1, 64, 1000])
-def test_windows(window: int, table: str) -> None:
+def test_windows(window: int, architecture: str) -> None:
     check_attention(random_qkv(230, dtype=torch.bfloat16), [150, 0, 80], window)
 
 
 @pytest.mark.parametrize("dim", [32, 64, 128])
 @pytest.mark.parametrize("window", [None, 20])
-def test_head_sizes_and_tables(dim: int, window: int | None, table: str) -> None:
+def test_head_sizes_and_architectures(dim: int, window: int | None, architecture: str) -> None:
     check_attention(random_qkv(150, heads=2, dim=dim, dtype=torch.bfloat16), [100, 50], window)
 
 
@@ -79,13 +79,13 @@ def test_random_shapes(lengths: list[int], window: int | None, dtype: torch.dtyp
     check_attention(random_qkv(sum(lengths), heads=heads, dim=32, dtype=dtype), lengths, window)
 
 
-def test_one_long_and_300_tiny_documents() -> None:
+def test_one_long_and_300_tiny_sequences() -> None:
     lengths = [600, *(i % 9 for i in range(300))]
     check_attention(random_qkv(sum(lengths), dim=32, dtype=torch.bfloat16), lengths, 16)
 
 
-def test_one_document_of_8192_reaches_its_last_position() -> None:
-    """Too long for the dense reference: the last tokens see only the window before them."""
+def test_last_positions_of_a_sequence_of_8192() -> None:
+    """Too long for the dense reference, but the last tokens attend only to the window before them."""
     qkv = random_qkv(8192, dim=32, dtype=torch.bfloat16)
     out, gradient = with_gradient(qkv, [8192], 64)
     tail = qkv[8192 - 200 :].double()
@@ -103,7 +103,7 @@ def test_one_document_of_8192_reaches_its_last_position() -> None:
 
 
 @pytest.mark.parametrize("window", [None, 16])
-def test_backward_repeats_bitwise(window: int | None, table: str) -> None:
+def test_backward_is_deterministic(window: int | None, architecture: str) -> None:
     qkv = random_qkv(170, heads=2, dtype=torch.bfloat16)
     first, second = (with_gradient(qkv, [100, 70], window) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
@@ -111,19 +111,19 @@ def test_backward_repeats_bitwise(window: int | None, table: str) -> None:
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -5.0])
 @pytest.mark.parametrize("window", [None, 16])
-def test_a_sequence_never_sees_another(window: int | None, poison: float, table: str) -> None:
+def test_a_sequence_does_not_affect_the_others(window: int | None, poison: float, architecture: str) -> None:
     lengths = [40, 65, 3, 50]
     qkv = random_qkv(158)
-    spoiled = qkv.clone()
-    spoiled[40:105] = poison
-    for x, y in zip(with_gradient(qkv, lengths, window), with_gradient(spoiled, lengths, window), strict=True):
+    poisoned = qkv.clone()
+    poisoned[40:105] = poison
+    for x, y in zip(with_gradient(qkv, lengths, window), with_gradient(poisoned, lengths, window), strict=True):
         assert torch.equal(x[:40], y[:40])
         assert torch.equal(x[105:], y[105:])
 
 
 @pytest.mark.parametrize("window", [None, 16])
-def test_strided_input_in_a_poisoned_buffer(window: int | None, table: str) -> None:
-    """Reads beyond the tensor's own elements would bring NaN in; qkv must come back as it was."""
+def test_strided_input_in_a_buffer_of_nan(window: int | None, architecture: str) -> None:
+    """Reads outside the tensor's own elements would give NaN; qkv must not be modified."""
     clean = random_qkv(158, heads=2, dtype=torch.bfloat16)
     buffer = torch.full((158 + 260, 3, 2, 64 + 16), float("nan"), dtype=torch.bfloat16)
     view = buffer[130 : 130 + 158, ..., :64]
@@ -137,7 +137,7 @@ def test_strided_input_in_a_poisoned_buffer(window: int | None, table: str) -> N
 
 
 class Canaries(TorchDispatchMode):
-    """Puts a margin around every tensor that is allocated uninitialised, which is what the kernels write."""
+    """Puts a margin of known values around every tensor that is allocated uninitialized: the kernels' outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,8 +160,8 @@ def test_writes_stay_inside_their_tensors(window: int | None) -> None:
     qkv = random_qkv(103, heads=2)
     inputs = arguments(qkv, [33, 0, 70], window)
     with Canaries() as canaries:
-        out, lse = attention_triton._attention._init_fn(*inputs)
-        grad = attention_triton._attention_backward._init_fn(direction(out), qkv, out, lse, *inputs[1:])
+        out, lse = triton_op._attention._init_fn(*inputs)
+        grad = triton_op._attention_backward._init_fn(random_cotangent(out), qkv, out, lse, *inputs[1:])
     assert len(canaries.buffers) >= 4
     assert canaries.alive()
     expected = with_gradient(qkv, [33, 0, 70], window)
@@ -187,14 +187,14 @@ def test_huge_logits_stay_finite(dtype: torch.dtype, scale: float) -> None:
     assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps
 
 
-def test_very_negative_logits_do_not_overflow_a_masked_key() -> None:
-    """Keys past the end score 0, hundreds above every real score of this sequence."""
+def test_masked_keys_do_not_overflow_if_all_logits_are_very_negative() -> None:
+    """Keys past the end score 0, which is hundreds above every real score of this sequence."""
     qkv = random_qkv(70)
     qkv[:, 0], qkv[:, 1] = 40.0, -40.0
-    batch_theta = 1e30  # nearly no rotation, so that every score stays negative
+    theta = 1e30  # nearly no rotation, so that every score stays negative
     leaf = qkv.requires_grad_()
-    out = run(leaf, [70], None, batch_theta)
-    gradient = torch.autograd.grad(out, leaf, direction(out))[0]
+    out = run(leaf, [70], None, theta)
+    gradient = torch.autograd.grad(out, leaf, random_cotangent(out))[0]
     assert gradient.isfinite().all()
 
 

@@ -1,0 +1,104 @@
+"""The data of a run, read once from its files. The run may be complete, active, or killed before it wrote all files."""
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+from ...training.checkpoint.files import list_checkpoints
+from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
+from ...training.export.scores import Scores, read_scores
+from ...training.metrics.csv_log import read_rows
+from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
+from ...training.recipe.schedule import Plan
+from ..runs.status import RUNNING, Attempt, describe_state, load_plan, run_attempts
+
+_MIX_STEPS = 300
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The contents of a run's directory.
+
+    Attributes:
+        rows: rows of metrics.csv.
+        validation: rows of validation.csv.
+        mix: rows of mix.csv at regular steps and the last step: cumulative sums change slowly.
+        config: text of config.yaml, without passwords in addresses; empty if the file is missing.
+        plan: None if the configuration is missing or does not load.
+        attempts: oldest first.
+        skips: packs skipped after loss spikes.
+        checkpoints: {directory name: manifest}, oldest first; None for an unreadable manifest.
+        results: results of `cmbert evaluate`: {task: {model: {score: values}}}.
+    """
+
+    run_dir: Path
+    rows: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    mix: list[dict[str, Any]]
+    config: str
+    plan: Plan | None
+    attempts: list[Attempt]
+    skips: list[dict[str, int]]
+    checkpoints: dict[str, CheckpointManifest | None]
+    results: Scores
+
+    @property
+    def newest_manifest(self) -> CheckpointManifest | None:
+        """The manifest of the newest checkpoint with a readable manifest."""
+        return next((manifest for manifest in reversed(self.checkpoints.values()) if manifest), None)
+
+    @property
+    def step(self) -> int:
+        """The last recorded step."""
+        return self.rows[-1]["step"] if self.rows else 0
+
+
+def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
+    """Read a run. Raises UserError if `run_dir` contains no run, or one of `evaluations` has no results."""
+    attempts, rows = run_attempts(run_dir), read_metrics(run_dir)
+    run = RunData(
+        run_dir=run_dir,
+        rows=rows,
+        validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
+        mix=_mix(run_dir / "mix.csv", rows),
+        config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
+        plan=load_plan(run_dir, attempts),
+        attempts=attempts,
+        skips=_json(run_dir / "skips.json") or [],
+        checkpoints=_checkpoints(run_dir / "checkpoints"),
+        results=read_scores(run_dir, evaluations),
+    )
+    if not (run.rows or run.attempts or run.config or run.checkpoints):
+        raise UserError(f"{run_dir}: no run was started here: expected the run_dir of a training run")
+    return run
+
+
+def state(run: RunData) -> tuple[str, str]:
+    """Return the state of the run in the words of `cmbert status`, and a remark."""
+    complete = run.plan is not None and run.step >= run.plan.steps
+    description = describe_state(run.attempts, complete)
+    return description, "or lost with its launcher" if description == RUNNING else ""
+
+
+def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    steps = {row["step"] for row in rows[:: max(1, len(rows) // _MIX_STEPS)]} | {row["step"] for row in rows[-1:]}
+    return read_rows(path, MixMetrics, steps.__contains__)
+
+
+def _checkpoints(directory: Path) -> dict[str, CheckpointManifest | None]:
+    return {path.name: try_read_manifest(path) for path in reversed(list_checkpoints(directory))}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _json(path: Path) -> Any:
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None

@@ -1,0 +1,47 @@
+"""The model's own kernels have no faults on any architecture, and the report detects faults."""
+
+import dataclasses
+
+import pytest
+
+from clinical_modernbert.kernels.verify import machine_code, report
+from clinical_modernbert.kernels.verify.ahead_of_time import TARGETS
+
+MODEL_CASES = report.cases(["bf16"], [64])
+OTHER_CASES = [  # a sample; all cases: `python -m clinical_modernbert.kernels.verify.report --check`
+    ("sm80", report.Case("attention", "fp16", 128, True)),
+    ("sm80", report.Case("attention", "fp32", 32, False)),
+    ("sm90", report.Case("attention", "fp16", 32, False)),
+    ("gfx942", report.Case("attention", "fp32", 64, True)),
+]
+GOOD = machine_code.MachineCode(128, 0, 16384, 2, 64, 2 * 2 * 64 * 64 * 64, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "case"),
+    [(name, case) for name in TARGETS for case in MODEL_CASES] + OTHER_CASES,
+    ids=lambda x: str(x)[:60],
+)
+def test_kernels_have_no_faults(architecture: str, case: report.Case) -> None:
+    rows = report.measure(architecture, case)
+    assert len(rows) == {"attention": 3, "GeGLU": 2, "residual + norm": 2}.get(case.name, 1)
+    assert not [(row.kernel, fault) for row in rows for fault in report.faults(row)]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"spills": 3}, "spills 3 times"),
+        ({"blocks": 0}, "does not fit"),
+        ({"blocks": 1}, "has 1 blocks of 4 warps per SM"),
+        ({"tensor": 0}, "has no tensor-core instructions"),
+        ({"narrow": 5}, "has 5 narrow loads to 8 of 128 bits"),
+        ({"shared": 120_000}, "needs 120000 bytes of shared memory"),
+    ],
+)
+def test_faults_are_detected(change: dict[str, int], fault: str) -> None:
+    row = report.Row("sm80", MODEL_CASES[0], "attention_forward", "64x64", 4, GOOD, 1.0)
+    assert report.faults(row) == []
+    bad = dataclasses.replace(row, code=dataclasses.replace(GOOD, **change))
+    assert any(reported.startswith(fault) for reported in report.faults(bad))
+    assert report.faults(dataclasses.replace(row, work=2.0)) == ["does 2.00 times the work of its tile"]

@@ -1,0 +1,148 @@
+"""The manifest of a checkpoint: its files with their hashes, the state of the run, and where it came from.
+
+Reading a manifest imports no torch, so that commands on login nodes start quickly.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import xxhash
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ...configs.errors import UserError
+from ...configs.loader.explain import RENAMED
+from ...model.config import ModelConfig
+from ...storage.files import fsync
+from ..resilience.skips import Skip
+from ..zero.loss_scaling import ScalingState
+from .progress import Progress
+
+VERSION: Literal[1] = 1
+MANIFEST = "manifest.json"
+
+
+class FileEntry(BaseModel):
+    """Size and hash of one file of a checkpoint, as written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    xxh3_128: str
+
+
+class SourceTerms(BaseModel):
+    """What the data set's manifest records about one source's license and origin; None where it is unknown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    licence: str | None = None
+    public: bool | None = None
+    synthetic: bool | None = None
+
+
+class CheckpointManifest(BaseModel):
+    """The content of a checkpoint's `manifest.json`.
+
+    Attributes:
+        step: optimizer steps completed.
+        world_size: ranks that wrote the checkpoint.
+        optimizer_step: updates the optimizer has applied; fewer than `step` if fp16 skipped some.
+        files: by name, one per rank.
+        attempt: number of the attempt that wrote it.
+        data: `PackDataset.identity()`: everything that decides which tokens come in which order with which masks.
+        data_manifest: hash of the data set's manifest.
+        data_address: path or URL of the data set.
+        sources: by name.
+        config: the recipe as JSON. Keys of earlier versions have their current names.
+        git_revision: of the code, if it is a checkout.
+        validation_loss: mean over sources, if it was measured at this step.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = VERSION
+    step: int
+    world_size: int
+    optimizer_step: int
+    files: dict[str, FileEntry]
+    progress: Progress
+    attempt: int | None = None
+    scaling: ScalingState = ScalingState()
+    model: ModelConfig
+    data: dict[str, Any]
+    skips: tuple[Skip, ...] = ()
+    data_manifest: str
+    data_address: str | None = None
+    sources: dict[str, SourceTerms]
+    config: dict[str, Any]
+    python: str
+    packages: dict[str, str]
+    git_revision: str | None
+    validation_loss: float | None = Field(None, validation_alias=AliasChoices("validation_loss", "held_out_loss"))
+
+    @field_validator("config")
+    @classmethod
+    def _use_current_names(cls, config: dict[str, Any]) -> dict[str, Any]:
+        renamed: dict[str, Any] = _with_current_names(config)
+        return renamed
+
+
+def _with_current_names(tree: Any, path: str = "") -> Any:
+    """A recipe with today's names for renamed keys; `path` is the dotted path of `tree`, without list positions."""
+    if isinstance(tree, list):
+        return [_with_current_names(item, path) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    paths = {key: f"{path}.{key}".lstrip(".") for key in tree}
+    return {
+        RENAMED.get(paths[key], paths[key]).rpartition(".")[2]: _with_current_names(value, paths[key])
+        for key, value in tree.items()
+    }
+
+
+def read_manifest(checkpoint: Path) -> CheckpointManifest:
+    """The manifest of the checkpoint in this directory.
+
+    Raises:
+        UserError: there is none, its content changed after it was written, or it is the manifest of something else.
+    """
+    file = checkpoint / MANIFEST
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error}): not a complete checkpoint") from error
+    if not isinstance(content, dict) or "manifest_hash" not in content:
+        raise UserError(f"{file}: not the manifest of a checkpoint")
+    if content.get("version") != VERSION:
+        raise UserError(f"{file}: checkpoint version {content.get('version')!r}, expected {VERSION}")
+    if content.pop("manifest_hash") != _content_hash(content):
+        raise UserError(f"{file}: its content differs from what was written")
+    try:
+        return CheckpointManifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the manifest"
+        raise UserError(f"{file}: {key}: {first['msg']}: not the manifest of a checkpoint") from error
+
+
+def try_read_manifest(checkpoint: Path) -> CheckpointManifest | None:
+    """The manifest of the checkpoint in this directory, or None if it cannot be read."""
+    with suppress(UserError):
+        return read_manifest(checkpoint)
+    return None
+
+
+def write_manifest(checkpoint: Path, manifest: CheckpointManifest) -> None:
+    """Write the manifest with its own hash, and wait until it has reached the disk."""
+    content = manifest.model_dump(mode="json")
+    content["manifest_hash"] = _content_hash(content)
+    file = checkpoint / MANIFEST
+    file.write_text(json.dumps(content, indent=1))
+    fsync(file)
+
+
+def _content_hash(content: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
