@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof test test-fast lint types format docs kernels-report lock clean
+.PHONY: install demo proof test test-fast test-resolved resolve dist lint types format docs kernels-report lock clean
 
 install: $(READY)
 
@@ -32,6 +32,30 @@ test: install
 # The loop of everyday work: no ranks, no servers, no compilers.
 test-fast: install
 	$(PYTEST) -m "not (slow or ranks or servers or gpu)"
+
+# The tests and the demo with the versions that pip resolves by itself, in an environment of its own (a nightly job).
+RESOLVED := .venv-resolved
+test-resolved:
+	$(PYTHON) -m venv $(RESOLVED)
+	$(RESOLVED)/bin/pip install --quiet --constraint requirements/constraints-cpu.txt torch setuptools
+	$(RESOLVED)/bin/pip install --quiet --constraint requirements/constraints-cpu.txt \
+		".[demo,evaluation,parquet,clouds,dev]"
+	$(RESOLVED)/bin/pip check
+	cd $(RESOLVED) && bin/cmbert demo --out demo
+	OMP_NUM_THREADS=1 $(RESOLVED)/bin/pytest --numprocesses 2 --dist loadfile -m "not (servers or gpu)"
+
+# A table of extra x tool x versions; needs the network. `WRITE=--write` also writes the constraints and uv.lock.
+resolve: install
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv lock --quiet $(if $(WRITE),,--check)
+	$(BIN)/python requirements/resolve.py $(WRITE)
+
+# The wheel and the source distribution in dist/, checked as PyPI checks them.
+dist:
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/pip install --quiet build twine
+	build/dist/bin/python -m build --outdir dist
+	build/dist/bin/twine check --strict dist/*
 
 lint: install types
 	$(BIN)/ruff check .
@@ -68,4 +92,4 @@ lock:
 	  $(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu//' ) > requirements/lock.txt
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-resolved build dist *.egg-info

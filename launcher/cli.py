@@ -15,6 +15,7 @@ import typer
 
 from .. import __version__
 from ..configs.errors import USER_ERROR, UserError
+from ..configs.libraries import hide_torchvision
 from ..configs.reporting import configure, report_error
 from ..storage.files import as_user_error
 from .commands import checkpoint as checkpoint_command
@@ -83,3 +84,4 @@ def _options(
     ] = False,
 ) -> None:
     configure()
+    hide_torchvision()

@@ -21,6 +21,7 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     del sys.path[0]
 
 from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
+from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.configs.reporting import PACKAGE, configure, report_error
@@ -38,6 +39,7 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
     configure()
+    hide_torchvision()
     faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
     # Install signal handlers before the slow import of torch, so that an early SIGTERM does not kill the rank.
     stop, error_type = StopRequest(), ""

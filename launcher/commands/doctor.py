@@ -131,6 +131,8 @@ def _node_findings(cache: Path | None) -> Iterator["Finding"]:
     yield doctor_devices.cuda()
     yield doctor_software.packages()
     yield from doctor_software.installed_incompatibilities()
+    yield doctor_software.installed_tested_versions()
+    yield from doctor_software.imports()
     yield doctor_machine.shared_memory()
     yield doctor_machine.stale_segments()
     yield doctor_machine.open_files()
