@@ -184,7 +184,9 @@ def test_huge_logits_stay_finite(dtype: torch.dtype, scale: float) -> None:
     exact = reference.attention(qkv.double(), [100, 29], None, THETA)
     assert out.isfinite().all()
     assert gradient[:, 2].isfinite().all()
-    assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps
+    # In fp32 such scores are off by 1e-3 themselves; how much that matters depends on the order of a machine's sums.
+    rounding = (reference.attention(qkv.float(), [100, 29], None, THETA) - exact).square().mean().sqrt()
+    assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps + 2 * rounding
 
 
 def test_masked_keys_do_not_overflow_if_all_logits_are_very_negative() -> None:
