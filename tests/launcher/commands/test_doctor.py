@@ -281,9 +281,14 @@ def test_gpus_that_torch_cannot_use_fail(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("visible", "ranks"), [(2, 2), (0, 2), (8, 8)])
 def test_there_is_one_rank_per_visible_gpu(monkeypatch: pytest.MonkeyPatch, visible: int, ranks: int) -> None:
     started = []
+
+    def run_ranks(command: list[str], ranks: int, **options: object) -> int:
+        started.append(ranks)
+        return 0
+
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
-    monkeypatch.setattr(doctor_command, "run_ranks", lambda command, ranks, **options: started.append(ranks) or 0)
+    monkeypatch.setattr(doctor_command, "run_ranks", run_ranks)
     with pytest.raises(typer.Exit):
         doctor_command.doctor()
     assert started == [ranks]

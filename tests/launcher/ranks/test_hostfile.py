@@ -113,6 +113,7 @@ def test_every_rank_has_its_rank_and_unchanged_values(hosts: Hosts, given: str |
 def test_the_exit_code_is_that_of_the_host_that_failed_first(hosts: Hosts, rank: str, code: int) -> None:
     launcher = hosts.launch(rank)
     assert launcher.wait(60) == code
+    assert launcher.stderr is not None
     assert re.search(rf"host (\w+@one|two) exited with code {code}", launcher.stderr.read())
     hosts.await_that(lambda: not hosts.alive())
 

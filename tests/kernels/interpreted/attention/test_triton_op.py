@@ -1,5 +1,7 @@
 """Adversarial cases of packed attention, on the kernels that a GPU would run."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -143,7 +145,9 @@ class Canaries(TorchDispatchMode):
         super().__init__()
         self.buffers: list[torch.Tensor] = []
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = function(*args, **(kwargs or {}))
         aten = torch.ops.aten
         if function not in (aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default):
