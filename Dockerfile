@@ -8,6 +8,8 @@
 ARG BASE=python:3.12-slim-bookworm
 FROM ${BASE}
 
+# Debian updates these; pinned versions would disappear from its mirrors.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev python3-venv openssh-client \
     && rm -rf /var/lib/apt/lists/*
