@@ -9,6 +9,10 @@ from s3_server import S3Server, find_weed
 from small_data import write_small_data
 from small_run import RECIPE, SmallRun
 
+from clinical_modernbert.configs.libraries import hide_torchvision
+
+hide_torchvision()  # as every command does
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKED_BY_FIXTURE = {
     "ranks": {"new_run", "counted"},
