@@ -39,7 +39,7 @@ test-resolved:
 	$(PYTHON) -m venv $(RESOLVED)
 	$(RESOLVED)/bin/pip install --quiet --constraint requirements/constraints-cpu.txt torch setuptools
 	$(RESOLVED)/bin/pip install --quiet --constraint requirements/constraints-cpu.txt \
-		".[demo,evaluation,parquet,clouds,dev]"
+		".[demo,evaluation,parquet,clouds,onnx,dev]"
 	$(RESOLVED)/bin/pip check
 	cd $(RESOLVED) && bin/cmbert demo --out demo
 	OMP_NUM_THREADS=1 $(RESOLVED)/bin/pytest --numprocesses 2 --dist loadfile -m "not (servers or gpu)"

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from small_run import SmallRun
@@ -12,6 +11,8 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.training.export import export, onnx
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="an extra: pip install onnx onnxruntime onnxscript")
 
 
 @pytest.fixture(scope="module")
