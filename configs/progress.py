@@ -61,10 +61,11 @@ class Line:
         done = round(columns * min(1.0, self.share))
         return "  " + characters[0] * done + characters[1] * (columns - done)
 
-    def message(self, elapsed: float) -> str:
-        """The line for a log, with the elapsed seconds."""
-        first, *rest = (full for full, _ in self.parts)
-        return "  ".join([first, f"elapsed {format_duration(elapsed)}", *rest])
+    def message(self, elapsed: float, width: int | None = None) -> str:
+        """The line to keep, with the elapsed seconds; in full, or what fits in `width` columns."""
+        text = f"elapsed {format_duration(elapsed)}"
+        parts = [self.parts[0], (text, text), *self.parts[1:]]
+        return "  ".join(full for full, _ in parts) if width is None else Line(parts, self.keep + 1).fit(width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # Called at every redrawing, so the line follows a window that is resized.
@@ -104,10 +105,13 @@ class Display:
         self._due = now + _MESSAGE_SECONDS
         return True
 
-    def close(self) -> None:
-        """Remove the line from a terminal."""
-        if not self._muted:
-            reporting.erase()
+    def close(self, last: Line | None = None) -> None:
+        """Remove the line from a terminal, and leave `last` as a message."""
+        if self._muted:
+            return
+        reporting.erase()
+        if last is not None:
+            logger.info(last.message(self.elapsed(), reporting.console.width if reporting.can_redraw() else None))
 
 
 class Progress:

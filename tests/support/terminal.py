@@ -31,6 +31,7 @@ class Terminal:
     """Runs `command` in a terminal of `columns` columns. A context manager, which kills the command at its end.
 
     Attributes:
+        pid: of the command.
         output: all bytes that the command has written.
         states: all different screens, each as its lines without trailing blanks.
     """
@@ -45,6 +46,7 @@ class Terminal:
         self._process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=env or environment()
         )
+        self.pid = self._process.pid
         os.close(slave)  # else reading would never end
 
     def lines(self) -> list[str]:

@@ -165,9 +165,7 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Bring everything to the disk, and leave the last step as a message."""
-        self._display.close()
-        if self._last is not None:
-            logger.info(self._last.message(self._display.elapsed()))
+        self._display.close(self._last)
         self._steps.close()
         self._validation.close()
         self._mix.close()

@@ -5,8 +5,8 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 import yaml
@@ -45,7 +45,7 @@ RUN_INDIRECTLY = {
 Capture = pytest.CaptureFixture[str]
 
 
-def leaves(name: str, command: click.Command) -> Iterator[str]:
+def leaves(name: str, command: Any) -> Iterator[str]:
     children = getattr(command, "commands", {})
     for child, subcommand in children.items():
         yield from leaves(f"{name} {child}".strip(), subcommand)
@@ -57,7 +57,8 @@ def parse(command: str) -> tuple[str, list[str]]:
     """The name of a command and its arguments, after the command line has accepted them."""
     words = shlex.split(command)
     assert words.pop(0) == "cmbert"
-    target, name = typer.main.get_command(cli.app), ""
+    target: Any = typer.main.get_command(cli.app)
+    name = ""
     while children := getattr(target, "commands", None):
         target, name = children[words[0]], f"{name} {words.pop(0)}".strip()
     target.make_context(name, list(words))  # an error of usage is raised here

@@ -47,7 +47,7 @@ def test_a_missing_or_truncated_file_is_detected(copy: SmallRun) -> None:
 
 
 def test_an_unreadable_file_is_corrupt(copy: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(file: Path) -> str:
+    def fail(file: Path, **options: object) -> str:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
 
     monkeypatch.setattr(files, "hash_file", fail)
