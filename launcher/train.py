@@ -24,7 +24,7 @@ from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserE
 from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
-from clinical_modernbert.configs.reporting import PACKAGE, configure, report_error
+from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
@@ -62,9 +62,11 @@ def main() -> None:
         code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
         error_type = type(error).__name__
+        start_row()
         traceback.print_exc()
         code = 1
     write_exit_file(code, error_type)
+    erase()
     sys.stdout.flush()
     sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.

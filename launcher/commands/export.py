@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ...configs.reporting import suggest
+from .next_steps import evaluation_of
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Directory of a run, or of one of its checkpoints.")],
@@ -30,3 +33,4 @@ def export(
 
     export_checkpoint(run, out, evaluation, sentence_embedding, onnx)
     typer.echo(f"exported to {out}")
+    suggest(evaluation_of(str(out)), ["push", str(out), "OWNER/NAME", "--private"])

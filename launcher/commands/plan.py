@@ -11,6 +11,8 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
+from ...configs.reporting import suggest
+from .next_steps import settings
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def plan(
         typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
     _print(result, config.engine, config.batch, sentences, run_plan.steps)
+    start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
+    suggest(["doctor"], [*start, *settings(overrides)])
 
 
 def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
