@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from ..scores.ranking import Vectors
-from .classifier import Pooling, pool
+from .classifier import pool
 from .fine_tune import group_by_tokens
 from .model import EvaluatedModel
+from .protocol import Pooling
 from .tokens import encode_texts
 
 

@@ -12,10 +12,12 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
+from ...configs.preconditions import Check, check_all, check_packages
 from ...storage.files import require_writable
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
+    from ...streaming_data.prepare.config import PrepareConfig
     from ...streaming_data.prepare.pipeline import StageCallbacks
     from ...streaming_data.shards.manifest import DataManifest
 
@@ -57,6 +59,9 @@ def prepare(
 
     if upload_to is not None:
         upload_to = store_address(upload_to)
+        _check_client(upload_to)
+    if upload_to is None or not is_prepared(config):
+        check_all(_prepare_checks(config, share))
     os.umask(0o077)
     if share is not None:
         with _progress() as stages:
@@ -69,6 +74,29 @@ def prepare(
     typer.echo(f"data set: {config.output}")
     if upload_to is not None:
         upload(config.output, upload_to)
+
+
+def _prepare_checks(config: "PrepareConfig", share: str | None) -> "Iterator[Check]":
+    """Everything that preparation needs. None of it reads more than the first record of a file."""
+    from ...storage.preconditions import check_writable
+    from ...streaming_data.prepare.inputs import check_space, source_checks
+    from ...streaming_data.prepare.pipeline import require_new
+    from ...streaming_data.prepare.tasks import parse_share
+    from ...streaming_data.tokenizer import tokenizer as tokenizers
+
+    if share is not None:
+        yield lambda: parse_share(share)
+    yield lambda: require_new(config.output)
+    yield lambda: check_writable(config.output)
+    yield lambda: tokenizers.load(config.tokenizer)
+    yield from source_checks(config.sources)
+    yield lambda: check_space(config)
+
+
+def _check_client(url: str) -> None:
+    """Check that the client of an object store is installed; that of S3 always is."""
+    if url.partition("://")[0] != "s3":
+        check_packages(url, "clouds")
 
 
 def _print_summary(manifest: "DataManifest") -> None:
@@ -132,6 +160,7 @@ def inspect(
     address = address.rstrip("/")
     manifest = read_manifest(address)
     if plots:
+        check_packages("--plots", "demo", ["matplotlib"])
         require_writable(plots / "lengths.png")
     console = Console()
     views = list(summary.inspect(address, packs))
@@ -160,8 +189,11 @@ def upload(
 
     Example: cmbert data upload runs/demo/data s3://bucket/demo-1
     """
+    from ...streaming_data.prepare.upload import store_address
     from ...streaming_data.prepare.upload import upload as store
+    from ...streaming_data.shards.manifest import read_manifest
 
+    check_all([lambda: _check_client(store_address(url)), lambda: read_manifest(str(data))])
     store(data, url, unprotected)
 
 
@@ -197,6 +229,12 @@ def audit(
     from ...streaming_data.prepare.config import PrepareConfig
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
+
+    from ...storage.preconditions import check_writable
+    from ...streaming_data.prepare.inputs import source_checks
+
+    writable = [lambda: check_writable(positions)] if positions else []
+    check_all([*writable, *source_checks(config.sources)])
     os.umask(0o077)
     with _progress() as stages:
         audits = audit_sources(config.sources, positions, stages("auditing"), config.workers)

@@ -13,8 +13,11 @@ from typing import Annotated
 import typer
 
 from ...configs.errors import UserError
+from ...configs.preconditions import Check, check_all, check_packages
 
 KILL_AFTER_STEP = 70
+BYTES = 500_000_000
+"""That a complete demo writes, rounded up."""
 _CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 
 
@@ -28,6 +31,7 @@ def demo(
 
     It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
+    check_inputs(out)
     started = time.monotonic()
     corpora = [
         "data/demo",
@@ -61,6 +65,19 @@ def demo(
     print_heading("8. Plot the loss curve")
     plot_curve(out / "run", out / "loss.png")
     print_summary(out, time.monotonic() - started)
+
+
+def check_inputs(out: Path) -> None:
+    """Check everything that any of the steps needs: libraries, and a writable directory with free space."""
+    from ...storage.preconditions import check_free, check_writable
+
+    done = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    checks: list[Check] = [
+        lambda: check_packages("the demo", "demo"),
+        lambda: check_writable(out / "notes"),
+        lambda: check_free(out, BYTES - done, "the demo"),
+    ]
+    check_all(checks)
 
 
 def print_heading(text: str) -> None:
