@@ -67,10 +67,11 @@ def check_ner(task: NerTask, data: Path) -> None:
     """Read both files, and warn of entity types that only the test has: a model misses all of these entities."""
     train, test = read_ner(task, data)
     if unseen := sorted(_types(test) - _types(train)):
-        count = sum(tag.startswith("B-") and tag[2:] in unseen for sentence in test for tag in sentence.tags)
+        types = [tag[2:] for sentence in test for tag in sentence.tags if tag.startswith("B-")]
+        missed = sum(kind in unseen for kind in types)
         logger.warning(
-            f"{data / task.test}: {count:,} entities are of types that {data / task.train} does not have "
-            f"({', '.join(unseen)}); they count as missed"
+            f"{data / task.test}: {missed:,} of {len(types):,} entities count as missed: their types "
+            f"({', '.join(unseen)}) are not in {data / task.train}"
         )
 
 

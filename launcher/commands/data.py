@@ -158,9 +158,10 @@ def inspect(
     from ...streaming_data.shards.manifest import read_manifest
 
     address = address.rstrip("/")
+    if plots:
+        check_all(_plot_checks(plots))
     manifest = read_manifest(address)
     if plots:
-        check_packages("--plots", "demo", ["matplotlib"])
         require_writable(plots / "lengths.png")
     console = Console()
     views = list(summary.inspect(address, packs))
@@ -175,6 +176,13 @@ def inspect(
         console.print(text[:_SAMPLE_CHARACTERS] + (" [...]" if len(text) > _SAMPLE_CHARACTERS else ""), markup=False)
     if not sources:
         console.print("No source is public or synthetic, so no text is shown. Use --show-text to show it.")
+
+
+def _plot_checks(plots: Path) -> "Iterator[Check]":
+    from ...storage.preconditions import check_writable
+
+    yield lambda: check_packages("--plots", "demo", ["matplotlib"])
+    yield lambda: check_writable(plots / "lengths.png")
 
 
 @app.command()
@@ -264,11 +272,15 @@ def fetch(
     from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from ...configs.reporting import console
+    from ...storage.preconditions import check_writable
     from ...streaming_data.download.publishers import COLLECTIONS
     from ...streaming_data.download.publishers import fetch as fetch_files
 
-    if corpus not in COLLECTIONS:
-        raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+    def check_corpus() -> None:
+        if corpus not in COLLECTIONS:
+            raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+
+    check_all([check_corpus, lambda: check_writable(out / "files")])
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
     with Progress(TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn(), console=console) as bar:
         task = bar.add_task("listing", total=None)

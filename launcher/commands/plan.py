@@ -11,6 +11,7 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
+from ...configs.preconditions import check_all
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def plan(
     config = load(RunConfig, find_recipe(recipe), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
+    check_all([lambda: _device(gpu, known), lambda: starting_model(config)])
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
     model = starting_model(config)

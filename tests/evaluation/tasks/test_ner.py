@@ -103,8 +103,7 @@ def test_entities_of_two_words_are_learned(ours: EvaluatedModel, tmp_path: Path,
 def test_types_that_only_the_test_has_are_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "train.tsv").write_text("pain\tB-Disease\n")
     (tmp_path / "test.tsv").write_text("pain\tB-Disease\naspirin\tB-Chemical\n")
-    logging.getLogger("clinical_modernbert").propagate = True
-    check_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
-    [message] = [record.getMessage() for record in caplog.records]
-    assert "test.tsv: 1 entities are of types that" in message
-    assert "(Chemical); they count as missed" in message
+    with caplog.at_level(logging.WARNING, "clinical_modernbert.evaluation.tasks.ner"):
+        check_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
+    [message] = set(caplog.messages)
+    assert "test.tsv: 1 of 2 entities count as missed: their types (Chemical) are not in" in message
