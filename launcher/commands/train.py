@@ -76,7 +76,7 @@ def _checks(config: "RunConfig", plan: bool) -> "Iterator[Check]":
     if not plan:
         yield lambda: check_writable(config.run_dir / "config.yaml")
         yield lambda: check_free(
-            config.run_dir / "checkpoints/new", CHECKPOINT_BYTES * starting_model(config).num_parameters, "a checkpoint"
+            config.run_dir / "checkpoints", CHECKPOINT_BYTES * starting_model(config).num_parameters, "a checkpoint"
         )
 
 

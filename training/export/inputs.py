@@ -30,7 +30,12 @@ def find_checkpoint(run: Path) -> Path:
 
 def newest_manifest(run: Path) -> CheckpointManifest:
     """The manifest of the checkpoint that `find_checkpoint` returns, without its integrity check."""
-    return read_manifest(_candidates(run)[0])
+    try:
+        return read_manifest(_candidates(run)[0])
+    except UserError as error:
+        if (run / MANIFEST).is_file():
+            raise UserError(f"{error}; give a run or one of its complete checkpoints") from error
+        raise
 
 
 def check_checkpoint(run: Path) -> None:
