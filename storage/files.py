@@ -116,7 +116,7 @@ def require_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise UserError(f"{path}: cannot be written: {reason_of(error)}") from error
 
 
 def as_user_error(error: OSError) -> UserError | None:
@@ -128,9 +128,10 @@ def as_user_error(error: OSError) -> UserError | None:
     if not isinstance(name, str | bytes | Path) or error.errno not in _REMEDIES:
         return None
     shown = name.decode(errors="replace") if isinstance(name, bytes) else name
-    return UserError(f"{shown}: {_reason(error)}")
+    return UserError(f"{shown}: {reason_of(error)}")
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """Why a file operation failed, and what to do about it."""
     remedy = _REMEDIES.get(error.errno or 0, "choose another location")
     return f"{error.strerror}: {remedy}"

@@ -3,17 +3,15 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...configs.progress import Progress
-from .fine_tune import Protocol, fine_tune, group_by_tokens, seeded
+from .fine_tune import fine_tune, group_by_tokens, seeded
 from .model import EvaluatedModel, device
-
-Pooling = Literal["mean", "cls"]
+from .protocol import Pooling, Protocol
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import torch
 
 from ...configs.progress import Progress
 from ..scores.ranking import Vectors
-from .classifier import Pooling, pool
+from .classifier import pool
 from .fine_tune import group_by_tokens
 from .model import EvaluatedModel
+from .protocol import Pooling
 from .tokens import encode_texts
 
 

@@ -7,8 +7,10 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
+from ...configs.preconditions import Check, check_all
 from ...configs.reporting import suggest
 from ...storage.files import require_writable, stage_file
+from ...storage.preconditions import check_free, check_new
 from .next_steps import export_of
 
 if TYPE_CHECKING:
@@ -123,15 +125,21 @@ def convert(
 
     Example: cmbert checkpoint convert runs/tiny whole.safetensors
     """
+    from ...training.export.inputs import find_checkpoint, newest_manifest, size
+
+    copies = 3 if optimizer else 1
+    checks: list[Check] = [
+        lambda: check_new(out, "name a new file"),
+        lambda: check_free(out, size(newest_manifest(checkpoint), copies), "the file"),
+    ]
+    check_all(checks)
+    path = find_checkpoint(checkpoint)
+    require_writable(out)
+
     from safetensors.torch import save_file
 
     from ...training.checkpoint.save_load import consolidate, consolidate_with_optimizer
-    from ...training.export.export import find_checkpoint
 
-    if out.exists():
-        raise UserError(f"{out}: exists already: name a new file")
-    path = find_checkpoint(checkpoint)
-    require_writable(out)
     tensors = consolidate_with_optimizer(path) if optimizer else consolidate(path)
     with stage_file(out) as staging:
         save_file(tensors, staging, metadata={"format": "pt"})

@@ -12,6 +12,7 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
+from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
 from ...storage.files import require_writable
@@ -20,6 +21,7 @@ from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ...streaming_data.parallel import ProgressCallback
+    from ...streaming_data.prepare.config import PrepareConfig
     from ...streaming_data.prepare.pipeline import StageCallbacks
     from ...streaming_data.shards.manifest import DataManifest
 
@@ -61,6 +63,9 @@ def prepare(
 
     if upload_to is not None:
         upload_to = store_address(upload_to)
+        _check_client(upload_to)
+    if upload_to is None or not is_prepared(config):
+        check_all(_prepare_checks(config, share))
     os.umask(0o077)
     if share is not None:
         with _progress() as stages:
@@ -83,6 +88,29 @@ def _suggest_use(data: Path, address: str) -> None:
     from ...streaming_data.shards.manifest import read_manifest
 
     suggest(["data", "inspect", address], training_on(address, read_manifest(str(data)).tokenizer.vocab_size))
+
+
+def _prepare_checks(config: "PrepareConfig", share: str | None) -> "Iterator[Check]":
+    """Everything that preparation needs. None of it reads more than the first record of a file."""
+    from ...storage.preconditions import check_writable
+    from ...streaming_data.prepare.inputs import check_space, source_checks
+    from ...streaming_data.prepare.pipeline import require_new
+    from ...streaming_data.prepare.tasks import parse_share
+    from ...streaming_data.tokenizer import tokenizer as tokenizers
+
+    if share is not None:
+        yield lambda: parse_share(share)
+    yield lambda: require_new(config.output)
+    yield lambda: check_writable(config.output)
+    yield lambda: tokenizers.load(config.tokenizer)
+    yield from source_checks(config.sources)
+    yield lambda: check_space(config)
+
+
+def _check_client(url: str) -> None:
+    """Check that the client of an object store is installed; that of S3 always is."""
+    if url.partition("://")[0] != "s3":
+        check_packages(url, "clouds")
 
 
 def _print_summary(manifest: "DataManifest") -> None:
@@ -137,6 +165,8 @@ def inspect(
     from ...streaming_data.shards.manifest import read_manifest
 
     address = address.rstrip("/")
+    if plots:
+        check_all(_plot_checks(plots))
     manifest = read_manifest(address)
     if plots:
         require_writable(plots / "lengths.png")
@@ -156,6 +186,13 @@ def inspect(
     suggest(training_on(address, manifest.tokenizer.vocab_size))
 
 
+def _plot_checks(plots: Path) -> "Iterator[Check]":
+    from ...storage.preconditions import check_writable
+
+    yield lambda: check_packages("--plots", "demo", ["matplotlib"])
+    yield lambda: check_writable(plots / "lengths.png")
+
+
 @app.command()
 def upload(
     data: Annotated[Path, typer.Argument(help="A prepared data set.")],
@@ -168,8 +205,11 @@ def upload(
 
     Example: cmbert data upload runs/demo/data s3://bucket/demo-1
     """
+    from ...streaming_data.prepare.upload import store_address
     from ...streaming_data.prepare.upload import upload as store
+    from ...streaming_data.shards.manifest import read_manifest
 
+    check_all([lambda: _check_client(store_address(url)), lambda: read_manifest(str(data))])
     store(data, url, unprotected)
     _suggest_use(data, url.rstrip("/"))
 
@@ -210,6 +250,12 @@ def audit(
     from ...streaming_data.prepare.config import PrepareConfig
 
     config = load(PrepareConfig, find_recipe(recipe), overrides)
+
+    from ...storage.preconditions import check_writable
+    from ...streaming_data.prepare.inputs import source_checks
+
+    writable = [lambda: check_writable(positions)] if positions else []
+    check_all([*writable, *source_checks(config.sources)])
     os.umask(0o077)
     with _progress() as stages:
         audits = audit_sources(config.sources, positions, stages("auditing"), config.workers)
@@ -237,11 +283,15 @@ def fetch(
     """
     from dataclasses import replace
 
+    from ...storage.preconditions import check_writable
     from ...streaming_data.download.publishers import COLLECTIONS
     from ...streaming_data.download.publishers import fetch as fetch_files
 
-    if corpus not in COLLECTIONS:
-        raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+    def check_corpus() -> None:
+        if corpus not in COLLECTIONS:
+            raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+
+    check_all([check_corpus, lambda: check_writable(out / "files")])
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
     with Progress("downloading", counts="B") as progress:
         paths = fetch_files(collection, out, progress.update)

@@ -13,9 +13,12 @@ from typing import Annotated
 import typer
 
 from ...configs.errors import UserError
+from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import NEXT, console, suggest
 
 KILL_AFTER_STEP = 70
+BYTES = 500_000_000
+"""That a complete demo writes, rounded up."""
 _CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 
 
@@ -29,6 +32,7 @@ def demo(
 
     It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
+    check_inputs(out)
     started = time.monotonic()
     corpora = [
         "data/demo",
@@ -64,6 +68,19 @@ def demo(
     print_summary(out, time.monotonic() - started)
     scores = ["evaluate", str(out / "model"), "--task", "masked-words", "--set", f"data={out / 'data'}"]
     suggest(["report", str(out / "run")], scores)
+
+
+def check_inputs(out: Path) -> None:
+    """Check everything that any of the steps needs: libraries, and a writable directory with free space."""
+    from ...storage.preconditions import check_free, check_writable
+
+    done = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    checks: list[Check] = [
+        lambda: check_packages("the demo", "demo"),
+        lambda: check_writable(out / "notes"),
+        lambda: check_free(out, BYTES - done, "the demo"),
+    ]
+    check_all(checks)
 
 
 def print_heading(text: str) -> None:

@@ -29,6 +29,10 @@ def export(
 
     The exported model is loaded with transformers. If its logits differ from the trained model's, nothing is written.
     """
+    from ...training.export.inputs import check_export
+
+    check_export(run, out, evaluation, onnx)
+
     from ...training.export.export import export_checkpoint
 
     export_checkpoint(run, out, evaluation, sentence_embedding, onnx)

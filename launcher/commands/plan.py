@@ -11,15 +11,15 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...configs.loader.recipes import find_recipe
+from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from .next_steps import settings
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
-    from ...model.config import ModelConfig
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.recipe.config import BatchConfig, EngineConfig, RunConfig
+    from ...training.recipe.config import BatchConfig, EngineConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9
@@ -42,14 +42,17 @@ def plan(
     from ...training.planning.forecast import advice, forecast
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
+    from ...training.recipe.start import starting_model
     from ..cluster.config import ClusterConfig
 
     config = load(RunConfig, find_recipe(recipe), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
+    check_all([lambda: _device(gpu, known), lambda: starting_model(config)])
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
-    result = forecast(_model(config), config.engine, run_plan, device, price if price is not None else _price(known))
+    model = starting_model(config)
+    result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known))
     sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
     if as_json:
         typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
@@ -74,15 +77,6 @@ def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
 
 def _price(cluster: "ClusterConfig | None") -> float | None:
     return cluster.price_per_gpu_hour if cluster else None
-
-
-def _model(config: "RunConfig") -> "ModelConfig":
-    if config.model is not None:
-        return config.model
-    from ...model.hugging_face_config import read_config
-
-    assert config.initial_weights is not None
-    return read_config(config.initial_weights)
 
 
 def _print(result: "Forecast", engine: "EngineConfig", batch: "BatchConfig", sentences: list[str], steps: int) -> None:

@@ -126,9 +126,7 @@ def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, di
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise UserError(
-            f"{path}: reading Parquet needs pyarrow; run `pip install clinical-modernbert[parquet]`"
-        ) from error
+        raise UserError(f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`") from error
     number = 0
     try:
         table = parquet.ParquetFile(path)

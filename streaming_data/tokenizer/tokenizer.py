@@ -146,10 +146,8 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
     Returns:
         The size of the vocabulary; less than `vocab_size` if the texts yield no more tokens.
     """
-    if not MIN_VOCAB_SIZE <= vocab_size <= MAX_VOCAB_SIZE:
-        raise UserError(f"a vocabulary of {vocab_size:,}; expected {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,} tokens")
-    if directory.exists():
-        raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
+    check_vocab_size(vocab_size)
+    require_new(directory)
     require_writable(directory)
     names = [f"[{role.upper()}]" for role in ROLES]
     specials = [AddedToken(name, lstrip=name == "[MASK]", normalized=False, special=True) for name in names]
@@ -182,6 +180,18 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
     with stage_directory(directory) as staging:
         write_files(staging, backend.to_str(pretty=True), config)
     return int(backend.get_vocab_size())
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Raise UserError unless a tokenizer of this size can be trained."""
+    if not MIN_VOCAB_SIZE <= vocab_size <= MAX_VOCAB_SIZE:
+        raise UserError(f"a vocabulary of {vocab_size:,}; expected {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,} tokens")
+
+
+def require_new(directory: Path) -> None:
+    """Raise UserError if the directory exists."""
+    if directory.exists():
+        raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
 
 
 def write_files(directory: Path, content: str, config: dict[str, Any]) -> None:

@@ -5,31 +5,19 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...configs.errors import UserError
 from .numerics_check import require_close
 
 DIRECTORY = "onnx"
 """Subdirectory of the model's directory, where the Hub's libraries expect a graph."""
 
-_REQUIRED_MODULES = ("onnx", "onnxscript", "onnxruntime")
 _TRACED_SHAPE = (2, 40)
 _CHECKED_SHAPES = ((1, 1), (2, 40), (3, 97), (1, 700))
 """(sequences, length): the traced shape, others, and one longer than every local window."""
-
-
-def require_onnx() -> None:
-    """Raise UserError unless the libraries that write and run a graph are installed."""
-    try:
-        for name in _REQUIRED_MODULES:
-            import_module(name)
-    except ImportError as error:
-        raise UserError(f"--onnx: {error}; pip install 'clinical-modernbert[onnx]'") from error
 
 
 def write_onnx(directory: Path, hidden_states: bool = False) -> None:
