@@ -18,6 +18,7 @@ from ..documents.csv_records import read_csv
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_text
 from ..documents.identifiers import missing_identifier, normalize_identifier
+from ..documents.markup import markup_refused, unconverted_markup
 from .source import Source
 
 
@@ -67,6 +68,9 @@ def read(path: Path, source: TableSource) -> Iterator[Document]:
         if not isinstance(text, str | None):
             kind = type(text).__name__
             raise UserError(f"{path}: {unit} {number}: {source.text} is of the type {kind}; expected text or null")
+        if text and (markup := unconverted_markup(text, source.clean)):
+            rest = (str(row[source.text] or "") for _, row in records)
+            raise markup_refused(path, f"{unit} {number}", markup, rest, source.clean)
         document_id = values[source.id] if source.id else f"{path.name}:{number}"
         yield Document(document_id, source.name, text or "", {source.split_by: values[source.split_by]})
 
