@@ -6,17 +6,22 @@ from html.parser import HTMLParser
 
 from .markup import TAG, unescape_tags
 
-_PARAGRAPHS = set("p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre hr".split())
-_LINES = set(
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PARAGRAPHS = _names("p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre hr")
+_LINES = _names(
     "address article aside body caption center dd details div dt fieldset figcaption figure footer form header html "
-    "legend main nav option section summary tbody tfoot thead".split()
+    "legend main nav option section summary tbody tfoot thead"
 )
-_TABLES = {"table", "tr", "td", "th"}
-_HIDDEN = {"script", "style", "title", "template", "xml"}
-_INLINE = set(
+_TABLES = _names("table tr td th")
+_HIDDEN = _names("script style title template xml")
+_INLINE = _names(
     "a abbr acronym area b base bdi bdo big br button cite code col colgroup data del dfn em font head i img input ins "
     "kbd label li link map mark meta noscript q s samp select small span strike strong sub sup textarea time tt u var "
-    "wbr".split()
+    "wbr"
 )
 _KNOWN = _PARAGRAPHS | _LINES | _TABLES | _HIDDEN | _INLINE
 # Where one of these occurs, line breaks of the source are spaces; where none does, as in a note with a few <b> and

@@ -31,7 +31,7 @@ TAG = re.compile(rf"<(/?)({_NAMES}){_ATTRIBUTES}\s*/?>", re.IGNORECASE)
 _HTML_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
 _XML_START = re.compile(r"\s*(?:<\?xml\s|<(?:\w+:)?ClinicalDocument\b)")
 # RTF, PDF and Office files as bytes, base64 or hexadecimal digits.
-_ENCODED = ("%PDF-", "JVBERi0", "25504446", "0x25504446", "e1xydGY", "7B5C727466", "0x7B5C727466", "PK\x03\x04", "UEsDB")
+_ENCODED = ("e1xydGY", "7B5C727466", "7b5c727466", "0x7B5C", "0x7b5c", "%PDF-", "JVBERi0", "PK\x03\x04", "UEsDB")
 _MANY_TAGS = 3
 _MAX_COUNTED = 10_000
 
