@@ -48,7 +48,7 @@ ICD9_PROCEDURES = CodeForm(
 )
 _FORMS = (ICD10CM, ICD10PCS, ICD9_DIAGNOSES, ICD9_PROCEDURES)
 
-_LIST_LINE = re.compile(r"(\S+)\s+(\S.*)")
+_LIST_LINE = re.compile(r"(\S+)\s+(?!\S+\s+\d{5}$)(\S.*)")  # a code and five digits follow in a crosswalk
 _ORDER_LINE = re.compile(r"\d{5} ([A-Z0-9]{3,7}) +([01]) (.{60}) (.+)")
 _ENOUGH = 200  # codes among which there is a typical one
 
@@ -99,16 +99,21 @@ def list_rank(form: CodeForm) -> Rank:
     """Ranks an order file before a code list; both must have nothing but codes of this form in their first lines."""
 
     def rank(start: bytes) -> int | None:
-        lines = start.decode("latin-1").splitlines()
-        lines = [line.strip() for line in (lines[:-1] if len(start) == START else lines) if line.strip()]
-        entries = [entry for line in lines[: 5 * _ENOUGH] if (entry := _parse(line, form))]
-        if not entries or len(entries) < len(lines[: 5 * _ENOUGH]):
+        lines = first_lines(start)
+        entries = [entry for line in lines if (entry := _parse(line, form))]
+        if not entries or len(entries) < len(lines):
             return None
         if form.typical and not any(form.typical.fullmatch(code) for code, _ in entries):
             return None
         return 0 if _ORDER_LINE.fullmatch(lines[0]) else 1
 
     return rank
+
+
+def first_lines(start: bytes) -> list[str]:
+    """The lines in the first bytes of a file that are complete and not blank."""
+    lines = start.decode("latin-1").splitlines()
+    return [line.strip() for line in (lines[:-1] if len(start) == START else lines) if line.strip()]
 
 
 def _parse(line: str, form: CodeForm) -> tuple[str, str] | None:
@@ -126,13 +131,11 @@ def _not_a_code(path: Path, number: int, line: str, form: CodeForm) -> UserError
     order, listed = _ORDER_LINE.fullmatch(line), _LIST_LINE.fullmatch(line)
     code = order[1] if order else listed[1] if listed else ""
     others = [other.name for other in _FORMS if other is not form and other.code.fullmatch(code)]
-    seen = ""
-    if others:
-        seen = f"; its code has the form of {' or '.join(others)}"
-    elif re.fullmatch(r"\d{1,6}", code):
-        seen = f"; a code of {len(code)} digits may have lost its leading zeros, as in Excel"
-    elif line.startswith(("Add", "Delete", "Revise", "No change")):
-        seen = "; it looks like an addenda file, which lists changes only"
+    seen = f"; its code has the form of {' or '.join(others)}" if others else ""
+    if re.fullmatch(r"\d{1,6}", code):
+        seen += f"; a code of {len(code)} digits may have lost its leading zeros, as in Excel"
+    if line.startswith(("Add", "Delete", "Revise", "No change")):
+        seen += "; it looks like an addenda file, which lists changes only"
     return UserError(
         f"{path}: line {number} is not a code and its description, such as `{form.example}`; expected "
         f"{expected_list(form)}{seen}"

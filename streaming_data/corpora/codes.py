@@ -21,6 +21,7 @@ from . import dotted_codes
 from .code_lists import (
     ICD9_DIAGNOSES,
     ICD9_PROCEDURES,
+    ICD10CM,
     ICD10PCS,
     CodeForm,
     expected_list,
@@ -187,10 +188,10 @@ def _read_mimic_lab_items(path: Path) -> Iterator[Code]:
             yield Code("MIMIC lab item", row["itemid"].strip(), description, row["itemid"].strip())
 
 
-_CROSSWALKS: dict[CodeSystem, tuple[str, Callable[[str], str], CodeForm]] = {
-    "icd9_diagnoses": ("ICD 10", dotted_codes.icd10, ICD9_DIAGNOSES),
-    "icd9_procedures": ("ICD 10 procedure", str, ICD9_PROCEDURES),
-    "icd10pcs": ("ICD 9 procedure", dotted_codes.icd9_procedure, ICD10PCS),
+_CROSSWALKS: dict[CodeSystem, tuple[str, Callable[[str], str], CodeForm, CodeForm]] = {
+    "icd9_diagnoses": ("ICD 10", dotted_codes.icd10, ICD9_DIAGNOSES, ICD10CM),
+    "icd9_procedures": ("ICD 10 procedure", str, ICD9_PROCEDURES, ICD10PCS),
+    "icd10pcs": ("ICD 9 procedure", dotted_codes.icd9_procedure, ICD10PCS, ICD9_PROCEDURES),
 }
 _ARCHIVES: dict[CodeSystem, tuple[Rank, str]] = {
     "icd9_diagnoses": (list_rank(ICD9_DIAGNOSES), expected_list(ICD9_DIAGNOSES)),

@@ -14,7 +14,7 @@ from ...configs.errors import UserError
 from ..documents.archives import Rank, open_wanted
 from ..documents.csv_records import read_csv
 from ..documents.files import decode_text, explain_read_errors, find_files
-from .code_lists import CodeForm
+from .code_lists import CodeForm, first_lines
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+([A-Z0-9]{2,7}|NoDx|NoPCS|NoPx)\s+([01]{3}\d\d)")
 
@@ -40,11 +40,12 @@ def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], st
         paths: files of one direction; none for no crosswalk.
         system: the name of the other system in the line.
         dotted: formats a code of the other system as clinical notes write it.
-        form: of the codes that are mapped; it selects the file of this direction in CMS's zip archives.
+        form: of the codes that are mapped. With `target` it selects the file of this direction in CMS's zip archives.
+        target: the form of the codes of the other system.
     """
     mappings: dict[str, list[Mapping]] = {}
     for path in find_files(paths):
-        for mapping in read_mappings(path, form):
+        for mapping in read_mappings(path, form, target):
             mappings.setdefault(mapping.source, []).append(mapping)
     return {code: _line(lines, system, dotted) for code, lines in mappings.items()}
 
@@ -71,20 +72,20 @@ def unmatched_crosswalk(path: Path) -> UserError:
     )
 
 
-def read_mappings(path: Path, form: CodeForm) -> Iterator[Mapping]:
-    """The lines of one file, or of the file in a zip archive that maps from codes of this form."""
+def read_mappings(path: Path, form: CodeForm, target_form: CodeForm) -> Iterator[Mapping]:
+    """The lines of one file, or of the file in a zip archive that maps from codes of one form to those of the other."""
     is_csv = path.name.removesuffix(".gz").endswith(".csv")
-    for position, source, target, flags in _read_csv(path) if is_csv else _read_text(path, form):
+    for position, source, target, flags in _read_csv(path) if is_csv else _read_text(path, form, target_form):
         if not re.fullmatch(r"[01]{3}\d\d", flags):
             raise UserError(f"{path}: {position}: flags {flags!r}; expected five digits, such as 10000")
         approximate, no_map, combination, scenario, choice = map(int, flags)
         yield Mapping(source, target, bool(approximate), bool(no_map), bool(combination), scenario, choice)
 
 
-def _read_text(path: Path, form: CodeForm) -> Iterator[tuple[str, str, str, str]]:
+def _read_text(path: Path, form: CodeForm, target: CodeForm) -> Iterator[tuple[str, str, str, str]]:
     number = 0
     with (
-        open_wanted(path, _rank(form), f"a file of equivalences that maps from {form.name}") as file,
+        open_wanted(path, _rank(form, target), f"a crosswalk from {form.name} to {target.name}") as file,
         explain_read_errors(path, lambda: f"line {number}"),
     ):
         text = decode_text(path, file.read())
@@ -95,11 +96,16 @@ def _read_text(path: Path, form: CodeForm) -> Iterator[tuple[str, str, str, str]
             raise UserError(f"{path}: line {number} is not two codes and five flags, such as `0010  A000  00000`")
 
 
-def _rank(form: CodeForm) -> Rank:
+def _rank(form: CodeForm, target: CodeForm) -> Rank:
+    def is_mapping(line: str) -> bool:
+        match = _LINE.fullmatch(line)
+        return bool(
+            match and form.code.fullmatch(match[1]) and (match[2].startswith("No") or target.code.fullmatch(match[2]))
+        )
+
     def rank(start: bytes) -> int | None:
-        lines = [line.strip() for line in start.decode("latin-1").splitlines()[:100]]
-        matches = [_LINE.fullmatch(line) for line in lines if line]
-        return 0 if matches and all(match and form.code.fullmatch(match[1]) for match in matches[:-1]) else None
+        lines = first_lines(start)
+        return 0 if lines and all(map(is_mapping, lines)) else None
 
     return rank
 

@@ -17,7 +17,7 @@ from ..documents.archives import START, open_wanted, report_choice, xml_root
 from ..documents.document import Document
 from ..documents.files import explain_read_errors
 from . import dotted_codes
-from .code_lists import ICD10CM, list_rank, read_code_list
+from .code_lists import ICD9_DIAGNOSES, ICD10CM, list_rank, read_code_list
 from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .source import Source, check_template
 
@@ -71,7 +71,7 @@ class Entry(NamedTuple):
 
 def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
     """One document per code; meta holds the code and its category, the first three characters."""
-    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9, ICD10CM)
+    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9, ICD10CM, ICD9_DIAGNOSES)
     any_mapped = False
     for entry in _read_tabular(path, source) if _is_tabular(path) else _read_list(path):
         code = dotted_codes.icd10(entry.code)

@@ -37,8 +37,8 @@ class PubMedSource(Source):
     require_abstract: bool = False
 
 
-# NLM's own spelling, which is searched without a parser. Where a file has another one, or comments that may hide tags,
-# the scan parses it.
+# NLM's own spelling, which is searched without a parser. Where a file has another one, or comments or CDATA that may hide
+# tags, the scan parses it.
 _PMID = rb'<PMID(?:\s+Version="(\d+)")?\s*>\s*(\d+)\s*</PMID>'
 _CITATION = re.compile(rb"<MedlineCitation(?:\s[^>]*)?>\s*" + _PMID)
 _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)
@@ -105,7 +105,7 @@ def scan(path: Path) -> Scan:
             deletion = rest.rfind(b"<DeleteCitation") if b"<DeleteCitation" in rest else 0
             cut = max(rest.rfind(b"<MedlineCitation"), deletion)
             if cut <= 0 and len(rest) > _SCAN_BLOCK:  # a long citation, or no tag at all
-                cut = len(rest) - _LONGEST_TAG
+                cut = rest.rfind(b"<", 0, len(rest) - _LONGEST_TAG)
             as_expected = _collect(rest[: max(cut, 0)], records, deleted)
             rest = rest[max(cut, 0) :]
         as_expected = as_expected and _collect(rest, records, deleted)
@@ -150,7 +150,8 @@ def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tup
     """Append what the block has; return whether everything in it was in the expected spelling."""
     found = _CITATION.findall(block)
     records += found
-    as_expected = len(found) == len(_CITATION_TAG.findall(block)) and b"<!--" not in block
+    hidden = b"<!--" in block or b"<![CDATA[" in block
+    as_expected = len(found) == len(_CITATION_TAG.findall(block)) and not hidden
     if b"<DeleteCitation" in block:
         groups = _DELETED.findall(block)
         as_expected &= len(groups) == block.count(b"<DeleteCitation")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from .columns import check_columns, match_names, visible_name
-from .files import explain_read_errors, open_text
+from .files import explain_read_errors, has_nul, open_text
 
 _MAX_FIELD_SIZE = 1 << 30
 _DELIMITERS = ",;\t"
@@ -36,10 +36,7 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
             if line.strip():
                 break
         if lines and "\0" in lines[-1]:
-            raise UserError(
-                f"{path}: its header has NUL characters; if the file is UTF-16 without a byte order mark, set the "
-                "`encoding` of a source of the format `table` to utf-16-le or utf-16-be"
-            )
+            raise has_nul(path)
         delimiter = separator[1] if separator else _delimiter(path, lines[-1:], required)
         rows = csv.reader(chain(lines, file), delimiter=delimiter, strict=True)
         try:

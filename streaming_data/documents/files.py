@@ -16,6 +16,7 @@ from typing import BinaryIO, TextIO, cast
 from ...configs.errors import UserError
 
 PACKAGE = "package:"
+_START = 512  # bytes in which UTF-16 shows
 _MARKS = [  # that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -122,12 +123,23 @@ def explain_read_errors(path: Path, position: Callable[[], str], encoding: str =
 
 
 def _not_text(path: Path, encoding: str, reason: str) -> UserError:
+    with open_binary(path) as file:
+        if b"\0" in file.read(_START) and "16" not in encoding:
+            return has_nul(path)
     encoding = _marked_encoding(path) or encoding
     name = encoding.removesuffix("-sig").upper()
     line = _first_bad_line(path, encoding)
     return UserError(
         f"{path}: line {line:,} is not {name} ({reason}); convert the file to UTF-8, or set the `encoding` of a source "
         "of the format `table` to the right one"
+    )
+
+
+def has_nul(path: Path) -> UserError:
+    """The error for a text file with NUL characters at its start."""
+    return UserError(
+        f"{path}: has NUL characters in its first line; if the file is UTF-16 without a byte order mark, set the "
+        "`encoding` of a source of the format `table` to utf-16-le or utf-16-be"
     )
 
 

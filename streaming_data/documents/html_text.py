@@ -74,8 +74,8 @@ class _Block:
             text, self.bullet = self.bullet + text, ""
         self.line += text
 
-    def end_line(self) -> None:
-        self.lines.append(self.line.rstrip(" "))
+    def end_line(self, exactly: bool = False) -> None:
+        self.lines.append(self.line if exactly else self.line.rstrip(" "))
         self.line = ""
 
     def start_line(self) -> None:
@@ -132,7 +132,7 @@ class _Reader(HTMLParser):
         elif tag in _TABLES:
             self._start_in_table(tag)
         elif tag == "br":
-            self._block.end_line()
+            self._block.end_line(self._exactly)
         elif tag == "li":
             self._start_item()
         elif tag == "input":
@@ -170,7 +170,7 @@ class _Reader(HTMLParser):
         block = self._block
         if self._raised and block.line[-1:].isdigit() and _RAISED.match(data):
             data = f"^{data}"  # 10<sup>9</sup> is not 109
-        if not (self._keep_newlines or self._preserved):
+        if not self._exactly:
             block.write(data)
             return
         data = data.replace("\r\n", "\n")
@@ -180,6 +180,11 @@ class _Reader(HTMLParser):
         for line in more:
             block.lines.append(block.line)
             block.line = line
+
+    @property
+    def _exactly(self) -> bool:
+        """Whether white space is kept here."""
+        return self._keep_newlines or bool(self._preserved)
 
     @property
     def _block(self) -> _Block:
