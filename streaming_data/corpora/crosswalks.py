@@ -31,7 +31,9 @@ class Mapping(NamedTuple):
     choice: int
 
 
-def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], str], form: CodeForm) -> dict[str, str]:
+def read_crosswalk(
+    paths: Sequence[str], system: str, dotted: Callable[[str], str], form: CodeForm, target_form: CodeForm
+) -> dict[str, str]:
     """By code without its dot, a line such as `Same in ICD 9: 001.0` or `Near in ICD 9: 995.92 with 785.52`.
 
     The line of a code without an equivalent is empty.
@@ -40,12 +42,12 @@ def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], st
         paths: files of one direction; none for no crosswalk.
         system: the name of the other system in the line.
         dotted: formats a code of the other system as clinical notes write it.
-        form: of the codes that are mapped. With `target` it selects the file of this direction in CMS's zip archives.
-        target: the form of the codes of the other system.
+        form: of the codes that are mapped; it and `target_form` select the file of this direction in CMS's archives.
+        target_form: of the codes of the other system.
     """
     mappings: dict[str, list[Mapping]] = {}
     for path in find_files(paths):
-        for mapping in read_mappings(path, form, target):
+        for mapping in read_mappings(path, form, target_form):
             mappings.setdefault(mapping.source, []).append(mapping)
     return {code: _line(lines, system, dotted) for code, lines in mappings.items()}
 

@@ -37,8 +37,8 @@ class PubMedSource(Source):
     require_abstract: bool = False
 
 
-# NLM's own spelling, which is searched without a parser. Where a file has another one, or comments or CDATA that may hide
-# tags, the scan parses it.
+# NLM's own spelling, which is searched without a parser. Where a file has another one, or comments or CDATA that may
+# hide tags, the scan parses it.
 _PMID = rb'<PMID(?:\s+Version="(\d+)")?\s*>\s*(\d+)\s*</PMID>'
 _CITATION = re.compile(rb"<MedlineCitation(?:\s[^>]*)?>\s*" + _PMID)
 _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)

@@ -94,12 +94,15 @@ def decode_text(path: Path, content: bytes) -> str:
 
 
 def _marked_encoding(path: Path) -> str | None:
+    return _encoding_of_mark(_read_start(path))
+
+
+def _read_start(path: Path) -> bytes:
     with open_binary(path) as file:
         try:
-            start = file.read(4)
+            return file.read(_START)
         except (EOFError, OSError, zlib.error):  # reported by the reader
-            return None
-    return _encoding_of_mark(start)
+            return b""
 
 
 def _encoding_of_mark(start: bytes) -> str | None:
@@ -123,9 +126,9 @@ def explain_read_errors(path: Path, position: Callable[[], str], encoding: str =
 
 
 def _not_text(path: Path, encoding: str, reason: str) -> UserError:
-    with open_binary(path) as file:
-        if b"\0" in file.read(_START) and "16" not in encoding:
-            return has_nul(path)
+    start = _read_start(path)
+    if start.count(0) > len(start) // 4 and "16" not in encoding:
+        return has_nul(path)
     encoding = _marked_encoding(path) or encoding
     name = encoding.removesuffix("-sig").upper()
     line = _first_bad_line(path, encoding)

@@ -31,7 +31,7 @@ SHORT_DX = "0010  Cholera\r\n00320 Salm inf\r\nV10   Hx\r\n"
 LONG_SG = "0001 Therapeutic ultrasound of vessels of head and neck\r\n3961 Bypass\r\n"
 ADDENDA = "Add:    U099    Post COVID-19 condition\r\nNo change A000\r\n"
 PDF = b"%PDF-1.7\n\xff"
-FILES = {
+FILES: dict[str, str | bytes] = {
     "icd10cm_order_2026.txt": CM_ORDER,
     "icd10cm_codes_2026.txt": CM_LIST,
     "icd10cm-tabular-2026.xml": TABULAR,
@@ -151,7 +151,7 @@ def test_lists_that_are_not_meant_name_what_they_are(tmp_path: Path, system: str
 
 
 def test_archives_without_the_list_name_what_they_have(tmp_path: Path) -> None:
-    tables = {
+    tables: dict[str, str | bytes] = {
         "icd10pcs_tables_2026.xml": "<ICD10PCS.tabular/>",
         "guide.pdf": PDF,
         "more.zip": b"PK\3\4",

@@ -212,7 +212,10 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
         assert "line 3 is not UTF-8" in refusal(path)
         assert "is not UTF-16 (" in refusal(path, encoding="utf-16")
     elif encoding != "utf-16":
-        assert "NUL characters; if the file is UTF-16 without a byte order mark, set the `encoding`" in refusal(path)
+        assert (
+            "has NUL characters in its first line; if the file is UTF-16 without a byte order mark, set the `encoding`"
+            in refusal(path)
+        )
 
 
 @pytest.mark.parametrize("configured", ["utf-8", "utf-16", "cp1252"])
