@@ -15,6 +15,7 @@ import typer
 
 from .. import __version__
 from ..configs.errors import USER_ERROR, UserError
+from ..configs.home import expand_argument
 from ..configs.libraries import hide_torchvision
 from ..configs.reporting import configure, report_error
 from ..storage.files import as_user_error
@@ -59,7 +60,7 @@ app.add_typer(config_command.app, name="config")
 def main() -> None:
     """The console entry point; never returns."""
     try:
-        app()
+        app(args=_arguments())
     except UserError as error:
         report_error(error)
     except OSError as error:
@@ -69,6 +70,13 @@ def main() -> None:
         user_error.__cause__ = error
         report_error(user_error)
     sys.exit(USER_ERROR)
+
+
+def _arguments() -> list[str]:
+    try:
+        return list(map(expand_argument, sys.argv[1:]))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _print_version(requested: bool) -> None:

@@ -24,6 +24,7 @@ from tokenizers import (
 
 from ...configs.errors import UserError
 from ...storage.files import require_writable, stage_directory
+from . import long_texts
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLES = ("unk", "cls", "sep", "pad", "mask")
@@ -64,15 +65,16 @@ class EncodedText:
         tokens: uint16 (n,).
         word_starts: bool (n,), True at the first token of each word. Words are the pre-tokenizer's pre-tokens: letters
             with the space before them, digits, a run of punctuation, a run of spaces.
+        offsets: an encoding that has the tokens' characters, or their starts themselves: int64 (n,).
     """
 
     tokens: npt.NDArray[np.uint16]
     word_starts: npt.NDArray[np.bool_]
-    encoding: Encoding
+    offsets: Encoding | npt.NDArray[np.int64]
 
     def character_starts(self) -> npt.NDArray[np.int64]:
         """Character offset of each token in the text: int64 (n,)."""
-        return np.array([start for start, _ in self.encoding.offsets], np.int64)
+        return _character_starts(self.offsets) if isinstance(self.offsets, Encoding) else self.offsets
 
 
 def load(directory: Path) -> LoadedTokenizer:
@@ -130,12 +132,29 @@ def _unmaskable_ids(backend: Tokenizer, vocabulary: dict[str, int], size: int) -
 
 def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText]:
     """Encode texts of any length, without truncation."""
-    return [_encoded(encoding) for encoding in tokenizer.backend.encode_batch(texts, add_special_tokens=False)]
+    short = [text for text in texts if len(text) <= 2 * long_texts.PIECE]
+    encodings = iter(tokenizer.backend.encode_batch(short, add_special_tokens=False))
+    return [
+        _encoded(next(encodings)) if len(text) <= 2 * long_texts.PIECE else _encode_long(tokenizer.backend, text)
+        for text in texts
+    ]
 
 
 def _encoded(encoding: Encoding) -> EncodedText:
-    words = np.array(encoding.word_ids, np.int64)
-    return EncodedText(np.array(encoding.ids, np.uint16), np.diff(words, prepend=-1) != 0, encoding)
+    return EncodedText(np.array(encoding.ids, np.uint16), long_texts.word_starts(encoding), encoding)
+
+
+def _encode_long(backend: Tokenizer, text: str) -> EncodedText:
+    parts = [
+        (np.array(piece.ids, np.uint16), long_texts.word_starts(piece), _character_starts(piece) + start)
+        for start, piece in long_texts.pieces(backend, text)
+    ]
+    tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return EncodedText(tokens, word_starts, starts)
+
+
+def _character_starts(encoding: Encoding) -> npt.NDArray[np.int64]:
+    return np.array([start for start, _ in encoding.offsets], np.int64)
 
 
 def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: int = 8192) -> int:

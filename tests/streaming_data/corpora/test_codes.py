@@ -159,7 +159,7 @@ def test_bad_archives_are_refused(tmp_path: Path) -> None:
         codes(path, "hcpcs")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.txt", "")
-    with pytest.raises(UserError, match="expected one file in it named like"):
+    with pytest.raises(UserError, match=r"expected CMS's alpha-numeric HCPCS .* found other.txt \(empty\)"):
         codes(path, "hcpcs")
 
 
