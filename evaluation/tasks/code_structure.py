@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ...configs.errors import UserError
+from ...streaming_data.corpora.code_lists import ICD9_DIAGNOSES, ICD10CM
 from ...streaming_data.corpora.codes import CodesSource
 from ...streaming_data.corpora.crosswalks import read_mappings
 from ...streaming_data.corpora.icd10cm import Icd10CmSource
@@ -149,7 +150,7 @@ def read_systems(task: CodesTask, data: Path) -> CodeSystems:
 def _equivalents(path: Path, icd9: Mapping[str, Code], icd10: Mapping[str, Code]) -> dict[str, list[str]]:
     """ICD-9 codes and the single ICD-10 codes to which CMS maps them, without combinations of codes."""
     pairs: dict[str, list[str]] = {}
-    for mapping in read_mappings(path):
+    for mapping in read_mappings(path, ICD9_DIAGNOSES, ICD10CM):
         if not (mapping.combination or mapping.no_map) and mapping.source in icd9 and mapping.target in icd10:
             pairs.setdefault(mapping.source, []).append(mapping.target)
     if not pairs:
