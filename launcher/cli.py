@@ -31,12 +31,13 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .suggestions import SuggestingGroup
 
 app = typer.Typer(
     name="cmbert",
     help="Pretrain clinical ModernBERT encoders: prepare data, train, export.",
+    cls=SuggestingGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(demo_command.demo)
@@ -58,7 +59,7 @@ app.add_typer(config_command.app, name="config")
 def main() -> None:
     """The console entry point; never returns."""
     try:
-        app()
+        app(prog_name="cmbert")
     except UserError as error:
         report_error(error)
     except OSError as error:

@@ -8,11 +8,12 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load
 from ...storage.files import require_writable, stage_file
+from ..suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig
 
-app = typer.Typer(help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True)
 
 Run = Annotated[Path, typer.Argument(help="A run's directory.")]
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA
+from ...configs.spelling import did_you_mean
 from ...storage.files import require_writable
+from ..suggestions import SuggestingGroup
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ...streaming_data.prepare.pipeline import StageCallbacks
     from ...streaming_data.shards.manifest import DataManifest
 
-app = typer.Typer(help="Prepare and inspect data sets.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="Prepare and inspect data sets.", no_args_is_help=True)
 
 _SAMPLE_CHARACTERS = 800
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def prepare(
     """
     from ...streaming_data.prepare.config import PrepareConfig
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)  # report errors before the slow imports
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)  # report errors before the slow imports
 
     from ...streaming_data.prepare.pipeline import is_prepared, prepare_share
     from ...streaming_data.prepare.pipeline import prepare as prepare_data
@@ -196,7 +198,7 @@ def audit(
     from ...streaming_data.phi.audit import audit_sources
     from ...streaming_data.prepare.config import PrepareConfig
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     os.umask(0o077)
     with _progress() as stages:
         audits = audit_sources(config.sources, positions, stages("auditing"), config.workers)
@@ -230,7 +232,9 @@ def fetch(
     from ...streaming_data.download.publishers import fetch as fetch_files
 
     if corpus not in COLLECTIONS:
-        raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+        raise UserError(
+            f"{corpus}: unknown corpus{did_you_mean(corpus, COLLECTIONS)} (corpora: {', '.join(COLLECTIONS)})"
+        )
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
     with Progress(TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn(), console=console) as bar:
         task = bar.add_task("listing", total=None)

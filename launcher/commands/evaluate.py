@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import PACKAGED, find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TASK
 from .options import setting
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def evaluate(
 
     After an interruption the same command continues with the seed that was interrupted.
     """
-    files = [_task_file(name) for name in task]  # errors appear before the slow imports below
+    files = [locate_recipe(name, TASK) for name in task]  # errors appear before the slow imports below
     labels = short_names(models)
 
     from rich.console import Console
@@ -84,8 +84,3 @@ def short_names(addresses: list[str]) -> list[str]:
     if len(set(addresses)) < len(addresses):
         raise UserError("a model is named twice; list each once")
     return [name if short.count(name) == 1 else address for name, address in zip(short, addresses, strict=True)]
-
-
-def _task_file(name: str) -> Path:
-    packaged = PACKAGED / "evaluation" / f"{name.removesuffix('.yaml')}.yaml"
-    return packaged if packaged.is_file() and not Path(name).is_file() else find_recipe(name)

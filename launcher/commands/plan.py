@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TRAINING
+from ...configs.spelling import did_you_mean
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def plan(
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
     device = _device(gpu, known)
@@ -61,11 +62,12 @@ def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
     requested = name or (cluster.gpu if cluster else None)
     if requested and (gpu := find_gpu(requested)):
         return gpu
-    known = ", ".join(gpu.name.lower().replace(" ", "-") for gpu in GPUS)
-    raise UserError(
-        (f"{requested}: unknown GPU; set --gpu" if requested else "--gpu is required: set it")
-        + f", or `gpu` in the cluster's file, to one of {known}"
-    )
+    known = [gpu.name.lower().replace(" ", "-") for gpu in GPUS]
+    advice = f", or `gpu` in the cluster's file, to one of {', '.join(known)}"
+    if not requested:
+        raise UserError(f"--gpu is required: set it{advice}")
+    hint = did_you_mean(requested, known)
+    raise UserError(f"{requested}: unknown GPU{f'{hint} Set' if hint else '; set'} --gpu{advice}")
 
 
 def _price(cluster: "ClusterConfig | None") -> float | None:

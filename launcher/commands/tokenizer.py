@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA
 from ...storage.files import require_writable
+from ..suggestions import SuggestingGroup
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
     from ...streaming_data.corpora.readers import AnySource
     from ...streaming_data.prepare.config import PrepareConfig
 
-app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="Train and extend tokenizers.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +38,7 @@ def train(
     from ...streaming_data.prepare.config import PrepareConfig
     from ...streaming_data.tokenizer.tokenizer import train as train_tokenizer
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     _restrict_permissions(config)
     directory = out or config.tokenizer
     texts = (text for source in config.sources for text in _training_texts(config, source))
@@ -68,7 +69,7 @@ def extend(
     from ...streaming_data.tokenizer import extend as extending
     from ...streaming_data.tokenizer import tokenizer as tokenizers
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     if out.exists():
         raise UserError(f"{out}: exists already; choose a new directory")
     require_writable(out)

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ...configs.errors import UserError
-from ...configs.loader.load import load, sections
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TRAINING
 from ..ranks.local import run_ranks
 from ..runs.launch_log import run_and_record
 from .options import Overrides, Recipe
@@ -31,10 +30,7 @@ def train(
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
 
-    path = find_recipe(recipe)
-    if "sources" in sections(path):
-        raise UserError(f"{path}: this is a data recipe, not a training recipe: run `cmbert data prepare {recipe}`")
-    config = load(RunConfig, path, overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     planned = make_plan(config, ranks)
     # Open the data here, to report errors at once instead of in ranks, which first import torch.
     dataset = open_dataset(config.data, config.seed) if plan or not is_remote(config.data.path) else None
