@@ -1,20 +1,28 @@
 """`cmbert config`: show the complete configuration of a recipe."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
 from ...configs.loader.load import dump, load, sections
 from ...configs.loader.recipes import CLUSTER, DATA, TASK, find_recipe, kind_of
+from .. import completion
 from ..suggestions import SuggestingGroup
-from .options import Overrides, Recipe
+from .options import Overrides
 
 app = typer.Typer(cls=SuggestingGroup, help="Inspect recipes.", no_args_is_help=True)
 
 
 @app.command()
-def show(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa: B006 - typer copies it
+def show(
+    recipe: Annotated[
+        str,
+        typer.Argument(help="The name of a recipe of any kind, or a YAML file.", autocompletion=completion.recipes()),
+    ],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
     """Print the complete configuration of a recipe, with the files it extends, overrides and all defaults.
 
     Example: cmbert config show tiny --set data.seq_length=512

@@ -14,6 +14,7 @@ from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA
 from ...configs.spelling import did_you_mean
 from ...storage.files import require_writable
+from .. import completion
 from ..suggestions import SuggestingGroup
 from .options import DataOverrides, DataRecipe
 
@@ -211,7 +212,10 @@ def audit(
 
 @app.command()
 def fetch(
-    corpus: Annotated[str, typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).")],
+    corpus: Annotated[
+        str,
+        typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).", autocompletion=completion.corpora),
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the files.")],
     index: Annotated[
         list[str], typer.Option(metavar="URL", help="Page that lists the files, such as a mirror; repeatable.")

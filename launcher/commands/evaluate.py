@@ -8,6 +8,7 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TASK
+from .. import completion
 from .options import setting
 
 if TYPE_CHECKING:
@@ -16,9 +17,18 @@ if TYPE_CHECKING:
 
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(help="Runs, exported models, Hugging Face directories or names on the Hub.")
+        list[str],
+        typer.Argument(
+            help="Runs, exported models, Hugging Face directories or names on the Hub.", autocompletion=completion.runs
+        ),
     ],
-    task: Annotated[list[str], typer.Option(help="Name of a task, such as ncbi-disease, or your own YAML file.")],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            help="Name of a task, such as ncbi-disease, or your own YAML file.",
+            autocompletion=completion.recipes(TASK),
+        ),
+    ],
     overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(

@@ -13,7 +13,11 @@ from ..suggestions import SuggestingGroup
 from .options import Overrides, Recipe
 from .train import train
 
-app = typer.Typer(cls=SuggestingGroup, help="Start a run on this machine, on hosts over ssh, or under a scheduler.", no_args_is_help=True)
+app = typer.Typer(
+    cls=SuggestingGroup,
+    help="Start a run on this machine, on hosts over ssh, or under a scheduler.",
+    no_args_is_help=True,
+)
 app.command("local")(train)
 
 Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]

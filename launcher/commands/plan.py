@@ -12,6 +12,7 @@ from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
 from ...configs.spelling import did_you_mean
+from .. import completion
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def plan(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     cluster: Annotated[Path | None, typer.Option(help="Cluster file (YAML): nodes, ranks, gpu, price.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.", autocompletion=completion.gpus)
+    ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 1.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 8.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price per GPU and hour, in any currency.")] = None,
