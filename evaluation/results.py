@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import UserError
+from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
 from .models.model import EvaluatedModel
 from .suite import Evaluation, Scores, fine_tunes, identity, run
@@ -34,10 +35,16 @@ def evaluate(
     """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available."""
     keys = [identity(evaluation) for evaluation in evaluations]
     require_writable(out / _SUMMARY)
-    for evaluation, key in zip(evaluations, keys, strict=True):
-        for model in models:
-            for seed in range(seeds if fine_tunes(evaluation) else 1):
-                yield _result(model, evaluation, key, seed, out / "seeds")
+    runs = [
+        (model, evaluation, key, seed)
+        for evaluation, key in zip(evaluations, keys, strict=True)
+        for model in models
+        for seed in range(seeds if fine_tunes(evaluation) else 1)
+    ]
+    for number, (model, evaluation, key, seed) in enumerate(runs, 1):
+        with part_of(f"result {number} of {len(runs)}: {evaluation.name}, {model.name}, seed {seed}"):
+            result = _result(model, evaluation, key, seed, out / "seeds")
+        yield result
 
 
 def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:

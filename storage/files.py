@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,12 +92,16 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def hash_file(path: Path, algorithm: str = "xxh3_128") -> str:
-    """The hexadecimal digest of a file's content: `xxh3_128`, or any algorithm of hashlib."""
+def hash_file(path: Path, algorithm: str = "xxh3_128", count: Callable[[int], None] = lambda size: None) -> str:
+    """The hexadecimal digest of a file's content: `xxh3_128`, or any algorithm of hashlib.
+
+    `count` is called with the size of each block that was read.
+    """
     digest = xxhash.xxh3_128() if algorithm == "xxh3_128" else hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
+            count(len(block))
     return digest.hexdigest()
 
 

@@ -176,7 +176,7 @@ def open_metrics(run: Run, progress: Progress) -> MetricsWriter | None:
     copy_tokenizer(run.dataset.address, config.run_dir / "tokenizer")
     for line in plan_lines(run.plan, run.dataset, run.checkpointer.skips):
         logger.info(line)
-    return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics)
+    return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start)
 
 
 def plan_lines(plan: Plan, dataset: PackDataset, skips: Sequence[Skip] = ()) -> list[str]:

@@ -6,11 +6,10 @@ from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from rich.progress import track
 from torch import Tensor, nn
 
 from ...configs.errors import UserError
-from ...configs.reporting import console
+from ...configs.progress import Progress
 
 E = TypeVar("E")
 
@@ -65,15 +64,17 @@ def fine_tune(
     optimizer = torch.optim.AdamW(_parameter_groups(model, protocol.weight_decay), lr=protocol.lr)
     schedule = get_linear_schedule_with_warmup(optimizer, round(protocol.warmup * len(batches)), len(batches))
     model.train()
-    for batch in track(batches, f"seed {seed}", console=console, transient=True, disable=not console.is_terminal):
-        for loss in losses([examples[index] for index in batch]):
-            loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
-        if not torch.isfinite(norm):
-            raise UserError(f"fine-tuning diverged: a gradient is not finite; lower protocol.lr ({protocol.lr:g})")
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+    with Progress("fine-tuning", len(batches), "steps") as progress:
+        for batch in batches:
+            for loss in losses([examples[index] for index in batch]):
+                loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
+            if not torch.isfinite(norm):
+                raise UserError(f"fine-tuning diverged: a gradient is not finite; lower protocol.lr ({protocol.lr:g})")
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            progress.advance()
     model.eval()
 
 

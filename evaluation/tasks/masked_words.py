@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch.nn import functional as F
 
 from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...streaming_data.loader.batches import cut
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
@@ -50,14 +51,14 @@ def run_masked_words(
     logits = model.open_masked_lm()
     vocab = _vocabulary(manifest)
     scores: dict[str, float] = {}
-    for source, entry in manifest.sources.items():
-        if "held_out" not in entry.splits or not entry.splits["held_out"].packs:
-            continue
-        packs = PackReader(f"{data}/{source}/held_out")
-        selected = [packs[number] for number in range(min(task.packs, len(packs)))]
-        scores |= {
-            f"{source} {name}": value for name, value in _score(model, logits, selected, vocab, task.rate).items()
-        }
+    splits = {name: entry.splits["held_out"] for name, entry in manifest.sources.items() if "held_out" in entry.splits}
+    counts = {name: min(task.packs, split.packs) for name, split in splits.items() if split.packs}
+    with Progress("scoring", sum(counts.values()), "packs") as progress:
+        for source, count in counts.items():
+            packs = PackReader(f"{data}/{source}/held_out")
+            selected = [packs[number] for number in range(count)]
+            values = _score(model, logits, selected, vocab, task.rate, progress)
+            scores |= {f"{source} {name}": value for name, value in values.items()}
     if not scores:
         raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
     return scores
@@ -79,7 +80,12 @@ def mask_pack(
 
 @torch.no_grad()
 def _score(
-    model: EvaluatedModel, logits: MaskedLogits, packs: list[Pack], vocab: Vocabulary, rate: float
+    model: EvaluatedModel,
+    logits: MaskedLogits,
+    packs: list[Pack],
+    vocab: Vocabulary,
+    rate: float,
+    progress: Progress,
 ) -> dict[str, float]:
     losses, ranks, correct_words = [], [], []
     for number, pack in enumerate(packs):
@@ -95,6 +101,7 @@ def _score(
             ]
         )
         correct_words.append(_all_correct(correct.cpu().numpy(), groups))
+        progress.advance()
     rank = torch.cat(ranks)
     return {
         "loss": float(torch.cat(losses).mean()),

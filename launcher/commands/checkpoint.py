@@ -7,9 +7,11 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
+from ...configs.reporting import suggest
 from ...storage.files import require_writable, stage_file
 from .. import completion
 from ..suggestions import SuggestingGroup
+from .next_steps import export_of
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig
@@ -46,6 +48,7 @@ def list_(run: Run) -> None:
             path.name,
         )
     Console().print(table)
+    suggest(["checkpoint", "verify", str(run)], export_of(run))
 
 
 @app.command()
@@ -54,11 +57,12 @@ def verify(run: Run) -> None:
 
     Example: cmbert checkpoint verify runs/tiny
     """
-    from ...training.checkpoint.files import find_corruption, require_checkpoints
+    from ...training.checkpoint.files import require_checkpoints
+    from ...training.checkpoint.files import verify as verify_files
 
     corrupt = []
     for path in require_checkpoints(run):
-        problem = find_corruption(path)
+        problem = verify_files(path)
         typer.echo(f"{path.name}: {problem or 'complete'}")
         if problem:
             corrupt.append(path.name)
@@ -66,6 +70,7 @@ def verify(run: Run) -> None:
         raise UserError(
             f"{run}: corrupt: {', '.join(corrupt)}; a run skips them and continues from an older checkpoint"
         )
+    suggest(export_of(run))
 
 
 @app.command()
@@ -92,11 +97,12 @@ def prune(
     keep_last = keep.keep_last if keep_last is None else keep_last
     keep_every_steps = keep.keep_every_steps if keep_every_steps is None else keep_every_steps
     keep_best = keep.keep_best if keep_best is None else keep_best
-    if problem := next(filter(None, map(files.find_corruption, checkpoints[:keep_last])), None):
+    if problem := next(filter(None, map(files.verify, checkpoints[:keep_last])), None):
         raise UserError(f"{problem}: nothing was removed, since an older checkpoint may be needed")
     kept = files.prune(run / "checkpoints", keep_last, keep_every_steps, keep_best)
     removed = [path for path in checkpoints if path not in kept]
     typer.echo(f"removed {_names(removed)}; kept {_names(kept)}")
+    suggest(["checkpoint", "list", str(run)])
 
 
 def _checkpoint_config(run: Path) -> "CheckpointConfig":
@@ -137,3 +143,4 @@ def convert(
     with stage_file(out) as staging:
         save_file(tensors, staging, metadata={"format": "pt"})
     typer.echo(f"{out}: {len(tensors)} tensors of {path.name}")
+    suggest(export_of(checkpoint))

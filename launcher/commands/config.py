@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from ...configs.loader.load import dump, load, sections
 from ...configs.loader.recipes import CLUSTER, DATA, TASK, find_recipe, kind_of
+from ...configs.reporting import suggest
 from .. import completion
 from ..suggestions import SuggestingGroup
+from .next_steps import settings
 from .options import Overrides
 
 app = typer.Typer(cls=SuggestingGroup, help="Inspect recipes.", no_args_is_help=True)
@@ -28,7 +30,14 @@ def show(
     Example: cmbert config show tiny --set data.seq_length=512
     """
     path = find_recipe(recipe)
-    typer.echo(dump(load(_model(path), path, overrides)), nl=False)
+    model = _model(path)
+    typer.echo(dump(load(model, path, overrides)), nl=False)
+    uses = {
+        "PrepareConfig": ["data", "prepare", recipe],
+        "Evaluation": ["evaluate", "MODEL", "--task", recipe],
+        "ClusterConfig": ["launch", "slurm", "base", "--dry-run", "--cluster", recipe],
+    }
+    suggest([*uses.get(model.__name__, ["train", recipe, "--plan"]), *settings(overrides)])
 
 
 def _model(recipe: Path) -> type[BaseModel]:

@@ -3,22 +3,26 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA
+from ...configs.progress import Progress
+from ...configs.reporting import suggest
 from ...configs.spelling import did_you_mean
 from ...storage.files import require_writable
 from .. import completion
 from ..suggestions import SuggestingGroup
+from .next_steps import settings, training_on
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
+    from ...streaming_data.parallel import ProgressCallback
     from ...streaming_data.prepare.pipeline import StageCallbacks
     from ...streaming_data.shards.manifest import DataManifest
 
@@ -65,6 +69,7 @@ def prepare(
         with _progress() as stages:
             files = prepare_share(config, parse_share(share), stages)
         typer.echo(f"share {share}: {files:,} files are tokenized; continue with `cmbert data prepare` without --share")
+        suggest(["data", "prepare", recipe, *settings(overrides)])
         return
     if upload_to is None or not is_prepared(config):
         with _progress() as stages:
@@ -72,6 +77,14 @@ def prepare(
     typer.echo(f"data set: {config.output}")
     if upload_to is not None:
         upload(config.output, upload_to)
+    else:
+        _suggest_use(str(config.output))
+
+
+def _suggest_use(address: str) -> None:
+    from ...streaming_data.shards.manifest import read_manifest
+
+    suggest(["data", "inspect", address], training_on(address, read_manifest(address).tokenizer.vocab_size))
 
 
 def _print_summary(manifest: "DataManifest") -> None:
@@ -94,20 +107,13 @@ def _print_summary(manifest: "DataManifest") -> None:
 
 @contextmanager
 def _progress() -> "Iterator[StageCallbacks]":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    """Yields a function that begins a stage and returns the callback for its progress."""
+    with ExitStack() as stage_progress:
 
-    from ...configs.reporting import console
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[documents]:,} documents"), console=console) as bar:
-
-        def stages(stage: str) -> Any:
-            task = bar.add_task(stage, total=None, documents=0)
-
-            def report(done: int, total: int, counted: int) -> None:
-                bar.update(task, completed=done, total=total, documents=counted)
-
-            return report
+        def stages(stage: str) -> "ProgressCallback":
+            stage_progress.close()
+            unit = "splits" if stage == "packing" else "files"
+            return stage_progress.enter_context(Progress(stage, unit=unit, counts="documents")).update
 
         yield stages
 
@@ -149,6 +155,7 @@ def inspect(
         console.print(text[:_SAMPLE_CHARACTERS] + (" [...]" if len(text) > _SAMPLE_CHARACTERS else ""), markup=False)
     if not sources:
         console.print("No source is public or synthetic, so no text is shown. Use --show-text to show it.")
+    suggest(training_on(address, manifest.tokenizer.vocab_size))
 
 
 @app.command()
@@ -166,6 +173,7 @@ def upload(
     from ...streaming_data.prepare.upload import upload as store
 
     store(data, url, unprotected)
+    _suggest_use(url.rstrip("/"))
 
 
 @app.command()
@@ -180,8 +188,12 @@ def synthesize(
     """
     from ...streaming_data.synthetic.notes import write
 
-    for path in write(out, notes, seed):
+    paths = write(out, notes, seed)
+    for path in paths:
         typer.echo(f"wrote {path}")
+    # The source of notes in the recipe of the demo.
+    sources = f"sources.2.paths=[{', '.join(map(str, paths))}]"
+    suggest(["tokenizer", "train", "data/demo", "--vocab-size", "4096", "--set", sources])
 
 
 @app.command()
@@ -208,6 +220,7 @@ def audit(
         typer.echo(f"{name}: {result.flagged:,} of {result.documents:,} documents: {kinds}")
     if positions:
         typer.echo(f"wrote {positions}")
+    suggest(["data", "prepare", recipe, *settings(overrides)])
 
 
 @app.command()
@@ -229,9 +242,6 @@ def fetch(
     """
     from dataclasses import replace
 
-    from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from ...configs.reporting import console
     from ...streaming_data.download.publishers import COLLECTIONS
     from ...streaming_data.download.publishers import fetch as fetch_files
 
@@ -240,11 +250,7 @@ def fetch(
             f"{corpus}: unknown corpus{did_you_mean(corpus, COLLECTIONS)} (corpora: {', '.join(COLLECTIONS)})"
         )
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
-    with Progress(TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn(), console=console) as bar:
-        task = bar.add_task("listing", total=None)
-
-        def report(done: int, total: int, counted: int) -> None:
-            bar.update(task, description=f"{done:,} of {total:,} files", completed=counted)
-
-        paths = fetch_files(collection, out, report)
+    with Progress("downloading", counts="B") as progress:
+        paths = fetch_files(collection, out, progress.update)
     typer.echo(f"{len(paths):,} files in {out}")
+    suggest(["config", "show", "data/clinical"])

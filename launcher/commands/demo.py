@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ...configs.errors import UserError
+from ...configs.reporting import NEXT, console, suggest
 
 KILL_AFTER_STEP = 70
 _CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
@@ -61,10 +62,12 @@ def demo(
     print_heading("8. Plot the loss curve")
     plot_curve(out / "run", out / "loss.png")
     print_summary(out, time.monotonic() - started)
+    scores = ["evaluate", str(out / "model"), "--task", "masked-words", "--set", f"data={out / 'data'}"]
+    suggest(["report", str(out / "run")], scores)
 
 
 def print_heading(text: str) -> None:
-    typer.secho(f"\n{text}", bold=True)
+    console.print(f"\n{text}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def run(arguments: list[str], unless: Path | None = None) -> None:
@@ -73,8 +76,13 @@ def run(arguments: list[str], unless: Path | None = None) -> None:
     if unless is not None and unless.exists():
         typer.echo(f"  ({unless} exists already)")
         return
-    if code := subprocess.run([*_CMBERT, *arguments]).returncode:
+    if code := subprocess.run([*_CMBERT, *arguments], env=_environment()).returncode:
         raise typer.Exit(code)
+
+
+def _environment() -> dict[str, str]:
+    """For the commands of the demo: the demo itself runs what they suggest."""
+    return {**os.environ, NEXT: "0"}
 
 
 def train_and_kill(arguments: list[str], run_dir: Path) -> None:
@@ -83,7 +91,7 @@ def train_and_kill(arguments: list[str], run_dir: Path) -> None:
         typer.echo(f"  ({run_dir} has passed this step already)")
         return
     typer.echo(f"$ cmbert {shlex.join(arguments)}")
-    process = subprocess.Popen([*_CMBERT, *arguments])
+    process = subprocess.Popen([*_CMBERT, *arguments], env=_environment())
     while completed_steps(run_dir) < KILL_AFTER_STEP:
         if process.poll() is not None:
             raise UserError(f"training ended with code {process.returncode} before it could be killed")

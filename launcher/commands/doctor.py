@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.reporting import suggest
 from ..ranks.local import run_ranks
 from ..ranks.slurm import set_rank_from_slurm
+from .next_steps import same_command
 
 if TYPE_CHECKING:
     from ..doctor.finding import Finding, Reports
@@ -164,3 +166,7 @@ def _print(reports: "Reports", as_json: bool, all_nodes: bool = True) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print("A run would fail." if exit_code(reports) else "No check failed.")
+    if exit_code(reports):
+        suggest(same_command())
+    else:
+        suggest(["plan", "base", "--gpu", "h100"] if _visible_gpus() else ["demo"])

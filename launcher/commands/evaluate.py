@@ -8,7 +8,9 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TASK
+from ...configs.reporting import suggest
 from .. import completion
+from .next_steps import export_of
 from .options import setting
 
 if TYPE_CHECKING:
@@ -70,6 +72,18 @@ def evaluate(
             plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, figure)
             typer.echo(f"plot     {figure}")
     typer.echo(f"results  {out / 'results.json'}")
+    suggest(_next(Path(models[0]), out))
+
+
+def _next(model: Path, out: Path) -> list[str]:
+    """What to do with the model that is named first."""
+    from ...training.export.export import TRAINING
+
+    if (model / TRAINING).is_file():
+        return ["push", str(model), "OWNER/NAME", "--private"]
+    if (model / "checkpoints").is_dir() or model.parent.name == "checkpoints":
+        return [*export_of(model), "--evaluation", str(out)]
+    return ["train", "continue-base", "--set", f"initial_weights={model}", "--set", "data.path=DIRECTORY"]
 
 
 def open_any(address: str, name: str) -> "EvaluatedModel":

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ...configs.reporting import suggest
 from .. import completion
+from .next_steps import evaluation_of
 
 
 def export(
@@ -35,3 +37,4 @@ def export(
 
     export_checkpoint(run, out, evaluation, sentence_embedding, onnx)
     typer.echo(f"exported to {out}")
+    suggest(evaluation_of(str(out)), ["push", str(out), "OWNER/NAME", "--private"])

@@ -9,7 +9,9 @@ import typer
 
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA, TRAINING
+from ...configs.reporting import suggest
 from ..suggestions import SuggestingGroup
+from .next_steps import same_command, suggest_after_run
 from .options import Overrides, Recipe
 from .train import train
 
@@ -55,13 +57,15 @@ def slurm(
     )
     if dry_run:
         typer.echo(script, nl=False)
+        suggest(same_command("--dry-run"))
         return
     take_snapshot(launch, config)
     (run_dir / "logs").mkdir(exist_ok=True)
     (launch / "job.sbatch").write_text(script, encoding="utf-8")
     for _ in range(chain):
         typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
-    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out\nstatus: cmbert status {run_dir}")
+    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out")
+    suggest(["status", str(run_dir)])
 
 
 @app.command()
@@ -107,7 +111,9 @@ def hostfile(
             slots, command, env, pythonpath=code_directory(launch), setup=setup, address=address, port=port, ssh=ssh
         )
 
-    raise typer.Exit(run_and_record(config.run_dir, "hostfile", start, " ".join(slots)))
+    code = run_and_record(config.run_dir, "hostfile", start, " ".join(slots))
+    suggest_after_run(code, config.run_dir)
+    raise typer.Exit(code)
 
 
 @app.command("deepspeed-slurm")
@@ -130,7 +136,9 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     def start() -> int:
         return run_deepspeed(launch, code_directory(launch), entry_point(launch), arguments)
 
-    raise typer.Exit(run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts)))
+    code = run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts))
+    suggest_after_run(code, config.run_dir)
+    raise typer.Exit(code)
 
 
 @app.command("slurm-prepare")
@@ -153,9 +161,11 @@ def slurm_prepare(
     description = load(ClusterConfig, cluster)
     if dry_run:
         typer.echo("\n".join(render_prepare(prepare_directory(config), description, shares)), nl=False)
+        suggest(same_command("--dry-run"))
         return
     array, final = submit_prepare(config, description, shares)
     typer.echo(f"submitted array {array} of {shares} shares, and job {final}, which packs them afterwards")
+    suggest(["data", "inspect", str(config.output)])
 
 
 @app.command()
@@ -179,3 +189,4 @@ def k8s(
     make_plan(config, description.ranks)
     manifest = render(config, description)
     typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
+    suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])

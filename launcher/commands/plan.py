@@ -11,8 +11,10 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
+from ...configs.reporting import suggest
 from ...configs.spelling import did_you_mean
 from .. import completion
+from .next_steps import settings
 from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def plan(
         typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
     _print(result, config.engine, config.batch, sentences, run_plan.steps)
+    start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
+    suggest(["doctor"], [*start, *settings(overrides)])
 
 
 def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from ...configs.errors import UserError
+from ...configs.reporting import suggest
+from .next_steps import evaluation_of
 
 
 def push(
@@ -26,6 +28,7 @@ def push(
     are already on the Hub are not sent again.
     """
     typer.echo(f"pushed to {push_model(model, repository, private, allow_restricted)}")
+    suggest(evaluation_of(repository))
 
 
 def push_model(model: Path, repository: str, private: bool, allow_restricted: bool) -> str:

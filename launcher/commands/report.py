@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ...configs.reporting import suggest
+from .next_steps import export_of
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="The directory of a run, which may be active, complete or killed.")],
@@ -25,3 +28,4 @@ def report(
     page = out or run / "report.html"
     write_report(run, page, evaluation)
     typer.echo(f"report written to {page}")
+    suggest(export_of(run) if (run / "checkpoints").is_dir() else ["status", str(run)])

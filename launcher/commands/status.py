@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.reporting import suggest
+from .next_steps import export_of
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,7 +29,7 @@ def status(
     """
     from rich.console import Console
 
-    from ..runs.status import read_status
+    from ..runs.status import COMPLETE, RUNNING, read_status
 
     statuses = [read_status(run) for run in runs]
     if as_json:
@@ -36,6 +39,10 @@ def status(
     for one in statuses:
         console.print("\n".join(summary(one)), highlight=False, soft_wrap=True)
         console.print(attempts_table(one))
+    for run, one in zip(runs, statuses, strict=True):
+        stopped = one.state != RUNNING and (run / "config.yaml").is_file()
+        then = [export_of(run)] if one.state == COMPLETE else [["train", str(run / "config.yaml")]] if stopped else []
+        suggest(["report", str(run)], *then)
 
 
 def summary(status: "Status") -> list[str]:

@@ -12,8 +12,11 @@ import typer
 from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA
+from ...configs.progress import Progress
+from ...configs.reporting import suggest
 from ...storage.files import require_writable
 from ..suggestions import SuggestingGroup
+from .next_steps import settings
 from .options import DataOverrides, DataRecipe
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ def train(
     typer.echo(f"tokenizer: {directory}, {size:,} tokens")
     if size < vocab_size:
         logger.warning("there is too little text for %s tokens", f"{vocab_size:,}")
+    changed = [] if out is None else [f"tokenizer={out}"]
+    suggest(["data", "prepare", recipe, *settings([*overrides, *changed])])
 
 
 @app.command()
@@ -87,6 +92,7 @@ def extend(
     for name, words in counts.items():
         before, after = extending.fertility(words), extending.fertility(words, extension.words)
         typer.echo(f"{name}: {before:.3f} tokens per word before, {after:.3f} after, in {words.total():,} words")
+    suggest(["data", "prepare", recipe, *settings([*overrides, f"tokenizer={out}", "output=NEW_DIRECTORY"])])
 
 
 def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], size: int, directory: Path) -> None:
@@ -109,6 +115,8 @@ def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[st
     from ...streaming_data.corpora.readers import read
     from ...streaming_data.documents.document import is_held_out
 
-    for document in read(source):
-        if not is_held_out(document, source.split_by, config.held_out, config.seed):
-            yield document.text
+    with Progress(f"reading {source.name}", unit="documents") as progress:
+        for document in read(source):
+            progress.advance()
+            if not is_held_out(document, source.split_by, config.held_out, config.seed):
+                yield document.text

@@ -8,8 +8,10 @@ import typer
 
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
+from ...configs.reporting import suggest
 from ..ranks.local import run_ranks
 from ..runs.launch_log import run_and_record
+from .next_steps import same_command, settings, suggest_after_run
 from .options import Overrides, Recipe
 
 
@@ -38,8 +40,10 @@ def train(
         from ...training.run import plan_lines
 
         typer.echo("\n".join(plan_lines(planned, dataset)))
+        suggest(same_command("--plan"))
         return
     entry = Path(__file__).parents[1] / "train.py"
-    settings = [part for override in overrides for part in ("--set", override)]
-    command = [sys.executable, str(entry), "--config", recipe, *settings]
-    raise typer.Exit(run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks)))
+    command = [sys.executable, str(entry), "--config", recipe, *settings(overrides)]
+    code = run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks))
+    suggest_after_run(code, config.run_dir)
+    raise typer.Exit(code)

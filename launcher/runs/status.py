@@ -17,11 +17,12 @@ from ...training.checkpoint.manifest import MANIFEST
 from ...training.metrics.writer import read_metrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
-from .launch_log import LAUNCHES, read_launches
+from .launch_log import LAUNCHES, REASONS, read_launches
 
 _RECENT_STEPS = 50
 LOST = "lost with its launcher"
 RUNNING = "running"
+COMPLETE = REASONS[0]
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def describe_state(attempts: Sequence[Attempt], complete: bool) -> str:
     if attempts and attempts[-1].reason:
         return describe_outcome(attempts[-1])
     if complete:
-        return "complete"
+        return COMPLETE
     if not attempts:
         return "not complete"
     # A launcher records the end of its ranks, unless it was lost together with its machine.

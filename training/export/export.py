@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ..checkpoint.files import find_corruption, require_checkpoints
+from ..checkpoint.files import require_checkpoints, verify
 from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
 from ..checkpoint.save_load import consolidate
 from .model_card import model_card
@@ -48,15 +49,18 @@ def export_checkpoint(
     manifest = read_manifest(path)
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
-    with stage_directory(out) as staging:
+    with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:
         weights = consolidate(path)
+        progress.advance()
         write_pretrained(weights, config, staging)
         shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
         (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
         (staging / TRAINING).write_text(json.dumps(_provenance(manifest), indent=1))
         if sentence_embedding:
             write_sentence_embedding(config, staging)
+        progress.advance()
         require_equal_logits(weights, config, staging)
+        progress.advance()
         if onnx:
             write_onnx(staging, hidden_states=sentence_embedding)
 
@@ -64,11 +68,11 @@ def export_checkpoint(
 def find_checkpoint(run: Path) -> Path:
     """Return the checkpoint `run`, or the newest checkpoint of the run `run`, after an integrity check."""
     if (run / MANIFEST).is_file():
-        if problem := find_corruption(run):
+        if problem := verify(run):
             raise UserError(f"{problem}; give a run or one of its complete checkpoints")
         return run
     newest, *older = require_checkpoints(run)
-    if problem := find_corruption(newest):
+    if problem := verify(newest):
         hint = f": to use an older checkpoint, give its directory, such as {older[0]}" if older else ""
         raise UserError(f"{problem}{hint}")
     return newest
