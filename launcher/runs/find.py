@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
+from ...configs.spelling import nearest_name
+
 RUNS = "runs"
 """The directory in which the packaged recipes put their runs."""
 _MARKS = {"launches.jsonl", "attempts", "metrics.csv"}
@@ -27,6 +29,15 @@ def find_runs(directory: str, depth: int) -> Iterator[str]:
 def is_run(path: str) -> bool:
     """Return whether a run was started in the directory."""
     return any(os.path.exists(os.path.join(path, mark)) for mark in _MARKS)
+
+
+def similar_runs(path: str) -> list[str]:
+    """Return the runs that `path` may stand for: those inside it, else the closest name among its neighbors."""
+    if inside := list(islice(find_runs(path, 2), 5)):
+        return inside
+    neighbors = {*find_runs(os.path.dirname(path), 1), *find_runs(RUNS, 3)}
+    close = nearest_name(path, neighbors)
+    return [close] if close else []
 
 
 def _subdirectories(directory: str) -> list[str]:
