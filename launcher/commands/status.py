@@ -40,7 +40,7 @@ def status(
     Example: cmbert status runs/base
 
     It reads only files in the run's directory, so it works on any machine with access to them, also after a crash.
-    With --watch it redraws the screen; Ctrl-C ends the command, not the run. Off a terminal it prints a line per change.
+    With --watch it redraws the screen; Ctrl-C ends the command, not the run. Elsewhere it prints a line per change.
     """
     from rich.console import Console
 

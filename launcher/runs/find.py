@@ -11,6 +11,7 @@ RUNS = "runs"
 """The directory in which the packaged recipes put their runs."""
 _MARKS = {"launches.jsonl", "attempts", "metrics.csv"}
 _MOST_ENTRIES = 2000
+_FEW = 3
 
 
 def find_runs(directory: str, depth: int) -> Iterator[str]:
@@ -33,7 +34,7 @@ def is_run(path: str) -> bool:
 
 def similar_runs(path: str) -> list[str]:
     """Return the runs that `path` may stand for: those inside it, else the closest name among its neighbors."""
-    if inside := list(islice(find_runs(path, 2), 5)):
+    if inside := list(islice(find_runs(path, 2), _FEW)):
         return inside
     neighbors = {*find_runs(os.path.dirname(path), 1), *find_runs(RUNS, 3)}
     close = nearest_name(path, neighbors)
