@@ -24,6 +24,7 @@ from .commands import demo as demo_command
 from .commands import doctor as doctor_command
 from .commands import evaluate as evaluate_command
 from .commands import export as export_command
+from .commands import init as init_command
 from .commands import launch as launch_command
 from .commands import plan as plan_command
 from .commands import push as push_command
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo_command.demo)
+app.command(cls=init_command.InitCommand)(init_command.init)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)
