@@ -61,10 +61,11 @@ class Line:
         done = round(columns * min(1.0, self.share))
         return "  " + characters[0] * done + characters[1] * (columns - done)
 
-    def message(self, elapsed: float) -> str:
-        """The line for a log, with the elapsed seconds."""
-        first, *rest = (full for full, _ in self.parts)
-        return "  ".join([first, f"elapsed {format_duration(elapsed)}", *rest])
+    def message(self, elapsed: float, width: int | None = None) -> str:
+        """The line to keep, with the elapsed seconds; in full, or what fits in `width` columns."""
+        text = f"elapsed {format_duration(elapsed)}"
+        parts = [self.parts[0], (text, text), *self.parts[1:]]
+        return "  ".join(full for full, _ in parts) if width is None else Line(parts, self.keep + 1).fit(width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # Called at every redrawing, so the line follows a window that is resized.
@@ -104,10 +105,13 @@ class Display:
         self._due = now + _MESSAGE_SECONDS
         return True
 
-    def close(self) -> None:
-        """Remove the line from a terminal."""
-        if not self._muted:
-            reporting.erase()
+    def close(self, last: Line | None = None) -> None:
+        """Remove the line from a terminal, and leave `last` as a message."""
+        if self._muted:
+            return
+        reporting.erase()
+        if last is not None:
+            logger.info(last.message(self.elapsed(), reporting.console.width if reporting.can_redraw() else None))
 
 
 class Progress:
@@ -198,19 +202,21 @@ def format_duration(seconds: float | None) -> str:
 
 
 def short_duration(seconds: float | None) -> str:
-    """The two largest units, in about five columns: 1:05, 2h00, 3d04."""
+    """The largest units, in at most five columns up to 27 years: 1:05, 2h00, 3d04, 104d."""
     if seconds is None or seconds < 3600 - 0.5:
         return format_duration(seconds)
-    hours = round(seconds / 60) // 60
-    return f"{hours // 24}d{hours % 24:02}" if hours >= 24 else f"{hours}h{round(seconds / 60) % 60:02}"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    days, hours_of_day = divmod(hours, 24)
+    if days >= 10:
+        return f"{days}d"
+    return f"{days}d{hours_of_day:02}" if days else f"{hours}h{minutes:02}"
 
 
-def short_number(number: float) -> str:
-    """Three digits and a prefix: 0.05, 3.2, 312, 12.3k, 1.23M."""
-    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size * 0.9995:
-            return f"{number / size:.3g}{prefix}"
-    return f"{number:.0f}" if number >= 100 else f"{number:.2g}"
+def short_number(number: float, digits: int = 3) -> str:
+    """The first digits and a prefix: 0.05, 3.21, 312, 12.3k, 1.23M."""
+    number = float(f"{number:.{digits}g}")
+    size, prefix = next((pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if number >= pair[0]), (1.0, ""))
+    return f"{number / size:.{max(digits, 3) if number / size >= 100 else digits}g}{prefix}"
 
 
 def _amounts(done: int, total: int, unit: str) -> str:

@@ -72,7 +72,7 @@ def suggest(*commands: Sequence[str]) -> None:
         return
     text = Text("Next: ", "bold cyan")
     text.append("\n      ".join(f"cmbert {shlex.join(command)}" for command in commands), "not bold default")
-    _start_row(_error_console)
+    start_row(_error_console)
     _error_console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -120,11 +120,11 @@ def _print(target: Console, level: int, message: str) -> None:
     if _live is not None and target.file.isatty():
         target = console  # which shows the message above the line
     else:
-        _start_row(target)
+        start_row(target)
     target.print(text.append(message), soft_wrap=True, highlight=False)
 
 
-def _start_row(target: Console) -> None:
+def start_row(target: Console = _error_console) -> None:
     """On a terminal, erase what another process, such as rank 0, has drawn on this row."""
     if target.file.isatty() and not target.is_dumb_terminal:
         target.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))

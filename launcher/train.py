@@ -23,7 +23,7 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
 from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
-from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error
+from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
@@ -60,6 +60,7 @@ def main() -> None:
         code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
         error_type = type(error).__name__
+        start_row()
         traceback.print_exc()
         code = 1
     write_exit_file(code, error_type)

@@ -78,13 +78,14 @@ def prepare(
     if upload_to is not None:
         upload(config.output, upload_to)
     else:
-        _suggest_use(str(config.output))
+        _suggest_use(config.output, str(config.output))
 
 
-def _suggest_use(address: str) -> None:
+def _suggest_use(data: Path, address: str) -> None:
+    """Suggest what to do with a data set that is also at `address`."""
     from ...streaming_data.shards.manifest import read_manifest
 
-    suggest(["data", "inspect", address], training_on(address, read_manifest(address).tokenizer.vocab_size))
+    suggest(["data", "inspect", address], training_on(address, read_manifest(str(data)).tokenizer.vocab_size))
 
 
 def _print_summary(manifest: "DataManifest") -> None:
@@ -173,7 +174,7 @@ def upload(
     from ...streaming_data.prepare.upload import upload as store
 
     store(data, url, unprotected)
-    _suggest_use(url.rstrip("/"))
+    _suggest_use(data, url.rstrip("/"))
 
 
 @app.command()

@@ -45,5 +45,4 @@ def report(
     page = out or runs[0] / "report.html"
     write_report(runs, page, evaluation)
     typer.echo(f"report written to {page}")
-    for run in runs:
-        suggest(export_of(run) if (run / "checkpoints").is_dir() else ["status", str(run)])
+    suggest(*(export_of(run) if (run / "checkpoints").is_dir() else ["status", str(run)] for run in runs))

@@ -165,9 +165,7 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Bring everything to the disk, and leave the last step as a message."""
-        self._display.close()
-        if self._last is not None:
-            logger.info(self._last.message(self._display.elapsed()))
+        self._display.close(self._last)
         self._steps.close()
         self._validation.close()
         self._mix.close()
@@ -181,13 +179,13 @@ def training_line(metrics: StepMetrics, total: int, left: float) -> Line:
     A narrow terminal drops, in this order: the bar, the maximum length, the learning rate, the accuracy. Step,
     remaining time, loss and speed are then shortened.
     """
-    speed = short_number(metrics.tokens_per_second)
+    speed = metrics.tokens_per_second
     texts = [f"accuracy {metrics.accuracy:.3f}", f"lr {metrics.lr:.2e}", f"length {metrics.max_seqlen:,}"]
     parts = [
         (f"step {metrics.step:,}/{total:,}", f"{metrics.step}/{total}"),
         eta(left),
         (f"loss {metrics.loss:.4f}", f"loss {metrics.loss:.2f}"),
-        (f"{speed} tok/s", f"{speed}/s"),
+        (f"{short_number(speed)} tok/s", f"{short_number(speed, 2)}/s"),
         *((text, text) for text in texts),
     ]
     return Line(parts, keep=4, share=metrics.step / total)
