@@ -22,8 +22,8 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
 
 from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
 from clinical_modernbert.configs.libraries import hide_torchvision
-from clinical_modernbert.configs.loader.load import load
-from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.configs.loader.load import load, locate_recipe
+from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
@@ -50,7 +50,7 @@ def main() -> None:
         from clinical_modernbert.training.trainer import train
 
         try:
-            code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
+            code = train(load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides), stop)
         except LossSpikeError as reason:
             logger.warning(reason)
             code = REWOUND

@@ -11,14 +11,18 @@ from ...configs.preconditions import Check, check_all
 from ...configs.reporting import suggest
 from ...storage.files import require_writable, stage_file
 from ...storage.preconditions import check_free, check_new
+from .. import completion
+from ..suggestions import SuggestingGroup
 from .next_steps import export_of
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig
 
-app = typer.Typer(help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True)
+app = typer.Typer(
+    cls=SuggestingGroup, help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True
+)
 
-Run = Annotated[Path, typer.Argument(help="A run's directory.")]
+Run = Annotated[Path, typer.Argument(help="A run's directory.", autocompletion=completion.runs)]
 
 
 @app.command("list")
@@ -117,7 +121,10 @@ def _names(checkpoints: list[Path]) -> str:
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="A run's directory, for its newest, or one checkpoint.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="A run's directory, for its newest, or one checkpoint.", autocompletion=completion.runs),
+    ],
     out: Annotated[Path, typer.Argument(help="The file to write, such as whole.safetensors.")],
     optimizer: Annotated[bool, typer.Option("--optimizer", help="Include the optimizer's state.")] = False,
 ) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
+from ...configs.spelling import did_you_mean
 from ...storage.files import require_writable
+from .. import completion
+from ..suggestions import SuggestingGroup
 from .next_steps import settings, training_on
 from .options import DataOverrides, DataRecipe
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from ...streaming_data.prepare.pipeline import StageCallbacks
     from ...streaming_data.shards.manifest import DataManifest
 
-app = typer.Typer(help="Prepare and inspect data sets.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="Prepare and inspect data sets.", no_args_is_help=True)
 
 _SAMPLE_CHARACTERS = 800
 logger = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ def prepare(
     """
     from ...streaming_data.prepare.config import PrepareConfig
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)  # report errors before the slow imports
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)  # report errors before the slow imports
 
     from ...streaming_data.prepare.pipeline import is_prepared, prepare_share
     from ...streaming_data.prepare.pipeline import prepare as prepare_data
@@ -249,7 +252,7 @@ def audit(
     from ...streaming_data.phi.audit import audit_sources
     from ...streaming_data.prepare.config import PrepareConfig
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
 
     from ...storage.preconditions import check_writable
     from ...streaming_data.prepare.inputs import source_checks
@@ -269,7 +272,10 @@ def audit(
 
 @app.command()
 def fetch(
-    corpus: Annotated[str, typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).")],
+    corpus: Annotated[
+        str,
+        typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).", autocompletion=completion.corpora),
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the files.")],
     index: Annotated[
         list[str], typer.Option(metavar="URL", help="Page that lists the files, such as a mirror; repeatable.")
@@ -289,7 +295,9 @@ def fetch(
 
     def check_corpus() -> None:
         if corpus not in COLLECTIONS:
-            raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+            raise UserError(
+                f"{corpus}: unknown corpus{did_you_mean(corpus, COLLECTIONS)} (corpora: {', '.join(COLLECTIONS)})"
+            )
 
     check_all([check_corpus, lambda: check_writable(out / "files")])
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]

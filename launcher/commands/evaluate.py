@@ -9,9 +9,10 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
-from ...configs.loader.recipes import PACKAGED, find_recipe
+from ...configs.loader.recipes import TASK
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import suggest
+from .. import completion
 from .next_steps import export_of
 from .options import setting
 
@@ -22,9 +23,18 @@ if TYPE_CHECKING:
 
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(help="Runs, exported models, Hugging Face directories or names on the Hub.")
+        list[str],
+        typer.Argument(
+            help="Runs, exported models, Hugging Face directories or names on the Hub.", autocompletion=completion.runs
+        ),
     ],
-    task: Annotated[list[str], typer.Option(help="Name of a task, such as ncbi-disease, or your own YAML file.")],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            help="Name of a task, such as ncbi-disease, or your own YAML file.",
+            autocompletion=completion.recipes(TASK),
+        ),
+    ],
     overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
@@ -84,7 +94,7 @@ def _next(model: Path, out: Path) -> list[str]:
 
 def load_tasks(names: Sequence[str], overrides: Sequence[str]) -> "list[Evaluation]":
     """Load the files of all tasks; one error reports the mistakes in all of them."""
-    files = check_all(partial(_task_file, name) for name in names)
+    files = check_all(partial(locate_recipe, name, TASK) for name in names)
 
     from ...evaluation.suite import Evaluation
 
@@ -169,8 +179,3 @@ def short_names(addresses: list[str]) -> list[str]:
     if len(set(addresses)) < len(addresses):
         raise UserError("a model is named twice; list each once")
     return [name if short.count(name) == 1 else address for name, address in zip(short, addresses, strict=True)]
-
-
-def _task_file(name: str) -> Path:
-    packaged = PACKAGED / "evaluation" / f"{name.removesuffix('.yaml')}.yaml"
-    return packaged if packaged.is_file() and not Path(name).is_file() else find_recipe(name)

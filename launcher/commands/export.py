@@ -6,11 +6,15 @@ from typing import Annotated
 import typer
 
 from ...configs.reporting import suggest
+from .. import completion
 from .next_steps import evaluation_of
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Directory of a run, or of one of its checkpoints.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Directory of a run, or of one of its checkpoints.", autocompletion=completion.runs),
+    ],
     out: Annotated[Path, typer.Option(help="New directory for the model.")],
     evaluation: Annotated[
         list[Path],

@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA, TRAINING
 from ...configs.reporting import suggest
+from ..suggestions import SuggestingGroup
 from .next_steps import same_command, suggest_after_run
 from .options import Overrides, Recipe
 from .train import train
 
-app = typer.Typer(help="Start a run on this machine, on hosts over ssh, or under a scheduler.", no_args_is_help=True)
+app = typer.Typer(
+    cls=SuggestingGroup,
+    help="Start a run on this machine, on hosts over ssh, or under a scheduler.",
+    no_args_is_help=True,
+)
 app.command("local")(train)
 
 Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]
@@ -41,7 +46,7 @@ def slurm(
     from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.job import render_job, submit
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
     make_plan(config, description.ranks)
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
@@ -91,7 +96,7 @@ def hostfile(
     from ..runs.launch_log import run_and_record
     from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     slots = read_hostfile(hosts)
     description = load(ClusterConfig, cluster) if cluster else None
     make_plan(config, sum(slots.values()))
@@ -122,7 +127,7 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.deepspeed import allocated_hosts, run_deepspeed
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     hosts = allocated_hosts(os.environ)
     launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
@@ -152,7 +157,7 @@ def slurm_prepare(
     from ..cluster.config import ClusterConfig
     from ..slurm.prepare import prepare_directory, render_prepare, submit_prepare
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     description = load(ClusterConfig, cluster)
     if dry_run:
         typer.echo("\n".join(render_prepare(prepare_directory(config), description, shares)), nl=False)
@@ -179,7 +184,7 @@ def k8s(
     from ..cluster.config import ClusterConfig
     from ..k8s.jobset import render, submit
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
     make_plan(config, description.ranks)
     manifest = render(config, description)

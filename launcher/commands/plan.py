@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
+from ...configs.spelling import did_you_mean
+from .. import completion
 from .next_steps import settings
 from .options import Overrides, Recipe
 
@@ -29,7 +31,9 @@ def plan(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     cluster: Annotated[Path | None, typer.Option(help="Cluster file (YAML): nodes, ranks, gpu, price.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.", autocompletion=completion.gpus)
+    ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 1.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 8.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price per GPU and hour, in any currency.")] = None,
@@ -45,7 +49,7 @@ def plan(
     from ...training.recipe.start import starting_model
     from ..cluster.config import ClusterConfig
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
     check_all([lambda: _device(gpu, known), lambda: starting_model(config)])
@@ -68,11 +72,12 @@ def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
     requested = name or (cluster.gpu if cluster else None)
     if requested and (gpu := find_gpu(requested)):
         return gpu
-    known = ", ".join(gpu.name.lower().replace(" ", "-") for gpu in GPUS)
-    raise UserError(
-        (f"{requested}: unknown GPU; set --gpu" if requested else "--gpu is required: set it")
-        + f", or `gpu` in the cluster's file, to one of {known}"
-    )
+    known = [gpu.name.lower().replace(" ", "-") for gpu in GPUS]
+    advice = f", or `gpu` in the cluster's file, to one of {', '.join(known)}"
+    if not requested:
+        raise UserError(f"--gpu is required: set it{advice}")
+    hint = did_you_mean(requested, known)
+    raise UserError(f"{requested}: unknown GPU{f'{hint} Set' if hint else '; set'} --gpu{advice}")
 
 
 def _price(cluster: "ClusterConfig | None") -> float | None:

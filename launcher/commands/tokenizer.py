@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA
 from ...configs.preconditions import Check, check_all
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
 from ...storage.files import require_writable
+from ..suggestions import SuggestingGroup
 from .next_steps import settings
 from .options import DataOverrides, DataRecipe
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ...streaming_data.corpora.readers import AnySource
     from ...streaming_data.prepare.config import PrepareConfig
 
-app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="Train and extend tokenizers.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +45,7 @@ def train(
     from ...streaming_data.tokenizer.tokenizer import check_vocab_size, require_new
     from ...streaming_data.tokenizer.tokenizer import train as train_tokenizer
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     directory = out or config.tokenizer
     checks: list[Check] = [
         lambda: check_vocab_size(vocab_size),
@@ -85,7 +86,7 @@ def extend(
     from ...streaming_data.tokenizer import extend as extending
     from ...streaming_data.tokenizer import tokenizer as tokenizers
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     checks: list[Check] = [
         lambda: check_new(out, "choose a new directory"),
         lambda: extending.check_extension(tokenizers.load(config.tokenizer), tokens),

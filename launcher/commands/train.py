@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...configs.errors import UserError
-from ...configs.loader.load import load, sections
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import suggest
 from ..ranks.local import run_ranks
@@ -36,10 +35,7 @@ def train(
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
 
-    path = find_recipe(recipe)
-    if "sources" in sections(path):
-        raise UserError(f"{path}: this is a data recipe, not a training recipe: run `cmbert data prepare {recipe}`")
-    config = load(RunConfig, path, overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     planned = make_plan(config, ranks)
     check_all(_checks(config, plan))
     if plan:

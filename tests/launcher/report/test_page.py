@@ -25,7 +25,7 @@ from clinical_modernbert.launcher.report.page import write_report
 
 def report(run_dir: Path, *evaluations: Path) -> str:
     out = run_dir.with_name(f"{run_dir.name}.html")
-    write_report(run_dir, out, list(evaluations))
+    write_report([run_dir], out, evaluations)
     return out.read_text(encoding="utf-8")
 
 
@@ -163,7 +163,7 @@ def test_a_directory_without_a_run_is_a_user_error(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_no_file(written: Path, tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        write_report(written, tmp_path, [])
+        write_report([written], tmp_path)
     assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
 
 
