@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from initial_model import write_initial_model
 
-
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
