@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
+from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TASK
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import suggest

@@ -48,8 +48,8 @@ def _screen(statuses: list[Status], seconds: float) -> RenderableType:
     if len(statuses) > 1:
         return Group(note, "", overview(statuses))
     [status] = statuses
-    lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in summary(status)]
-    return Group(*lines, note, attempts_table(status, newest_first=True))
+    lines = Text("\n".join(summary(status)), overflow="fold")
+    return Group(lines, note, attempts_table(status, newest_first=True))
 
 
 def _print_changes(statuses: list[Status], runs: Sequence[Path], seconds: float) -> None:
