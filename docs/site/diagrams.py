@@ -7,8 +7,8 @@ which the first is bold, and `*` at its beginning fills it; a list in a row stac
 begins with ↓, ↑ or ↕ and may have a label, or a list of such texts. Text in backquotes is code. `links` are arrows
 beside the rows, and a `frame` surrounds rows; both count the rows from 0.
 
-A drawing is narrow, so that its text can be read on a phone. In a page of the site, site.css gives its colors; elsewhere
-its own style does.
+A drawing is narrow, so that its text can be read on a phone. In a page of the site, site.css gives its colors;
+elsewhere its own style does.
 """
 
 import re
@@ -49,7 +49,7 @@ def draw(diagram: dict[str, Any]) -> str:
     for number, row in enumerate(rows):
         before, after = (_columns(rows[at]) if 0 <= at < len(rows) else 1 for at in (number - 1, number + 1))
         if _is_arrows(row):
-            height = max(ARROW, *(LINE * len(text.split("|")) + 8 for text in _listed(row)))
+            height = float(max(ARROW, *(LINE * len(text.split("|")) + 8 for text in _listed(row))))
             marks += _arrows(_listed(row), max(before, after), left, right, y, y + height)
         else:
             height = max(_height(box) for box in _listed(row))

@@ -15,7 +15,7 @@ OUTPUT = re.compile(r'<div class="(?:language-text )?highlight"><pre>(.*?)</pre>
 LINK = re.compile(r'(<a href="([^":]+)">)([\w./-]+\.md)</a>')
 TAG = re.compile(r"<[^>]+>")
 TITLES: dict[str, str] = {}
-NARROW, PER_COLUMN = 52, 3
+NARROW, PER_COLUMN = 46, 3
 """Characters of a table that fit a phone: the first number, less the second for every column."""
 
 
@@ -67,7 +67,8 @@ def _labelled(table: re.Match[str]) -> str:
     since site.css shows its rows there as blocks."""
     text = re.sub(r"(?<=<code>)[^<]{16,}(?=</code>)", _breakable, table[0])
     rows = [CELL.findall(row) for row in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)]
-    longest = [max(map(_longest_word, column)) for column in zip(*([cell[2] for cell in row] for row in rows))]
+    contents = [[content for _, _, content in row] for row in rows]
+    longest = [max(map(_longest_word, column)) for column in zip(*contents, strict=True)]
     if sum(longest) + PER_COLUMN * len(longest) <= NARROW:
         return text
     headings = [unescape(TAG.sub("", content)).replace('"', "'") for _, _, content in rows[0]]

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -43,7 +44,7 @@ def _words(lexer: shlex.shlex, line: str) -> list[str]:
 
 def problem(arguments: list[str]) -> str | None:
     """What is wrong with the arguments of `cmbert`, as its own parser sees it."""
-    command = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(cli.app)
     while getattr(command, "commands", None) and arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
         if name not in command.commands:
@@ -67,7 +68,7 @@ def test_the_check_detects_wrong_commands() -> None:
     assert sum(len(commands_of(page)) for page in PAGES) > 60
     for wrong in ("trian base", "train base --rank 2", "export runs/mine", "data inspct packs", "report"):
         assert problem(wrong.split()), wrong
-    assert problem("export runs/mine --out models/mine".split()) is None
+    assert problem(["export", "runs/mine", "--out", "models/mine"]) is None
 
 
 def test_cluster_files_are_valid(tmp_path: Path) -> None:

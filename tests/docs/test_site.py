@@ -115,8 +115,8 @@ BAD = {
     "a missing file": ("<img src='missing.png'>", "console: Failed to load resource"),
     "a request": ("<img src='https://cdn.invalid/x.png'>", "request: https://cdn.invalid/x.png"),
     "a label in a diagram": (
-        "<svg class='diagram'><rect width='30' height='30'/><text y='20'>wide</text></svg>",
-        "diagram: wide",
+        "<svg class='diagram'><rect width='30' height='30'/><text y='20'>a wide label</text></svg>",
+        "diagram: a wide label",
     ),
 }
 
