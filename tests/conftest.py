@@ -11,7 +11,7 @@ from small_run import RECIPE, SmallRun
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKED_BY_FIXTURE = {
-    "ranks": {"new_run"},
+    "ranks": {"new_run", "counted"},
     "servers": {"s3_server", "slurm_cluster", "server", "azure_port", "google_port"},
 }
 """Marks that a test has because of a fixture that it uses, directly or not."""

@@ -48,12 +48,13 @@ def imports(root: Path) -> Iterator[Import]:
     known = set(modules(root))
     for file in sorted(known):
         for node in ast.walk(ast.parse((root / file).read_text(encoding="utf-8"), str(file))):
-            for name in _imported_names(node, file):
-                if target := _module(name, known):
-                    yield Import(file, node.lineno, target)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for name in _imported_names(node, file):
+                    if target := _module(name, known):
+                        yield Import(file, node.lineno, target)
 
 
-def _imported_names(node: ast.AST, file: PurePosixPath) -> Iterator[PurePosixPath]:
+def _imported_names(node: ast.Import | ast.ImportFrom, file: PurePosixPath) -> Iterator[PurePosixPath]:
     """What one statement imports, as paths without a suffix; of `from a import b` that is a/b."""
     if isinstance(node, ast.Import):
         for alias in node.names:
@@ -99,7 +100,8 @@ def folder_circles(root: Path) -> list[str]:
 
 
 def _reachable(between: Mapping[PurePosixPath, set[PurePosixPath]], start: PurePosixPath) -> set[PurePosixPath]:
-    reached, waiting = set(), [start]
+    reached: set[PurePosixPath] = set()
+    waiting = [start]
     while waiting:
         for following in between.get(waiting.pop(), set()) - reached:
             reached.add(following)

@@ -20,14 +20,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...configs.errors import UserError
+from ...configs.errors import USER_ERROR, UserError
 from ...streaming_data.parallel import available_cores
+from ...training.resilience.exit_codes import REWOUND, STOPPED
 
 logger = logging.getLogger(__name__)
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
 CRASH_GRACE_SECONDS = 30.0
+EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND)
+"""Exit codes of a rank that has already reported why it ends."""
 _POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -58,7 +61,7 @@ def run_ranks(
     rendezvous: Rendezvous | None = None,
     received: list[int] | None = None,
     crash_grace: float = CRASH_GRACE_SECONDS,
-    silent_codes: Collection[int] = (),
+    silent_codes: Collection[int] = EXPLAINED_EXITS,
     devices: Path = Path("/dev"),
 ) -> int:
     """Run `command` once per rank with torch.distributed's variables, and wait for all ranks. Main thread only.
@@ -186,7 +189,7 @@ def supervise(
     received: list[int],
     grace: float,
     crash_grace: float = CRASH_GRACE_SECONDS,
-    silent_codes: Collection[int] = (),
+    silent_codes: Collection[int] = EXPLAINED_EXITS,
 ) -> int:
     """Wait for all processes in `running`, by name, and forward `received` signals, as described in `run_ranks`.
 

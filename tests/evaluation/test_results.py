@@ -1,6 +1,7 @@
 """Finished results are reused, and an interrupted evaluation gives the same results as an uninterrupted one."""
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def test_an_interrupted_evaluation_gives_the_same_results(
     interrupted = results.evaluate([ours, bert], [evaluation], 2, tmp_path / "cut")
     for _ in range(3):
         next(interrupted)
+    assert isinstance(interrupted, Generator)
     interrupted.close()
     assert summary([ours, bert], evaluation, tmp_path / "cut") == complete
     assert runs == [("ours", 0), ("ours", 1), ("bert", 0), ("bert", 1)]

@@ -11,6 +11,7 @@ INTERPRETED = Path(__file__).parent / "interpreted"
 FILES = sorted(INTERPRETED.rglob("test_*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(INTERPRETED).with_suffix("").as_posix())
 def test_interpreted(path: Path, repository: Path, tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton has no wheel for this platform")

@@ -1,14 +1,18 @@
 """The chunked MLM loss in plain PyTorch against the full logits."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from gradients import gradient_of
+from torch import Tensor
 
 from clinical_modernbert.kernels.logit_chunks import chunk_rows
 from clinical_modernbert.kernels.mlm_loss import mlm_loss
 from clinical_modernbert.kernels.verify import reference
 
 
-def random_inputs(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 48) -> list[torch.Tensor]:
+def random_inputs(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: int = 48) -> list[Tensor]:
     generator = torch.Generator().manual_seed(rows)
     hidden = torch.randn(rows, width, generator=generator)
     weight = torch.randn(vocabulary, width, generator=generator) / width**0.5
@@ -18,11 +22,17 @@ def random_inputs(rows: int, dtype: torch.dtype, vocabulary: int = 301, width: i
     return [hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets]
 
 
-def loss_and_gradients(function, hidden, weight, bias, targets, scale=0.25):
+def loss_and_gradients(
+    function: Callable[..., tuple[Tensor, Tensor]],
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     leaves = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
     loss, correct = function(*leaves, targets)
-    (loss * scale).backward()
-    return loss.detach(), correct, [x.grad for x in leaves]
+    (loss * 0.25).backward()
+    return loss.detach(), correct, [gradient_of(x) for x in leaves]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -74,10 +84,10 @@ def test_weight_may_change_between_forward_and_backward() -> None:
     hidden, weight, bias, targets = random_inputs(40, torch.float32)
     expected = loss_and_gradients(mlm_loss, hidden, weight, bias, targets)[2]
     leaves = [x.clone().requires_grad_() for x in (hidden, weight, bias)]
-    loss, _ = mlm_loss(*leaves, targets)
+    loss, _ = mlm_loss(leaves[0], leaves[1], leaves[2], targets)
     leaves[1].data.fill_(float("nan"))
     (loss * 0.25).backward()
-    assert all(torch.equal(leaf.grad, grad) for leaf, grad in zip(leaves, expected, strict=True))
+    assert all(torch.equal(gradient_of(leaf), grad) for leaf, grad in zip(leaves, expected, strict=True))
 
 
 def test_frozen_inputs_get_no_gradient() -> None:

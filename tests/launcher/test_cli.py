@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import BaseModel
+from typer.core import TyperGroup, TyperOption
 
 from clinical_modernbert import __version__
 from clinical_modernbert.configs.errors import UserError
@@ -44,7 +46,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["cmbert", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    return ended.value.code or 0
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    return code
 
 
 def test_the_surface_matches_the_committed_file() -> None:
@@ -186,10 +190,16 @@ def test_a_system_error_without_a_file_is_a_bug(monkeypatch: pytest.MonkeyPatch)
 def test_the_example_of_set_is_accepted_by_the_command(command: str, example: str) -> None:
     target = typer.main.get_command(cli.app)
     for name in command.split():
+        assert isinstance(target, TyperGroup)
         target = target.commands[name]
     [option] = [parameter for parameter in target.params if "--set" in parameter.opts]
+    assert isinstance(option, TyperOption)
+    assert option.help is not None
     assert option.help.endswith(f"e.g. {example}.")
-    recipes = {"train": ("base", RunConfig), "evaluate": ("evaluation/ncbi-disease", Evaluation)}
+    recipes: dict[str, tuple[str, type[BaseModel]]] = {
+        "train": ("base", RunConfig),
+        "evaluate": ("evaluation/ncbi-disease", Evaluation),
+    }
     recipe, model = recipes.get(command, ("data/demo", PrepareConfig))
     load(model, find_recipe(recipe), [example])
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from small_run import RECIPE
 
 from clinical_modernbert.configs.loader.load import dump, load
@@ -54,4 +55,7 @@ def test_files_and_recipe_keys_exist(page: str, repository: Path) -> None:
     keys = re.findall(r"`(engine|spikes|data|checkpoint|optimizer)\.(\w+)`", page)
     assert keys
     for section, key in keys:
-        assert key in RunConfig.model_fields[section].annotation.model_fields, f"{section}.{key}"
+        model = RunConfig.model_fields[section].annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        assert key in model.model_fields, f"{section}.{key}"

@@ -59,10 +59,12 @@ def test_the_reference_lists_existing_modules() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_modules_and_folders_in_the_text_exist(page: Path) -> None:
-    """Checks paths in backquotes. A page about `streaming_data/` may omit this prefix."""
+    """Checks paths in backquotes. A page about `streaming_data/` may omit this prefix, of tests too."""
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "benchmarks", "docs"}
     subfolders = {path.name for path in (ROOT / "streaming_data").iterdir() if path.is_dir()}
     for path in re.findall(r"`([\w.-]+/[\w./-]*(?:\.py|/))`", text_of(page)):
         first = path.split("/")[0]
         if first in packages | subfolders:
-            assert (ROOT / path).exists() or (ROOT / "streaming_data" / path).exists(), path
+            assert any((ROOT / prefix / path).exists() for prefix in ("", "streaming_data", "tests/streaming_data")), (
+                path
+            )

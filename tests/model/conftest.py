@@ -1,11 +1,12 @@
 """Small models with random weights, and transformers' own ModernBERT as the reference."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
 import transformers
+from model_fixtures import Packed, Padded, RandomConfig, RandomModel, Reference
 from torch import Tensor
 
 from clinical_modernbert.kernels.packed import PackedBatch
@@ -33,7 +34,7 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture
-def random_model() -> Callable[..., MaskedLM]:
+def random_model() -> RandomModel:
     """Make a model in which every parameter, including norms and biases, is random and affects the output."""
 
     def make(config: ModelConfig, seed: int = 0) -> MaskedLM:
@@ -50,7 +51,7 @@ def random_model() -> Callable[..., MaskedLM]:
 
 
 @pytest.fixture
-def packed() -> Callable[..., tuple[Tensor, PackedBatch]]:
+def packed() -> Packed:
     """Random tokens, never [PAD], for sequences of the given lengths."""
 
     def make(config: ModelConfig, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, PackedBatch]:
@@ -62,7 +63,7 @@ def packed() -> Callable[..., tuple[Tensor, PackedBatch]]:
 
 
 @pytest.fixture
-def random_config() -> Callable[[int], ModelConfig]:
+def random_config() -> RandomConfig:
     """Make a random architecture: widths, depth, pattern of layers, window and thetas all vary."""
 
     def make(seed: int) -> ModelConfig:
@@ -88,7 +89,7 @@ def random_config() -> Callable[[int], ModelConfig]:
 
 
 @pytest.fixture
-def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[..., transformers.PreTrainedModel]:
+def reference(monkeypatch: pytest.MonkeyPatch) -> Reference:
     """transformers' ModernBertForMaskedLM with the same architecture and weights."""
     # Its random weights are overwritten immediately, and sampling them at base size takes half a minute.
     monkeypatch.setattr(transformers.ModernBertPreTrainedModel, "_init_weights", lambda self, module: None)
@@ -105,7 +106,7 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[..., transformers.Pre
 
 
 @pytest.fixture
-def padded() -> Callable[..., tuple[Tensor, Tensor]]:
+def padded() -> Padded:
     """The packed tokens as a padded (B, longest) batch and its attention mask."""
 
     def make(ids: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,16 @@
 """ModelConfig accepts architectures that can be built and explains why it rejects others."""
 
+from typing import Any
+
 import pytest
+from model_fixtures import RandomConfig
 from pydantic import ValidationError
 
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import parameter_shapes
 from clinical_modernbert.model.masked_lm import MaskedLM
 
-BASE = {
+BASE: dict[str, Any] = {
     "vocab_size": 50_368,
     "hidden_size": 768,
     "intermediate_size": 1152,
@@ -21,7 +24,7 @@ LARGE = BASE | {"hidden_size": 1024, "intermediate_size": 2624, "num_hidden_laye
 
 
 @pytest.mark.parametrize(("values", "published"), [(BASE, 149_655_232), (LARGE, 395_881_664)])
-def test_published_parameter_counts(values, published):
+def test_published_parameter_counts(values: dict[str, Any], published: int) -> None:
     config = ModelConfig(**values)
     counted = 0
     for shape in parameter_shapes(config).values():
@@ -32,13 +35,13 @@ def test_published_parameter_counts(values, published):
     assert config.num_parameters == counted == published
 
 
-def test_parameter_count_of_random_architectures(random_config):
+def test_parameter_count_of_random_architectures(random_config: RandomConfig) -> None:
     for seed in range(20):
         config = random_config(seed)
         assert config.num_parameters == sum(parameter.numel() for parameter in MaskedLM(config).parameters())
 
 
-def test_derived_properties():
+def test_derived_properties() -> None:
     config = ModelConfig(**BASE)
     assert config.head_dim == 64
     assert config.window == 64
@@ -58,11 +61,11 @@ def test_derived_properties():
         ({"mlp_dropout": 1.0}, "mlp_dropout"),
     ],
 )
-def test_invalid_values_are_rejected(change, message):
+def test_invalid_values_are_rejected(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ModelConfig(**BASE | change)
 
 
-def test_config_is_frozen():
+def test_config_is_frozen() -> None:
     with pytest.raises(ValidationError):
-        ModelConfig(**BASE).hidden_size = 1024
+        ModelConfig(**BASE).hidden_size = 1024  # type: ignore[misc]

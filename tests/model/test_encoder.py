@@ -1,21 +1,30 @@
 """The encoder on packed sequences: a sequence's logits and gradients depend only on that sequence."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
+from gradients import gradient_of
+from model_fixtures import Packed, RandomModel
+from torch import Tensor
 
 from clinical_modernbert.kernels.packed import PackedBatch
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.model.masked_lm import MaskedLM
 
 LENGTHS = (40, 1, 17, 130, 16, 2)
 
 
-def sequence_logits(model, ids, lengths):
+def sequence_logits(model: MaskedLM, ids: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
     with torch.no_grad():
         logits = model.logits(ids, PackedBatch.from_lengths(lengths, "cpu"), torch.arange(len(ids)))
     return logits.split(list(lengths))
 
 
 @pytest.mark.parametrize("changed", range(len(LENGTHS)))
-def test_changing_one_sequence_leaves_the_others_bit_identical(changed, config, random_model, packed):
+def test_changing_one_sequence_leaves_the_others_bit_identical(
+    changed: int, config: ModelConfig, random_model: RandomModel, packed: Packed
+) -> None:
     model = random_model(config)
     ids, _ = packed(config, LENGTHS)
     other, _ = packed(config, LENGTHS, seed=1)
@@ -27,7 +36,7 @@ def test_changing_one_sequence_leaves_the_others_bit_identical(changed, config, 
         assert torch.equal(old, new) == (index != changed)
 
 
-def test_the_order_of_packing_does_not_matter(config, random_model, packed):
+def test_the_order_of_packing_does_not_matter(config: ModelConfig, random_model: RandomModel, packed: Packed) -> None:
     model = random_model(config)
     ids, _ = packed(config, LENGTHS)
     sequences = ids.split(list(LENGTHS))
@@ -39,17 +48,19 @@ def test_the_order_of_packing_does_not_matter(config, random_model, packed):
         torch.testing.assert_close(packed_logits, single_logits, atol=1e-5, rtol=0)
 
 
-def test_loss_and_gradients_of_a_batch_are_sums_over_its_sequences(config, random_model, packed):
+def test_loss_and_gradients_of_a_batch_are_sums_over_its_sequences(
+    config: ModelConfig, random_model: RandomModel, packed: Packed
+) -> None:
     model = random_model(config)
     ids, _ = packed(config, LENGTHS)
     targets, _ = packed(config, LENGTHS, seed=5)
 
-    def run(tokens, labels, lengths):
+    def run(tokens: Tensor, labels: Tensor, lengths: Sequence[int]) -> tuple[float, dict[str, Tensor]]:
         model.zero_grad()
         positions = torch.arange(0, len(tokens), 2)
         total, _ = model(tokens, PackedBatch.from_lengths(lengths, "cpu"), positions, labels[positions])
         total.backward()
-        return total.item(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+        return total.item(), {name: gradient_of(parameter).clone() for name, parameter in model.named_parameters()}
 
     cut = 40 + 1 + 17  # even, so that the parts mask the same tokens as the full batch
     loss, gradients = run(ids, targets, LENGTHS)
@@ -60,7 +71,9 @@ def test_loss_and_gradients_of_a_batch_are_sums_over_its_sequences(config, rando
         torch.testing.assert_close(gradient, first[name] + second[name], atol=1e-4, rtol=1e-4, msg=name)
 
 
-def test_a_sequence_that_is_too_long_is_rejected(config, random_model, packed):
+def test_a_sequence_that_is_too_long_is_rejected(
+    config: ModelConfig, random_model: RandomModel, packed: Packed
+) -> None:
     ids, batch = packed(config, (513,))
     with pytest.raises(ValueError, match=r"513 tokens is longer than max_position_embeddings \(512\)"):
         random_model(config).logits(ids, batch, torch.tensor([0]))

@@ -3,35 +3,43 @@
 import json
 import pickle
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
+from model_fixtures import Packed, Padded, RandomConfig, RandomModel, Reference
 from safetensors.torch import load_file, safe_open, save_file
+from torch import Tensor
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import from_pretrained, read_weights, save_pretrained
+from clinical_modernbert.model.masked_lm import MaskedLM
 
+Exported = tuple[Path, MaskedLM]
+Weights = dict[str, Tensor]
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
 LENGTHS = (40, 1, 17)
 
 
-def write_json(directory, values, name="config.json"):
+def write_json(directory: Path, values: dict[str, Any], name: str = "config.json") -> Path:
     directory.mkdir(exist_ok=True)
     (directory / name).write_text(json.dumps(values))
     return directory
 
 
 @pytest.fixture
-def exported(tmp_path, config, random_model):
+def exported(tmp_path: Path, config: ModelConfig, random_model: RandomModel) -> Exported:
     """A directory that save_pretrained wrote, and its model."""
     model = random_model(config)
     save_pretrained(model.state_dict(), config, tmp_path / "exported")
     return tmp_path / "exported", model
 
 
-def assert_equal_logits(model, theirs, packed, padded):
+def assert_equal_logits(model: MaskedLM, theirs: transformers.PreTrainedModel, packed: Packed, padded: Padded) -> None:
     ids, batch = packed(model.config, LENGTHS)
     rows, mask = padded(ids, LENGTHS)
     with torch.no_grad():
@@ -40,7 +48,7 @@ def assert_equal_logits(model, theirs, packed, padded):
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
-def test_export_loads_in_transformers(exported, packed, padded):
+def test_export_loads_in_transformers(exported: Exported, packed: Packed, padded: Padded) -> None:
     directory, model = exported
     theirs, report = transformers.AutoModelForMaskedLM.from_pretrained(directory, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -49,7 +57,15 @@ def test_export_loads_in_transformers(exported, packed, padded):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_transformers_directory_imports(seed, tmp_path, random_config, random_model, reference, packed, padded):
+def test_transformers_directory_imports(
+    seed: int,
+    tmp_path: Path,
+    random_config: RandomConfig,
+    random_model: RandomModel,
+    reference: Reference,
+    packed: Packed,
+    padded: Padded,
+) -> None:
     model = random_model(random_config(seed), seed)
     theirs = reference(model)
     theirs.save_pretrained(tmp_path)
@@ -63,7 +79,7 @@ def test_transformers_directory_imports(seed, tmp_path, random_config, random_mo
     assert_equal_logits(imported.eval(), theirs, packed, padded)
 
 
-def test_round_trip_is_exact(exported, tmp_path):
+def test_round_trip_is_exact(exported: Exported, tmp_path: Path) -> None:
     directory, model = exported
     again = from_pretrained(directory)
     assert again.config == model.config
@@ -75,7 +91,9 @@ def test_round_trip_is_exact(exported, tmp_path):
         assert (tmp_path / "second" / file).read_bytes() == (directory / file).read_bytes()
 
 
-def test_export_has_the_tied_tensor_once_and_keeps_its_type(tmp_path, config, random_model):
+def test_export_has_the_tied_tensor_once_and_keeps_its_type(
+    tmp_path: Path, config: ModelConfig, random_model: RandomModel
+) -> None:
     save_pretrained(random_model(config).bfloat16().state_dict(), config, tmp_path / "out")
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
@@ -85,7 +103,7 @@ def test_export_has_the_tied_tensor_once_and_keeps_its_type(tmp_path, config, ra
     assert {value.dtype for value in read_weights(tmp_path / "out", config).values()} == {torch.float32}
 
 
-def test_all_weight_file_formats_load_equal_weights(exported, config):
+def test_all_weight_file_formats_load_equal_weights(exported: Exported, config: ModelConfig) -> None:
     directory, _ = exported
     expected = read_weights(directory, config)
     single = directory / "model.safetensors"
@@ -109,7 +127,7 @@ def test_all_weight_file_formats_load_equal_weights(exported, config):
         assert torch.equal(pickled[name], value)
 
 
-def change_weights(directory, edit):
+def change_weights(directory: Path, edit: Callable[[Weights], object]) -> None:
     weights = load_file(directory / "model.safetensors")
     edit(weights)
     save_file(weights, directory / "model.safetensors")
@@ -129,7 +147,7 @@ def change_weights(directory, edit):
         (lambda w: w.update({"decoder.weight": w[EMBEDDING] + 1}), "decoder.weight differs from"),
     ],
 )
-def test_mismatched_weights_are_rejected(edit, message, exported):
+def test_mismatched_weights_are_rejected(edit: Callable[[Weights], object], message: str, exported: Exported) -> None:
     directory, model = exported
     change_weights(directory, edit)
     with pytest.raises(UserError, match=message):
@@ -143,11 +161,11 @@ def test_mismatched_weights_are_rejected(edit, message, exported):
     assert not (directory.parent / "never").exists()
 
 
-def test_every_missing_and_unexpected_tensor_is_listed(exported):
+def test_every_missing_and_unexpected_tensor_is_listed(exported: Exported) -> None:
     directory, model = exported
     names = [name for name, _ in model.named_parameters()]
 
-    def strip_prefix(weights):
+    def strip_prefix(weights: Weights) -> None:
         for name in list(weights):
             weights[name.removeprefix("model.")] = weights.pop(name)
 
@@ -161,7 +179,7 @@ def test_every_missing_and_unexpected_tensor_is_listed(exported):
         assert f"unexpected: {name.removeprefix('model.')}" in str(error.value)
 
 
-def test_unreadable_weights(exported, config):
+def test_unreadable_weights(exported: Exported, config: ModelConfig) -> None:
     directory, _ = exported
     file = directory / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -172,7 +190,7 @@ def test_unreadable_weights(exported, config):
         read_weights(directory, config)
 
 
-def test_broken_shards(exported, config):
+def test_broken_shards(exported: Exported, config: ModelConfig) -> None:
     directory, _ = exported
     shutil.move(directory / "model.safetensors", directory / "a.safetensors")
     names = list(load_file(directory / "a.safetensors"))
@@ -191,11 +209,11 @@ def test_broken_shards(exported, config):
 class Payload:
     """Runs a command when an unsafe loader unpickles it."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
         return (open, ("executed", "w"))
 
 
-def test_a_pickle_is_never_executed(exported, config, monkeypatch):
+def test_a_pickle_is_never_executed(exported: Exported, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, _ = exported
     monkeypatch.chdir(directory)
     (directory / "model.safetensors").unlink()
@@ -211,7 +229,7 @@ def test_a_pickle_is_never_executed(exported, config, monkeypatch):
         read_weights(directory, config)
 
 
-def test_export_does_not_overwrite(exported):
+def test_export_does_not_overwrite(exported: Exported) -> None:
     directory, model = exported
     before = (directory / "model.safetensors").read_bytes()
     with pytest.raises(UserError, match="exists already"):

@@ -1,14 +1,17 @@
 """Hugging Face's config.json: both formats, and every error."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face_config import read_config
 
 # The keys of the published ModernBERT config.json (transformers 4), for a small model.
-TRANSFORMERS_4 = {
+TRANSFORMERS_4: dict[str, Any] = {
     "architectures": ["ModernBertForMaskedLM"],
     "attention_bias": False,
     "attention_dropout": 0.0,
@@ -49,7 +52,7 @@ TRANSFORMERS_4 = {
     "transformers_version": "4.47.0.dev0",
     "vocab_size": 101,
 }
-TRANSFORMERS_5 = {
+TRANSFORMERS_5: dict[str, Any] = {
     key: value
     for key, value in TRANSFORMERS_4.items()
     if key not in ("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta", "torch_dtype")
@@ -63,28 +66,28 @@ TRANSFORMERS_5 = {
 }
 
 
-def write_json(directory, values):
+def write_json(directory: Path, values: dict[str, Any]) -> Path:
     directory.mkdir(exist_ok=True)
     (directory / "config.json").write_text(json.dumps(values))
     return directory
 
 
 @pytest.mark.parametrize("values", [TRANSFORMERS_4, TRANSFORMERS_5])
-def test_both_config_formats(values, tmp_path, config):
+def test_both_config_formats(values: dict[str, Any], tmp_path: Path, config: ModelConfig) -> None:
     assert read_config(write_json(tmp_path, values)) == config
 
 
 @pytest.mark.parametrize("theta", [160_000.0, None])
-def test_one_theta_for_all_layers(theta, tmp_path):
+def test_one_theta_for_all_layers(theta: float | None, tmp_path: Path) -> None:
     config = read_config(write_json(tmp_path, TRANSFORMERS_4 | {"local_rope_theta": theta}))
     assert config.local_rope_theta == config.global_rope_theta == 160_000.0
 
 
-def test_disabled_unknown_options_are_accepted(tmp_path, config):
+def test_disabled_unknown_options_are_accepted(tmp_path: Path, config: ModelConfig) -> None:
     assert read_config(write_json(tmp_path, TRANSFORMERS_4 | {"causal_mask": False, "rope_scaling": None})) == config
 
 
-def scaled(kind, **changes):
+def scaled(kind: str, **changes: object) -> dict[str, Any]:
     parameters = TRANSFORMERS_5["rope_parameters"]
     return {"rope_parameters": parameters | {kind: parameters[kind] | changes}}
 
@@ -116,20 +119,22 @@ def scaled(kind, **changes):
         (TRANSFORMERS_5, {"global_attn_every_n_layers": 2}, "layer_types: expected .* n = 2"),
     ],
 )
-def test_unsupported_configs_are_rejected(base, change, message, tmp_path):
+def test_unsupported_configs_are_rejected(
+    base: dict[str, Any], change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=message) as error:
         read_config(write_json(tmp_path, base | change))
     assert str(tmp_path / "config.json") in str(error.value)
 
 
-def test_all_problems_of_a_config_are_listed(tmp_path):
+def test_all_problems_of_a_config_are_listed(tmp_path: Path) -> None:
     values = TRANSFORMERS_4 | {"mlp_bias": True, "hidden_activation": "silu", "num_attention_heads": 5}
     del values["vocab_size"]
     with pytest.raises(UserError, match=r"(?s)hidden_activation.*mlp_bias.*vocab_size"):
         read_config(write_json(tmp_path, values))
 
 
-def test_unreadable_configs(tmp_path):
+def test_unreadable_configs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json: cannot be read"):
         read_config(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text('{"a": 1,\n "b" 2}')

@@ -28,7 +28,7 @@ def wide() -> ModelConfig:
     )
 
 
-def test_moments(wide):
+def test_moments(wide: ModelConfig) -> None:
     model = MaskedLM(wide)
     initialize(model, seed=3)
     for name, parameter in model.named_parameters():
@@ -46,14 +46,14 @@ def test_moments(wide):
             assert value.mean().item() == pytest.approx(0, abs=std * error), name
 
 
-def test_the_distribution_is_a_truncated_normal(wide):
+def test_the_distribution_is_a_truncated_normal(wide: ModelConfig) -> None:
     value = initial_value("model.layers.0.mlp.Wi.weight", (400, 500), wide, seed=0).flatten().double() / 0.02
     for quantile in (-1.5, -0.5, 0.0, 0.7, 1.9):
         phi = (math.erf(quantile / math.sqrt(2)) / math.erf(math.sqrt(2)) + 1) / 2
         assert (value <= quantile).double().mean().item() == pytest.approx(phi, abs=4 * 0.5 / math.sqrt(200_000))
 
 
-def test_standard_deviations_against_transformers(wide):
+def test_standard_deviations_against_transformers(wide: ModelConfig) -> None:
     torch.manual_seed(0)
     theirs = transformers.ModernBertForMaskedLM(transformers.ModernBertConfig(**wide.model_dump()))
     ours = MaskedLM(wide)
@@ -69,7 +69,7 @@ def test_standard_deviations_against_transformers(wide):
     assert different == {"head.dense.weight"}
 
 
-def test_values_depend_only_on_seed_and_name(wide):
+def test_values_depend_only_on_seed_and_name(wide: ModelConfig) -> None:
     name, shape = "model.layers.5.attn.Wqkv.weight", (384, 128)
     value = initial_value(name, shape, wide, seed=7)
     torch.manual_seed(99)
@@ -82,13 +82,13 @@ def test_values_depend_only_on_seed_and_name(wide):
     assert torch.equal(model.get_parameter(name), value)
 
 
-def test_no_two_matrices_are_equal(wide):
+def test_no_two_matrices_are_equal(wide: ModelConfig) -> None:
     names = [f"model.layers.{layer}.mlp.Wi.weight" for layer in range(1000)]
     values = {tuple(initial_value(name, (1, 4), wide, seed=0).flatten().tolist()) for name in names}
     assert len(values) == len(names)
 
 
-def test_a_partitioned_parameter_is_rejected(config):
+def test_a_partitioned_parameter_is_rejected(config: ModelConfig) -> None:
     model = MaskedLM(config)
     model.head.dense.weight.data = torch.empty(0)
     with pytest.raises(ValueError, match=r"head.dense.weight is partitioned.*GatheredParameters"):

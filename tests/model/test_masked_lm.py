@@ -2,16 +2,22 @@
 
 import pytest
 import torch
+from gradients import gradient_of
+from model_fixtures import Packed, RandomModel
+from torch import Tensor
 from torch.nn import functional as F
 
+from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.encoder import EncoderLayer
+from clinical_modernbert.model.masked_lm import MaskedLM
 
+Task = tuple[Tensor, PackedBatch, Tensor, Tensor]
 LENGTHS = (50, 7, 33)
 
 
 @pytest.fixture
-def task(config, packed):
+def task(config: ModelConfig, packed: Packed) -> Task:
     """(ids, batch, positions, targets) with a third of the tokens masked."""
     ids, batch = packed(config, LENGTHS)
     targets, _ = packed(config, LENGTHS, seed=1)
@@ -19,14 +25,16 @@ def task(config, packed):
     return ids, batch, positions, targets[positions]
 
 
-def gradients(model, task):
+def gradients(model: MaskedLM, task: Task) -> dict[str, Tensor]:
     model.zero_grad()
     loss, _ = model(*task)
     loss.backward()
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    return {name: gradient_of(parameter).clone() for name, parameter in model.named_parameters()}
 
 
-def test_loss_and_correct_predictions_are_those_of_the_logits(config, random_model, task):
+def test_loss_and_correct_predictions_are_those_of_the_logits(
+    config: ModelConfig, random_model: RandomModel, task: Task
+) -> None:
     model = random_model(config)
     ids, batch, positions, targets = task
     logits = model.logits(ids, batch, positions)
@@ -39,7 +47,7 @@ def test_loss_and_correct_predictions_are_those_of_the_logits(config, random_mod
     assert correct.sum() >= 8
 
 
-def test_the_decoder_is_tied_to_the_embedding(config, random_model, task):
+def test_the_decoder_is_tied_to_the_embedding(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     model = random_model(config)
     embedding = model.model.embeddings.tok_embeddings.weight
     assert model.decoder.weight is embedding
@@ -50,7 +58,9 @@ def test_the_decoder_is_tied_to_the_embedding(config, random_model, task):
     assert (tied[unused] != 0).any(dim=1).all()  # rows that no input uses get gradients as outputs
 
 
-def test_no_masked_tokens_give_zero_loss_and_zero_gradients(config, random_model, task):
+def test_no_masked_tokens_give_zero_loss_and_zero_gradients(
+    config: ModelConfig, random_model: RandomModel, task: Task
+) -> None:
     model = random_model(config)
     ids, batch, positions, targets = task
     loss, correct = model(ids, batch, positions[:0], targets[:0])
@@ -62,7 +72,7 @@ def test_no_masked_tokens_give_zero_loss_and_zero_gradients(config, random_model
         assert (parameter.grad == 0).all(), name
 
 
-def test_dropout_acts_in_training_only(config, random_model, task):
+def test_dropout_acts_in_training_only(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     without_dropout = random_model(config)
     for rate in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
         model = random_model(ModelConfig(**config.model_dump() | {rate: 0.3}))
@@ -76,10 +86,17 @@ def test_dropout_acts_in_training_only(config, random_model, task):
         assert torch.equal(first, again), rate
 
 
-def test_activation_checkpointing_gives_equal_gradients(config, random_model, task, monkeypatch):
+def test_activation_checkpointing_gives_equal_gradients(
+    config: ModelConfig, random_model: RandomModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     original = EncoderLayer.forward
-    monkeypatch.setattr(EncoderLayer, "forward", lambda self, *args: calls.append(self) or original(self, *args))
+
+    def forward(self: EncoderLayer, hidden: Tensor, batch: PackedBatch, backend: str) -> Tensor:
+        calls.append(self)
+        return original(self, hidden, batch, backend)
+
+    monkeypatch.setattr(EncoderLayer, "forward", forward)
     rates = {"embedding_dropout": 0.1, "attention_dropout": 0.1, "mlp_dropout": 0.1}
     model = random_model(ModelConfig(**config.model_dump() | rates)).train()
     torch.manual_seed(0)
@@ -93,7 +110,7 @@ def test_activation_checkpointing_gives_equal_gradients(config, random_model, ta
         assert torch.equal(gradient, recomputed[name]), name
 
 
-def test_the_attention_backend_can_be_selected(config, random_model, task):
+def test_the_attention_backend_can_be_selected(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     model = random_model(config)
     expected = model(*task)[0]
     model.model.attention_backend = "torch"
@@ -103,7 +120,7 @@ def test_the_attention_backend_can_be_selected(config, random_model, task):
         model(*task)
 
 
-def test_bf16_is_close_to_fp32(config, random_model, task):
+def test_bf16_is_close_to_fp32(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     model = random_model(config)
     ids, batch, positions, _ = task
     exact = model.logits(ids, batch, positions)
@@ -111,14 +128,14 @@ def test_bf16_is_close_to_fp32(config, random_model, task):
     loss, _ = model(*task)
     assert loss.dtype == torch.float32
     loss.backward()
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert all(gradient_of(parameter).isfinite().all() for parameter in model.parameters())
     logits = model.logits(ids, batch, positions)
     assert logits.dtype == torch.bfloat16
     error = (logits.float() - exact).pow(2).mean().sqrt() / exact.std()
     assert error < 0.03
 
 
-def test_a_few_training_steps_lower_the_loss(config, random_model, task):
+def test_a_few_training_steps_lower_the_loss(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     model = random_model(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
@@ -29,7 +30,7 @@ CONFIG = ModelConfig(
 )
 
 
-def task(step, rank):
+def task(step: int, rank: int) -> tuple[Tensor, PackedBatch, Tensor, Tensor]:
     """One micro-batch. Rank 1 has no masked tokens in step 1."""
     generator = torch.Generator().manual_seed(10 * step + rank)
     lengths = [(30, 5, 13), (8, 1, 21)][rank]
@@ -39,7 +40,7 @@ def task(step, rank):
     return ids, PackedBatch.from_lengths(lengths, "cpu"), positions, targets[positions]
 
 
-def run_one_process():
+def run_one_process() -> tuple[list[list[float]], dict[str, Tensor]]:
     """Losses and final parameters of SGD on both ranks' batches in one process."""
     model = MaskedLM(CONFIG)
     initialize(model, SEED)
@@ -100,7 +101,7 @@ def run_rank(directory: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_of_strict_zero_3_equal_one_process(tmp_path):
+def test_two_ranks_of_strict_zero_3_equal_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -133,9 +134,9 @@ def test_two_ranks_of_strict_zero_3_equal_one_process(tmp_path):
 
     losses, weights = run_one_process()
     results = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(RANKS)]
-    for rank, result in enumerate(results):
+    for number, result in enumerate(results):
         assert result["partitioned"]
-        torch.testing.assert_close(result["losses"], [step[rank] for step in losses], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(result["losses"], [step[number] for step in losses], rtol=1e-5, atol=1e-5)
         assert result["weights"].keys() == weights.keys()
         for name, value in weights.items():
             torch.testing.assert_close(result["weights"][name], value, rtol=0, atol=1e-5, msg=name)

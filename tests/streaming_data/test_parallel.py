@@ -48,7 +48,7 @@ def test_one_process_returns_ordered_results_and_counts() -> None:
 
 def test_two_processes_return_ordered_results_and_counts(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, tmp_path / "script.py", tmp_path, "5", "4", "7", "6"]
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), "5", "4", "7", "6"]
     assert subprocess.check_output(command, text=True) == "[25, 16, 49, 36] (4, 4, 22)\n"
 
 

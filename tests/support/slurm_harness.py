@@ -10,7 +10,6 @@ every 30 s.
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -128,7 +127,7 @@ class Harness:
         print(self.cmbert("status", str(run.run_dir)))
 
     @staticmethod
-    def _run(home: Path, data: Path) -> SmallRun:
+    def _run(home: Path, data: Path | str) -> SmallRun:
         home.mkdir()
         recipe = home / "recipe.yaml"
         recipe.write_text(RECIPE)
@@ -154,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

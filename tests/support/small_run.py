@@ -44,7 +44,7 @@ class SmallRun:
     """A recipe in its own directory, and ways to run it."""
 
     recipe: Path
-    data: Path
+    data: Path | str
     run_dir: Path
 
     def arguments(self, *overrides: str, ranks: int = 1) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_flipped_byte_in_a_shard_stops_both_ranks(new_run: Callable[[], SmallR
         shard.write_bytes(content)
     output = run.train(f"data.path={data}", ranks=2, code=2)
     assert f"error: {data}/notes/train/shard." in output
-    assert "the file is damaged; restore this file from its source, or prepare the data again" in output
+    assert "the file is corrupt; restore this file from its source, or prepare the data again" in output
     assert "Traceback" not in output
 
 

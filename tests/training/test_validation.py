@@ -3,13 +3,16 @@
 import gzip
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from small_data import SEQ_LENGTH, write_small_data
 from small_run import SmallRun
+from torch import Tensor
 
+from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 from clinical_modernbert.streaming_data.loader.order import PackAddress
@@ -23,12 +26,14 @@ class EvenPositionsEngine:
 
     device = torch.device("cpu")
 
-    def __call__(self, input_ids, batch, positions, targets):
+    def __call__(
+        self, input_ids: Tensor, batch: PackedBatch, positions: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
         self.positions = positions
         return torch.zeros(()), positions % 2 == 0
 
 
-def test_a_word_counts_if_all_of_it_is_masked_and_predicted(tmp_path) -> None:
+def test_a_word_counts_if_all_of_it_is_masked_and_predicted(tmp_path: Path) -> None:
     config = DataConfig(path=str(write_small_data(tmp_path / "data")), seq_length=SEQ_LENGTH)
     dataset, engine = open_dataset(config, 1, "held_out"), EvenPositionsEngine()
     address = PackAddress(0, 0, 1)
@@ -53,7 +58,7 @@ def test_a_source_without_a_masked_token_is_left_out(monkeypatch: pytest.MonkeyP
     engine = SimpleNamespace(device="cpu", eval=lambda: None, train=lambda: None)
     monkeypatch.setattr("clinical_modernbert.training.validation._token_sums", lambda *_: next(sums).double())
     monkeypatch.setattr("clinical_modernbert.training.validation._word_sums", lambda *_: torch.zeros(0))
-    (row,) = evaluate(engine, readers, packs=1, step=3)
+    (row,) = evaluate(engine, readers, packs=1, step=3)  # type: ignore[arg-type]
     assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
 
 

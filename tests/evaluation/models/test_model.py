@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.classifier import pool
+from clinical_modernbert.evaluation.models.classifier import Pooling, pool
 from clinical_modernbert.evaluation.models.embed import embed
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model, padded_model
 
@@ -43,7 +43,7 @@ def test_both_give_the_same_scores_for_masked_tokens(ours: EvaluatedModel, our_d
 @pytest.mark.parametrize("which", ["ours", "bert"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_embeddings_do_not_depend_on_order_or_grouping(
-    which: str, pooling: str, request: pytest.FixtureRequest
+    which: str, pooling: Pooling, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(which)
     together = embed(model, TEXTS, pooling, tokens=10_000)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def pack() -> Pack:
 
 
 @pytest.mark.parametrize("strategy", ["token", "whole_word"])
-def test_masks_of_a_pack(strategy: str) -> None:
+def test_masks_of_a_pack(strategy: Literal["token", "whole_word"]) -> None:
     vocab = vocabulary(VOCAB, 0, MASK, [0, 1, 2, 3, 4])
     tokens, positions, targets, groups = mask_pack(pack(), 0, vocab, 0.15, strategy)
     assert len(positions) == 15

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from clinical_modernbert.kernels import devices
 from clinical_modernbert.kernels.attention import dispatch, flash
 from clinical_modernbert.kernels.verify import reference
+
+Window = tuple[int | None, int | None]
 
 
 @pytest.fixture(autouse=True)
@@ -43,36 +46,46 @@ def fake_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]
     def install(library: str) -> list[dict]:
         calls: list[dict] = []
 
-        def compute(q, k, v, cu_seqlens, window) -> torch.Tensor:
+        def compute(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, window: Window) -> Tensor:
             lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
             limit = None if window in ((-1, -1), (None, None)) else window[0]
             calls.append({"window": window})
-            sequences = zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
+            sequences = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
             return torch.cat([reference.softmax_attention(*one, limit) for one in sequences])
 
         def flash2(
-            q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p=0.0, softmax_scale=None,
-            causal=False, window_size=(-1, -1), softcap=0.0, alibi_slopes=None, deterministic=False,
-        ):  # fmt: skip
+            q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor,
+            max_seqlen_q: int, max_seqlen_k: int, dropout_p: float = 0.0, softmax_scale: float | None = None,
+            causal: bool = False, window_size: Window = (-1, -1), softcap: float = 0.0,
+            alibi_slopes: Tensor | None = None, deterministic: bool = False,
+        ) -> Tensor:  # fmt: skip
             assert deterministic
             return compute(q, k, v, cu_seqlens_q, window_size)
 
         def flash3(
-            q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, seqused_q=None, seqused_k=None,
-            softmax_scale=None, causal=False, qv=None, window_size=(-1, -1), deterministic=False,
-        ):  # fmt: skip
+            q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor,
+            max_seqlen_q: int, max_seqlen_k: int, seqused_q: Tensor | None = None, seqused_k: Tensor | None = None,
+            softmax_scale: float | None = None, causal: bool = False, qv: Tensor | None = None,
+            window_size: Window = (-1, -1), deterministic: bool = False,
+        ) -> Tensor:  # fmt: skip
             assert deterministic
             return compute(q, k, v, cu_seqlens_q, window_size)
 
         def flash4(
-            q, k, v, qv=None, cu_seqlens_q=None, cu_seqlens_k=None, max_seqlen_q=None, max_seqlen_k=None,
-            softmax_scale=None, causal=False, window_size=(None, None), deterministic=False,
-        ):  # fmt: skip
+            q: Tensor, k: Tensor, v: Tensor, qv: Tensor | None = None, cu_seqlens_q: Tensor | None = None,
+            cu_seqlens_k: Tensor | None = None, max_seqlen_q: int | None = None, max_seqlen_k: int | None = None,
+            softmax_scale: float | None = None, causal: bool = False, window_size: Window = (None, None),
+            deterministic: bool = False,
+        ) -> tuple[Tensor, None]:  # fmt: skip
             assert deterministic
             assert qv is None
+            assert cu_seqlens_q is not None
             return compute(q, k, v, cu_seqlens_q, window_size), None
 
-        def varlen(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1)):
+        def varlen(
+            query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor, max_q: int, max_k: int, *,
+            scale: float | None = None, window_size: Window = (-1, -1),
+        ) -> Tensor:  # fmt: skip
             return compute(query, key, value, cu_seq_q, window_size)
 
         function = {"flash2": flash2, "flash3": flash3, "flash4": flash4, "varlen": varlen}[library]

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_unknown_backend_error_lists_all_backends() -> None:
 
 @pytest.mark.skipif(devices.importlib.util.find_spec("triton") is None, reason="Triton has no wheel for this platform")
 @pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)])
-def test_gpu_selects_triton_first(capability: tuple[int, int], fake_gpu) -> None:
+def test_gpu_selects_triton_first(capability: tuple[int, int], fake_gpu: Callable[..., None]) -> None:
     fake_gpu(*capability)
     assert explain_backend(GPU, BF16, 64) == "triton: the first choice"
     assert explain_backend(GPU, torch.float32, 128) == "triton: the first choice"
@@ -52,7 +53,12 @@ def test_gpu_selects_triton_first(capability: tuple[int, int], fake_gpu) -> None
     ],
 )
 def test_flash_selects_the_newest_supported_version(
-    capability, installed, selected, fake_gpu, fake_library, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int],
+    installed: set[str],
+    selected: str,
+    fake_gpu: Callable[..., None],
+    fake_library: Callable[[str], list[dict]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake_gpu(*capability)
     for library in ("flash2", "flash3", "flash4"):
@@ -67,7 +73,7 @@ def test_flash_selects_the_newest_supported_version(
 
 
 def test_without_triton_the_next_backend_is_selected_and_the_fix_named(
-    fake_gpu, fake_library, monkeypatch: pytest.MonkeyPatch
+    fake_gpu: Callable[..., None], fake_library: Callable[[str], list[dict]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_gpu(8, 0)
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
@@ -79,20 +85,20 @@ def test_without_triton_the_next_backend_is_selected_and_the_fix_named(
     assert "pip install flash-attn" in line
 
 
-def test_unsupported_tensors_fall_back(fake_gpu) -> None:
+def test_unsupported_tensors_fall_back(fake_gpu: Callable[..., None]) -> None:
     fake_gpu(8, 0)
     assert explain_backend(GPU, torch.float64, 64).startswith("torch: triton has no kernels for torch.float64")
     with pytest.raises(ValueError, match="has tile sizes for heads of 32, 64, 128, not 96"):
         choose_backend(GPU, BF16, 96, "triton")
 
 
-def test_old_gpu_falls_back(fake_gpu) -> None:
+def test_old_gpu_falls_back(fake_gpu: Callable[..., None]) -> None:
     fake_gpu(7, 5)
     assert "triton needs compute capability 8.0, this GPU has 7.5" in explain_backend(GPU, BF16, 64)
 
 
 @pytest.mark.parametrize(("name", "selected"), [("gfx942:sramecc+", "triton"), ("gfx1100", "torch")])
-def test_amd(name: str, selected: str, fake_gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_amd(name: str, selected: str, fake_gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     fake_gpu(9, 4)
     monkeypatch.setattr(torch.version, "hip", "6.4")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: types.SimpleNamespace(gcnArchName=name))

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from clinical_modernbert.kernels.verify import reference
 
 @pytest.mark.parametrize("window", [None, 5])
 @pytest.mark.parametrize("library", ["flash2", "flash3", "flash4", "varlen"])
-def test_each_library_is_called_with_its_own_arguments(library: str, window: int | None, fake_library) -> None:
+def test_each_library_is_called_with_its_own_arguments(
+    library: str, window: int | None, fake_library: Callable[[str], list[dict]]
+) -> None:
     calls = fake_library(library)
     lengths = [20, 0, 33]
     qkv = torch.randn(53, 3, 2, 32, requires_grad=True)
@@ -28,10 +31,17 @@ def test_each_library_is_called_with_its_own_arguments(library: str, window: int
     assert calls == [{"window": full if window is None else (5, 5)}]
 
 
-def test_another_version_of_a_library_is_rejected(fake_gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_a_library_is_rejected(
+    fake_gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_gpu(8, 0)
     module = types.ModuleType("flash_attn")
-    module.flash_attn_varlen_func = lambda q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k: q
+    monkeypatch.setattr(
+        module,
+        "flash_attn_varlen_func",
+        lambda q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k: q,
+        raising=False,
+    )
     monkeypatch.setitem(sys.modules, "flash_attn", module)
     with pytest.raises(ValueError, match="is another version, without the arguments deterministic, window_size"):
         choose_backend(torch.device("cuda", 0), torch.bfloat16, 64, "flash2")

@@ -6,14 +6,16 @@ import triton.language as tl
 
 
 @triton.jit
-def cast_both_ways(X, DOWN, UP, SIZE: tl.constexpr):
+def cast_both_ways(X: tl.tensor, DOWN: tl.tensor, UP: tl.tensor, SIZE: tl.constexpr) -> None:
     index = tl.arange(0, SIZE)
     tl.store(DOWN + index, tl.load(X + index).to(tl.bfloat16))
     tl.store(UP + index, tl.load(DOWN + index).to(tl.float32))
 
 
 @triton.jit
-def arithmetic(A, B, SUM, PRODUCT, LESS, SIZE: tl.constexpr):
+def arithmetic(
+    A: tl.tensor, B: tl.tensor, SUM: tl.tensor, PRODUCT: tl.tensor, LESS: tl.tensor, SIZE: tl.constexpr
+) -> None:
     index = tl.arange(0, SIZE)
     a = tl.load(A + index)
     b = tl.load(B + index)
@@ -23,7 +25,7 @@ def arithmetic(A, B, SUM, PRODUCT, LESS, SIZE: tl.constexpr):
 
 
 @triton.jit
-def product(A, B, C, SIZE: tl.constexpr):
+def product(A: tl.tensor, B: tl.tensor, C: tl.tensor, SIZE: tl.constexpr) -> None:
     index = tl.arange(0, SIZE)
     square = index[:, None] * SIZE + index[None, :]
     tl.store(C + square, tl.dot(tl.load(A + square), tl.load(B + square)))

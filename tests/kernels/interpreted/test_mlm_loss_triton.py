@@ -1,5 +1,7 @@
 """The MLM loss with the Triton cross-entropy."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
@@ -17,7 +19,12 @@ def random_inputs(rows: int, vocabulary: int, width: int, dtype: torch.dtype) ->
     return [torch.randn(rows, width).to(dtype), weight.to(dtype), torch.randn(vocabulary).to(dtype), targets]
 
 
-def loss_gradients(function, inputs: list[torch.Tensor], dtype: torch.dtype, **options: str) -> list[torch.Tensor]:
+def loss_gradients(
+    function: Callable[..., tuple[torch.Tensor, torch.Tensor]],
+    inputs: list[torch.Tensor],
+    dtype: torch.dtype,
+    **options: str,
+) -> list[torch.Tensor]:
     *leaves, targets = inputs
     return outputs_and_gradients(lambda *x: function(*x, targets, **options), [x.to(dtype) for x in leaves])[1]
 
@@ -45,8 +52,8 @@ def test_any_shape(rows: int, vocabulary: int, dtype: torch.dtype) -> None:
     inputs = random_inputs(rows, vocabulary, 16, dtype)
     results = []
     for backend in ("triton", "torch"):
-        leaves = [x.clone().requires_grad_() for x in inputs[:3]]
-        loss, correct = mlm_loss(*leaves, inputs[3], backend=backend)
+        hidden, weight, bias = leaves = [x.clone().requires_grad_() for x in inputs[:3]]
+        loss, correct = mlm_loss(hidden, weight, bias, inputs[3], backend=backend)
         loss.backward()
         results.append([loss.detach(), correct, *(x.grad for x in leaves)])
     slack = 2e-6 if dtype == torch.float32 else 2 * torch.finfo(dtype).eps

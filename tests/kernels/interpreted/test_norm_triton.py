@@ -55,8 +55,8 @@ def test_gradients_if_only_one_output_is_used() -> None:
     residual, x, weight = torch.randn(9, 48), torch.randn(9, 48), torch.rand(48)
     for number in (0, 1):
         leaves = [t.clone().requires_grad_() for t in (residual, x)]
-        ours_add_norm(*leaves, weight)[number].square().sum().backward()
+        ours_add_norm(leaves[0], leaves[1], weight)[number].square().sum().backward()
         others = [t.clone().requires_grad_() for t in (residual, x)]
-        plain_add_norm(*others, weight)[number].square().sum().backward()
+        plain_add_norm(others[0], others[1], weight)[number].square().sum().backward()
         for leaf, other in zip(leaves, others, strict=True):
             torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-4, atol=1e-5)

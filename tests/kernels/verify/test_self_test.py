@@ -1,5 +1,7 @@
 """The self-test passes on a CPU and detects a kernel that is slightly wrong."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -23,6 +25,8 @@ def test_every_kernel_passes_on_a_cpu() -> None:
 
 
 @pytest.mark.parametrize("wrong", [lambda x: geglu(x) * 1.00002, lambda x: geglu(x).index_fill(0, torch.tensor(5), 0)])
-def test_a_slightly_wrong_kernel_fails(wrong, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slightly_wrong_kernel_fails(
+    wrong: Callable[[torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(self_test, "geglu", wrong)
     assert [check.kernel for check in self_test.self_test(CPU) if not check.passed] == ["GeGLU"]

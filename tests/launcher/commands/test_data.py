@@ -225,7 +225,9 @@ def test_extend_grows_the_tokenizer_and_its_model(folder: Path) -> None:
     result = cmbert(*arguments, "--model", str(folder / "model"))
     assert result.exit_code == 0, result.output
     assert "100 tokens added, 768 in total" in result.output
-    before, after = re.search(r"notes: ([\d.]+) tokens per word before, ([\d.]+) after", result.output).groups()
+    found = re.search(r"notes: ([\d.]+) tokens per word before, ([\d.]+) after", result.output)
+    assert found is not None
+    before, after = found.groups()
     assert float(after) < float(before)
     assert SECRET not in result.output
     tokenizer, grown = AutoTokenizer.from_pretrained(out), AutoModelForMaskedLM.from_pretrained(out)

@@ -281,9 +281,14 @@ def test_gpus_that_torch_cannot_use_fail(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("visible", "ranks"), [(2, 2), (0, 2), (8, 8)])
 def test_there_is_one_rank_per_visible_gpu(monkeypatch: pytest.MonkeyPatch, visible: int, ranks: int) -> None:
     started = []
+
+    def run_ranks(command: list[str], ranks: int, **options: object) -> int:
+        started.append(ranks)
+        return 0
+
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
-    monkeypatch.setattr(doctor_command, "run_ranks", lambda command, ranks, **options: started.append(ranks) or 0)
+    monkeypatch.setattr(doctor_command, "run_ranks", run_ranks)
     with pytest.raises(typer.Exit):
         doctor_command.doctor()
     assert started == [ranks]
@@ -426,6 +431,7 @@ def run_on_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: boo
     return [RankResult(rank.returncode, *output) for rank, output in zip(ranks, ended, strict=True)]
 
 
+@pytest.mark.ranks
 @needs_root
 def test_two_nodes_with_different_software_fail(tmp_path: Path) -> None:
     """Each rank has its own host name; the second finds another version of transformers first."""
@@ -448,6 +454,7 @@ def test_two_nodes_with_different_software_fail(tmp_path: Path) -> None:
     assert first.findings("node1")["packages"]["status"] == "failed"
 
 
+@pytest.mark.ranks
 def test_a_failure_of_nccl_is_reported_with_all_other_findings() -> None:
     """When NCCL fails, it raises on one rank, and the other waits forever."""
     change = """
@@ -471,6 +478,7 @@ os._exit = lambda code: (print("ended", time.time(), file=sys.stderr, flush=True
     assert float(printed) < float(ended), "a launcher may kill rank 0 when another rank has failed"
 
 
+@pytest.mark.ranks
 def test_nodes_that_cannot_connect_each_print_their_own_findings() -> None:
     change = "doctor_ranks.JOIN_TIMEOUT = timedelta(seconds=1)"
     results = run_on_two_nodes([{"MASTER_PORT": "1"}, {"MASTER_PORT": "2", "TRITON_INTERPRET": "1"}], change)
@@ -480,6 +488,7 @@ def test_nodes_that_cannot_connect_each_print_their_own_findings() -> None:
     assert second["ranks"]["status"] == second["TRITON_INTERPRET"]["status"] == "failed"
 
 
+@pytest.mark.ranks
 def test_failed_checks_are_reported_only_in_the_table() -> None:
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", "2"]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}

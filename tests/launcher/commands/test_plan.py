@@ -43,9 +43,9 @@ def test_json_output_for_programs(tmp_path: Path) -> None:
 
 
 def test_the_docs_show_the_real_output() -> None:
-    command, expected = re.search(
-        r"`cmbert plan (.*?)`, one node.*?```\n(.*?)```", DOCS.read_text(), re.DOTALL
-    ).groups()
+    found = re.search(r"`cmbert plan (.*?)`, one node.*?```\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert found is not None
+    command, expected = found.groups()
     printed = plan(*shlex.split(command), columns=90)
     assert [line.rstrip() for line in printed.splitlines()] == expected.splitlines()
 
@@ -59,7 +59,9 @@ def test_the_table_in_the_docs_is_up_to_date() -> None:
             next(o for o in result["options"] if (o["zero_stage"], o["activation_checkpointing"]) == (stage, False))
             for stage in (1, 3)
         )
-        time, cost = re.search(r"^(.*), GPU hours .*, cost (.*)$", plan(*run), re.MULTILINE).groups()
+        found = re.search(r"^(.*), GPU hours .*, cost (.*)$", plan(*run), re.MULTILINE)
+        assert found is not None
+        time, cost = found.groups()
         cells = [recipe, f"{gpus} H100", f"{zero_3['peak'] / 1e9:.2f} GB", f"{zero_1['sent'] / 1e9:.2f} GB"]
         row = " | ".join([*cells, f"{zero_3['sent'] / 1e9:.2f} GB", time, cost])
         assert f"| {row} |\n" in DOCS.read_text()

@@ -97,7 +97,7 @@ def test_the_schema_check_detects_errors(job_set: dict[str, Any]) -> None:
 
 
 def test_the_job_matches_the_schema_of_kubernetes(job_set: dict[str, Any]) -> None:
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}}
+    job: dict[str, Any] = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}}
     job |= job_set["spec"]["replicatedJobs"][0]["template"]
     kubernetes_validate.validate(job, "1.33", strict=True)
     job["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"

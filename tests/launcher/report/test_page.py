@@ -35,7 +35,7 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
 
 
-def curves(page: str) -> dict[str, dict[str, list[list[float]]]]:
+def curves(page: str) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Return {title of the chart: {name of the line: points}}."""
     matches = re.findall(r'<h3>([^<]*)</h3>.*?<script type="application/json">(.*?)</script>', page, re.DOTALL)
     return {title: {line["name"]: line["points"] for line in json.loads(values)["lines"]} for title, values in matches}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_data import SEQ_LENGTH
@@ -42,7 +43,7 @@ def at(minute: int) -> str:
 def write_steps(run_dir: Path, steps: int) -> None:
     """Write the metrics of the first of twelve steps; the last is slow, like a step that saves a checkpoint."""
     kinds = {field.name: field.type for field in fields(StepMetrics)}
-    rest = {name: "a" if kind is str else 1 for name, kind in kinds.items()}
+    rest: dict[str, Any] = {name: "a" if kind is str else 1 for name, kind in kinds.items()}
     log = RowLog(run_dir / "metrics.csv", StepMetrics, 0)
     for step in range(1, steps + 1):
         speed = 1.0 if step == steps else SPEED

@@ -245,7 +245,7 @@ def outcomes(
     selected = [
         item.callspec.params["scenario"]
         for item in request.session.items
-        if item.fspath == request.fspath and hasattr(item, "callspec") and "scenario" in item.callspec.params
+        if item.path == request.path and hasattr(item, "callspec") and "scenario" in item.callspec.params
     ]
     directory = tmp_path_factory.mktemp("slurm")
     (directory / ".bash_profile").write_text('module() { export MODULE="$2"; }\n')

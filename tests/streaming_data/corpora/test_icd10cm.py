@@ -126,6 +126,7 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         codes(path)
 
 
+@pytest.mark.slow
 def test_the_table_of_the_demo_recipe() -> None:
     """Compared with the codes that its Python package extracts from the same table."""
     simple = pytest.importorskip("simple_icd_10_cm", reason="the extra `demo` is not installed")

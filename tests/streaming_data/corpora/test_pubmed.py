@@ -166,13 +166,15 @@ def test_real_records_have_the_text_of_the_full_tree(dev_data: Path) -> None:
     for path in paths:
         content = path.read_bytes()
         tree = etree.fromstring(gzip.decompress(content) if path.suffix == ".gz" else content)
-        expected = {}
+        expected: dict[tuple[str | None, str], str] = {}
         for element in tree.iter("MedlineCitation"):
-            words = [element.xpath("string(Article/ArticleTitle)")]
+            words = [str(element.xpath("string(Article/ArticleTitle)"))]
             for part in element.iterfind("Article/Abstract/AbstractText"):
                 label = part.get("Label", "UNLABELLED") if part.xpath("normalize-space()") else "UNLABELLED"
-                words += ["" if label == "UNLABELLED" else f"{label}:", *part.itertext()]
-            expected[element.findtext("PMID"), element.find("PMID").get("Version")] = "".join("".join(words).split())
+                words += ["" if label == "UNLABELLED" else f"{label}:", *map(str, part.itertext())]
+            identifier = element.find("PMID")
+            assert identifier is not None
+            expected[identifier.text, identifier.get("Version", "")] = "".join("".join(words).split())
         deleted = {pmid.text for pmid in tree.iterfind("DeleteCitation/PMID")}
         result = documents(path, clean=[])
         assert {document.id for document in result} == {pmid for pmid, _ in expected} - deleted

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +219,7 @@ def test_leaving_the_loop_does_not_wait(dataset: PackDataset) -> None:
     assert reading.wait(30)
     next_one.result(30)
     start = time.monotonic()
+    assert isinstance(batches, Generator)
     batches.close()
     assert time.monotonic() - start < 5
     held.set()

@@ -118,6 +118,7 @@ def test_span_lengths_are_those_of_spanbert() -> None:
     words = 200_000
     tokens = np.full(words, 7, np.uint16)
     groups = mask_groups("span", tokens, np.ones(words, bool), REAL.is_real, None, 5)
+    assert groups is not None
     lengths = np.bincount(np.unique(groups, return_counts=True)[1][:-1], minlength=11)[1:]
     weights = 0.2 * 0.8 ** np.arange(10)
     expected = lengths.sum() * weights / weights.sum()

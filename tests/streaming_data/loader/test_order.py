@@ -150,7 +150,8 @@ def test_the_shards_ahead_are_those_of_the_next_windows(start: int) -> None:
 
 def truncate_to_limits(packs: list[PackAddress], sizes: list[list[int]], limits: list[int | None]) -> list[PackAddress]:
     """The same packs in the same order, but at most the limit of each source."""
-    kept, counts = [], Counter()
+    kept: list[PackAddress] = []
+    counts: Counter[int] = Counter()
     for pack in packs:
         limit = limits[pack.source]
         if limit is None or counts[pack.source] < limit:

@@ -58,7 +58,8 @@ def test_unrelated_texts_are_not_near_duplicates() -> None:
 def test_hashes_ignore_case_spaces_and_punctuation() -> None:
     bands = bands_for(0.8)
     same = ["The liver is nodular, with ascites.", "the liver is\n\nnodular -- WITH ascites"]
-    assert np.array_equal(*(band_hashes(one, bands) for one in same))
+    first, second = (band_hashes(one, bands) for one in same)
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(("first", "second", "equal"), [("", "", True), ("one", "one", True), ("one", "two", False)])

@@ -177,6 +177,7 @@ def test_the_manifest_holds_no_text(prepared: PrepareConfig) -> None:
     assert "9000000" not in manifest
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(
     prepared: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def start(recipe: Path, *options: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.slow
 def test_killed_and_missing_shares_give_the_same_bytes(
     base: PrepareConfig, reference: dict[str, str], tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_killed_and_missing_shares_give_the_same_bytes(
     assert sorted(os.listdir(tmp_path)) == ["data", "recipe.yaml"]
 
 
+@pytest.mark.slow
 def test_a_share_may_run_while_prepare_publishes(
     base: PrepareConfig, reference: dict[str, str], tmp_path: Path
 ) -> None:

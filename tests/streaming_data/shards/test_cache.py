@@ -63,6 +63,7 @@ def firsts(reader: PackReader) -> list[int]:
 def test_every_pack_is_read_within_the_limit(store: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     reader = opened(cache, 2.5)
+    assert reader._bounded is not None
     assert len(reader.shards) > 4
     for number in [*range(PACKS), *range(PACKS)]:
         assert reader[number].doc_ids == [f"d{number}"]
@@ -111,6 +112,7 @@ def test_shards_that_another_process_reads_stay_until_it_is_killed(store: list[s
         other.send_signal(signal.SIGKILL)
         other.wait()
     assert reader[firsts(reader)[2]].doc_ids == [f"d{firsts(reader)[2]}"]
+    assert reader._bounded is not None
     assert size(cache) <= reader._bounded.limit
 
 

@@ -12,6 +12,7 @@ from small_run import SmallRun
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import read_config
 from clinical_modernbert.streaming_data.shards.restricted import restricted_sources
 from clinical_modernbert.training.checkpoint.files import list_checkpoints
@@ -78,8 +79,8 @@ def test_different_logits_write_nothing(finished: SmallRun, tmp_path: Path, monk
     """One tensor of the exported weights differs from the checkpoint."""
     write = export.write_pretrained
 
-    def write_changed(weights: dict[str, torch.Tensor], *rest: object) -> None:
-        write({**weights, "head.norm.weight": weights["head.norm.weight"] * 1.01}, *rest)
+    def write_changed(weights: dict[str, torch.Tensor], config: ModelConfig, directory: Path) -> None:
+        write({**weights, "head.norm.weight": weights["head.norm.weight"] * 1.01}, config, directory)
 
     monkeypatch.setattr(export, "write_pretrained", write_changed)
     with pytest.raises(UserError, match="transformers computes different logits"):

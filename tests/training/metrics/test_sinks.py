@@ -6,7 +6,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def write(run_dir: Path, **settings: Any) -> None:
     """Log two steps, and a third after a restart."""
     run_dir.mkdir(exist_ok=True)
     config = MetricsConfig(**{"tensorboard": False, **settings})
-    rows: list[tuple[int, Mapping[str, float]]]
+    rows: Sequence[tuple[int, Mapping[str, float]]]
     for start, rows in ((0, [*BEFORE_RESTART]), (2, [*AFTER_RESTART])):
         (sink,) = open_sinks(config, run_dir, start)
         for step, values in rows:

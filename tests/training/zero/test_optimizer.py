@@ -1,6 +1,7 @@
 """StableAdamW compared with a published implementation, on whole parameters and on ZeRO's flat partitions."""
 
 from collections.abc import Iterator
+from typing import TypedDict
 
 import pytest
 import torch
@@ -12,7 +13,16 @@ from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 STEPS = 100
 SHAPES = {"embedding.weight": (31, 8), "layer.weight": (8, 24), "norm.weight": (8,), "bias": (31,)}
-SETTINGS = {"lr": 1e-2, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 1e-3}
+
+
+class Settings(TypedDict):
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+
+
+SETTINGS: Settings = {"lr": 1e-2, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 1e-3}
 
 
 def gradients() -> Iterator[dict[str, torch.Tensor]]:
@@ -78,6 +88,7 @@ def test_concatenated_parameters_with_padding_match_the_published_optimizer(
         for flat in flats:
             flat.grad = torch.zeros_like(flat)
         for shard in shards:
+            assert shard.flat.grad is not None
             shard.view_in(shard.flat.grad).copy_(grads[shard.name].flatten())
         set_rate(optimizer, step)
         optimizer.step()

@@ -10,7 +10,7 @@ from clinical_modernbert.kernels.verify.ahead_of_time import TARGETS, compiled_f
 
 
 @triton.jit
-def normalize_one_block(X, Y, SIZE: tl.constexpr):
+def normalize_one_block(X: tl.tensor, Y: tl.tensor, SIZE: tl.constexpr) -> None:
     index = tl.arange(0, SIZE)
     x = tl.load(X + index)
     tl.store(Y + index, x / tl.sum(x, 0))
@@ -26,7 +26,7 @@ def test_spills_are_counted(size: int, spills: bool) -> None:
 
 
 @triton.jit
-def multiply(A, B, C, stride, steps, SIZE: tl.constexpr):
+def multiply(A: tl.tensor, B: tl.tensor, C: tl.tensor, stride: tl.tensor, steps: tl.tensor, SIZE: tl.constexpr) -> None:
     index = tl.arange(0, SIZE)
     tile = index[:, None] * stride + index[None, :]
     total = tl.zeros([SIZE, SIZE], tl.float32)

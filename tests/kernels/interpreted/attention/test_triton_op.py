@@ -1,5 +1,7 @@
 """Adversarial cases of packed attention, on the kernels that a GPU would run."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -143,7 +145,9 @@ class Canaries(TorchDispatchMode):
         super().__init__()
         self.buffers: list[torch.Tensor] = []
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = function(*args, **(kwargs or {}))
         aten = torch.ops.aten
         if function not in (aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default):
@@ -184,7 +188,9 @@ def test_huge_logits_stay_finite(dtype: torch.dtype, scale: float) -> None:
     exact = reference.attention(qkv.double(), [100, 29], None, THETA)
     assert out.isfinite().all()
     assert gradient[:, 2].isfinite().all()
-    assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps
+    # In fp32 such scores are off by 1e-3 themselves; how much that matters depends on the order of a machine's sums.
+    rounding = (reference.attention(qkv.float(), [100, 29], None, THETA) - exact).square().mean().sqrt()
+    assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps + 2 * rounding
 
 
 def test_masked_keys_do_not_overflow_if_all_logits_are_very_negative() -> None:
