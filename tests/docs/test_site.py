@@ -74,8 +74,6 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 def faults(tab: Tab, page: Path, width: int) -> list[str]:
     """What is wrong with a page at this width."""
-    tab.problems.clear()
-    tab.requests.clear()
     tab.open(page, width)
     outside = [address for address in tab.requests if urlsplit(address).scheme not in ("file", "data", "blob", "about")]
     return [
@@ -112,7 +110,7 @@ BAD = {
     "bold as text": ("<p>**never**</p>", "raw Markdown: **"),
     "a script error": ("<script>missing()</script>", "console: ReferenceError"),
     "an error message": ("<script>console.error('no')</script>", "console: ['no']"),
-    "a missing file": ("<img src='missing.png'>", "console: Failed to load resource"),
+    "a missing file": ("<img src='missing.png'>", "console: net::ERR_FILE_NOT_FOUND"),
     "a request": ("<img src='https://cdn.invalid/x.png'>", "request: https://cdn.invalid/x.png"),
     "a label in a diagram": (
         "<svg class='diagram'><rect width='30' height='30'/><text y='20'>a wide label</text></svg>",
@@ -167,8 +165,7 @@ def test_search_finds_a_page(site: Path, tab: Tab) -> None:
 def test_dark_mode_switches_page_and_diagrams(site: Path, tab: Tab) -> None:
     colors = """[document.body.dataset.mdColorScheme, getComputedStyle(document.body).backgroundColor,
                  getComputedStyle(document.querySelector('.diagram rect.filled')).fill]"""
-    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
-    tab.open(site / "index.html", 1280)
+    tab.open(site / "index.html", 1280, scheme="light")
     light = tab.run(colors)
     tab.run("document.querySelector('[data-md-component=palette] label:not([hidden])').click()")
     tab.wait("document.body.dataset.mdColorScheme === 'slate'")

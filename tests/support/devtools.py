@@ -35,25 +35,23 @@ PATIENCE = 90.0
 
 
 class Tab:
-    """One tab; it collects what pages log and request.
+    """A tab, replaced by a new one for each page, and what the page logged and requested.
 
     Attributes:
-        problems: errors on the console and exceptions, since the tab was opened.
-        requests: addresses that were requested, since the tab was opened.
+        problems: errors on the console, exceptions and failed requests of the page.
+        requests: addresses that were requested for the page, with its own.
     """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self.problems: list[str] = []
         self.requests: list[str] = []
         self._out, self._in = to_browser, from_browser
-        self._events: list[str] = []
+        self._loaded = False
+        self._pending: dict[str, str] = {}
         self._received = b""
         self._count = 0
+        self._target: str | None = None
         self._session: str | None = None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result.
@@ -75,16 +73,22 @@ class Tab:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return answer["result"]
 
-    def open(self, page: Path, width: int, height: int = 900) -> None:
-        """Load a file in a window of `width` x `height` pixels."""
+    def open(self, page: Path, width: int, height: int = 900, scheme: str = "light") -> None:
+        """Load a file in a window of `width` x `height` pixels, and wait for all of its requests.
+
+        Args:
+            scheme: what the page should think that the user prefers, light or dark.
+        """
+        self._renew()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        self._events.clear()
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=page.as_uri())
         deadline = time.monotonic() + PATIENCE
-        while "Page.loadEventFired" not in self._events:
+        while not self._loaded or self._pending:
             self._receive(deadline)
+        self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")  # what the last answers caused
 
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page; a promise is awaited."""
@@ -105,6 +109,17 @@ class Tab:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
+    def _renew(self) -> None:
+        """Replace the tab, so that nothing of the page before arrives late."""
+        self._session, old = None, self._target
+        self._target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        if old:
+            self.call("Target.closeTarget", targetId=old)
+        self._session = self.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.problems, self.requests, self._pending, self._loaded = [], [], {}, False
+
     def _receive(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._received:
             ready, _, _ = select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))
@@ -116,20 +131,29 @@ class Tab:
             self._received += chunk
         line, _, self._received = self._received.partition(b"\0")
         message = json.loads(line)
-        self._note(message.get("method", ""), message.get("params", {}))
+        if message.get("sessionId") == self._session:
+            self._note(message.get("method", ""), message.get("params", {}))
         return message
 
     def _note(self, event: str, parameters: dict[str, Any]) -> None:
-        self._events.append(event)
-        if event == "Network.requestWillBeSent":
+        if event == "Page.loadEventFired":
+            self._loaded = True
+        elif event == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
+            self._pending[parameters["requestId"]] = parameters["request"]["url"]
+        elif event in ("Network.loadingFinished", "Network.loadingFailed"):
+            address = self._pending.pop(parameters["requestId"], None)
+            if address and "errorText" in parameters:
+                self.problems.append(f"{parameters['errorText']} {address}")
         elif event == "Runtime.exceptionThrown":
             details = parameters["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description", details["text"]))
         elif event == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert"):
             self.problems.append(str([value.get("value", value.get("description")) for value in parameters["args"]]))
-        elif event == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            self.problems.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
+        elif event == "Log.entryAdded":
+            entry = parameters["entry"]
+            if entry["level"] == "error" and entry["source"] != "network":  # these come late, and are noted above
+                self.problems.append(f"{entry['text']} {entry.get('url', '')}")
 
 
 @contextmanager
