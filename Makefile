@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof test test-fast test-resolved resolve dist lint types format docs kernels-report lock clean
+.PHONY: install demo proof test test-fast test-resolved resolve dist lint types format docs diagrams kernels-report \
+	lock clean
 
 install: $(READY)
 
@@ -72,14 +73,15 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The site of all pages with the reference, in build/docs; a link that leads nowhere is an error. The reference is read
-# from a folder of the rooms alone, since all of the root would be searched, .venv too.
+# The site of all pages with the reference, in build/docs, to be opened from the disk or served; a link that leads
+# nowhere is an error.
 docs: install
-	mkdir -p .venv/rooms/clinical_modernbert
-	ln -sfn $(addprefix $(CURDIR)/,__init__.py configs evaluation kernels launcher model storage streaming_data training) \
-		.venv/rooms/clinical_modernbert
 	$(BIN)/pip install --quiet --no-deps --requirement requirements/docs.txt
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# After a change of docs/diagrams/*.yaml.
+diagrams: install
+	$(BIN)/python docs/site/diagrams.py
 
 # Compiles every Triton kernel for every architecture, checks the machine code, writes its table into docs/kernels.md.
 kernels-report: install

@@ -1,7 +1,7 @@
 """Every precondition of every command, broken in turn: one error names all that is missing, and nothing was done.
 
 Real processes, in which packages are really absent. `python tests/launcher/test_preconditions.py` prints how long each
-refusal took. docs/README.md lists the commands, their preconditions and where these are checked.
+refusal took. docs/checks.md lists the commands, their preconditions and where these are checked.
 """
 
 import json
