@@ -34,7 +34,7 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
-from .suggestions import SuggestingGroup
+from .interface.suggestions import SuggestingGroup
 
 app = typer.Typer(
     name="cmbert",

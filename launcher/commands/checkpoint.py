@@ -11,9 +11,9 @@ from ...configs.preconditions import Check, check_all
 from ...configs.reporting import suggest
 from ...storage.files import require_writable, stage_file
 from ...storage.preconditions import check_free, check_new
-from .. import completion
-from ..suggestions import SuggestingGroup
-from .next_steps import export_of
+from ..interface import completion
+from ..interface.next_steps import export_of
+from ..interface.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from ...configs.loader.load import dump, load, sections
 from ...configs.loader.recipes import CLUSTER, DATA, TASK, find_recipe, kind_of
 from ...configs.reporting import suggest
-from .. import completion
-from ..suggestions import SuggestingGroup
-from .next_steps import settings
-from .options import Overrides
+from ..interface import completion
+from ..interface.next_steps import settings
+from ..interface.options import Overrides
+from ..interface.suggestions import SuggestingGroup
 
 app = typer.Typer(cls=SuggestingGroup, help="Inspect recipes.", no_args_is_help=True)
 

@@ -17,10 +17,10 @@ from ...configs.progress import Progress
 from ...configs.reporting import suggest
 from ...configs.spelling import did_you_mean
 from ...storage.files import require_writable
-from .. import completion
-from ..suggestions import SuggestingGroup
-from .next_steps import settings, training_on
-from .options import DataOverrides, DataRecipe
+from ..interface import completion
+from ..interface.next_steps import settings, training_on
+from ..interface.options import DataOverrides, DataRecipe
+from ..interface.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from ...streaming_data.parallel import ProgressCallback

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.reporting import suggest
+from ..interface.next_steps import same_command
 from ..ranks.local import run_ranks
 from ..ranks.slurm import set_rank_from_slurm
-from .next_steps import same_command
 
 if TYPE_CHECKING:
     from ..doctor.finding import Finding, Reports

@@ -12,9 +12,9 @@ from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TASK
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import suggest
-from .. import completion
-from .next_steps import export_of
-from .options import setting
+from ..interface import completion
+from ..interface.next_steps import export_of
+from ..interface.options import setting
 
 if TYPE_CHECKING:
     from ...evaluation.models.model import EvaluatedModel

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ...configs.reporting import suggest
-from .. import completion
-from .next_steps import evaluation_of
+from ..interface import completion
+from ..interface.next_steps import evaluation_of
 
 
 def export(

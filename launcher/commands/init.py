@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from ...configs.errors import UserError
 from ...configs.reporting import suggest
-from .arguments import with_repeated
+from ..interface.arguments import with_repeated
 
 if TYPE_CHECKING:
     from ..starter.recipes import Start

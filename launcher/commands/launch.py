@@ -10,9 +10,9 @@ import typer
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA, TRAINING
 from ...configs.reporting import suggest
-from ..suggestions import SuggestingGroup
-from .next_steps import same_command, suggest_after_run
-from .options import Overrides, Recipe
+from ..interface.next_steps import same_command, suggest_after_run
+from ..interface.options import Overrides, Recipe
+from ..interface.suggestions import SuggestingGroup
 from .train import train
 
 app = typer.Typer(

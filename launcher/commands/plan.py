@@ -14,9 +14,9 @@ from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ...configs.spelling import did_you_mean
-from .. import completion
-from .next_steps import settings
-from .options import Overrides, Recipe
+from ..interface import completion
+from ..interface.next_steps import settings
+from ..interface.options import Overrides, Recipe
 
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast

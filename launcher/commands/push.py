@@ -9,7 +9,7 @@ import typer
 from ...configs.errors import UserError
 from ...configs.preconditions import Check, check_all
 from ...configs.reporting import suggest
-from .next_steps import evaluation_of
+from ..interface.next_steps import evaluation_of
 
 _FILES = ("config.json", "model.safetensors", "README.md", "training.json")
 

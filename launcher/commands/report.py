@@ -7,8 +7,8 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.reporting import suggest
-from .. import completion
-from .next_steps import export_of
+from ..interface import completion
+from ..interface.next_steps import export_of
 
 
 def report(

@@ -10,9 +10,9 @@ from typer.core import TyperCommand
 
 from ...configs.errors import UserError
 from ...configs.reporting import suggest
-from .. import completion
-from .arguments import with_optional_number
-from .next_steps import export_of
+from ..interface import completion
+from ..interface.arguments import with_optional_number
+from ..interface.next_steps import export_of
 
 
 class StatusCommand(TyperCommand):

@@ -16,9 +16,9 @@ from ...configs.preconditions import Check, check_all
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
 from ...storage.files import require_writable
-from ..suggestions import SuggestingGroup
-from .next_steps import settings
-from .options import DataOverrides, DataRecipe
+from ..interface.next_steps import settings
+from ..interface.options import DataOverrides, DataRecipe
+from ..interface.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from ...streaming_data.corpora.readers import AnySource

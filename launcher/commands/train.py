@@ -11,10 +11,10 @@ from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import suggest
+from ..interface.next_steps import same_command, settings, suggest_after_run
+from ..interface.options import Overrides, Recipe
 from ..ranks.local import run_ranks
 from ..runs.launch_log import run_and_record
-from .next_steps import same_command, settings, suggest_after_run
-from .options import Overrides, Recipe
 
 if TYPE_CHECKING:
     from ...training.recipe.config import RunConfig

@@ -13,7 +13,7 @@ from terminal import Terminal
 from written_run import write_run
 
 from clinical_modernbert.configs.errors import USER_ERROR
-from clinical_modernbert.launcher.commands.arguments import with_optional_number, with_repeated
+from clinical_modernbert.launcher.interface.arguments import with_optional_number, with_repeated
 from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
 from clinical_modernbert.launcher.runs.status import has_ended, read_status
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED

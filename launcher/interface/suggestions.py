@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from ..configs.spelling import nearest_name
+from ...configs.spelling import nearest_name
 
 
 class SuggestingGroup(TyperGroup):

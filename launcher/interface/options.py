@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from ...configs.loader.recipes import DATA, TRAINING
-from .. import completion
+from . import completion
 
 
 def setting(example: str) -> Any:

@@ -9,8 +9,8 @@ from glob import escape, glob
 from textwrap import shorten
 from typing import TypeAlias
 
-from ..configs.loader.recipes import Kind, describe_recipe, recipe_names
-from .runs.find import RUNS, find_runs
+from ...configs.loader.recipes import Kind, describe_recipe, recipe_names
+from ..runs.find import RUNS, find_runs
 
 _DESCRIPTION = 60
 """The most characters of a description: a shell shows it on the line of the word."""
@@ -38,7 +38,7 @@ def runs(incomplete: str) -> list[tuple[str, str]]:
 
 def gpus(incomplete: str) -> list[tuple[str, str]]:
     """Complete the GPU models that `cmbert plan` knows."""
-    from ..training.planning.hardware import GPUS
+    from ...training.planning.hardware import GPUS
 
     known = {gpu.name.lower().replace(" ", "-"): f"{gpu.memory / 1e9:.0f} GB" for gpu in GPUS}
     return _starting(incomplete, known.items())
@@ -46,7 +46,7 @@ def gpus(incomplete: str) -> list[tuple[str, str]]:
 
 def corpora(incomplete: str) -> list[tuple[str, str]]:
     """Complete the corpora that `cmbert data fetch` downloads."""
-    from ..streaming_data.download.publishers import COLLECTIONS
+    from ...streaming_data.download.publishers import COLLECTIONS
 
     return _starting(incomplete, ((name, "a corpus") for name in COLLECTIONS))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clinical_modernbert.configs.loader.recipes import DATA, TASK, TRAINING, recipe_names
-from clinical_modernbert.launcher.completion import recipes, runs
+from clinical_modernbert.launcher.interface.completion import recipes, runs
 
 HEAVY = {"torch", "transformers", "deepspeed", "streaming", "numpy", "tokenizers", "lxml"}
 SHELLS = {

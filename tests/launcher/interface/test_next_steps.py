@@ -15,7 +15,8 @@ from small_run import SmallRun
 from clinical_modernbert.configs import reporting
 from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.launcher import cli
-from clinical_modernbert.launcher.commands import demo, next_steps
+from clinical_modernbert.launcher.commands import demo
+from clinical_modernbert.launcher.interface import next_steps
 from clinical_modernbert.training.resilience.exit_codes import STOPPED
 
 CLUSTER = """
