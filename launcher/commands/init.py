@@ -43,9 +43,9 @@ def init(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Directory for the data set and the run. Default: DIR.")
     ] = None,
-    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the text. Default: found.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the text. Default: detected.")] = None,
     patient: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of the patient. Default: found.")
+        str | None, typer.Option(metavar="COLUMN", help="The column of the patient. Default: detected.")
     ] = None,
 ) -> None:
     """Write a first data recipe and training recipe for your notes in a table; asks for paths that are not given.

@@ -199,8 +199,7 @@ def _write_manifest(
 ) -> DataManifest:
     """Write the manifest and a copy of the tokenizer."""
     (data / "tokenizer").mkdir()
-    for name in tokenizers.FILES:
-        shutil.copyfile(tokenizer.directory / name, data / "tokenizer" / name)
+    tokenizers.copy_files(tokenizer.directory, data / "tokenizer")
     sources = {
         source.name: describe_source(
             source,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from ...storage.files import require_writable, stage_directory
 from . import long_texts
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
+_ROLES_FILE = "special_tokens_map.json"
+_OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
+_CONVERT = "from which transformers makes both: AutoTokenizer.from_pretrained('{0}').save_pretrained('{0}')"
 ROLES = ("unk", "cls", "sep", "pad", "mask")
 MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
@@ -81,14 +85,16 @@ def load(directory: Path) -> LoadedTokenizer:
     """Load tokenizer.json and tokenizer_config.json; any fault in them is a UserError."""
     for name in FILES:
         if not (directory / name).is_file():
+            older = [file for file in _OLDER_FILES if (directory / file).is_file()]
+            advice = f"; it has {' and '.join(older)}, {_CONVERT.format(directory)}" if older else ""
             raise UserError(
                 f"{directory / name}: no such file; a tokenizer is a directory with {' and '.join(FILES)}, from "
-                "Hugging Face or from `cmbert tokenizer train`"
+                f"Hugging Face or from `cmbert tokenizer train`{advice}"
             )
     content = (directory / FILES[0]).read_bytes()
     try:
         backend = Tokenizer.from_str(content.decode())
-        config = json.loads((directory / FILES[1]).read_bytes())
+        config = _read_config(directory)
     except Exception as error:  # the Rust library raises plain Exception
         raise UserError(f"{directory}: not a Hugging Face tokenizer ({error})") from error
     backend.no_truncation()
@@ -106,6 +112,23 @@ def load(directory: Path) -> LoadedTokenizer:
         unmaskable_ids=_unmaskable_ids(backend, vocabulary, size),
         sha256=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    """tokenizer_config.json, with the roles that only special_tokens_map.json has, as transformers saved them once."""
+    config: dict[str, Any] = json.loads((directory / FILES[1]).read_bytes())
+    older = directory / _ROLES_FILE
+    roles = json.loads(older.read_bytes()) if older.is_file() else {}
+    missing = [name for role in ROLES if config.get(name := f"{role}_token") is None and name in roles]
+    return config | {name: roles[name] for name in missing}
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the two files of a tokenizer into an existing directory; the copy's config has all roles."""
+    shutil.copyfile(source / FILES[0], target / FILES[0])
+    shutil.copyfile(source / FILES[1], target / FILES[1])
+    if (config := _read_config(source)) != json.loads((source / FILES[1]).read_bytes()):
+        write_files(target, (source / FILES[0]).read_text(encoding="utf-8"), config)
 
 
 def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, int]:

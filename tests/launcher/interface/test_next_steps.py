@@ -28,6 +28,7 @@ RECIPES = {"train", "data prepare", "tokenizer train", "config show", "launch sl
 """Commands whose first argument is a recipe."""
 
 RUN_INDIRECTLY = {
+    "init": "by the tests of `cmbert init`, which run what it suggests",
     "train": "by SmallRun.arguments",
     "launch local": "the same function as train",
     "launch slurm": "by its name in a loop",

@@ -17,6 +17,7 @@ from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
 from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read, read_file
 from clinical_modernbert.streaming_data.corpora.tables import TableSource
 from clinical_modernbert.streaming_data.documents.clean import clean
+from clinical_modernbert.streaming_data.documents.files import open_text
 from clinical_modernbert.streaming_data.documents.markup import find_markup
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
@@ -62,9 +63,9 @@ def test_documents_are_noticed(text: str, kind: str) -> None:
 def test_no_note_is_taken_for_markup(dev_data: Path) -> None:
     """Measured on dictated notes, abstracts with literal angle brackets, and the synthetic notes."""
     texts = [row["text"] for row in itertools.islice(generate(5), 5_000)]
-    for path in sorted((dev_data / "notes").rglob("*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            texts += [value for row in csv.DictReader(file) for value in row.values() if value]
+    for path in sorted((dev_data / "notes").rglob("*.csv*")):
+        with open_text(path) as file:
+            texts += [value for row in csv.reader(file) for value in row]
     pubmed = [str(dev_data / "pubmed_xml_samples" / "*.xml*"), str(dev_data / "pubmed" / "example_*.xml.gz")]
     source = PubMedSource(name="pubmed", format="pubmed", licence="", paths=pubmed)
     texts += [document.text for document in read(source)]
