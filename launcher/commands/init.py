@@ -43,7 +43,9 @@ def init(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Directory for the data set and the run. Default: DIR.")
     ] = None,
-    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the text. Default: detected.")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of the text. Default: detected.")
+    ] = None,
     patient: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The column of the patient. Default: detected.")
     ] = None,

@@ -19,6 +19,7 @@ _RECENT_ROWS = 50
 _SAME_PACE = 0.01
 """Runs whose tokens per step differ by more than this share are compared by tokens."""
 _MOST_SOURCES = 6
+_MOST_IN_TITLE = 3
 _OWN = "run_dir"
 """The key that differs between all runs."""
 
@@ -34,7 +35,7 @@ def variables(runs: Sequence[RunData]) -> dict[str, Any]:
     configs = [_keys_of(run) for run in runs]
     unreadable = [name for name, config in zip(names, configs, strict=True) if config is None]
     return {
-        "title": ", ".join(names),
+        "title": ", ".join(names) if len(names) <= _MOST_IN_TITLE else f"{names[0]} and {len(names) - 1} others",
         "runs": [_head(run, name, color) for color, (run, name) in enumerate(zip(runs, names, strict=True))],
         "in_progress": any(run.in_progress for run in runs),
         "results": [_results(runs, names), _speed(runs, names)],

@@ -16,7 +16,7 @@ from .sample import Sample
 _TEXT = "text notetext note notes reporttext report body content documenttext document narrative freetext fulltext"
 _ID = "noteid documentid docid reportid recordid noteidentifier rowid accessionnumber accession id"
 _PATIENT = "subjectid patientid personid mrn patid patient subject patientnum patientnumber pid empi"
-_LIKE_PATIENT = re.compile(r"(patient|subject|person|member|pat).*(id|num|number|nr|nummer|no|key|icn|mrn)|.*mrn")
+_LIKE_PATIENT = re.compile(r".*(patient|subject|person|member).*(id|num|number|nr|nummer|no|key|icn)|.*mrn(id)?")
 _PROSE_WORDS = 8
 _SHORTEST_PROSE_WORDS = 3
 _LONGEST_ID = 64

@@ -28,7 +28,6 @@ RECIPES = {"train", "data prepare", "tokenizer train", "config show", "launch sl
 """Commands whose first argument is a recipe."""
 
 RUN_INDIRECTLY = {
-    "init": "by the tests of `cmbert init`, which run what it suggests",
     "train": "by SmallRun.arguments",
     "launch local": "the same function as train",
     "launch slurm": "by its name in a loop",
@@ -147,6 +146,20 @@ def test_commands_about_a_recipe(cmbert: Callable[..., list[str]], tmp_path: Pat
         (submit,) = cmbert("launch", launcher, "base", *cluster, *run_dir, "--dry-run")
         assert submit == shlex.join(["cmbert", "launch", launcher, "base", *cluster, *run_dir])
     cmbert("launch", "slurm-prepare", "data/demo", *cluster, "--shares", "2", "--dry-run")
+
+
+def test_a_start_leads_to_its_recipes(
+    cmbert: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.csv").write_text("subject_id,text\n1,a short note\n")
+    Path("config.json").write_text('{"model_type": "modernbert"}')
+    Path("tokenizer.json").touch()
+    assert cmbert("init", "a start", "--notes", "notes.csv", "--model", ".", "--output", ".") == [
+        "cmbert data prepare 'a start/data.yaml'",
+        "cmbert train 'a start/train.yaml' --plan",
+        "cmbert train 'a start/train.yaml'",
+    ]
 
 
 def test_json_ends_without_a_next_command(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:

@@ -13,7 +13,6 @@ from terminal import Terminal
 from written_run import write_run
 
 from clinical_modernbert.configs.errors import USER_ERROR
-from clinical_modernbert.launcher.interface.arguments import with_optional_number, with_repeated
 from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
 from clinical_modernbert.launcher.runs.status import has_ended, read_status
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
@@ -156,21 +155,3 @@ def test_a_run_that_its_launcher_continues_has_not_ended(run_dir: Path, launcher
     (run_dir / "launches" / "20260101-000000").mkdir(parents=True)
     (run_dir / "launches" / "20260101-000000" / "over").touch()
     assert has_ended(read_status(run_dir)) == (code != REWOUND)
-
-
-def test_values_of_options_that_may_be_left_out_or_repeated() -> None:
-    for arguments, expected in (
-        (["a", "--watch"], ["a", "--watch", "2"]),
-        (["--watch", "a"], ["--watch", "2", "a"]),
-        (["a", "--watch", "0.5", "b"], ["a", "--watch", "0.5", "b"]),
-        (["--watch=5", "a"], ["--watch=5", "a"]),
-        (["--watch", "--json"], ["--watch", "2", "--json"]),
-    ):
-        assert with_optional_number(arguments, "--watch", "2") == expected
-    for arguments, expected in (
-        (["d", "--notes", "a", "b", "--model", "m"], ["d", "--notes", "a", "--notes", "b", "--model", "m"]),
-        (["--notes", "a", "--notes", "b", "c"], ["--notes", "a", "--notes", "b", "--notes", "c"]),
-        (["--model", "m", "d"], ["--model", "m", "d"]),
-        (["--notes"], ["--notes"]),
-    ):
-        assert with_repeated(arguments, "--notes") == expected
