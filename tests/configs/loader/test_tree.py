@@ -1,6 +1,7 @@
 """YAML 1.2 scalars, compared with the tables of the specification and with JSON, a subset of YAML 1.2."""
 
 import json
+import re
 import math
 import string
 
@@ -137,7 +138,9 @@ def test_unreadable_values_are_reported_with_their_line(text: str, message: str)
 
 @given(documents(LETTERS))
 def test_json_documents_are_read_like_json(value: object) -> None:
-    assert read(json.dumps(value, ensure_ascii=False).replace("Infinity", "1e999")) == (value, [])
+    # JSON has no infinity; a number that overflows is one. Texts and keys may contain the word.
+    text = re.sub(r'("(?:[^"\\]|\\.)*")|Infinity', lambda m: m[1] or "1e999", json.dumps(value, ensure_ascii=False))
+    assert read(text) == (value, [])
 
 
 @given(DOCUMENTS)
