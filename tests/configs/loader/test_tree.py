@@ -1,8 +1,8 @@
 """YAML 1.2 scalars, compared with the tables of the specification and with JSON, a subset of YAML 1.2."""
 
 import json
-import re
 import math
+import re
 import string
 
 import pytest
