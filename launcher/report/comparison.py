@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from statistics import fmean, median
 from typing import Any
 
@@ -166,6 +165,9 @@ def _sections(runs: Sequence[RunData], names: Sequence[str], axis: str) -> list[
     def logged(key: str) -> Values:
         return lambda run: ([row[axis] for row in run.rows], [row.get(key) for row in run.rows])
 
+    def validation(source: str | None = None) -> Values:
+        return lambda run: _validation(run, axis, source)
+
     sources = list(dict.fromkeys(row["source"] for run in runs for row in run.validation))
     by_source = sources if 1 < len(sources) <= _MOST_SOURCES else []
     return [
@@ -176,11 +178,8 @@ def _sections(runs: Sequence[RunData], names: Sequence[str], axis: str) -> list[
                 [
                     chart("Training loss", logged("loss"), noisy=True, clip_start=True),
                     chart("Masked-token accuracy", logged("accuracy"), "%", noisy=True),
-                    chart("Validation loss, mean over sources", lambda run: _validation(run, axis), clip_start=True),
-                    *(
-                        chart(f"Validation loss of {one}", partial(_validation, axis=axis, source=one))
-                        for one in by_source
-                    ),
+                    chart("Validation loss, mean over sources", validation(), clip_start=True),
+                    *(chart(f"Validation loss of {one}", validation(one)) for one in by_source),
                     chart("Gradient norm", logged("grad_norm"), noisy=True, log=True),
                 ],
             ),

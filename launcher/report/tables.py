@@ -68,7 +68,7 @@ def validation_table(run: RunData) -> Table:
 
 
 def mix_table(run: RunData) -> Table:
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             Cell(row["source"], "synthetic" if row["synthetic"] else "", row["color"]),
             count(row["tokens"]),
