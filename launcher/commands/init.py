@@ -77,9 +77,7 @@ def _ask(notes: list[str], model: Path | None, output: Path | None, directory: P
     """Return the paths, asking for those that are missing if a person can answer."""
     if not sys.stdin.isatty():
         if missing := [name for name, value in (("--notes FILE...", notes), ("--model DIR", model)) if not value]:
-            raise UserError(
-                f"missing {' and '.join(missing)}: give the paths as options if the input is not a terminal"
-            )
+            raise UserError(f"missing {' and '.join(missing)}: without a terminal, give the paths as options")
     else:
         notes = notes or shlex.split(typer.prompt("Your notes, files or patterns such as notes/*.csv", type=str))
         model = model or Path(typer.prompt("Directory of the model to continue", type=str, default=_MODEL))

@@ -11,6 +11,7 @@ import typer
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.launcher import cli
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
+from clinical_modernbert.launcher.interface.arguments import with_optional_number, with_repeated
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
@@ -50,8 +51,9 @@ def problem(arguments: list[str]) -> str | None:
         if name not in command.commands:
             return f"no command {name}"
         command = command.commands[name]
+    arguments = with_repeated(with_optional_number(arguments, "--watch", "2"), "--notes")  # as these commands do
     try:
-        given, _, _ = command.make_parser(command.context_class(command)).parse_args(list(arguments))
+        given, _, _ = command.make_parser(command.context_class(command)).parse_args(arguments)
     except Exception as error:  # of the parser: its classes differ between versions of typer
         return str(error)
     missing = [parameter.name for parameter in command.params if parameter.required and not given.get(parameter.name)]
