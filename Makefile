@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof test test-fast lint types format docs kernels-report lock clean
+.PHONY: install demo proof test test-fast test-resolved resolve dist lint types format docs diagrams kernels-report \
+	lock clean
 
 install: $(READY)
 
@@ -33,6 +34,30 @@ test: install
 test-fast: install
 	$(PYTEST) -m "not (slow or ranks or servers or gpu)"
 
+# The tests and the demo with the versions that pip resolves by itself, in an environment of its own (a nightly job).
+RESOLVED := .venv-resolved
+test-resolved:
+	$(PYTHON) -m venv $(RESOLVED)
+	$(RESOLVED)/bin/pip install --quiet --constraint requirements/constraints-cpu.txt torch setuptools
+	$(RESOLVED)/bin/pip install --quiet --constraint requirements/constraints-cpu.txt \
+		".[demo,evaluation,parquet,clouds,onnx,dev]"
+	$(RESOLVED)/bin/pip check
+	cd $(RESOLVED) && bin/cmbert demo --out demo
+	OMP_NUM_THREADS=1 $(RESOLVED)/bin/pytest --numprocesses 2 --dist loadfile -m "not (servers or gpu)"
+
+# A table of extra x tool x versions; needs the network. `WRITE=--write` also writes the constraints and uv.lock.
+resolve: install
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv lock --quiet $(if $(WRITE),,--check)
+	$(BIN)/python requirements/resolve.py $(WRITE)
+
+# The wheel and the source distribution in dist/, checked as PyPI checks them.
+dist:
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/pip install --quiet build twine
+	build/dist/bin/python -m build --outdir dist
+	build/dist/bin/twine check --strict dist/*
+
 lint: install types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,14 +73,15 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The site of all pages with the reference, in build/docs; a link that leads nowhere is an error. The reference is read
-# from a folder of the rooms alone, since all of the root would be searched, .venv too.
+# The site of all pages with the reference, in build/docs, to be opened from the disk or served; a link that leads
+# nowhere is an error.
 docs: install
-	mkdir -p .venv/rooms/clinical_modernbert
-	ln -sfn $(addprefix $(CURDIR)/,__init__.py configs evaluation kernels launcher model storage streaming_data training) \
-		.venv/rooms/clinical_modernbert
 	$(BIN)/pip install --quiet --no-deps --requirement requirements/docs.txt
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# After a change of docs/diagrams/*.yaml.
+diagrams: install
+	$(BIN)/python docs/site/diagrams.py
 
 # Compiles every Triton kernel for every architecture, checks the machine code, writes its table into docs/kernels.md.
 kernels-report: install
@@ -68,4 +94,4 @@ lock:
 	  $(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu//' ) > requirements/lock.txt
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-resolved build dist *.egg-info

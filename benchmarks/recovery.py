@@ -41,7 +41,7 @@ def main() -> None:
         with started(command) as (process, lines):
             first(lines, "continuing from ")
             read = time.monotonic() - killed
-            first(lines, r"step \d+/")
+            first(lines, r"step [\d,]+/")
             stepped = time.monotonic() - killed
             process.send_signal(signal.SIGKILL)
     print(f"| {options.recipe}, {options.ranks} ranks | |\n|---|---|")

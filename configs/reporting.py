@@ -2,25 +2,43 @@
 
 Every module logs through `logging.getLogger(__name__)`. `configure` shows those messages: information on stdout as
 plain lines, warnings and errors on stderr with their level, in color on a terminal. Only rank 0 shows messages below
-the level of an error; a message with `extra=ALL_RANKS` is shown by every rank. Progress bars use `console`, so that
-messages appear above them.
+the level of an error; a message with `extra=ALL_RANKS` is shown by every rank. Messages appear above the line of
+progress that `redraw` shows (`progress.py`).
 
-Results of a command (tables, paths, JSON) are not messages: commands print them.
+Results of a command (tables, paths, JSON) are not messages: commands print them. `suggest` ends a command.
+
+Colors are for terminals. `NO_COLOR` turns them off, `FORCE_COLOR` on, also in a pipe; nothing is ever redrawn there.
 """
 
 import logging
 import os
+import shlex
 import traceback
+from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
 from .errors import UserError
 
 PACKAGE = __name__.partition(".")[0]
 ALL_RANKS = {"all_ranks": True}
-console = Console()
+NEXT = "CMBERT_NEXT"
+"""Environment variable: 0 hides the next commands that a command suggests."""
+
+
+class _Console(Console):
+    def show_cursor(self, show: bool = True) -> bool:
+        """Never hide the cursor: a process that is killed could not show it again."""
+        return False
+
+
+console = _Console()
 _error_console = Console(stderr=True)
+_live: Live | None = None
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
 
 
@@ -48,6 +66,38 @@ def report_error(error: UserError) -> None:
     _print(_error_console, logging.ERROR, str(error))
 
 
+def suggest(*commands: Sequence[str]) -> None:
+    """Show the `cmbert` commands that a person would want next, each as its arguments, on stderr."""
+    if os.environ.get(NEXT) == "0":
+        return
+    text = Text("Next: ", "bold cyan")
+    text.append("\n      ".join(f"cmbert {shlex.join(command)}" for command in commands), "not bold default")
+    start_row(_error_console)
+    _error_console.print(text, soft_wrap=True, highlight=False)
+
+
+def can_redraw() -> bool:
+    """Whether stdout is a terminal that can redraw a line."""
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+
+
+def redraw(line: RenderableType) -> None:
+    """Show one line at the bottom of the terminal instead of the previous one, below all messages and prints."""
+    global _live
+    if _live is None:
+        _live = Live(console=console, auto_refresh=False, transient=True)
+        _live.start()
+    _live.update(line, refresh=True)
+
+
+def erase() -> None:
+    """Remove the line that `redraw` shows, if any."""
+    global _live
+    if _live is not None:
+        _live.stop()
+        _live = None
+
+
 class _ConsoleHandler(logging.Handler):
     """Writes records to `console`; warnings and errors go to stderr."""
 
@@ -67,4 +117,14 @@ def _print(target: Console, level: int, message: str) -> None:
         prefix = f"{logging.getLevelName(level).lower()}: "
         text.append(prefix, style)
         message = message.replace("\n", "\n" + " " * len(prefix))
+    if _live is not None and target.file.isatty():
+        target = console  # which shows the message above the line
+    else:
+        start_row(target)
     target.print(text.append(message), soft_wrap=True, highlight=False)
+
+
+def start_row(target: Console = _error_console) -> None:
+    """On a terminal, erase what another process, such as rank 0, has drawn on this row."""
+    if target.file.isatty() and not target.is_dumb_terminal:
+        target.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))

@@ -6,15 +6,18 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import UserError
+from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
-from .models.model import EvaluatedModel
 from .suite import Evaluation, Scores, fine_tunes, identity, run
+
+if TYPE_CHECKING:
+    from .models.model import EvaluatedModel
 
 _SUMMARY = "results.json"
 
@@ -29,15 +32,21 @@ class Result(NamedTuple):
 
 
 def evaluate(
-    models: Sequence[EvaluatedModel], evaluations: Sequence[Evaluation], seeds: int, out: Path
+    models: "Sequence[EvaluatedModel]", evaluations: Sequence[Evaluation], seeds: int, out: Path
 ) -> Iterator[Result]:
     """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available."""
     keys = [identity(evaluation) for evaluation in evaluations]
     require_writable(out / _SUMMARY)
-    for evaluation, key in zip(evaluations, keys, strict=True):
-        for model in models:
-            for seed in range(seeds if fine_tunes(evaluation) else 1):
-                yield _result(model, evaluation, key, seed, out / "seeds")
+    runs = [
+        (model, evaluation, key, seed)
+        for evaluation, key in zip(evaluations, keys, strict=True)
+        for model in models
+        for seed in range(seeds if fine_tunes(evaluation) else 1)
+    ]
+    for number, (model, evaluation, key, seed) in enumerate(runs, 1):
+        with part_of(f"result {number} of {len(runs)}: {evaluation.name}, {model.name}, seed {seed}"):
+            result = _result(model, evaluation, key, seed, out / "seeds")
+        yield result
 
 
 def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
@@ -79,7 +88,7 @@ def _cell(score: dict[str, Any]) -> str:
     return f"{score['mean']:.4f}{spread}"
 
 
-def _result(model: EvaluatedModel, evaluation: Evaluation, key: str, seed: int, directory: Path) -> Result:
+def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int, directory: Path) -> Result:
     path = directory / f"{evaluation.name}-{_short(model.identity, key, str(model.unpadded))}-{seed}.json"
     if not path.is_file():
         started = time.monotonic()

@@ -15,6 +15,8 @@ import typer
 
 from .. import __version__
 from ..configs.errors import USER_ERROR, UserError
+from ..configs.home import expand_argument
+from ..configs.libraries import hide_torchvision
 from ..configs.reporting import configure, report_error
 from ..storage.files import as_user_error
 from .commands import checkpoint as checkpoint_command
@@ -24,6 +26,7 @@ from .commands import demo as demo_command
 from .commands import doctor as doctor_command
 from .commands import evaluate as evaluate_command
 from .commands import export as export_command
+from .commands import init as init_command
 from .commands import launch as launch_command
 from .commands import plan as plan_command
 from .commands import push as push_command
@@ -31,22 +34,24 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .interface.suggestions import SuggestingGroup
 
 app = typer.Typer(
     name="cmbert",
     help="Pretrain clinical ModernBERT encoders: prepare data, train, export.",
+    cls=SuggestingGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(demo_command.demo)
+app.command(cls=init_command.InitCommand)(init_command.init)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)
 app.command()(doctor_command.doctor)
 app.command()(train_command.train)
 app.add_typer(launch_command.app, name="launch")
-app.command()(status_command.status)
+app.command(cls=status_command.StatusCommand)(status_command.status)
 app.command()(report_command.report)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
@@ -58,7 +63,7 @@ app.add_typer(config_command.app, name="config")
 def main() -> None:
     """The console entry point; never returns."""
     try:
-        app()
+        app(args=_arguments(), prog_name="cmbert")
     except UserError as error:
         report_error(error)
     except OSError as error:
@@ -68,6 +73,13 @@ def main() -> None:
         user_error.__cause__ = error
         report_error(user_error)
     sys.exit(USER_ERROR)
+
+
+def _arguments() -> list[str]:
+    try:
+        return list(map(expand_argument, sys.argv[1:]))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _print_version(requested: bool) -> None:
@@ -83,3 +95,4 @@ def _options(
     ] = False,
 ) -> None:
     configure()
+    hide_torchvision()

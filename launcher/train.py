@@ -21,9 +21,10 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     del sys.path[0]
 
 from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
-from clinical_modernbert.configs.loader.load import load
-from clinical_modernbert.configs.loader.recipes import find_recipe
-from clinical_modernbert.configs.reporting import PACKAGE, configure, report_error
+from clinical_modernbert.configs.libraries import hide_torchvision
+from clinical_modernbert.configs.loader.load import load, locate_recipe
+from clinical_modernbert.configs.loader.recipes import TRAINING
+from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
@@ -38,6 +39,7 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
     configure()
+    hide_torchvision()
     faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
     # Install signal handlers before the slow import of torch, so that an early SIGTERM does not kill the rank.
     stop, error_type = StopRequest(), ""
@@ -48,7 +50,7 @@ def main() -> None:
         from clinical_modernbert.training.trainer import train
 
         try:
-            code = train(load(RunConfig, find_recipe(arguments.config), arguments.overrides), stop)
+            code = train(load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides), stop)
         except LossSpikeError as reason:
             logger.warning(reason)
             code = REWOUND
@@ -60,9 +62,11 @@ def main() -> None:
         code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
         error_type = type(error).__name__
+        start_row()
         traceback.print_exc()
         code = 1
     write_exit_file(code, error_type)
+    erase()
     sys.stdout.flush()
     sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.

@@ -7,13 +7,15 @@ it. An unknown key that could change the model is an error.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import ValidationError
 
 from ..configs.errors import UserError
 from .config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 ARCHITECTURE = "ModernBertForMaskedLM"
 
@@ -84,7 +86,7 @@ def read_config(directory: Path) -> ModelConfig:
     return config
 
 
-def write_config(config: ModelConfig, dtype: torch.dtype, path: Path) -> None:
+def write_config(config: ModelConfig, dtype: "torch.dtype", path: Path) -> None:
     """Write `config.json` for weights of `dtype`, with [CLS] and [SEP] also as begin and end of sequence."""
     values = {
         "architectures": [ARCHITECTURE],

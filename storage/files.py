@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,12 +92,16 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def hash_file(path: Path, algorithm: str = "xxh3_128") -> str:
-    """The hexadecimal digest of a file's content: `xxh3_128`, or any algorithm of hashlib."""
+def hash_file(path: Path, algorithm: str = "xxh3_128", count: Callable[[int], None] = lambda size: None) -> str:
+    """The hexadecimal digest of a file's content: `xxh3_128`, or any algorithm of hashlib.
+
+    `count` is called with the size of each block that was read.
+    """
     digest = xxhash.xxh3_128() if algorithm == "xxh3_128" else hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
+            count(len(block))
     return digest.hexdigest()
 
 
@@ -112,7 +116,7 @@ def require_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise UserError(f"{path}: cannot be written: {reason_of(error)}") from error
 
 
 def as_user_error(error: OSError) -> UserError | None:
@@ -124,9 +128,10 @@ def as_user_error(error: OSError) -> UserError | None:
     if not isinstance(name, str | bytes | Path) or error.errno not in _REMEDIES:
         return None
     shown = name.decode(errors="replace") if isinstance(name, bytes) else name
-    return UserError(f"{shown}: {_reason(error)}")
+    return UserError(f"{shown}: {reason_of(error)}")
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """Why a file operation failed, and what to do about it."""
     remedy = _REMEDIES.get(error.errno or 0, "choose another location")
     return f"{error.strerror}: {remedy}"

@@ -150,5 +150,5 @@ def _obstore() -> Any:
     try:
         import obstore.store
     except ImportError as error:
-        raise ImportError("gs:// and az:// need obstore: pip install 'clinical-modernbert[clouds]'") from error
+        raise ImportError("gs:// and az:// need obstore: run `pip install obstore`") from error
     return obstore

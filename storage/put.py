@@ -1,6 +1,7 @@
 """Upload of files to an object store, each with the hashes by which the store confirms it."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,18 @@ class LocalFile(NamedTuple):
     md5: bytes
 
 
-def local_file(directory: Path, path: Path) -> LocalFile:
-    """Describe a file below `directory`. It is read once for both hashes (`hash_file` would read it twice)."""
+def local_file(directory: Path, path: Path, count: Callable[[int], None] = lambda size: None) -> LocalFile:
+    """Describe a file below `directory`. It is read once for both hashes (`hash_file` would read it twice).
+
+    `count` is called with the size of each block that was read.
+    """
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             sha256.update(block)
             md5.update(block)
             size += len(block)
+            count(len(block))
     return LocalFile(path.relative_to(directory).as_posix(), path, size, sha256.hexdigest(), md5.digest())
 
 

@@ -1,13 +1,22 @@
 """Fixtures shared by every room, and the marks that follow from them."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from s3_server import S3Server, find_weed
 from small_data import write_small_data
 from small_run import RECIPE, SmallRun
+
+from clinical_modernbert.configs import progress, reporting
+from clinical_modernbert.configs.libraries import hide_torchvision
+
+hide_torchvision()  # as every command does
+settings.register_profile("loaded machine", deadline=None)
+settings.load_profile("loaded machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKED_BY_FIXTURE = {
@@ -37,6 +46,16 @@ def dev_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"development data not found at {root}: set CMBERT_TEST_DATA to use your own copy")
     return root
+
+
+@pytest.fixture
+def every_progress(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """Captures all messages, and every line of progress as a message, without waiting ten seconds for each."""
+    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
+    monkeypatch.setattr(reporting, "can_redraw", lambda: False)
+    monkeypatch.setattr(progress, "_MESSAGE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, "clinical_modernbert")
+    return caplog
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import UserError
 from .explain import explain, is_section, locate
-from .recipes import find_recipe
+from .recipes import Kind, find_recipe, kind_of
 from .tree import KeyPath, Location, Node, Problem, merge, parse, quote_value, replace, to_values, to_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,6 +41,18 @@ def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model
     if problems:
         raise _to_user_error(problems)
     return config
+
+
+def locate_recipe(name_or_path: str, kind: Kind) -> Path:
+    """Return the file of a recipe, see `find_recipe`. Raises UserError if it is of another kind, with its command."""
+    path = find_recipe(name_or_path, kind=kind)
+    actual = kind_of(sections(path))
+    if actual is not None and actual is not kind:
+        raise UserError(
+            f"{_display_path(path)}: this is a {actual.name}, not a {kind.name}: "
+            f"run `{actual.command.format(name_or_path)}`"
+        )
+    return path
 
 
 def sections(path: Path) -> set[str]:

@@ -1,7 +1,8 @@
 """YAML text -> a tree in which every value carries the file and line it was written at.
 
 Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `5e-4` is a number, `yes` is
-text. There is one extension: underscores between the digits of a decimal integer, such as `1_000_000`.
+text. There are two extensions: underscores between the digits of a decimal integer, such as `1_000_000`, and `~/` at
+the start of a text, which is the home directory.
 """
 
 import re
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import yaml
+
+from ..home import expand_home
 
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 Scalar: TypeAlias = "str | int | float | None"
@@ -200,7 +203,7 @@ def _scalar(kind: str, text: str) -> Scalar:
     """Return the value of `text` as a core scalar; raise ValueError if it is not of that kind."""
     if kind == "str":
         text.encode()  # a lone surrogate ("\\ud800") is not valid text; UnicodeEncodeError is a ValueError
-        return text
+        return expand_home(text)
     if not _CORE_SCALARS[kind].match(text):
         raise ValueError(f"{text!r} is not a valid {kind}")
     if kind == "bool":

@@ -40,8 +40,8 @@ def read_rows(path: Path, columns: int, expected: str) -> Iterator[tuple[int, li
                 yield number, row
 
 
-def read_rct(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (sentence, role) from PubMed-RCT's format: `###PMID`, then lines with a role, a tab and a sentence."""
+def read_rct(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield (line, sentence, role) from PubMed-RCT's format: `###PMID`, then lines of a role, a tab and a sentence."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; set `data` of the task to its directory")
     number = 0
@@ -52,7 +52,7 @@ def read_rct(path: Path) -> Iterator[tuple[str, str]]:
                 continue
             if not tab or not _RCT_LABEL.fullmatch(label):
                 raise UserError(f"{path}: line {number}: expected a role, a tab and a sentence, or `###` and a PMID")
-            yield sentence, label
+            yield number, sentence, label
 
 
 def _read_tsv(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,16 +3,15 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fine_tune import Protocol, fine_tune, group_by_tokens, seeded
+from ...configs.progress import Progress
+from .fine_tune import fine_tune, group_by_tokens, seeded
 from .model import EvaluatedModel, device
-
-Pooling = Literal["mean", "cls"]
+from .protocol import Pooling, Protocol
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,13 @@ def predict(classifier: Classifier, examples: Sequence[Example], tokens: int) ->
     """The most likely class for each label of each example; it does not depend on the batching."""
     order = sorted(range(len(examples)), key=lambda index: -_length(examples[index]))
     predicted: list[list[int]] = [[] for _ in examples]
-    for group in group_by_tokens(order, lambda index: _length(examples[index]), tokens):
-        part = [examples[index] for index in group]
-        rows = classifier(part).argmax(-1).split([len(example.labels) for example in part])
-        for index, row in zip(group, rows, strict=True):
-            predicted[index] = row.tolist()
+    with Progress("predicting", len(examples), "examples") as progress:
+        for group in group_by_tokens(order, lambda index: _length(examples[index]), tokens):
+            part = [examples[index] for index in group]
+            rows = classifier(part).argmax(-1).split([len(example.labels) for example in part])
+            for index, row in zip(group, rows, strict=True):
+                predicted[index] = row.tolist()
+            progress.advance(len(group))
     return predicted
 
 

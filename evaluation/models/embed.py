@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ...configs.progress import Progress
 from ..scores.ranking import Vectors
-from .classifier import Pooling, pool
+from .classifier import pool
 from .fine_tune import group_by_tokens
 from .model import EvaluatedModel
+from .protocol import Pooling
 from .tokens import encode_texts
 
 
@@ -25,8 +27,10 @@ def embed(
     sequences = encode_texts(model, texts)
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
     vectors = np.zeros((len(texts), model.hidden_size), np.float32)
-    for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens):
-        part = [sequences[index] for index in group]
-        hidden = model.encode(model.encoder if encoder is None else encoder, part)
-        vectors[group] = pool(hidden, [len(ids) for ids in part], pooling).cpu().numpy()
+    with Progress("embedding", len(texts), "texts") as progress:
+        for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens):
+            part = [sequences[index] for index in group]
+            hidden = model.encode(model.encoder if encoder is None else encoder, part)
+            vectors[group] = pool(hidden, [len(ids) for ids in part], pooling).cpu().numpy()
+            progress.advance(len(group))
     return vectors

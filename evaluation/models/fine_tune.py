@@ -5,29 +5,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from rich.progress import track
 from torch import Tensor, nn
 
 from ...configs.errors import UserError
-from ...configs.reporting import console
+from ...configs.progress import Progress
+from .protocol import Protocol
 
 E = TypeVar("E")
-
-
-class Protocol(BaseModel):
-    """Fine-tuning hyperparameters; the defaults are those of BioClinical ModernBERT (arXiv 2506.10896)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    lr: PositiveFloat = Field(2e-5, description="peak learning rate")
-    weight_decay: NonNegativeFloat = Field(0.01, description="of matrices only")
-    epochs: PositiveInt = 3
-    batch: PositiveInt = Field(16, description="examples per step")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps; then linear decay to zero")
-    dropout: float = Field(0.1, ge=0, lt=1, description="before the new linear layer")
-    gradient_clipping: PositiveFloat = Field(1.0, description="maximum global norm")
-    tokens: PositiveInt = Field(16_384, description="tokens computed at a time; affects memory, not results")
 
 
 @contextmanager
@@ -65,15 +49,17 @@ def fine_tune(
     optimizer = torch.optim.AdamW(_parameter_groups(model, protocol.weight_decay), lr=protocol.lr)
     schedule = get_linear_schedule_with_warmup(optimizer, round(protocol.warmup * len(batches)), len(batches))
     model.train()
-    for batch in track(batches, f"seed {seed}", console=console, transient=True, disable=not console.is_terminal):
-        for loss in losses([examples[index] for index in batch]):
-            loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
-        if not torch.isfinite(norm):
-            raise UserError(f"fine-tuning diverged: a gradient is not finite; lower protocol.lr ({protocol.lr:g})")
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+    with Progress("fine-tuning", len(batches), "steps") as progress:
+        for batch in batches:
+            for loss in losses([examples[index] for index in batch]):
+                loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), protocol.gradient_clipping)
+            if not torch.isfinite(norm):
+                raise UserError(f"fine-tuning diverged: a gradient is not finite; lower protocol.lr ({protocol.lr:g})")
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            progress.advance()
     model.eval()
 
 

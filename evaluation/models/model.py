@@ -19,14 +19,13 @@ from ...configs.errors import UserError
 from ...kernels.packed import PackedBatch
 from ...model.hugging_face import from_pretrained
 from ...model.masked_lm import MaskedLM
+from .addresses import find_model, model_type
 
 Encode = Callable[[nn.Module, Sequence[Tensor]], Tensor]
 """(encoder, B sequences of token ids, each int64 (n,)) -> concatenated hidden states (T, d), T the sum of all n."""
 
 MaskedLogits = Callable[[Sequence[Tensor], Tensor], Tensor]
 """(B sequences of token ids, int64 (M,) positions among their T tokens) -> scores of the vocabulary (M, V)."""
-
-_MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,9 @@ def open_model(address: str, name: str | None = None) -> EvaluatedModel:
     Raises:
         UserError: there is no such model, one of its files is corrupt, or a tensor of the encoder is missing.
     """
-    directory = Path(address) if Path(address).is_dir() else _download(address)
+    directory = find_model(address)
     name = name or Path(address).name
-    if _model_type(directory) == "modernbert":
+    if model_type(directory) == "modernbert":
         try:
             return packed_model(from_pretrained(directory), directory, name)
         except UserError:
@@ -184,28 +183,6 @@ def _tokenizer(directory: Path) -> Any:
     if not tokenizer.is_fast:
         raise UserError(f"{directory}: its tokenizer has no tokenizer.json, which is needed for the offsets of tokens")
     return tokenizer
-
-
-def _model_type(directory: Path) -> str | None:
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{directory}: no readable config.json; expected a run, an export, or a Hugging Face model"
-        ) from error
-    return config.get("model_type") if isinstance(config, dict) else None
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=_MODEL_FILES))
-    except Exception as error:  # network, name and authorization errors of several libraries share no base class
-        raise UserError(
-            f"{name}: no such directory, and it cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
-            "check the name, or download the model and give its directory"
-        ) from error
 
 
 def _identity(model: nn.Module, tokenizer: Any) -> str:

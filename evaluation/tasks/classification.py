@@ -1,19 +1,20 @@
 """Classification of texts: sentences, pairs of texts, and documents up to the model's maximum length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ...configs.errors import UserError
 from ..formats.records import read_rct, read_records
-from ..models.classifier import Example, Pooling, predict, train_classifier
-from ..models.fine_tune import Protocol
-from ..models.model import EvaluatedModel
-from ..models.tokens import encode_texts
+from ..formats.values import position, read_class, read_text
+from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
+
+if TYPE_CHECKING:
+    from ..models.classifier import Example
+    from ..models.model import EvaluatedModel
 
 
 class ClassificationTask(BaseModel):
@@ -43,16 +44,34 @@ class LabeledText(NamedTuple):
 
 
 def run_classification(
-    model: EvaluatedModel, task: ClassificationTask, data: Path, protocol: Protocol, seed: int
+    model: "EvaluatedModel", task: ClassificationTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, float]:
     """Fine-tune and score; `cut` is the share of test texts that were truncated."""
-    train, test = read_labeled_texts(data / task.train, task), read_labeled_texts(data / task.test, task)
+    train, test = read_classification(task, data)
     labels, predictions, truncated = classify(model, train, test, task.max_length, task.pooling, protocol, seed)
     return {**score_classes(labels, predictions), "cut": truncated}
 
 
+def read_classification(task: ClassificationTask, data: Path) -> tuple[list[LabeledText], list[LabeledText]]:
+    """The training and the test texts.
+
+    Raises:
+        UserError: a file is missing or malformed, or a test text has a class that no training text has.
+    """
+    train = read_labeled_texts(data / task.train, task)
+    test = _labeled_texts(data / task.test, task)
+    classes = {example.label for example in train}
+    if unseen := [where for where, example in test if example.label not in classes]:
+        others = f" (and of {len(unseen) - 1:,} after it)" if len(unseen) > 1 else ""
+        raise UserError(
+            f"{unseen[0]}: no text of {data / task.train} has the class of this one{others}, so no model can predict "
+            f"it; use the same {len(classes):,} classes in both files, or remove the others from the test"
+        )
+    return train, [example for _, example in test]
+
+
 def classify(
-    model: EvaluatedModel,
+    model: "EvaluatedModel",
     train: Sequence[LabeledText],
     test: Sequence[LabeledText],
     max_length: int | None,
@@ -61,6 +80,8 @@ def classify(
     seed: int,
 ) -> tuple[list[str], list[str], float]:
     """Fine-tune on `train` and predict `test`: true classes, predicted classes, share of truncated test texts."""
+    from ..models.classifier import predict, train_classifier
+
     classes = sorted({example.label for example in train})
     examples = _examples(model, train, classes, max_length)
     classifier = train_classifier(model, examples, len(classes), protocol, seed, pooling)
@@ -81,26 +102,37 @@ def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str
 
 
 def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText]:
-    if path.name.removesuffix(".gz").endswith(".txt"):
-        examples = [LabeledText(text, label) for text, label in read_rct(path)]
-    else:
-        examples = []
-        for number, record in read_records(path, [task.text, task.label, *([task.pair] if task.pair else [])]):
-            values = [record[name] for name in (task.text, task.label)]
-            if any(value is None or not str(value).strip() for value in values):
-                raise UserError(
-                    f"{path}: record {number} has no {task.text} or no {task.label}; fill it in or remove the record"
-                )
-            pair = str(record[task.pair]) if task.pair else None
-            examples.append(LabeledText(str(values[0]), str(values[1]).strip(), pair))
-    if len({example.label for example in examples}) < 2:
+    """The texts of a file, of at least two classes."""
+    return [example for _, example in _labeled_texts(path, task)]
+
+
+def _labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, LabeledText]]:
+    """The texts of a file, of at least two classes, each with its file and line."""
+    examples = list(_each(path, task))
+    if len({example.label for _, example in examples}) < 2:
         raise UserError(f"{path}: fewer than two classes; expected texts of at least two")
     return examples
 
 
+def _each(path: Path, task: ClassificationTask) -> Iterator[tuple[str, LabeledText]]:
+    if path.name.removesuffix(".gz").endswith(".txt"):
+        for number, text, label in read_rct(path):
+            yield position(path, number), LabeledText(text, label)
+        return
+    for number, record in read_records(path, [task.text, task.label, *([task.pair] if task.pair else [])]):
+        where = position(path, number)
+        pair = read_text(record, task.pair, where) if task.pair else None
+        yield where, LabeledText(read_text(record, task.text, where), read_class(record, task.label, where), pair)
+
+
 def _examples(
-    model: EvaluatedModel, labeled: Sequence[LabeledText], classes: Sequence[str], max_length: int | None
-) -> list[Example]:
+    model: "EvaluatedModel", labeled: Sequence[LabeledText], classes: Sequence[str], max_length: int | None
+) -> "list[Example]":
+    import torch
+
+    from ..models.classifier import Example
+    from ..models.tokens import encode_texts
+
     index = {name: number for number, name in enumerate(classes)}
     pairs = [example.pair or "" for example in labeled] if labeled[0].pair is not None else None
     encoded = encode_texts(model, [example.text for example in labeled], max_length, pairs)

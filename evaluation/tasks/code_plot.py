@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..models.embed import embed
-from ..models.model import EvaluatedModel
 from ..scores.optional_dependencies import require
 from ..scores.ranking import Vectors, normalize
 from .code_structure import Code, CodesTask, read_systems
 
+if TYPE_CHECKING:
+    from ..models.model import EvaluatedModel
+
 _MAX_CODES = 2000
 
 
-def plot_codes(models: Sequence[EvaluatedModel], task: CodesTask, data: Path, tokens: int, out: Path) -> None:
+def plot_codes(models: "Sequence[EvaluatedModel]", task: CodesTask, data: Path, tokens: int, out: Path) -> None:
     """Save a PNG with one column per model, descriptions above and bare codes below."""
+    from ..models.embed import embed
+
     require("matplotlib").use("Agg")
     pyplot = require("matplotlib.pyplot")
     codes = read_systems(task, data).icd9[:_MAX_CODES]

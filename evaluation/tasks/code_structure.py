@@ -8,25 +8,26 @@ since it is trivial that 250.00 is near 250.01.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ...configs.errors import UserError
+from ...streaming_data.corpora.code_lists import ICD9_DIAGNOSES, ICD10CM
 from ...streaming_data.corpora.codes import CodesSource
 from ...streaming_data.corpora.crosswalks import read_mappings
 from ...streaming_data.corpora.icd10cm import Icd10CmSource
 from ...streaming_data.corpora.readers import read
 from ...streaming_data.documents.document import uniform_hash
-from ..models.classifier import Pooling
-from ..models.embed import embed
-from ..models.fine_tune import Protocol
-from ..models.model import EvaluatedModel
+from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
 from ..scores.ranking import Vectors, nearest, normalize, recall, reciprocal_rank
 from .code_chapters import icd9_chapter, icd10_chapter
+
+if TYPE_CHECKING:
+    from ..models.model import EvaluatedModel
 
 NEIGHBORS = 10
 Embedder = Callable[[Sequence[str]], Vectors]
@@ -68,7 +69,9 @@ class CodeSystems(NamedTuple):
     equivalents: dict[int, list[int]]
 
 
-def run_codes(model: EvaluatedModel, task: CodesTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
+def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
+    from ..models.embed import embed
+
     systems = read_systems(task, data)
     return structure(systems, lambda texts: embed(model, texts, task.pooling, protocol.tokens))
 
@@ -147,7 +150,7 @@ def read_systems(task: CodesTask, data: Path) -> CodeSystems:
 def _equivalents(path: Path, icd9: Mapping[str, Code], icd10: Mapping[str, Code]) -> dict[str, list[str]]:
     """ICD-9 codes and the single ICD-10 codes to which CMS maps them, without combinations of codes."""
     pairs: dict[str, list[str]] = {}
-    for mapping in read_mappings(path):
+    for mapping in read_mappings(path, ICD9_DIAGNOSES, ICD10CM):
         if not (mapping.combination or mapping.no_map) and mapping.source in icd9 and mapping.target in icd10:
             pairs.setdefault(mapping.source, []).append(mapping.target)
     if not pairs:

@@ -6,15 +6,14 @@ the scores depend only on the context. The masks depend only on the source and t
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from torch.nn import functional as F
 
 from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...streaming_data.loader.batches import cut
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
@@ -22,8 +21,12 @@ from ...streaming_data.shards.manifest import DataManifest, read_manifest
 from ...streaming_data.shards.mds import PackReader
 from ...streaming_data.shards.pack import Pack
 from ...streaming_data.tokenizer.tokenizer import load
-from ..models.fine_tune import Protocol
-from ..models.model import EvaluatedModel, MaskedLogits
+from ..models.protocol import Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.model import EvaluatedModel, MaskedLogits
 
 _ROWS = 2048
 
@@ -42,25 +45,36 @@ class MaskedWordsTask(BaseModel):
 
 
 def run_masked_words(
-    model: EvaluatedModel, task: MaskedWordsTask, data: Path, protocol: Protocol, seed: int
+    model: "EvaluatedModel", task: MaskedWordsTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, float]:
     """Score each source: loss in nats, top-1 and top-5 accuracy of tokens, and accuracy of words."""
-    manifest = read_manifest(str(data))
-    _require_same_tokenizer(model, data)
+    readers = read_masked_words(task, data)
+    _require_same_vocabulary(model.tokenizer.get_vocab(), model.name, data)
     logits = model.open_masked_lm()
-    vocab = _vocabulary(manifest)
+    vocab = _vocabulary(read_manifest(str(data)))
     scores: dict[str, float] = {}
-    for source, entry in manifest.sources.items():
-        if "held_out" not in entry.splits or not entry.splits["held_out"].packs:
-            continue
-        packs = PackReader(f"{data}/{source}/held_out")
-        selected = [packs[number] for number in range(min(task.packs, len(packs)))]
-        scores |= {
-            f"{source} {name}": value for name, value in _score(model, logits, selected, vocab, task.rate).items()
-        }
-    if not scores:
-        raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
+    counts = {source: min(task.packs, len(packs)) for source, packs in readers.items()}
+    with Progress("scoring", sum(counts.values()), "packs") as progress:
+        for source, count in counts.items():
+            selected = [readers[source][number] for number in range(count)]
+            values = _score(model, logits, selected, vocab, task.rate, progress)
+            scores |= {f"{source} {name}": value for name, value in values.items()}
     return scores
+
+
+def read_masked_words(task: MaskedWordsTask, data: Path) -> dict[str, PackReader]:
+    """The held-out packs of each source.
+
+    Raises:
+        UserError: there is no data set, its tokenizer or an index is missing, or no source has held-out packs.
+    """
+    manifest = read_manifest(str(data))
+    load(data / "tokenizer")
+    held_out = {source: entry.splits.get("held_out") for source, entry in manifest.sources.items()}
+    readers = {name: PackReader(f"{data}/{name}/held_out") for name, split in held_out.items() if split and split.packs}
+    if not readers:
+        raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
+    return readers
 
 
 def mask_pack(
@@ -77,10 +91,17 @@ def mask_pack(
     return tokens, masked.positions, masked.targets, masked.positions if groups is None else groups[masked.positions]
 
 
-@torch.no_grad()
 def _score(
-    model: EvaluatedModel, logits: MaskedLogits, packs: list[Pack], vocab: Vocabulary, rate: float
+    model: "EvaluatedModel",
+    logits: "MaskedLogits",
+    packs: list[Pack],
+    vocab: Vocabulary,
+    rate: float,
+    progress: Progress,
 ) -> dict[str, float]:
+    import torch
+    from torch.nn import functional as F
+
     losses, ranks, correct_words = [], [], []
     for number, pack in enumerate(packs):
         tokens, positions, targets, _ = mask_pack(pack, number, vocab, rate, "token")
@@ -95,6 +116,7 @@ def _score(
             ]
         )
         correct_words.append(_all_correct(correct.cpu().numpy(), groups))
+        progress.advance()
     rank = torch.cat(ranks)
     return {
         "loss": float(torch.cat(losses).mean()),
@@ -105,14 +127,16 @@ def _score(
 
 
 def _predictions(
-    model: EvaluatedModel,
-    logits: MaskedLogits,
+    model: "EvaluatedModel",
+    logits: "MaskedLogits",
     pack: Pack,
     tokens: npt.NDArray[np.int64],
     positions: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
     """Yield scores (M, V) and targets (M,) for parts of the pack's masked positions, in order."""
+    import torch
+
     lengths = cut(pack.lengths, model.max_length)
     sequences = torch.from_numpy(tokens).split(lengths.tolist())
     ends = np.cumsum(lengths)
@@ -121,11 +145,12 @@ def _predictions(
         part = slice(start, start + _ROWS)
         first, last = owner[part][0], owner[part][-1]
         offset = ends[first] - lengths[first]
-        scores = logits(sequences[first : last + 1], torch.from_numpy(positions[part] - offset))
+        with torch.no_grad():
+            scores = logits(sequences[first : last + 1], torch.from_numpy(positions[part] - offset))
         yield scores.float(), torch.from_numpy(targets[part]).to(scores.device)
 
 
-def _ranks(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _ranks(scores: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
     """The number of vocabulary entries with a higher score than the target, int64 (M,)."""
     return (scores > scores.gather(1, targets[:, None])).sum(1)
 
@@ -136,12 +161,21 @@ def _all_correct(correct: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) 
     return np.bincount(member, weights=~correct) == 0
 
 
-def _require_same_tokenizer(model: EvaluatedModel, data: Path) -> None:
-    expected = load(data / "tokenizer").backend.get_vocab(with_added_tokens=True)
-    if model.tokenizer.get_vocab() != expected:
+def check_same_tokenizer(directory: Path, data: Path) -> None:
+    """Check a model's directory before it is opened, if it has a tokenizer.json.
+
+    Raises:
+        UserError: the data was prepared with another tokenizer.
+    """
+    if (directory / "tokenizer.json").is_file():
+        _require_same_vocabulary(load(directory).backend.get_vocab(with_added_tokens=True), str(directory), data)
+
+
+def _require_same_vocabulary(vocabulary: dict[str, int], model: str, data: Path) -> None:
+    if vocabulary != load(data / "tokenizer").backend.get_vocab(with_added_tokens=True):
         raise UserError(
-            f"{data} was prepared with another tokenizer than that of {model.name}: its token ids differ; prepare "
-            f"the same sources again with `tokenizer` set to the directory of {model.name}"
+            f"{data} was prepared with another tokenizer than that of {model}: its token ids differ; prepare "
+            f"the same sources again with `tokenizer` set to the directory of {model}"
         )
 
 

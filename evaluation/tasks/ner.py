@@ -1,19 +1,23 @@
 """Named entity recognition: each word is classified at its first subword, and complete entities are scored."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
 from ..formats.iob import Sentence, read_iob
-from ..models.classifier import Example, predict, train_classifier
-from ..models.fine_tune import Protocol
-from ..models.model import EvaluatedModel
-from ..models.tokens import EncodedWords, encode_words
+from ..models.protocol import Protocol
 from ..scores.optional_dependencies import require
+
+if TYPE_CHECKING:
+    from ..models.classifier import Example
+    from ..models.model import EvaluatedModel
+    from ..models.tokens import EncodedWords
+
+logger = logging.getLogger(__name__)
 
 
 class NerTask(BaseModel):
@@ -29,12 +33,12 @@ class NerTask(BaseModel):
         return [self.train, self.test]
 
 
-def run_ner(model: EvaluatedModel, task: NerTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
+def run_ner(model: "EvaluatedModel", task: NerTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
     """Fine-tune and score; words beyond the model's maximum length count as predicted O."""
-    train, test = read_iob(data / task.train), read_iob(data / task.test)
+    from ..models.classifier import predict, train_classifier
+
+    train, test = read_ner(task, data)
     tags = sorted({tag for sentence in train for tag in sentence.tags})
-    if tags == ["O"]:
-        raise UserError(f"{data / task.train}: every tag is O; expected B-TYPE and I-TYPE for entities")
     examples = _examples(train, _encoded(model, train), tags)
     classifier = train_classifier(model, examples, len(tags), protocol, seed)
     encoded = _encoded(model, test)
@@ -44,6 +48,35 @@ def run_ner(model: EvaluatedModel, task: NerTask, data: Path, protocol: Protocol
         for word, number in zip(words.tolist(), classes, strict=True):
             predicted[word] = tags[number]
     return score_entities([sentence.tags for sentence in test], predictions)
+
+
+def read_ner(task: NerTask, data: Path) -> tuple[list[Sentence], list[Sentence]]:
+    """The training and the test sentences.
+
+    Raises:
+        UserError: a file is missing or malformed, or has no entity.
+    """
+    train, test = read_iob(data / task.train), read_iob(data / task.test)
+    for path, sentences in ((data / task.train, train), (data / task.test, test)):
+        if not _types(sentences):
+            raise UserError(f"{path}: every tag is O; expected B-TYPE and I-TYPE for entities")
+    return train, test
+
+
+def check_ner(task: NerTask, data: Path) -> None:
+    """Read both files, and warn of entity types that only the test has: a model misses all of these entities."""
+    train, test = read_ner(task, data)
+    if unseen := sorted(_types(test) - _types(train)):
+        types = [tag[2:] for sentence in test for tag in sentence.tags if tag.startswith("B-")]
+        missed = sum(kind in unseen for kind in types)
+        logger.warning(
+            f"{data / task.test}: {missed:,} of {len(types):,} entities count as missed: their types "
+            f"({', '.join(unseen)}) are not in {data / task.train}"
+        )
+
+
+def _types(sentences: Sequence[Sentence]) -> set[str]:
+    return {tag[2:] for sentence in sentences for tag in sentence.tags if tag != "O"}
 
 
 def score_entities(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -68,12 +101,18 @@ def score_entities(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence
     return {name: float(value) for name, value in scores.items()}
 
 
-def _encoded(model: EvaluatedModel, sentences: Sequence[Sentence]) -> list[EncodedWords]:
+def _encoded(model: "EvaluatedModel", sentences: Sequence[Sentence]) -> "list[EncodedWords]":
+    from ..models.tokens import encode_words
+
     return encode_words(model, [sentence.words for sentence in sentences])
 
 
-def _examples(sentences: Sequence[Sentence], encoded: Sequence[EncodedWords], tags: Sequence[str]) -> list[Example]:
+def _examples(sentences: Sequence[Sentence], encoded: "Sequence[EncodedWords]", tags: Sequence[str]) -> "list[Example]":
     """Examples of the sentences; a tag that is not in the training data is -100, and wrong in the test."""
+    import torch
+
+    from ..models.classifier import Example
+
     index = {tag: number for number, tag in enumerate(tags)}
     return [
         Example(ids, torch.tensor([index.get(sentence.tags[word], -100) for word in words.tolist()]).long(), positions)

@@ -8,16 +8,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
 from ..formats.records import read_rows
-from ..models.fine_tune import Protocol
-from ..models.model import EvaluatedModel
+from ..models.protocol import Protocol
 from ..scores.optional_dependencies import require
 from .classification import LabeledText, classify
+
+if TYPE_CHECKING:
+    from ..models.model import EvaluatedModel
 
 NONE = "none"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9(\[])")
@@ -56,13 +58,28 @@ class Entity(NamedTuple):
 
 
 def run_relations(
-    model: EvaluatedModel, task: RelationTask, data: Path, protocol: Protocol, seed: int
+    model: "EvaluatedModel", task: RelationTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, float]:
     """Fine-tune and score; `across_sentences` counts test relations across sentences, which are not scored."""
-    train, _ = read_chemprot(data, task.train, task.relations)
-    test, across_sentences = read_chemprot(data, task.test, task.relations)
+    train, test, across_sentences = read_relations(task, data)
     labels, predictions, _ = classify(model, train, test, None, "mean", protocol, seed)
     return {**score_relations(labels, predictions, task.relations), "across_sentences": float(across_sentences)}
+
+
+def read_relations(task: RelationTask, data: Path) -> tuple[list[LabeledText], list[LabeledText], int]:
+    """The pairs of the training and of the test split, and the number of test relations across sentences.
+
+    Raises:
+        UserError: a file is missing or malformed, or the test has a relation that no training pair has.
+    """
+    train, _ = read_chemprot(data, task.train, task.relations)
+    test, across_sentences = read_chemprot(data, task.test, task.relations)
+    if unseen := sorted({pair.label for pair in test} - {pair.label for pair in train}):
+        raise UserError(
+            f"{data / task.train.relations}: no pair within a sentence has the relation {', '.join(unseen)} of "
+            f"{data / task.test.relations}, so no model can predict it; set task.relations to those of both files"
+        )
+    return train, test, across_sentences
 
 
 def score_relations(labels: Sequence[str], predictions: Sequence[str], relations: Sequence[str]) -> dict[str, float]:

@@ -1,18 +1,19 @@
 """Semantic similarity: correlation of the cosine of two texts' vectors with human judgments, without fine-tuning."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
 from ..formats.records import read_records
-from ..models.classifier import Pooling
-from ..models.embed import embed
-from ..models.fine_tune import Protocol
-from ..models.model import EvaluatedModel
+from ..formats.values import position, read_number, read_text
+from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
 from ..scores.ranking import normalize
+
+if TYPE_CHECKING:
+    from ..models.model import EvaluatedModel
 
 
 class SimilarityTask(BaseModel):
@@ -31,24 +32,45 @@ class SimilarityTask(BaseModel):
         return [self.test]
 
 
+class Pairs(NamedTuple):
+    """Pairs of texts and their similarities."""
+
+    first: list[str]
+    second: list[str]
+    similarities: list[float]
+
+
 def run_similarity(
-    model: EvaluatedModel, task: SimilarityTask, data: Path, protocol: Protocol, seed: int
+    model: "EvaluatedModel", task: SimilarityTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, float]:
-    first_texts, second_texts, similarities = [], [], []
-    path = data / task.test
-    for number, record in read_records(path, [task.first, task.second, task.score]):
-        try:
-            similarities.append(float(record[task.score]))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}: record {number}: {task.score} is not a number") from error
-        first_texts.append(str(record[task.first]))
-        second_texts.append(str(record[task.second]))
-    if len(set(similarities)) < 2:
-        raise UserError(f"{path}: every {task.score} is the same; a correlation needs different values")
-    vectors = normalize(embed(model, first_texts + second_texts, task.pooling, protocol.tokens))
-    cosines = (vectors[: len(first_texts)] * vectors[len(first_texts) :]).sum(axis=1)
+    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined."""
+    from ..models.embed import embed
+
+    pairs = read_similarity(task, data)
+    vectors = normalize(embed(model, pairs.first + pairs.second, task.pooling, protocol.tokens))
+    cosines = (vectors[: len(pairs.first)] * vectors[len(pairs.first) :]).sum(axis=1)
+    if len(set(cosines.tolist())) == 1:
+        return {"pearson": 0.0, "spearman": 0.0}
     stats = require("scipy.stats")
     return {
-        "pearson": float(stats.pearsonr(cosines, similarities).statistic),
-        "spearman": float(stats.spearmanr(cosines, similarities).statistic),
+        "pearson": float(stats.pearsonr(cosines, pairs.similarities).statistic),
+        "spearman": float(stats.spearmanr(cosines, pairs.similarities).statistic),
     }
+
+
+def read_similarity(task: SimilarityTask, data: Path) -> Pairs:
+    """The pairs of the test.
+
+    Raises:
+        UserError: the file is missing or malformed, or all similarities are equal.
+    """
+    pairs = Pairs([], [], [])
+    path = data / task.test
+    for number, record in read_records(path, [task.first, task.second, task.score]):
+        where = position(path, number)
+        pairs.first.append(read_text(record, task.first, where))
+        pairs.second.append(read_text(record, task.second, where))
+        pairs.similarities.append(read_number(record, task.score, where))
+    if len(set(pairs.similarities)) < 2:
+        raise UserError(f"{path}: every {task.score} is the same; a correlation needs different values")
+    return pairs

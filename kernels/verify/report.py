@@ -182,18 +182,24 @@ _CALLS: dict[str, Callable[[Case], None]] = {
 
 
 def _tables(rows: list[Row]) -> list[str]:
-    """One table with every kernel at the model's own shapes, then one with the others by type and head size."""
-    lines = [
-        "| kernel (bf16) | for | tile | warps | registers | spills | shared memory | blocks/SM | tensor-core"
-        " instructions | work / useful | 128-bit / narrow loads |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Two tables with every kernel at the model's own shapes, then one with the others by type and head size."""
     model_rows = [row for row in rows if row.case.dtype == "bf16" and row.case.head_dim == 64]
+    resources = [
+        "| kernel (bf16) | for | warps | registers | spills | shared memory | blocks/SM | 128-bit / narrow loads |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    products = [
+        "| attention kernel (bf16) | for | tile | tensor-core instructions | work / useful |",
+        "|---|---|---|---|---|",
+    ]
     for row in sorted(model_rows, key=lambda row: (row.case.name, row.kernel, row.case.local)):
         code, layer = row.code, (" local" if row.case.local else " global") if row.work else ""
-        cells: list[Any] = [row.kernel + layer, row.architecture, row.tile, row.warps, code.registers, code.spills]
-        cells += [code.shared, code.blocks, code.tensor or "", f"{row.work:.2f}" if row.work else ""]
-        lines.append(f"| {' | '.join(map(str, [*cells, f'{code.wide} / {code.narrow}']))} |")
+        name: list[Any] = [row.kernel + layer, row.architecture]
+        used = [row.warps, code.registers, code.spills, code.shared, code.blocks, f"{code.wide} / {code.narrow}"]
+        resources.append(f"| {' | '.join(map(str, name + used))} |")
+        if row.work:
+            products.append(f"| {' | '.join(map(str, [*name, row.tile, code.tensor, f'{row.work:.2f}']))} |")
+    lines = [*resources, "", *products]
     lines += ["", "| other types and head sizes | for | kernels | most registers | spills | fewest blocks/SM |"]
     lines += ["|---|---|---|---|---|---|"]
     groups: dict[tuple[str, str], list[Row]] = {}

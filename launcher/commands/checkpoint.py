@@ -7,14 +7,22 @@ import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
+from ...configs.preconditions import Check, check_all
+from ...configs.reporting import suggest
 from ...storage.files import require_writable, stage_file
+from ...storage.preconditions import check_free, check_new
+from ..interface import completion
+from ..interface.next_steps import export_of
+from ..interface.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig
 
-app = typer.Typer(help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True)
+app = typer.Typer(
+    cls=SuggestingGroup, help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True
+)
 
-Run = Annotated[Path, typer.Argument(help="A run's directory.")]
+Run = Annotated[Path, typer.Argument(help="A run's directory.", autocompletion=completion.runs)]
 
 
 @app.command("list")
@@ -42,6 +50,7 @@ def list_(run: Run) -> None:
             path.name,
         )
     Console().print(table)
+    suggest(["checkpoint", "verify", str(run)], export_of(run))
 
 
 @app.command()
@@ -50,11 +59,12 @@ def verify(run: Run) -> None:
 
     Example: cmbert checkpoint verify runs/tiny
     """
-    from ...training.checkpoint.files import find_corruption, require_checkpoints
+    from ...training.checkpoint.files import require_checkpoints
+    from ...training.checkpoint.files import verify as verify_files
 
     corrupt = []
     for path in require_checkpoints(run):
-        problem = find_corruption(path)
+        problem = verify_files(path)
         typer.echo(f"{path.name}: {problem or 'complete'}")
         if problem:
             corrupt.append(path.name)
@@ -62,6 +72,7 @@ def verify(run: Run) -> None:
         raise UserError(
             f"{run}: corrupt: {', '.join(corrupt)}; a run skips them and continues from an older checkpoint"
         )
+    suggest(export_of(run))
 
 
 @app.command()
@@ -88,11 +99,12 @@ def prune(
     keep_last = keep.keep_last if keep_last is None else keep_last
     keep_every_steps = keep.keep_every_steps if keep_every_steps is None else keep_every_steps
     keep_best = keep.keep_best if keep_best is None else keep_best
-    if problem := next(filter(None, map(files.find_corruption, checkpoints[:keep_last])), None):
+    if problem := next(filter(None, map(files.verify, checkpoints[:keep_last])), None):
         raise UserError(f"{problem}: nothing was removed, since an older checkpoint may be needed")
     kept = files.prune(run / "checkpoints", keep_last, keep_every_steps, keep_best)
     removed = [path for path in checkpoints if path not in kept]
     typer.echo(f"removed {_names(removed)}; kept {_names(kept)}")
+    suggest(["checkpoint", "list", str(run)])
 
 
 def _checkpoint_config(run: Path) -> "CheckpointConfig":
@@ -109,7 +121,10 @@ def _names(checkpoints: list[Path]) -> str:
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="A run's directory, for its newest, or one checkpoint.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="A run's directory, for its newest, or one checkpoint.", autocompletion=completion.runs),
+    ],
     out: Annotated[Path, typer.Argument(help="The file to write, such as whole.safetensors.")],
     optimizer: Annotated[bool, typer.Option("--optimizer", help="Include the optimizer's state.")] = False,
 ) -> None:
@@ -117,16 +132,23 @@ def convert(
 
     Example: cmbert checkpoint convert runs/tiny whole.safetensors
     """
+    from ...training.export.inputs import find_checkpoint, newest_manifest, size
+
+    copies = 3 if optimizer else 1
+    checks: list[Check] = [
+        lambda: check_new(out, "name a new file"),
+        lambda: check_free(out, size(newest_manifest(checkpoint), copies), "the file"),
+    ]
+    check_all(checks)
+    path = find_checkpoint(checkpoint)
+    require_writable(out)
+
     from safetensors.torch import save_file
 
     from ...training.checkpoint.save_load import consolidate, consolidate_with_optimizer
-    from ...training.export.export import find_checkpoint
 
-    if out.exists():
-        raise UserError(f"{out}: exists already: name a new file")
-    path = find_checkpoint(checkpoint)
-    require_writable(out)
     tensors = consolidate_with_optimizer(path) if optimizer else consolidate(path)
     with stage_file(out) as staging:
         save_file(tensors, staging, metadata={"format": "pt"})
     typer.echo(f"{out}: {len(tensors)} tensors of {path.name}")
+    suggest(export_of(checkpoint))

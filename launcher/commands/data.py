@@ -3,23 +3,32 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA
+from ...configs.preconditions import Check, check_all, check_packages
+from ...configs.progress import Progress
+from ...configs.reporting import suggest
+from ...configs.spelling import did_you_mean
 from ...storage.files import require_writable
-from .options import DataOverrides, DataRecipe
+from ..interface import completion
+from ..interface.next_steps import settings, training_on
+from ..interface.options import DataOverrides, DataRecipe
+from ..interface.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
+    from ...streaming_data.parallel import ProgressCallback
+    from ...streaming_data.prepare.config import PrepareConfig
     from ...streaming_data.prepare.pipeline import StageCallbacks
     from ...streaming_data.shards.manifest import DataManifest
 
-app = typer.Typer(help="Prepare and inspect data sets.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="Prepare and inspect data sets.", no_args_is_help=True)
 
 _SAMPLE_CHARACTERS = 800
 logger = logging.getLogger(__name__)
@@ -48,7 +57,7 @@ def prepare(
     """
     from ...streaming_data.prepare.config import PrepareConfig
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)  # report errors before the slow imports
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)  # report errors before the slow imports
 
     from ...streaming_data.prepare.pipeline import is_prepared, prepare_share
     from ...streaming_data.prepare.pipeline import prepare as prepare_data
@@ -57,11 +66,15 @@ def prepare(
 
     if upload_to is not None:
         upload_to = store_address(upload_to)
+        _check_client(upload_to)
+    if upload_to is None or not is_prepared(config):
+        check_all(_prepare_checks(config, share))
     os.umask(0o077)
     if share is not None:
         with _progress() as stages:
             files = prepare_share(config, parse_share(share), stages)
         typer.echo(f"share {share}: {files:,} files are tokenized; continue with `cmbert data prepare` without --share")
+        suggest(["data", "prepare", recipe, *settings(overrides)])
         return
     if upload_to is None or not is_prepared(config):
         with _progress() as stages:
@@ -69,6 +82,38 @@ def prepare(
     typer.echo(f"data set: {config.output}")
     if upload_to is not None:
         upload(config.output, upload_to)
+    else:
+        _suggest_use(config.output, str(config.output))
+
+
+def _suggest_use(data: Path, address: str) -> None:
+    """Suggest what to do with a data set that is also at `address`."""
+    from ...streaming_data.shards.manifest import read_manifest
+
+    suggest(["data", "inspect", address], training_on(address, read_manifest(str(data)).tokenizer.vocab_size))
+
+
+def _prepare_checks(config: "PrepareConfig", share: str | None) -> "Iterator[Check]":
+    """Everything that preparation needs. None of it reads more than the first record of a file."""
+    from ...storage.preconditions import check_writable
+    from ...streaming_data.prepare.inputs import check_space, source_checks
+    from ...streaming_data.prepare.pipeline import require_new
+    from ...streaming_data.prepare.tasks import parse_share
+    from ...streaming_data.tokenizer import tokenizer as tokenizers
+
+    if share is not None:
+        yield lambda: parse_share(share)
+    yield lambda: require_new(config.output)
+    yield lambda: check_writable(config.output)
+    yield lambda: tokenizers.load(config.tokenizer)
+    yield from source_checks(config.sources)
+    yield lambda: check_space(config)
+
+
+def _check_client(url: str) -> None:
+    """Check that the client of an object store is installed; that of S3 always is."""
+    if url.partition("://")[0] != "s3":
+        check_packages(url, "clouds")
 
 
 def _print_summary(manifest: "DataManifest") -> None:
@@ -91,20 +136,13 @@ def _print_summary(manifest: "DataManifest") -> None:
 
 @contextmanager
 def _progress() -> "Iterator[StageCallbacks]":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    """Yields a function that begins a stage and returns the callback for its progress."""
+    with ExitStack() as stage_progress:
 
-    from ...configs.reporting import console
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[documents]:,} documents"), console=console) as bar:
-
-        def stages(stage: str) -> Any:
-            task = bar.add_task(stage, total=None, documents=0)
-
-            def report(done: int, total: int, counted: int) -> None:
-                bar.update(task, completed=done, total=total, documents=counted)
-
-            return report
+        def stages(stage: str) -> "ProgressCallback":
+            stage_progress.close()
+            unit = "splits" if stage == "packing" else "files"
+            return stage_progress.enter_context(Progress(stage, unit=unit, counts="documents")).update
 
         yield stages
 
@@ -130,6 +168,8 @@ def inspect(
     from ...streaming_data.shards.manifest import read_manifest
 
     address = address.rstrip("/")
+    if plots:
+        check_all(_plot_checks(plots))
     manifest = read_manifest(address)
     if plots:
         require_writable(plots / "lengths.png")
@@ -146,6 +186,14 @@ def inspect(
         console.print(text[:_SAMPLE_CHARACTERS] + (" [...]" if len(text) > _SAMPLE_CHARACTERS else ""), markup=False)
     if not sources:
         console.print("No source is public or synthetic, so no text is shown. Use --show-text to show it.")
+    suggest(training_on(address, manifest.tokenizer.vocab_size))
+
+
+def _plot_checks(plots: Path) -> "Iterator[Check]":
+    from ...storage.preconditions import check_writable
+
+    yield lambda: check_packages("--plots", "demo", ["matplotlib"])
+    yield lambda: check_writable(plots / "lengths.png")
 
 
 @app.command()
@@ -160,9 +208,13 @@ def upload(
 
     Example: cmbert data upload runs/demo/data s3://bucket/demo-1
     """
+    from ...streaming_data.prepare.upload import store_address
     from ...streaming_data.prepare.upload import upload as store
+    from ...streaming_data.shards.manifest import read_manifest
 
+    check_all([lambda: _check_client(store_address(url)), lambda: read_manifest(str(data))])
     store(data, url, unprotected)
+    _suggest_use(data, url.rstrip("/"))
 
 
 @app.command()
@@ -177,8 +229,12 @@ def synthesize(
     """
     from ...streaming_data.synthetic.notes import write
 
-    for path in write(out, notes, seed):
+    paths = write(out, notes, seed)
+    for path in paths:
         typer.echo(f"wrote {path}")
+    # The source of notes in the recipe of the demo.
+    sources = f"sources.2.paths=[{', '.join(map(str, paths))}]"
+    suggest(["tokenizer", "train", "data/demo", "--vocab-size", "4096", "--set", sources])
 
 
 @app.command()
@@ -196,7 +252,13 @@ def audit(
     from ...streaming_data.phi.audit import audit_sources
     from ...streaming_data.prepare.config import PrepareConfig
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
+
+    from ...storage.preconditions import check_writable
+    from ...streaming_data.prepare.inputs import source_checks
+
+    writable = [lambda: check_writable(positions)] if positions else []
+    check_all([*writable, *source_checks(config.sources)])
     os.umask(0o077)
     with _progress() as stages:
         audits = audit_sources(config.sources, positions, stages("auditing"), config.workers)
@@ -205,11 +267,15 @@ def audit(
         typer.echo(f"{name}: {result.flagged:,} of {result.documents:,} documents: {kinds}")
     if positions:
         typer.echo(f"wrote {positions}")
+    suggest(["data", "prepare", recipe, *settings(overrides)])
 
 
 @app.command()
 def fetch(
-    corpus: Annotated[str, typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).")],
+    corpus: Annotated[
+        str,
+        typer.Argument(help="pubmed, pmc, icd10cm, hcpcs or gem (crosswalks).", autocompletion=completion.corpora),
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the files.")],
     index: Annotated[
         list[str], typer.Option(metavar="URL", help="Page that lists the files, such as a mirror; repeatable.")
@@ -223,20 +289,19 @@ def fetch(
     """
     from dataclasses import replace
 
-    from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from ...configs.reporting import console
+    from ...storage.preconditions import check_writable
     from ...streaming_data.download.publishers import COLLECTIONS
     from ...streaming_data.download.publishers import fetch as fetch_files
 
-    if corpus not in COLLECTIONS:
-        raise UserError(f"{corpus}: unknown corpus; expected {', '.join(COLLECTIONS)}")
+    def check_corpus() -> None:
+        if corpus not in COLLECTIONS:
+            raise UserError(
+                f"{corpus}: unknown corpus{did_you_mean(corpus, COLLECTIONS)} (corpora: {', '.join(COLLECTIONS)})"
+            )
+
+    check_all([check_corpus, lambda: check_writable(out / "files")])
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
-    with Progress(TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn(), console=console) as bar:
-        task = bar.add_task("listing", total=None)
-
-        def report(done: int, total: int, counted: int) -> None:
-            bar.update(task, description=f"{done:,} of {total:,} files", completed=counted)
-
-        paths = fetch_files(collection, out, report)
+    with Progress("downloading", counts="B") as progress:
+        paths = fetch_files(collection, out, progress.update)
     typer.echo(f"{len(paths):,} files in {out}")
+    suggest(["config", "show", "data/clinical"])

@@ -13,8 +13,12 @@ from typing import Annotated
 import typer
 
 from ...configs.errors import UserError
+from ...configs.preconditions import Check, check_all, check_packages
+from ...configs.reporting import NEXT, console, suggest
 
 KILL_AFTER_STEP = 70
+BYTES = 500_000_000
+"""That a complete demo writes, rounded up."""
 _CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
 
 
@@ -28,6 +32,7 @@ def demo(
 
     It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
+    check_inputs(out)
     started = time.monotonic()
     corpora = [
         "data/demo",
@@ -61,10 +66,25 @@ def demo(
     print_heading("8. Plot the loss curve")
     plot_curve(out / "run", out / "loss.png")
     print_summary(out, time.monotonic() - started)
+    scores = ["evaluate", str(out / "model"), "--task", "masked-words", "--set", f"data={out / 'data'}"]
+    suggest(["report", str(out / "run")], scores)
+
+
+def check_inputs(out: Path) -> None:
+    """Check everything that any of the steps needs: libraries, and a writable directory with free space."""
+    from ...storage.preconditions import check_free, check_writable
+
+    done = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    checks: list[Check] = [
+        lambda: check_packages("the demo", "demo"),
+        lambda: check_writable(out / "notes"),
+        lambda: check_free(out, BYTES - done, "the demo"),
+    ]
+    check_all(checks)
 
 
 def print_heading(text: str) -> None:
-    typer.secho(f"\n{text}", bold=True)
+    console.print(f"\n{text}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def run(arguments: list[str], unless: Path | None = None) -> None:
@@ -73,8 +93,13 @@ def run(arguments: list[str], unless: Path | None = None) -> None:
     if unless is not None and unless.exists():
         typer.echo(f"  ({unless} exists already)")
         return
-    if code := subprocess.run([*_CMBERT, *arguments]).returncode:
+    if code := subprocess.run([*_CMBERT, *arguments], env=_environment()).returncode:
         raise typer.Exit(code)
+
+
+def _environment() -> dict[str, str]:
+    """For the commands of the demo: the demo itself runs what they suggest."""
+    return {**os.environ, NEXT: "0"}
 
 
 def train_and_kill(arguments: list[str], run_dir: Path) -> None:
@@ -83,7 +108,7 @@ def train_and_kill(arguments: list[str], run_dir: Path) -> None:
         typer.echo(f"  ({run_dir} has passed this step already)")
         return
     typer.echo(f"$ cmbert {shlex.join(arguments)}")
-    process = subprocess.Popen([*_CMBERT, *arguments])
+    process = subprocess.Popen([*_CMBERT, *arguments], env=_environment())
     while completed_steps(run_dir) < KILL_AFTER_STEP:
         if process.poll() is not None:
             raise UserError(f"training ended with code {process.returncode} before it could be killed")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.reporting import suggest
+from ..interface.next_steps import same_command
 from ..ranks.local import run_ranks
 from ..ranks.slurm import set_rank_from_slurm
 
@@ -131,6 +133,8 @@ def _node_findings(cache: Path | None) -> Iterator["Finding"]:
     yield doctor_devices.cuda()
     yield doctor_software.packages()
     yield from doctor_software.installed_incompatibilities()
+    yield doctor_software.installed_tested_versions()
+    yield from doctor_software.imports()
     yield doctor_machine.shared_memory()
     yield doctor_machine.stale_segments()
     yield doctor_machine.open_files()
@@ -164,3 +168,7 @@ def _print(reports: "Reports", as_json: bool, all_nodes: bool = True) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print("A run would fail." if exit_code(reports) else "No check failed.")
+    if exit_code(reports):
+        suggest(same_command())
+    else:
+        suggest(["plan", "base", "--gpu", "h100"] if _visible_gpus() else ["demo"])

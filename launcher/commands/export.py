@@ -5,9 +5,16 @@ from typing import Annotated
 
 import typer
 
+from ...configs.reporting import suggest
+from ..interface import completion
+from ..interface.next_steps import evaluation_of
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Directory of a run, or of one of its checkpoints.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Directory of a run, or of one of its checkpoints.", autocompletion=completion.runs),
+    ],
     out: Annotated[Path, typer.Option(help="New directory for the model.")],
     evaluation: Annotated[
         list[Path],
@@ -26,7 +33,12 @@ def export(
 
     The exported model is loaded with transformers. If its logits differ from the trained model's, nothing is written.
     """
+    from ...training.export.inputs import check_export
+
+    check_export(run, out, evaluation, onnx)
+
     from ...training.export.export import export_checkpoint
 
     export_checkpoint(run, out, evaluation, sentence_embedding, onnx)
     typer.echo(f"exported to {out}")
+    suggest(evaluation_of(str(out)), ["push", str(out), "OWNER/NAME", "--private"])

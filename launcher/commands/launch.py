@@ -7,12 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
-from .options import Overrides, Recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA, TRAINING
+from ...configs.reporting import suggest
+from ..interface.next_steps import same_command, suggest_after_run
+from ..interface.options import Overrides, Recipe
+from ..interface.suggestions import SuggestingGroup
 from .train import train
 
-app = typer.Typer(help="Start a run on this machine, on hosts over ssh, or under a scheduler.", no_args_is_help=True)
+app = typer.Typer(
+    cls=SuggestingGroup,
+    help="Start a run on this machine, on hosts over ssh, or under a scheduler.",
+    no_args_is_help=True,
+)
 app.command("local")(train)
 
 Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]
@@ -39,7 +46,7 @@ def slurm(
     from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.job import render_job, submit
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
     make_plan(config, description.ranks)
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
@@ -50,13 +57,15 @@ def slurm(
     )
     if dry_run:
         typer.echo(script, nl=False)
+        suggest(same_command("--dry-run"))
         return
     take_snapshot(launch, config)
     (run_dir / "logs").mkdir(exist_ok=True)
     (launch / "job.sbatch").write_text(script, encoding="utf-8")
     for _ in range(chain):
         typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
-    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out\nstatus: cmbert status {run_dir}")
+    typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out")
+    suggest(["status", str(run_dir)])
 
 
 @app.command()
@@ -87,7 +96,7 @@ def hostfile(
     from ..runs.launch_log import run_and_record
     from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     slots = read_hostfile(hosts)
     description = load(ClusterConfig, cluster) if cluster else None
     make_plan(config, sum(slots.values()))
@@ -102,7 +111,9 @@ def hostfile(
             slots, command, env, pythonpath=code_directory(launch), setup=setup, address=address, port=port, ssh=ssh
         )
 
-    raise typer.Exit(run_and_record(config.run_dir, "hostfile", start, " ".join(slots)))
+    code = run_and_record(config.run_dir, "hostfile", start, " ".join(slots))
+    suggest_after_run(code, config.run_dir)
+    raise typer.Exit(code)
 
 
 @app.command("deepspeed-slurm")
@@ -116,7 +127,7 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.deepspeed import allocated_hosts, run_deepspeed
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     hosts = allocated_hosts(os.environ)
     launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
@@ -125,7 +136,9 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     def start() -> int:
         return run_deepspeed(launch, code_directory(launch), entry_point(launch), arguments)
 
-    raise typer.Exit(run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts)))
+    code = run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts))
+    suggest_after_run(code, config.run_dir)
+    raise typer.Exit(code)
 
 
 @app.command("slurm-prepare")
@@ -144,13 +157,15 @@ def slurm_prepare(
     from ..cluster.config import ClusterConfig
     from ..slurm.prepare import prepare_directory, render_prepare, submit_prepare
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     description = load(ClusterConfig, cluster)
     if dry_run:
         typer.echo("\n".join(render_prepare(prepare_directory(config), description, shares)), nl=False)
+        suggest(same_command("--dry-run"))
         return
     array, final = submit_prepare(config, description, shares)
     typer.echo(f"submitted array {array} of {shares} shares, and job {final}, which packs them afterwards")
+    suggest(["data", "inspect", str(config.output)])
 
 
 @app.command()
@@ -169,8 +184,9 @@ def k8s(
     from ..cluster.config import ClusterConfig
     from ..k8s.jobset import render, submit
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
     make_plan(config, description.ranks)
     manifest = render(config, description)
     typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
+    suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])

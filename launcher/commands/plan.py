@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
-from .options import Overrides, Recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TRAINING
+from ...configs.preconditions import check_all
+from ...configs.reporting import suggest
+from ...configs.spelling import did_you_mean
+from ..interface import completion
+from ..interface.next_steps import settings
+from ..interface.options import Overrides, Recipe
 
 if TYPE_CHECKING:
-    from ...model.config import ModelConfig
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.recipe.config import BatchConfig, EngineConfig, RunConfig
+    from ...training.recipe.config import BatchConfig, EngineConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9
@@ -27,7 +31,9 @@ def plan(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
     cluster: Annotated[Path | None, typer.Option(help="Cluster file (YAML): nodes, ranks, gpu, price.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.", autocompletion=completion.gpus)
+    ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 1.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 8.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price per GPU and hour, in any currency.")] = None,
@@ -40,19 +46,24 @@ def plan(
     from ...training.planning.forecast import advice, forecast
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
+    from ...training.recipe.start import starting_model
     from ..cluster.config import ClusterConfig
 
-    config = load(RunConfig, find_recipe(recipe), overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
+    check_all([lambda: _device(gpu, known), lambda: starting_model(config)])
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
-    result = forecast(_model(config), config.engine, run_plan, device, price if price is not None else _price(known))
+    model = starting_model(config)
+    result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known))
     sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
     if as_json:
         typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
     _print(result, config.engine, config.batch, sentences, run_plan.steps)
+    start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
+    suggest(["doctor"], [*start, *settings(overrides)])
 
 
 def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
@@ -61,24 +72,16 @@ def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
     requested = name or (cluster.gpu if cluster else None)
     if requested and (gpu := find_gpu(requested)):
         return gpu
-    known = ", ".join(gpu.name.lower().replace(" ", "-") for gpu in GPUS)
-    raise UserError(
-        (f"{requested}: unknown GPU; set --gpu" if requested else "--gpu is required: set it")
-        + f", or `gpu` in the cluster's file, to one of {known}"
-    )
+    known = [gpu.name.lower().replace(" ", "-") for gpu in GPUS]
+    advice = f", or `gpu` in the cluster's file, to one of {', '.join(known)}"
+    if not requested:
+        raise UserError(f"--gpu is required: set it{advice}")
+    hint = did_you_mean(requested, known)
+    raise UserError(f"{requested}: unknown GPU{f'{hint} Set' if hint else '; set'} --gpu{advice}")
 
 
 def _price(cluster: "ClusterConfig | None") -> float | None:
     return cluster.price_per_gpu_hour if cluster else None
-
-
-def _model(config: "RunConfig") -> "ModelConfig":
-    if config.model is not None:
-        return config.model
-    from ...model.hugging_face_config import read_config
-
-    assert config.initial_weights is not None
-    return read_config(config.initial_weights)
 
 
 def _print(result: "Forecast", engine: "EngineConfig", batch: "BatchConfig", sentences: list[str], steps: int) -> None:

@@ -7,6 +7,11 @@ from typing import Annotated
 import typer
 
 from ...configs.errors import UserError
+from ...configs.preconditions import Check, check_all
+from ...configs.reporting import suggest
+from ..interface.next_steps import evaluation_of
+
+_FILES = ("config.json", "model.safetensors", "README.md", "training.json")
 
 
 def push(
@@ -26,6 +31,7 @@ def push(
     are already on the Hub are not sent again.
     """
     typer.echo(f"pushed to {push_model(model, repository, private, allow_restricted)}")
+    suggest(evaluation_of(repository))
 
 
 def push_model(model: Path, repository: str, private: bool, allow_restricted: bool) -> str:
@@ -35,14 +41,15 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
         UserError: `model` is not an export, its sources are restricted and the repository is public, or the Hub
             rejects the upload.
     """
+    checks: list[Check] = [
+        lambda: _check_export(model, private or allow_restricted),
+        lambda: _check_name(repository),
+        _check_token,
+    ]
+    check_all(checks)
     restricted = _restricted_sources(model)
-    if restricted and not (private or allow_restricted):
-        raise UserError(
-            f"{model}: trained on restricted sources ({', '.join(restricted)}): push it with --private, or with "
-            "--allow-closed if their licenses let you publish it"
-        )
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
     # Includes OSError and the base error of the HTTP library that the installed Hub client uses.
     connection_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
@@ -55,8 +62,6 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
                 f"({', '.join(restricted)}): make it private first, or push to another repository"
             )
         hub.upload_folder(repo_id=repository, folder_path=model, commit_message="Model by cmbert export")
-    except HFValidationError as error:
-        raise UserError(f"{repository}: expected OWNER/NAME, such as someone/clinical-modernbert") from error
     except HfHubHTTPError as error:
         raise UserError(f"{repository}: {_reason(error)}") from error
     except connection_errors as error:
@@ -66,9 +71,42 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
     return f"{hub.endpoint}/{repository}"
 
 
+def _check_export(model: Path, allowed: bool) -> None:
+    if missing := [name for name in _FILES if not (model / name).is_file()]:
+        raise UserError(f"{model}: no {', '.join(missing)}; expected a directory that cmbert export wrote")
+    restricted = _restricted_sources(model)
+    if restricted and not allowed:
+        raise UserError(
+            f"{model}: trained on restricted sources ({', '.join(restricted)}): push it with --private, or with "
+            "--allow-closed if their licenses let you publish it"
+        )
+
+
+def _check_name(repository: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+        valid = repository.count("/") == 1
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise UserError(f"{repository}: expected OWNER/NAME, such as someone/clinical-modernbert")
+
+
+def _check_token() -> None:
+    from huggingface_hub import constants, get_token
+
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("HF_HUB_OFFLINE is set, so nothing can be pushed: unset it")
+    if get_token() is None:
+        raise UserError("no token for the Hub: log in with `hf auth login`, or set HF_TOKEN, with one that may write")
+
+
 def _restricted_sources(model: Path) -> list[str]:
     from ...streaming_data.shards.restricted import restricted_sources
-    from ...training.export.export import TRAINING
+    from ...training.export.inputs import TRAINING
 
     path = model / TRAINING
     try:

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import DATA
+from ...configs.preconditions import Check, check_all
+from ...configs.progress import Progress
+from ...configs.reporting import suggest
 from ...storage.files import require_writable
-from .options import DataOverrides, DataRecipe
+from ..interface.next_steps import settings
+from ..interface.options import DataOverrides, DataRecipe
+from ..interface.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from ...streaming_data.corpora.readers import AnySource
     from ...streaming_data.prepare.config import PrepareConfig
 
-app = typer.Typer(help="Train and extend tokenizers.", no_args_is_help=True)
+app = typer.Typer(cls=SuggestingGroup, help="Train and extend tokenizers.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
@@ -34,17 +39,28 @@ def train(
 
     Example: cmbert tokenizer train data/demo --vocab-size 8192
     """
+    from ...storage.preconditions import check_writable
     from ...streaming_data.prepare.config import PrepareConfig
+    from ...streaming_data.prepare.inputs import source_checks
+    from ...streaming_data.tokenizer.tokenizer import check_vocab_size, require_new
     from ...streaming_data.tokenizer.tokenizer import train as train_tokenizer
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
-    _restrict_permissions(config)
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
     directory = out or config.tokenizer
+    checks: list[Check] = [
+        lambda: check_vocab_size(vocab_size),
+        lambda: require_new(directory),
+        lambda: check_writable(directory),
+    ]
+    check_all([*checks, *source_checks(config.sources)])
+    _restrict_permissions(config)
     texts = (text for source in config.sources for text in _training_texts(config, source))
     size = train_tokenizer(texts, vocab_size, directory, config.seq_length)
     typer.echo(f"tokenizer: {directory}, {size:,} tokens")
     if size < vocab_size:
         logger.warning("there is too little text for %s tokens", f"{vocab_size:,}")
+    changed = [] if out is None else [f"tokenizer={out}"]
+    suggest(["data", "prepare", recipe, *settings([*overrides, *changed])])
 
 
 @app.command()
@@ -64,13 +80,19 @@ def extend(
     Example: cmbert tokenizer extend data/clinical --tokens 4096 --model models/modernbert-base --out models/extended
     """
     from ...storage.files import stage_directory
+    from ...storage.preconditions import check_new
     from ...streaming_data.prepare.config import PrepareConfig
+    from ...streaming_data.prepare.inputs import source_checks
     from ...streaming_data.tokenizer import extend as extending
     from ...streaming_data.tokenizer import tokenizer as tokenizers
 
-    config = load(PrepareConfig, find_recipe(recipe), overrides)
-    if out.exists():
-        raise UserError(f"{out}: exists already; choose a new directory")
+    config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
+    checks: list[Check] = [
+        lambda: check_new(out, "choose a new directory"),
+        lambda: extending.check_extension(tokenizers.load(config.tokenizer), tokens),
+        lambda: _check_model(model, config.tokenizer, tokens, out) if model else None,
+    ]
+    check_all([*checks, *source_checks(config.sources)])
     require_writable(out)
     _restrict_permissions(config)
     tokenizer = tokenizers.load(config.tokenizer)
@@ -86,6 +108,26 @@ def extend(
     for name, words in counts.items():
         before, after = extending.fertility(words), extending.fertility(words, extension.words)
         typer.echo(f"{name}: {before:.3f} tokens per word before, {after:.3f} after, in {words.total():,} words")
+    suggest(["data", "prepare", recipe, *settings([*overrides, f"tokenizer={out}", "output=NEW_DIRECTORY"])])
+
+
+def _check_model(model: Path, tokenizer: Path, tokens: int, out: Path) -> None:
+    """Check the model's files, that the tokenizer is the model's, and that there is room for the extended model."""
+    from ...model.hugging_face_config import read_config
+    from ...storage.preconditions import check_free
+    from ...streaming_data.tokenizer import tokenizer as tokenizers
+    from ...training.recipe.start import require_weights
+
+    config = read_config(model)
+    require_weights(model)
+    size = tokenizers.load(tokenizer).vocab_size
+    if config.vocab_size < size:
+        raise UserError(
+            f"{model}: vocab_size is {config.vocab_size:,}, below the {size:,} tokens of {tokenizer}; use the "
+            "model's own tokenizer"
+        )
+    extended = config.model_copy(update={"vocab_size": size + tokens})
+    check_free(out, 4 * extended.num_parameters, "the extended model")
 
 
 def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], size: int, directory: Path) -> None:
@@ -108,6 +150,8 @@ def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[st
     from ...streaming_data.corpora.readers import read
     from ...streaming_data.documents.document import is_held_out
 
-    for document in read(source):
-        if not is_held_out(document, source.split_by, config.held_out, config.seed):
-            yield document.text
+    with Progress(f"reading {source.name}", unit="documents") as progress:
+        for document in read(source):
+            progress.advance()
+            if not is_held_out(document, source.split_by, config.held_out, config.seed):
+                yield document.text

@@ -1,17 +1,23 @@
 """`cmbert train`: run a recipe on this machine."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...configs.errors import UserError
-from ...configs.loader.load import load, sections
-from ...configs.loader.recipes import find_recipe
+from ...configs.loader.load import load, locate_recipe
+from ...configs.loader.recipes import TRAINING
+from ...configs.preconditions import Check, check_all, check_packages
+from ...configs.reporting import suggest
+from ..interface.next_steps import same_command, settings, suggest_after_run
+from ..interface.options import Overrides, Recipe
 from ..ranks.local import run_ranks
 from ..runs.launch_log import run_and_record
-from .options import Overrides, Recipe
+
+if TYPE_CHECKING:
+    from ...training.recipe.config import RunConfig
 
 
 def train(
@@ -26,24 +32,61 @@ def train(
 
     The same training also runs under other launchers: deepspeed launcher/train.py --config tiny
     """
-    from ...storage.remote import is_remote
-    from ...streaming_data.loader.dataset import open_dataset
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
 
-    path = find_recipe(recipe)
-    if "sources" in sections(path):
-        raise UserError(f"{path}: this is a data recipe, not a training recipe: run `cmbert data prepare {recipe}`")
-    config = load(RunConfig, path, overrides)
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     planned = make_plan(config, ranks)
-    # Open the data here, to report errors at once instead of in ranks, which first import torch.
-    dataset = open_dataset(config.data, config.seed) if plan or not is_remote(config.data.path) else None
-    if plan and dataset is not None:
+    check_all(_checks(config, plan))
+    if plan:
+        from ...streaming_data.loader.dataset import open_dataset
         from ...training.run import plan_lines
 
+        dataset = open_dataset(config.data, config.seed)
         typer.echo("\n".join(plan_lines(planned, dataset)))
+        suggest(same_command("--plan"))
         return
     entry = Path(__file__).parents[1] / "train.py"
-    settings = [part for override in overrides for part in ("--set", override)]
-    command = [sys.executable, str(entry), "--config", recipe, *settings]
-    raise typer.Exit(run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks)))
+    command = [sys.executable, str(entry), "--config", recipe, *settings(overrides)]
+    code = run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks))
+    suggest_after_run(code, config.run_dir)
+    raise typer.Exit(code)
+
+
+def _checks(config: "RunConfig", plan: bool) -> "Iterator[Check]":
+    """Everything that ranks would report only after they have imported torch, and opened a model."""
+    from ...storage.preconditions import check_free, check_writable
+    from ...storage.remote import is_remote
+    from ...training.planning.forecast import CHECKPOINT_BYTES
+    from ...training.recipe.start import open_validation, require_weights, starting_model
+
+    metrics, start = config.metrics, config.initial_weights
+    clients = [url for url in (config.data.path, config.checkpoint.upload) if url and url.startswith(("gs:", "az:"))]
+    yield lambda: check_packages("metrics.wandb_project", "loggers", ["wandb"]) if metrics.wandb_project else None
+    yield lambda: check_packages("metrics.mlflow_uri", "loggers", ["mlflow-skinny"]) if metrics.mlflow_uri else None
+    yield lambda: check_packages(clients[0], "clouds") if clients else None
+    if start:
+        yield lambda: require_weights(start)
+    if is_remote(config.data.path):
+        yield lambda: starting_model(config)
+    else:
+        yield lambda: _check_data(config)
+        if config.validation.every_steps:
+            yield lambda: open_validation(config.data, config.seed)
+    if not plan:
+        yield lambda: check_writable(config.run_dir / "config.yaml")
+        yield lambda: check_free(
+            config.run_dir / "checkpoints", CHECKPOINT_BYTES * starting_model(config).num_parameters, "a checkpoint"
+        )
+
+
+def _check_data(config: "RunConfig") -> None:
+    """Open the data set, and check that the model fits it."""
+    from ...streaming_data.loader.dataset import open_dataset
+    from ...training.recipe.start import require_fitting_tokenizer, require_same_tokenizer, starting_model
+
+    model = starting_model(config)
+    dataset = open_dataset(config.data, config.seed)
+    if config.initial_weights:
+        require_same_tokenizer(config.initial_weights, dataset)
+    require_fitting_tokenizer(model, dataset)

@@ -1,19 +1,25 @@
 """Checks of installed packages: their versions and known incompatible combinations."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from .finding import Finding
 
+TESTED_VERSIONS = Path(__file__).with_name("tested_versions.json")
+
 REPORTED_PACKAGES = ("torch", "triton", "deepspeed", "transformers", "mosaicml-streaming", "clinical-modernbert")
 _DISTRIBUTION = "clinical-modernbert"
-_INSTALL = "Install the versions in requirements/lock.txt, which were tested together (make install)."
+_INSTALL = "Install versions that were tested together: pip install --constraint requirements/constraints-cuda.txt ."
 
 
 def versions() -> dict[str, str]:
@@ -83,3 +89,69 @@ def installed_incompatibilities() -> Iterator[Finding]:
     installed = {name: _installed(name) for name in REPORTED_PACKAGES}
     torch_requirements = importlib.metadata.requires("torch") or [] if installed["torch"] else []
     yield from incompatibilities(installed, torch_requirements, os.environ)
+
+
+def tested_versions(installed: Mapping[str, str | None], tested: Mapping[str, Mapping[str, str]]) -> Finding:
+    """Compare the packages that decide whether a run works with the sets that the tests pass with.
+
+    Args:
+        tested: name of a set -> package -> version.
+    """
+    differing = {
+        name: [
+            f"{package} {_public(installed.get(package)) or 'missing'} ({version})"
+            for package, version in versions.items()
+            if _public(installed.get(package)) != version
+        ]
+        for name, versions in tested.items()
+    }
+    nearest = min(differing, key=lambda name: len(differing[name]))
+    if not differing[nearest]:
+        return Finding("tested versions", "ok", f"those of {nearest}")
+    result = f"differ from {nearest}: {', '.join(differing[nearest])}"
+    return Finding("tested versions", "warning", result, f"Other versions may work as well. {_INSTALL}")
+
+
+def installed_tested_versions() -> Finding:
+    """Compare this environment with the tested sets."""
+    tested = json.loads(TESTED_VERSIONS.read_text())
+    return tested_versions({name: _installed(name) for versions in tested.values() for name in versions}, tested)
+
+
+def _public(version: str | None) -> str | None:
+    """The version without what names a build, such as +cpu."""
+    return version.partition("+")[0] if version else None
+
+
+IMPORTED = (
+    "import deepspeed",
+    "import tokenizers, safetensors",
+    "from transformers import ModernBertForMaskedLM",
+    "from clinical_modernbert.storage import mosaic",
+)
+_TORCHVISION = "import torchvision"
+
+
+def imports(statements: Sequence[str] = IMPORTED, python: str = sys.executable) -> Iterator[Finding]:
+    """Import what a run imports: versions that pip finds compatible may still fail to load together.
+
+    Each statement runs in a process of its own, without torchvision as in every command, and torchvision by itself.
+    """
+    hide = "from clinical_modernbert.configs.libraries import hide_torchvision; hide_torchvision(); "
+    problems = {statement: _failure(python, hide + statement) for statement in statements}
+    if failed := [f"`{statement}`: {problem}" for statement, problem in problems.items() if problem]:
+        yield Finding("imports", "failed", "; ".join(failed), _INSTALL)
+    else:
+        yield Finding("imports", "ok", f"{len(statements)} of what a run imports")
+    if _installed("torchvision") and (problem := _failure(python, _TORCHVISION)):
+        advice = (
+            "pip uninstall torchvision, which nothing here uses, or install the build for this torch. cmbert does "
+            "without it, but transformers' ModernBERT cannot be imported in your own programs."
+        )
+        yield Finding("torchvision", "warning", problem, advice)
+
+
+def _failure(python: str, statement: str) -> str | None:
+    """The last line of the error, or None if the statement runs."""
+    done = subprocess.run([python, "-c", statement], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

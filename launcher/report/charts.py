@@ -52,6 +52,7 @@ class Chart:
         unit: appended to numbers; `%` takes shares.
         log: whether the vertical axis is logarithmic; values that are not positive are then skipped.
         from_zero: whether the vertical axis begins at 0.
+        axis: what the horizontal axis counts.
         clip_start: whether to clip a steep initial fall of the curves; the note then mentions it.
         note: a text below the chart.
     """
@@ -61,6 +62,7 @@ class Chart:
     first: float
     last: float
     unit: str = ""
+    axis: str = "step"
     log: bool = False
     from_zero: bool = False
     clip_start: bool = False
@@ -91,6 +93,7 @@ def draw(chart: Chart) -> dict[str, Any] | None:
         "values": {
             "range": [xs.low, xs.high],
             "unit": chart.unit,
+            "axis": chart.axis,
             "lines": [
                 {"name": line.name, "points": [[_short(number) for number in _values(point)] for point in points]}
                 for line, points in lines

@@ -1,6 +1,6 @@
 // Shows the values under the pointer in a corner of the chart. The page is complete without this script.
 for (const chart of document.querySelectorAll(".chart")) {
-  const { range, unit, lines } = JSON.parse(chart.querySelector("script").textContent);
+  const { range, unit, axis, lines } = JSON.parse(chart.querySelector("script").textContent);
   const plot = chart.querySelector(".plot"), cursor = chart.querySelector(".cursor");
   const readout = chart.querySelector(".readout");
   const digits = { maximumSignificantDigits: 5 };
@@ -15,7 +15,7 @@ for (const chart of document.querySelectorAll(".chart")) {
       const [, mean, low, high] = nearest(points, step);
       return `${name}  ${text(mean)}${low === undefined ? "" : `  (${text(low)} to ${text(high)})`}`;
     });
-    readout.textContent = [`step ${Math.round(step).toLocaleString("en-US")}`, ...values].join("\n");
+    readout.textContent = [`${axis} ${Math.round(step).toLocaleString("en-US")}`, ...values].join("\n");
     readout.style.cssText = share < 0.5 ? "right:0" : "left:0";
     cursor.style.left = `${100 * share}%`;
     cursor.hidden = readout.hidden = false;

@@ -7,14 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...configs.errors import UserError
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
 from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
 from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
 from ...training.recipe.schedule import Plan
-from ..runs.status import RUNNING, Attempt, describe_state, load_plan, run_attempts
+from ..runs.status import (
+    RUNNING,
+    Attempt,
+    describe_state,
+    load_plan,
+    no_run,
+    recent_speed,
+    run_attempts,
+    seconds_left,
+    seconds_since_update,
+)
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -34,6 +43,7 @@ class RunData:
         skips: packs skipped after loss spikes.
         checkpoints: {directory name: manifest}, oldest first; None for an unreadable manifest.
         results: results of `cmbert evaluate`: {task: {model: {score: values}}}.
+        seconds_since_update: time since metrics or the launch log were last written.
     """
 
     run_dir: Path
@@ -46,6 +56,7 @@ class RunData:
     skips: list[dict[str, int]]
     checkpoints: dict[str, CheckpointManifest | None]
     results: Scores
+    seconds_since_update: float | None
 
     @property
     def newest_manifest(self) -> CheckpointManifest | None:
@@ -56,6 +67,21 @@ class RunData:
     def step(self) -> int:
         """The last recorded step."""
         return self.rows[-1]["step"] if self.rows else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are completed."""
+        return self.plan is not None and self.step >= self.plan.steps
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether the last attempt has not ended, as far as is known."""
+        return bool(self.attempts) and self.attempts[-1].reason is None and not self.complete
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time for the remaining steps at the speed of the last ones; None if the plan or the speed is unknown."""
+        return seconds_left(self.plan, self.step, recent_speed(self.rows))
 
 
 def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
@@ -72,16 +98,16 @@ def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
         skips=_json(run_dir / "skips.json") or [],
         checkpoints=_checkpoints(run_dir / "checkpoints"),
         results=read_scores(run_dir, evaluations),
+        seconds_since_update=seconds_since_update(run_dir),
     )
     if not (run.rows or run.attempts or run.config or run.checkpoints):
-        raise UserError(f"{run_dir}: no run was started here: expected the run_dir of a training run")
+        raise no_run(run_dir)
     return run
 
 
 def state(run: RunData) -> tuple[str, str]:
     """Return the state of the run in the words of `cmbert status`, and a remark."""
-    complete = run.plan is not None and run.step >= run.plan.steps
-    description = describe_state(run.attempts, complete)
+    description = describe_state(run.attempts, run.complete)
     return description, "or lost with its launcher" if description == RUNNING else ""
 
 

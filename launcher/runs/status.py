@@ -9,19 +9,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ...configs.errors import UserError
+from ...configs.errors import USER_ERROR, UserError
 from ...configs.loader.load import load
 from ...training.checkpoint.attempts import read_attempts
 from ...training.checkpoint.files import list_checkpoints, step_of
 from ...training.checkpoint.manifest import MANIFEST
-from ...training.metrics.writer import read_metrics
+from ...training.metrics.csv_log import read_last_rows
+from ...training.metrics.writer import StepMetrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
-from .launch_log import LAUNCHES, read_launches
+from ...training.resilience.exit_codes import REWOUND
+from .find import similar_runs
+from .launch_log import LAUNCHES, REASONS, read_launches
 
-_RECENT_STEPS = 50
+RECENT_STEPS = 50
+"""The speed of a run is the median of this many steps."""
 LOST = "lost with its launcher"
 RUNNING = "running"
+COMPLETE = REASONS[0]
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,11 @@ def read_status(run_dir: Path) -> Status:
     """Read the status of the run in `run_dir`. Raises UserError if no run was ever started there."""
     attempts = run_attempts(run_dir)
     if not attempts:
-        raise UserError(f"{run_dir}: no run was started here: expected the run_dir of a training run")
-    rows = read_metrics(run_dir)
+        raise no_run(run_dir)
+    rows = read_last_rows(run_dir / "metrics.csv", StepMetrics, RECENT_STEPS)
     step = rows[-1]["step"] if rows else 0
     plan = load_plan(run_dir, attempts)
-    speed = median(row["tokens_per_second"] for row in rows[-_RECENT_STEPS:]) if rows else None
+    speed = recent_speed(rows)
     # A checkpoint with its final name and a manifest is complete.
     complete_checkpoints = (path for path in list_checkpoints(run_dir / "checkpoints") if (path / MANIFEST).is_file())
     checkpoint = next(complete_checkpoints, None)
@@ -99,12 +104,38 @@ def read_status(run_dir: Path) -> Status:
         steps=plan.steps if plan else None,
         loss=rows[-1]["loss"] if rows else None,
         tokens_per_second=speed,
-        seconds_left=_tokens_left(plan, step) / speed if plan and speed else None,
-        seconds_since_update=_seconds_since_update(run_dir),
+        seconds_left=seconds_left(plan, step, speed),
+        seconds_since_update=seconds_since_update(run_dir),
         checkpoint=str(checkpoint) if checkpoint else None,
         checkpoint_step=step_of(checkpoint) if checkpoint else None,
         attempts=attempts,
     )
+
+
+def no_run(run_dir: Path) -> UserError:
+    """Return the error for a directory without a run, with the names of runs that may have been meant."""
+    close = similar_runs(str(run_dir))
+    hint = f"; did you mean {' or '.join(close)}?" if close else ": expected the run_dir of a training run"
+    return UserError(f"{run_dir}: no run was started here{hint}")
+
+
+def has_ended(status: Status) -> bool:
+    """Return whether nothing continues the run by itself.
+
+    A rewound run starts again at once. Under SLURM, stopped and crashed runs do too, until the job gives up.
+    """
+    last = status.attempts[-1]
+    if status.state == COMPLETE or last.code == USER_ERROR:
+        return True
+    if last.reason is None or last.code == REWOUND:
+        return False
+    return last.launcher != "slurm" or _slurm_gave_up(Path(status.run_dir))
+
+
+def _slurm_gave_up(run_dir: Path) -> bool:
+    """Return whether the script of the newest job wrote `over` (`launcher/slurm/job.sh`)."""
+    launches = sorted((run_dir / "launches").glob("*/"))
+    return bool(launches) and (launches[-1] / "over").exists()
 
 
 def run_attempts(run_dir: Path) -> list[Attempt]:
@@ -158,7 +189,7 @@ def describe_state(attempts: Sequence[Attempt], complete: bool) -> str:
     if attempts and attempts[-1].reason:
         return describe_outcome(attempts[-1])
     if complete:
-        return "complete"
+        return COMPLETE
     if not attempts:
         return "not complete"
     # A launcher records the end of its ranks, unless it was lost together with its machine.
@@ -173,11 +204,19 @@ def load_plan(run_dir: Path, attempts: Sequence[Attempt]) -> Plan | None:
     return None
 
 
-def _tokens_left(plan: Plan, step: int) -> int:
-    return (plan.packs - plan.start(min(step, plan.steps))) * plan.data.seq_length
+def recent_speed(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Return the median tokens per second of the last rows; None if there are none."""
+    return median(row["tokens_per_second"] for row in rows[-RECENT_STEPS:]) if rows else None
 
 
-def _seconds_since_update(run_dir: Path) -> float | None:
+def seconds_left(plan: Plan | None, step: int, speed: float | None) -> float | None:
+    """Return the time for the steps after `step` at `speed` tokens per second; None if the plan or speed is unknown."""
+    if plan is None or not speed:
+        return None
+    return (plan.packs - plan.start(min(step, plan.steps))) * plan.data.seq_length / speed
+
+
+def seconds_since_update(run_dir: Path) -> float | None:
     files = [run_dir / "metrics.csv", run_dir / LAUNCHES]
     times = [file.stat().st_mtime for file in files if file.is_file()]
     return max(0.0, time.time() - max(times)) if times else None

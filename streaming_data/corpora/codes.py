@@ -4,18 +4,30 @@ The same code in two files (ICD-9 from CMS and from MIMIC) gives the same text, 
 """
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Literal, NamedTuple
 
 from pydantic import model_validator
 
 from ...configs.errors import UserError
+from ..documents.archives import Rank, open_wanted, report_choice
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
-from ..documents.files import explain_read_errors, open_member, open_text
+from ..documents.files import explain_read_errors
 from . import dotted_codes
+from .code_lists import (
+    ICD9_DIAGNOSES,
+    ICD9_PROCEDURES,
+    ICD10CM,
+    ICD10PCS,
+    CodeForm,
+    expected_list,
+    list_rank,
+    read_code_list,
+)
 from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .ontologies import read_hpo, read_mesh
 from .source import Source, check_template
@@ -66,10 +78,9 @@ class CodesSource(Source):
         return self
 
 
-_LINE = re.compile(r"([A-Z0-9]{2,7})\s+(\S.*)")
-_HCPCS_MEMBER = r"(?i:.*ANWEB.*\.txt)"
 _HCPCS_RECORD = re.compile(r"(.{5})\d{5}([3478])(.{80})")
 _SYSTEM_OF_FIRST_LINE = {"3": "HCPCS", "7": "HCPCS modifier"}
+_EXPECTED_HCPCS = "CMS's alpha-numeric HCPCS file in fixed width (HCPC...ANWEB.txt)"
 
 
 class Code(NamedTuple):
@@ -85,7 +96,7 @@ class Code(NamedTuple):
 def read(path: Path, source: CodesSource) -> Iterator[Document]:
     """One document per code; meta holds the code and its category."""
     any_code = any_mapped = False
-    crosswalk = read_crosswalk(source.crosswalks, *_CROSSWALK_TARGETS[source.system]) if source.crosswalks else {}
+    crosswalk = read_crosswalk(source.crosswalks, *_CROSSWALKS[source.system]) if source.crosswalks else {}
     for system, code, description, category, details in _READERS[source.system](path):
         any_code = True
         lines = [source.template.format(system=system, code=code, description=description)]
@@ -102,15 +113,10 @@ def read(path: Path, source: CodesSource) -> Iterator[Document]:
         raise unmatched_crosswalk(path)
 
 
-def _read_lines(path: Path, encoding: str, make: Callable[[str, str], Code]) -> Iterator[Code]:
-    """One `CODE  Description` per line, as CMS publishes ICD-9-CM (in Latin-1) and ICD-10-PCS."""
-    number = 0
-    with open_text(path, encoding) as file, explain_read_errors(path, lambda: f"line {number}"):
-        for number, line in enumerate(file, start=1):
-            if match := _LINE.fullmatch(line.strip()):
-                yield make(match[1], match[2])
-            elif line.strip():
-                raise UserError(f"{path}: line {number} is not a code and its description, such as `0010  Cholera`")
+def check_archive(path: Path, source: CodesSource) -> None:
+    """Log which member of a zip archive is read; raise UserError if there is none."""
+    if source.system in _ARCHIVES:
+        report_choice(path, *_ARCHIVES[source.system])
 
 
 def icd9_diagnosis(code: str, description: str) -> Code:
@@ -130,8 +136,11 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
     """Codes and modifiers with long descriptions, from CMS's fixed-width alpha-numeric file or the zip with it."""
     current: Code | None = None
     number = 0
-    with _open_hcpcs(path) as file, explain_read_errors(path, lambda: f"line {number}"):
-        for number, line in enumerate(file, start=1):
+    with (
+        open_wanted(path, _hcpcs_rank, _EXPECTED_HCPCS) as file,
+        explain_read_errors(path, lambda: f"line {number}"),
+    ):
+        for number, line in enumerate(io.TextIOWrapper(file, "latin-1"), start=1):
             match = _HCPCS_RECORD.match(line)
             if match is None:
                 continue  # disclaimers precede the records
@@ -148,10 +157,8 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
         yield current
 
 
-def _open_hcpcs(path: Path) -> TextIO:
-    if path.suffix == ".zip":
-        return io.TextIOWrapper(open_member(path, _HCPCS_MEMBER), encoding="latin-1")
-    return open_text(path, "latin-1")
+def _hcpcs_rank(start: bytes) -> int | None:
+    return 0 if any(map(_HCPCS_RECORD.match, start.decode("latin-1").splitlines())) else None
 
 
 def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callable[[str, str], Code]) -> Iterator[Code]:
@@ -181,15 +188,21 @@ def _read_mimic_lab_items(path: Path) -> Iterator[Code]:
             yield Code("MIMIC lab item", row["itemid"].strip(), description, row["itemid"].strip())
 
 
-_CROSSWALK_TARGETS: dict[CodeSystem, tuple[str, Callable[[str], str]]] = {
-    "icd9_diagnoses": ("ICD 10", dotted_codes.icd10),
-    "icd9_procedures": ("ICD 10 procedure", str),
-    "icd10pcs": ("ICD 9 procedure", dotted_codes.icd9_procedure),
+_CROSSWALKS: dict[CodeSystem, tuple[str, Callable[[str], str], CodeForm, CodeForm]] = {
+    "icd9_diagnoses": ("ICD 10", dotted_codes.icd10, ICD9_DIAGNOSES, ICD10CM),
+    "icd9_procedures": ("ICD 10 procedure", str, ICD9_PROCEDURES, ICD10PCS),
+    "icd10pcs": ("ICD 9 procedure", dotted_codes.icd9_procedure, ICD10PCS, ICD9_PROCEDURES),
+}
+_ARCHIVES: dict[CodeSystem, tuple[Rank, str]] = {
+    "icd9_diagnoses": (list_rank(ICD9_DIAGNOSES), expected_list(ICD9_DIAGNOSES)),
+    "icd9_procedures": (list_rank(ICD9_PROCEDURES), expected_list(ICD9_PROCEDURES)),
+    "icd10pcs": (list_rank(ICD10PCS), expected_list(ICD10PCS)),
+    "hcpcs": (_hcpcs_rank, _EXPECTED_HCPCS),
 }
 _READERS: dict[CodeSystem, Callable[[Path], Iterator[Code]]] = {
-    "icd9_diagnoses": lambda path: _read_lines(path, "latin-1", icd9_diagnosis),
-    "icd9_procedures": lambda path: _read_lines(path, "latin-1", icd9_procedure),
-    "icd10pcs": lambda path: _read_lines(path, "utf-8", icd10_procedure),
+    "icd9_diagnoses": lambda path: itertools.starmap(icd9_diagnosis, read_code_list(path, ICD9_DIAGNOSES)),
+    "icd9_procedures": lambda path: itertools.starmap(icd9_procedure, read_code_list(path, ICD9_PROCEDURES)),
+    "icd10pcs": lambda path: itertools.starmap(icd10_procedure, read_code_list(path, ICD10PCS)),
     "hcpcs": _read_hcpcs,
     "mesh": lambda path: (Code("MeSH", *entry) for entry in read_mesh(path)),
     "hpo": lambda path: (Code("HPO", *entry) for entry in read_hpo(path)),

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
+from ..documents.archives import Rank, open_wanted
 from ..documents.csv_records import read_csv
-from ..documents.files import explain_read_errors, find_files, open_text
+from ..documents.files import decode_text, explain_read_errors, find_files
+from .code_lists import CodeForm, first_lines
 
 _LINE = re.compile(r"([A-Z0-9]{2,7})\s+([A-Z0-9]{2,7}|NoDx|NoPCS|NoPx)\s+([01]{3}\d\d)")
 
 
 class Mapping(NamedTuple):
-    """One line; codes without dotted_codes."""
+    """One line; codes without dots."""
 
     source: str
     target: str
@@ -29,7 +31,9 @@ class Mapping(NamedTuple):
     choice: int
 
 
-def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], str]) -> dict[str, str]:
+def read_crosswalk(
+    paths: Sequence[str], system: str, dotted: Callable[[str], str], form: CodeForm, target_form: CodeForm
+) -> dict[str, str]:
     """By code without its dot, a line such as `Same in ICD 9: 001.0` or `Near in ICD 9: 995.92 with 785.52`.
 
     The line of a code without an equivalent is empty.
@@ -38,10 +42,12 @@ def read_crosswalk(paths: Sequence[str], system: str, dotted: Callable[[str], st
         paths: files of one direction; none for no crosswalk.
         system: the name of the other system in the line.
         dotted: formats a code of the other system as clinical notes write it.
+        form: of the codes that are mapped; it and `target_form` select the file of this direction in CMS's archives.
+        target_form: of the codes of the other system.
     """
     mappings: dict[str, list[Mapping]] = {}
     for path in find_files(paths):
-        for mapping in read_mappings(path):
+        for mapping in read_mappings(path, form, target_form):
             mappings.setdefault(mapping.source, []).append(mapping)
     return {code: _line(lines, system, dotted) for code, lines in mappings.items()}
 
@@ -68,24 +74,42 @@ def unmatched_crosswalk(path: Path) -> UserError:
     )
 
 
-def read_mappings(path: Path) -> Iterator[Mapping]:
-    """The lines of one file."""
+def read_mappings(path: Path, form: CodeForm, target_form: CodeForm) -> Iterator[Mapping]:
+    """The lines of one file, or of the file in a zip archive that maps from codes of one form to those of the other."""
     is_csv = path.name.removesuffix(".gz").endswith(".csv")
-    for position, source, target, flags in _read_csv(path) if is_csv else _read_text(path):
+    for position, source, target, flags in _read_csv(path) if is_csv else _read_text(path, form, target_form):
         if not re.fullmatch(r"[01]{3}\d\d", flags):
             raise UserError(f"{path}: {position}: flags {flags!r}; expected five digits, such as 10000")
         approximate, no_map, combination, scenario, choice = map(int, flags)
         yield Mapping(source, target, bool(approximate), bool(no_map), bool(combination), scenario, choice)
 
 
-def _read_text(path: Path) -> Iterator[tuple[str, str, str, str]]:
+def _read_text(path: Path, form: CodeForm, target: CodeForm) -> Iterator[tuple[str, str, str, str]]:
     number = 0
-    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
-        for number, line in enumerate(file, start=1):
-            if match := _LINE.fullmatch(line.strip()):
-                yield f"line {number}", match[1], match[2], match[3]
-            elif line.strip():
-                raise UserError(f"{path}: line {number} is not two codes and five flags, such as `0010  A000  00000`")
+    with (
+        open_wanted(path, _rank(form, target), f"a crosswalk from {form.name} to {target.name}") as file,
+        explain_read_errors(path, lambda: f"line {number}"),
+    ):
+        text = decode_text(path, file.read())
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := _LINE.fullmatch(line.strip()):
+            yield f"line {number}", match[1], match[2], match[3]
+        elif line.strip():
+            raise UserError(f"{path}: line {number} is not two codes and five flags, such as `0010  A000  00000`")
+
+
+def _rank(form: CodeForm, target: CodeForm) -> Rank:
+    def is_mapping(line: str) -> bool:
+        match = _LINE.fullmatch(line)
+        return bool(
+            match and form.code.fullmatch(match[1]) and (match[2].startswith("No") or target.code.fullmatch(match[2]))
+        )
+
+    def rank(start: bytes) -> int | None:
+        lines = first_lines(start)
+        return 0 if lines and all(map(is_mapping, lines)) else None
+
+    return rank
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, str, str, str]]:

@@ -1,8 +1,9 @@
-"""ICD-10-CM codes as text, from the tabular list (XML or zip) or from an order file or code list of CMS (text).
+"""ICD-10-CM codes as text, from the tabular list (XML), an order file or a code list (text), plain or in CMS's zip.
 
 The tabular list has the hierarchy and inclusion terms of a code; the text files have only the code and its name.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from lxml import etree
 from pydantic import model_validator
 
 from ...configs.errors import UserError
+from ..documents.archives import START, open_wanted, report_choice, xml_root
 from ..documents.document import Document
-from ..documents.files import explain_read_errors, open_binary, open_member, open_text
+from ..documents.files import explain_read_errors
 from . import dotted_codes
+from .code_lists import ICD9_DIAGNOSES, ICD10CM, list_rank, read_code_list
 from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .source import Source, check_template
 
@@ -22,7 +25,7 @@ CodeDetail = Literal["hierarchy", "inclusion_terms", "includes", "excludes"]
 
 
 class Icd10CmSource(Source):
-    """ICD-10-CM: the tabular list (XML or zip), or an order file or code list of CMS (text).
+    """ICD-10-CM: the tabular list (XML), or an order file or code list of CMS (text), plain or in CMS's zip archive.
 
     Attributes:
         template: the first line of each code's text, built from {code} and {description}.
@@ -47,10 +50,8 @@ class Icd10CmSource(Source):
         return self
 
 
-_CODE = r"([A-Z][A-Z0-9]{2,6})"
-_ORDER_LINE = re.compile(r"\d{5} " + _CODE + r" +([01]) (.{60}) (.+)")
-_LIST_LINE = re.compile(_CODE + r"\s+(\S.*)")
-_TABULAR = r"(?i:.*tabular.*\.xml)"
+_TABULAR_ROOT = "ICD10CM.tabular"
+_EXPECTED = "ICD-10-CM: a tabular list, order file or code list of CMS"
 # Excluded by a note in prose at category S06, the only such note: after death only the initial encounter is coded.
 _NOT_A_CODE = re.compile(r"S06\.\w\w[78][DS]")
 _NOTES: dict[CodeDetail, dict[str, str]] = {
@@ -70,10 +71,9 @@ class Entry(NamedTuple):
 
 def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
     """One document per code; meta holds the code and its category, the first three characters."""
-    is_xml = path.name.removesuffix(".gz").endswith((".xml", ".zip"))
-    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9)
+    crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9, ICD10CM, ICD9_DIAGNOSES)
     any_mapped = False
-    for entry in _read_tabular(path, source) if is_xml else _read_list(path):
+    for entry in _read_tabular(path, source) if _is_tabular(path) else _read_list(path):
         code = dotted_codes.icd10(entry.code)
         lines = [source.template.format(code=code, description=entry.description), *entry.details]
         if (plain := code.replace(".", "")) in crosswalk:
@@ -85,36 +85,48 @@ def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
 
 
 def _read_list(path: Path) -> Iterator[Entry]:
-    number = 0
-    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
-        for number, line in enumerate(file, start=1):
-            line = line.rstrip()
-            if match := _ORDER_LINE.fullmatch(line):
-                yield Entry(match[1], match[4].strip())
-            elif match := _LIST_LINE.fullmatch(line):
-                yield Entry(match[1], match[2])
-            elif line:
-                raise UserError(
-                    f"{path}: line {number} is neither an order file's ('00001 A00     0 ...') nor a code list's "
-                    f"('A000    Cholera ...'); expected an ICD-10-CM file of CMS"
-                )
+    return itertools.starmap(Entry, read_code_list(path, ICD10CM))
+
+
+def check_archive(path: Path) -> None:
+    """Log which member of a zip archive is read; raise UserError if there is none."""
+    report_choice(path, _rank, _EXPECTED)
+
+
+def _rank(start: bytes) -> int | None:
+    """The tabular list, which says most, then an order file, then a code list."""
+    if xml_root(start) == _TABULAR_ROOT:
+        return 0
+    rank = list_rank(ICD10CM)(start)
+    return None if rank is None else rank + 1
+
+
+def _is_tabular(path: Path) -> bool:
+    with open_wanted(path, _rank, _EXPECTED) as file, explain_read_errors(path, lambda: "its first bytes"):
+        return bool(xml_root(file.read(START)))
 
 
 def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
-    code, empty = "", True
-    opened = open_member(path, _TABULAR) if path.suffix == ".zip" else open_binary(path)
-    with opened as file, explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"):
+    code = ""
+    with (
+        open_wanted(path, _rank, _EXPECTED) as file,
+        explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"),
+    ):
         try:
             for _, chapter in etree.iterparse(file, tag="chapter", no_network=True, remove_comments=True):
                 for entry in _below(chapter, [], {}, source):
-                    code, empty = entry.code, False
+                    code = entry.code
                     yield entry
                 chapter.clear()
         except etree.XMLSyntaxError as error:
             near = f"after code {code}" if code else "before any code"
             raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
-    if empty:
-        raise UserError(f"{path}: contains no codes; expected the ICD-10-CM tabular list (ICD10CM.tabular) of CMS")
+    if not code:
+        with open_wanted(path, _rank, _EXPECTED) as file:
+            root = xml_root(file.read(START))
+        raise UserError(
+            f"{path}: contains no codes; its root is <{root}>; expected the tabular list, <{_TABULAR_ROOT}>"
+        )
 
 
 def _below(parent: Any, ancestors: list[str], seventh: dict[str, str], source: Icd10CmSource) -> Iterator[Entry]:

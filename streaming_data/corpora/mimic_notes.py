@@ -7,6 +7,7 @@ from typing import Literal
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
 from ..documents.identifiers import missing_identifier, normalize_identifier
+from ..documents.markup import markup_refused, unconverted_markup
 from .source import Source
 
 
@@ -29,6 +30,9 @@ def read(path: Path, source: MimicNotesSource) -> Iterator[Document]:
         note_id, patient = normalize_identifier(row["note_id"]), normalize_identifier(row["subject_id"])
         if not note_id or not patient:
             raise missing_identifier(path, ["note_id", "subject_id"], f"record {number}", records)
+        if markup := unconverted_markup(row["text"], source.clean):
+            rest = (row["text"] for _, row in records)
+            raise markup_refused(path, f"record {number}", markup, rest, source.clean)
         meta = {column: row.get(column, "") for column in _KEPT}
         meta |= {"subject_id": patient, "synthetic": str(source.synthetic).lower()}
         yield Document(note_id, source.name, row["text"].strip("\r\n"), meta)

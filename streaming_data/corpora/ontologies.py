@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ...configs.errors import UserError
 from ..documents.files import explain_read_errors, open_text
 
+_TREE_NUMBER = re.compile(r"[A-Z](?:\d\d(?:\.\d{3})*)?")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -21,14 +22,22 @@ class Entry(NamedTuple):
 
 
 def read_mesh(path: Path) -> Iterator[Entry]:
-    """One `tree number<TAB>heading` per line; details: the headings above the term."""
+    """One `tree number<TAB>heading` or, as in NLM's `mtrees*.bin`, `heading;tree number` per line.
+
+    Details: the headings above the term.
+    """
     names: dict[str, str] = {}
     number = 0
     with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(file, start=1):
-            code, tab, name = line.strip().partition("\t")
-            if not tab:
-                raise UserError(f"{path}: line {number} is not a tree number, a tab and a heading")
+            code, separator, name = line.strip().partition("\t")
+            if not separator:
+                name, separator, code = line.strip().rpartition(";")
+            if not separator or not _TREE_NUMBER.fullmatch(code):
+                raise UserError(
+                    f"{path}: line {number} is not a tree number, a tab and a heading, nor a heading, a semicolon and "
+                    "a tree number"
+                )
             names[code] = name
     for code, name in names.items():
         parts = code.split(".")

@@ -1,4 +1,4 @@
-"""PMC open-access full text (JATS), from article files or from PMC's tar packages.
+"""PMC open-access full text (JATS), from article files, PMC's tar packages, and the answers of efetch and OAI servers.
 
 The text is the title, the abstract and the sections with a blank line before each heading; captions of tables and
 figures keep their position. References and the numbers that cite them are left out, but author-year citations are kept.
@@ -21,7 +21,7 @@ from .source import Source
 
 
 class PmcSource(Source):
-    """PMC open-access full text in JATS XML: article files, or PMC's tar packages of them.
+    """PMC open-access full text in JATS XML: article files, PMC's tar packages of them, answers of efetch or OAI.
 
     It splits by PMID, like PubMed, so that an article and its abstract are in the same split.
     """
@@ -46,19 +46,35 @@ _EMPTY_CITATION = re.compile(rf"\s*[\[(][\s,;–-]*{_CITATIONS}[\s,;–-]*[\])]|
 
 def read(path: Path, source: PmcSource) -> Iterator[Document]:
     """One document per article; meta holds its PMCID, and its PMID or, if it has none, the PMCID again."""
-    for name, content in _articles(path):
+    for name, content in _files(path):
         parser = etree.XMLParser(no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
         try:
             root = etree.fromstring(content, parser)
         except etree.XMLSyntaxError as error:
             raise UserError(f"{name}: malformed XML at line {error.lineno} ({error.msg})") from error
-        if root.tag != "article":
-            raise UserError(f"{name}: its root is <{root.tag}>; expected a JATS <article>")
-        yield _document(root, name, source)
+        for article in _articles(root, name):
+            yield _document(article, name, source)
 
 
-def _articles(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The articles in a file: a name for messages, and the bytes."""
+def _articles(root: Any, name: str) -> list[Any]:
+    """The articles in a file: its root, or those in the answer of efetch (<pmc-articleset>) or of an OAI server."""
+    articles = list(root.iter("{*}article"))
+    for article in articles:
+        if namespace := etree.QName(article).namespace:
+            for element in article.iter(f"{{{namespace}}}*"):
+                element.tag = etree.QName(element).localname
+    if not articles:
+        error = root.find("{*}error")
+        seen = "" if error is None else f", and the server's error is {error.get('code')}"
+        raise UserError(
+            f"{name}: its root is <{etree.QName(root).localname}> without an article in it{seen}; expected a JATS "
+            "<article>"
+        )
+    return articles
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The XML files in a file: a name for messages, and the bytes."""
     if not path.name.removesuffix(".gz").endswith((".tar", ".tgz")):
         with open_binary(path) as file, explain_read_errors(path, lambda: "its first bytes"):
             yield str(path), file.read()

@@ -6,7 +6,8 @@ in parallel and repeatedly, with a few bytes of memory per citation.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from lxml import etree
 
 from ...configs.errors import UserError
+from ..documents.archives import START, xml_root
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
@@ -35,9 +37,13 @@ class PubMedSource(Source):
     require_abstract: bool = False
 
 
+# NLM's own spelling, which is searched without a parser. Where a file has another one, or comments or CDATA that may
+# hide tags, the scan parses it.
 _PMID = rb'<PMID(?:\s+Version="(\d+)")?\s*>\s*(\d+)\s*</PMID>'
 _CITATION = re.compile(rb"<MedlineCitation(?:\s[^>]*)?>\s*" + _PMID)
 _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)
+_CITATION_TAG = re.compile(rb"<MedlineCitation[\s/>]")
+_LONGEST_TAG = 1 << 10
 _SCAN_BLOCK = 1 << 20
 _PARSE_BLOCK = 1 << 20
 # Elements removed before parsing: start, end and replacement. The largest come first, because removed text is not
@@ -90,16 +96,37 @@ def scan(path: Path) -> Scan:
     """The PMIDs and versions in a file."""
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
+    as_expected = True
     with open_binary(path) as file, explain_read_errors(path, lambda: f"{len(records):,} citations"):
         rest = b""
-        while block := file.read(_SCAN_BLOCK):
+        while as_expected and (block := file.read(_SCAN_BLOCK)):
             rest += block
             # The backward search is slow and rarely finds anything.
             deletion = rest.rfind(b"<DeleteCitation") if b"<DeleteCitation" in rest else 0
-            cut = max(rest.rfind(b"<MedlineCitation"), deletion, len(rest) - _SCAN_BLOCK, 0)
-            _collect(rest[:cut], records, deleted)
-            rest = rest[cut:]
-        _collect(rest, records, deleted)
+            cut = max(rest.rfind(b"<MedlineCitation"), deletion)
+            if cut <= 0 and len(rest) > _SCAN_BLOCK:  # a long citation, or no tag at all
+                cut = rest.rfind(b"<", 0, len(rest) - _LONGEST_TAG)
+            as_expected = _collect(rest[: max(cut, 0)], records, deleted)
+            rest = rest[max(cut, 0) :]
+        as_expected = as_expected and _collect(rest, records, deleted)
+    return Scan(_versions(records), _versions(deleted)) if as_expected and records else _parsed_scan(path)
+
+
+def _parsed_scan(path: Path) -> Scan:
+    """The same by the parser of `read`, for any spelling that XML allows."""
+    records: list[tuple[bytes, bytes]] = []
+    deleted: list[tuple[bytes, bytes]] = []
+    with open_binary(path) as file, _explain_errors(path, lambda: records[-1][1].decode() if records else ""):
+        for element in _elements(file, "MedlineCitation", "DeleteCitation"):
+            found = records if element.tag == "MedlineCitation" else deleted
+            pmids = list(element.iterchildren("PMID"))
+            for pmid in pmids[:1] if element.tag == "MedlineCitation" else pmids:
+                version, number = (pmid.get("Version") or "1").strip(), (pmid.text or "").strip()
+                if not (version.isdecimal() and number.isdecimal()):
+                    raise UserError(f"{path}: line {pmid.sourceline:,}: a PMID that is no number, or its Version")
+                found.append((version.encode(), number.encode()))
+            if not pmids and element.tag == "MedlineCitation":
+                raise UserError(f"{path}: line {element.sourceline:,}: a MedlineCitation without a PMID")
     return Scan(_versions(records), _versions(deleted))
 
 
@@ -119,11 +146,20 @@ def load_scan(path: Path) -> Scan:
     return Scan(Versions(pmids, versions), Versions(deleted, deleted_versions))
 
 
-def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tuple[bytes, bytes]]) -> None:
-    records += _CITATION.findall(block)
+def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tuple[bytes, bytes]]) -> bool:
+    """Append what the block has; return whether everything in it was in the expected spelling."""
+    found = _CITATION.findall(block)
+    records += found
+    hidden = b"<!--" in block or b"<![CDATA[" in block
+    as_expected = len(found) == len(_CITATION_TAG.findall(block)) and not hidden
     if b"<DeleteCitation" in block:
-        for group in _DELETED.findall(block):
-            deleted += re.findall(_PMID, group)
+        groups = _DELETED.findall(block)
+        as_expected &= len(groups) == block.count(b"<DeleteCitation")
+        for group in groups:
+            pmids = re.findall(_PMID, group)
+            as_expected &= len(pmids) == group.count(b"<PMID")
+            deleted += pmids
+    return as_expected
 
 
 def _versions(matches: list[tuple[bytes, bytes]]) -> Versions:
@@ -134,32 +170,47 @@ def _versions(matches: list[tuple[bytes, bytes]]) -> Versions:
 def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_]) -> Iterator[Document]:
     """The documents of the records of one file that `keep` selects, an array of `newest_records`."""
     pmid, number = "", 0
-    with open_binary(path) as file, explain_read_errors(path, lambda: f"PMID {pmid}" if pmid else "its first bytes"):
-        try:
-            for citation in _citations(file):
-                pmid = citation.findtext("PMID", "").strip()
-                if number < len(keep) and keep[number] and (document := _document(citation, pmid, source)):
-                    yield document
-                number += 1
-        except etree.XMLSyntaxError as error:
-            near = f"after PMID {pmid}" if pmid else "before any citation"
-            raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
+    with open_binary(path) as file, _explain_errors(path, lambda: pmid):
+        for citation in _elements(file, "MedlineCitation"):
+            pmid = citation.findtext("PMID", "").strip()
+            if number < len(keep) and keep[number] and (document := _document(citation, pmid, source)):
+                yield document
+            number += 1
     if number == 0:
-        raise UserError(f"{path}: has no MedlineCitation; expected a PubMed baseline, update or export file in XML")
+        raise UserError(
+            f"{path}: has no MedlineCitation{_root_of(path)}; expected a PubMed baseline, update or export file in XML"
+        )
     if number != len(keep):
         raise UserError(f"{path}: changed while it was read: {len(keep)} citations, then {number}; run it again")
 
 
-def _citations(file: BinaryIO) -> Iterator[Any]:
-    """The MedlineCitation elements; each is freed when the next one is requested."""
-    parser: Any = etree.XMLPullParser(tag="MedlineCitation", no_network=True, remove_comments=True, remove_pis=True)
+def _root_of(path: Path) -> str:
+    with open_binary(path) as file:
+        root = xml_root(file.read(START))
+    return f"; its root is <{root}>" if root else ""
+
+
+@contextmanager
+def _explain_errors(path: Path, last_pmid: Callable[[], str]) -> Iterator[None]:
+    """As `explain_read_errors`, and for malformed XML; both name the last PMID."""
+    try:
+        with explain_read_errors(path, lambda: f"PMID {last_pmid()}" if last_pmid() else "its first bytes"):
+            yield
+    except etree.XMLSyntaxError as error:
+        near = f"after PMID {last_pmid()}" if last_pmid() else "before any citation"
+        raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
+
+
+def _elements(file: BinaryIO, *tags: str) -> Iterator[Any]:
+    """The elements with these tags; each is freed when the next one is requested."""
+    parser: Any = etree.XMLPullParser(tag=tags, no_network=True, remove_comments=True, remove_pis=True)
     for block in _pruned_blocks(file):
         syntax_error = _feed(parser, block)
-        for _, citation in parser.read_events():
-            yield citation
-            citation.clear()
-            parent = citation.getparent()
-            record = parent if parent.tag == "PubmedArticle" else citation
+        for _, element in parser.read_events():
+            yield element
+            element.clear()
+            parent = element.getparent()
+            record = parent if parent is not None and parent.tag == "PubmedArticle" else element
             while record.getprevious() is not None:
                 del record.getparent()[0]
         if syntax_error:

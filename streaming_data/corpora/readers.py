@@ -46,10 +46,15 @@ def input_files(
     source: AnySource,
     scan_all: Callable[[Sequence[Path]], Sequence[pubmed.Scan]] = pubmed.scan_all,
 ) -> list[InputFile]:
-    """The files of a source in reading order; `scan_all` scans PubMed files."""
+    """The files of a source in reading order, after a look into zip archives; `scan_all` scans PubMed files."""
     paths = find_files(source.paths)
     if isinstance(source, PubMedSource):
         return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest_records(scan_all(paths)), strict=True)]
+    for path in paths:
+        if isinstance(source, Icd10CmSource):
+            icd10cm.check_archive(path)
+        elif isinstance(source, CodesSource):
+            codes.check_archive(path, source)
     return [InputFile(path) for path in paths]
 
 

@@ -13,11 +13,12 @@ from pydantic import field_validator
 
 from ...configs.errors import UserError
 from ...configs.spelling import nearest_name
-from ..documents.columns import check_columns, describe_names
+from ..documents.columns import check_columns, describe_names, match_names
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_text
 from ..documents.identifiers import missing_identifier, normalize_identifier
+from ..documents.markup import markup_refused, unconverted_markup
 from .source import Source
 
 
@@ -67,6 +68,9 @@ def read(path: Path, source: TableSource) -> Iterator[Document]:
         if not isinstance(text, str | None):
             kind = type(text).__name__
             raise UserError(f"{path}: {unit} {number}: {source.text} is of the type {kind}; expected text or null")
+        if text and (markup := unconverted_markup(text, source.clean)):
+            rest = (str(row[source.text] or "") for _, row in records)
+            raise markup_refused(path, f"{unit} {number}", markup, rest, source.clean)
         document_id = values[source.id] if source.id else f"{path.name}:{number}"
         yield Document(document_id, source.name, text or "", {source.split_by: values[source.split_by]})
 
@@ -116,6 +120,8 @@ def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iter
                 raise UserError(f"{path}: line {number} is not JSON ({why}); expected one object per line") from error
             if not isinstance(record, dict):
                 raise UserError(f'{path}: line {number} is not a JSON object; expected {{"{required[0]}": ...}}')
+            if any(name not in record for name in required):
+                record = dict(zip(match_names(list(record), required), record.values(), strict=True))
             if absent := [name for name in required if name not in record]:
                 has = describe_names(list(record), required, "keys")
                 raise UserError(f"{path}: line {number} has no {', '.join(absent)}; it has {has}")
@@ -126,17 +132,17 @@ def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, di
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise UserError(
-            f"{path}: reading Parquet needs pyarrow; run `pip install clinical-modernbert[parquet]`"
-        ) from error
+        raise UserError(f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`") from error
     number = 0
     try:
         table = parquet.ParquetFile(path)
-        check_columns(path, table.schema_arrow.names, required)
-        for batch in table.iter_batches(_PARQUET_ROWS, columns=list(required)):
+        names = match_names(table.schema_arrow.names, required)
+        check_columns(path, names, required)
+        columns = dict(zip(names, table.schema_arrow.names, strict=True))
+        for batch in table.iter_batches(_PARQUET_ROWS, columns=[columns[name] for name in required]):
             for row in batch.to_pylist():
                 number += 1
-                yield number, row
+                yield number, {name: row[columns[name]] for name in required}
     except (arrow.ArrowException, OSError) as error:
         kind = type(error).__name__
         raise UserError(f"{path}: truncated or corrupt Parquet file ({kind}); write or copy it again") from error

@@ -1,7 +1,7 @@
-"""Text cleaning: fix broken encodings, remove control characters and publishers' phrases.
+"""Text cleaning: convert RTF and HTML, fix broken encodings, remove control characters and publishers' phrases.
 
 A recipe chooses steps by name. They run in the order given here, and each counts the documents that it changes. No step
-changes line breaks, spaces or `___`, which are the structure of a note.
+changes line breaks, spaces or `___` of plain text, which are the structure of a note.
 """
 
 import re
@@ -12,7 +12,10 @@ from unicodedata import normalize
 
 from ftfy import TextFixerConfig, fix_text
 
-CleaningStep = Literal["encoding", "control_characters", "boilerplate"]
+from .html_text import convert_html
+from .rtf import convert_rtf
+
+CleaningStep = Literal["rtf", "html", "encoding", "control_characters", "boilerplate"]
 
 # Quotes and wide characters stay as written; ftfy's other steps repair broken text. Control characters are left to the
 # next cleaning step, which can be chosen on its own.
@@ -64,6 +67,8 @@ def _remove_boilerplate(text: str) -> str:
 
 
 _STEPS: dict[CleaningStep, Callable[[str], str]] = {
+    "rtf": convert_rtf,
+    "html": convert_html,
     "encoding": _fix_encoding,
     "control_characters": _remove_control_characters,
     "boilerplate": _remove_boilerplate,

@@ -7,7 +7,22 @@ from pathlib import Path
 from ...configs.errors import UserError
 
 _MAX_SHOWN = 20
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
 _NAME = re.compile(r"[^\W\d][\w.-]{0,29}( [\w.-]{1,20}){0,2}")
+
+
+def match_names(names: Sequence[str], required: Sequence[str]) -> list[str]:
+    """The names of a file's columns, in the spelling of `required` where they differ only in invisible characters.
+
+    Exports write non-breaking and doubled spaces, and byte order marks, into the names of columns.
+    """
+    wanted = {visible_name(name): name for name in required if name not in names}
+    return [wanted.get(visible_name(name), name) for name in names]
+
+
+def visible_name(name: str) -> str:
+    """The name with single ordinary spaces and without invisible characters."""
+    return " ".join(name.translate(_INVISIBLE).split())
 
 
 def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:

@@ -1,22 +1,25 @@
 """CSV files, record by record, with errors that name the record."""
 
 import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from ...configs.errors import UserError
-from .columns import check_columns
-from .files import explain_read_errors, open_text
+from .columns import check_columns, match_names, visible_name
+from .files import explain_read_errors, has_nul, open_text
 
 _MAX_FIELD_SIZE = 1 << 30
 _DELIMITERS = ",;\t"
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"])"?[,;\t]*[\r\n]*', re.IGNORECASE)
 
 
 def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, str]]]:
     """The records of a CSV file whose header has the `required` columns, numbered from 1; blank records are skipped.
 
-    Fields are separated by commas, or by semicolons or tabs if these yield more of the required columns.
+    Fields are separated as a first line `sep=;` of Excel says; without one by commas, or by semicolons or tabs if these
+    yield more of the required columns.
     """
     csv.field_size_limit(_MAX_FIELD_SIZE)
     number = 0
@@ -24,14 +27,20 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
         open_text(path, encoding) as file,
         explain_read_errors(path, lambda: f"record {number}" if number else "its first bytes", encoding),
     ):
-        first_lines: list[str] = []
+        lines: list[str] = []
+        separator = None
         for line in file:
-            first_lines.append(line)
+            if not separator and (separator := _SEPARATOR_LINE.fullmatch(line)):
+                line = "\n"  # blank records are skipped, and the numbers of lines stay those of the file
+            lines.append(line)
             if line.strip():
                 break
-        rows = csv.reader(chain(first_lines, file), delimiter=_delimiter(path, first_lines[-1:], required), strict=True)
+        if lines and "\0" in lines[-1]:
+            raise has_nul(path)
+        delimiter = separator[1] if separator else _delimiter(path, lines[-1:], required)
+        rows = csv.reader(chain(lines, file), delimiter=delimiter, strict=True)
         try:
-            header = [name.strip().removeprefix("\ufeff") for name in next(filter(_is_filled, rows), [])]
+            header = match_names([name.strip() for name in next(filter(_is_filled, rows), [])], required)
             if not header:
                 raise UserError(f"{path}: the file is empty; expected a header with {', '.join(required)}")
             check_columns(path, header, required)
@@ -60,11 +69,10 @@ def _delimiter(path: Path, header: Sequence[str], required: Sequence[str]) -> st
     if path.name.lower().removesuffix(".gz").endswith(".tsv"):
         return "\t"
 
-    folded = {name.casefold() for name in required}
+    def folded(names: Iterable[str]) -> set[str]:
+        return {visible_name(name).casefold() for name in names}
 
     def matches(delimiter: str) -> int:
-        return len(
-            folded & {name.strip().casefold() for row in csv.reader(header, delimiter=delimiter) for name in row}
-        )
+        return len(folded(required) & folded(chain.from_iterable(csv.reader(header, delimiter=delimiter))))
 
     return max(_DELIMITERS, key=matches)

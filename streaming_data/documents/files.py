@@ -5,7 +5,6 @@ import fnmatch
 import glob
 import gzip
 import io
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,14 @@ from typing import BinaryIO, TextIO, cast
 from ...configs.errors import UserError
 
 PACKAGE = "package:"
+_START = 512  # bytes in which UTF-16 shows
+_MARKS = [  # that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+]
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
@@ -63,22 +70,43 @@ def open_binary(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if is_gzip else path.open("rb")
 
 
-def open_member(path: Path, pattern: str) -> BinaryIO:
-    """The bytes of the one file in a zip archive whose name, without directories, matches the whole pattern."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
-    names = [name for name in archive.namelist() if re.fullmatch(pattern, name.rsplit("/", 1)[-1])]
-    if len(names) != 1:
-        raise UserError(f"{path}: expected one file in it named like {pattern}, found {len(names)}")
-    return cast(BinaryIO, archive.open(names[0]))
-
-
 def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
-    """The file's text, with line ends unchanged and without a leading byte order mark."""
-    codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    return io.TextIOWrapper(open_binary(path), encoding=codec, newline="")
+    """The file's text, with line ends unchanged and without a leading byte order mark.
+
+    A byte order mark decides the encoding, whatever `encoding` is: no text begins with one by chance.
+    """
+    return io.TextIOWrapper(open_binary(path), encoding=_marked_encoding(path) or encoding, newline="")
+
+
+def decode_text(path: Path, content: bytes) -> str:
+    """The text of a publisher's file: in UTF-8 or, as older files are, in Windows-1252; a byte order mark decides."""
+    try:
+        return content.decode(_encoding_of_mark(content) or "utf-8")
+    except UnicodeError:
+        try:
+            return content.decode("cp1252")
+        except UnicodeError as error:
+            line = content.count(b"\n", 0, getattr(error, "start", 0)) + 1
+            raise UserError(
+                f"{path}: line {line:,} is neither UTF-8 nor Windows-1252 text; convert the file to UTF-8, or download "
+                "it again"
+            ) from error
+
+
+def _marked_encoding(path: Path) -> str | None:
+    return _encoding_of_mark(_read_start(path))
+
+
+def _read_start(path: Path) -> bytes:
+    with open_binary(path) as file:
+        try:
+            return file.read(_START)
+        except (EOFError, OSError, zlib.error):  # reported by the reader
+            return b""
+
+
+def _encoding_of_mark(start: bytes) -> str | None:
+    return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
 
 
 @contextmanager
@@ -98,27 +126,39 @@ def explain_read_errors(path: Path, position: Callable[[], str], encoding: str =
 
 
 def _not_text(path: Path, encoding: str, reason: str) -> UserError:
-    advice = "convert the file to UTF-8, or set the `encoding` of a source of the format `table`"
-    start, line = _first_bad_line(path, encoding)
-    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and "16" not in encoding:
-        return UserError(f"{path}: this is UTF-16, not {encoding.upper()}; {advice} to utf-16")
-    return UserError(f"{path}: line {line:,} is not {encoding.upper()} ({reason}); {advice} to the right one")
+    start = _read_start(path)
+    if start.count(0) > len(start) // 4 and "16" not in encoding:
+        return has_nul(path)
+    encoding = _marked_encoding(path) or encoding
+    name = encoding.removesuffix("-sig").upper()
+    line = _first_bad_line(path, encoding)
+    return UserError(
+        f"{path}: line {line:,} is not {name} ({reason}); convert the file to UTF-8, or set the `encoding` of a source "
+        "of the format `table` to the right one"
+    )
 
 
-def _first_bad_line(path: Path, encoding: str) -> tuple[bytes, int]:
-    """The first two bytes, and the line of the first byte that is invalid in the encoding.
+def has_nul(path: Path) -> UserError:
+    """The error for a text file with NUL characters at its start."""
+    return UserError(
+        f"{path}: has NUL characters in its first line; if the file is UTF-16 without a byte order mark, set the "
+        "`encoding` of a source of the format `table` to utf-16-le or utf-16-be"
+    )
+
+
+def _first_bad_line(path: Path, encoding: str) -> int:
+    """The line of the first byte that is invalid in the encoding.
 
     Reads the file again, because decoding runs ahead of the position that was read.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
-    start, line = b"", 1
+    line = 1
     with open_binary(path) as file:
         try:
             while block := file.read(io.DEFAULT_BUFFER_SIZE):
-                start = start or block[:2]
                 line += decoder.decode(block).count("\n")
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")
         except (UnicodeError, EOFError, OSError, zlib.error):  # UTF-16 without a mark, or a truncated file
             pass
-    return start, line
+    return line

@@ -23,7 +23,7 @@ from .dataset_card import write_card
 from .dedup import Duplicates
 from .tokenize import TokenizedFile
 
-_PACKAGES = ("clinical-modernbert", "ftfy", "lxml", "mosaicml-streaming", "numpy", "tokenizers")
+_PACKAGES = ("clinical-modernbert", "ftfy", "lxml", "mosaicml-streaming", "numpy", "striprtf", "tokenizers")
 
 
 def describe_source(

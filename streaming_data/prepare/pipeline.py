@@ -75,7 +75,7 @@ def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -
     Any number of processes may do this at once, on any machines that see the output's directory. They do not wait for
     each other: `prepare` itself tokenizes the files of a share that was killed or never started.
     """
-    _require_new(config.output)
+    require_new(config.output)
     require_writable(config.output)
     workers = config.workers or available_cores()
     building = _building_directory(config.output)
@@ -112,7 +112,12 @@ def is_prepared(config: PrepareConfig) -> bool:
     return written.is_file() and read_manifest(str(config.output)).config == config.model_dump(mode="json")
 
 
-def _require_new(output: Path) -> None:
+def require_new(output: Path) -> None:
+    """Require that nothing exists at `output`.
+
+    Raises:
+        UserError: a data set is never overwritten.
+    """
     if output.exists():
         raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
 
@@ -130,7 +135,7 @@ def _locked_building_directory(output: Path) -> Iterator[Path]:
     except Timeout as error:
         raise UserError(f"{output}: another process is preparing this data set; wait for it, or stop it") from error
     try:
-        _require_new(output)
+        require_new(output)
         yield building
         shutil.rmtree(building, ignore_errors=True)
     except Exception:
@@ -194,8 +199,7 @@ def _write_manifest(
 ) -> DataManifest:
     """Write the manifest and a copy of the tokenizer."""
     (data / "tokenizer").mkdir()
-    for name in tokenizers.FILES:
-        shutil.copyfile(tokenizer.directory / name, data / "tokenizer" / name)
+    tokenizers.copy_files(tokenizer.directory, data / "tokenizer")
     sources = {
         source.name: describe_source(
             source,

@@ -10,11 +10,12 @@ unauthenticated readers and encrypts its objects.
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...storage.put import LocalFile, local_file, put
 from ...storage.remote import Store, store_of, with_retries
 from ..phi.patterns import require_deidentified
@@ -49,8 +50,9 @@ def upload(directory: Path, url: str, unprotected: bool = False) -> None:
     if not unprotected and (restricted := restricted_sources(manifest.sources)):
         _require_protection(files, missing, url, restricted)
         missing = [file for file in missing if file.name != _PROBE]
-    for stage in (_is_shard, _is_index, _is_manifest):
-        _put_all([file for file in missing if stage(file)], url)
+    with Progress("uploading", sum(file.size for file in missing), "B") as progress:
+        for stage in (_is_shard, _is_index, _is_manifest):
+            _put_all([file for file in missing if stage(file)], url, progress)
     if lost := _missing(files, url):
         raise UserError(
             f"{url}/{lost[0].name}: the object differs from what was uploaded; was it modified concurrently? Use a new "
@@ -94,11 +96,15 @@ def _require_protection(files: list[LocalFile], missing: list[LocalFile], url: s
 
 def _checked_files(directory: Path) -> list[LocalFile]:
     """Every file of the data set, after checking the shards against their indexes."""
-    for index in sorted(directory.rglob(INDEX)):
-        PackReader(str(index.parent)).verify()
+    readers = [PackReader(str(index.parent)) for index in sorted(directory.rglob(INDEX))]
+    with Progress("checking", len(readers), "splits") as progress:
+        for reader in readers:
+            reader.verify()
+            progress.advance()
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as executor:
-        return list(executor.map(lambda path: local_file(directory, path), paths))
+    size = sum(path.stat().st_size for path in paths)
+    with Progress("hashing", size, "B") as progress, ThreadPoolExecutor() as executor:
+        return list(executor.map(lambda path: local_file(directory, path, progress.advance), paths))
 
 
 def _missing(files: Iterable[LocalFile], url: str) -> list[LocalFile]:
@@ -119,12 +125,13 @@ def _stored(url: str) -> tuple[int, str | None]:
     return with_retries(url, lambda deadline: _store(url).size_and_sha256(url))
 
 
-def _put_all(files: Iterable[LocalFile], url: str) -> None:
+def _put_all(files: Iterable[LocalFile], url: str, progress: Progress) -> None:
     with ThreadPoolExecutor(_CONNECTIONS) as executor:
-        futures = [executor.submit(put, file, f"{url}/{file.name}") for file in files]
+        futures = {executor.submit(put, file, f"{url}/{file.name}"): file.size for file in files}
         try:
-            for future in futures:
+            for future in as_completed(futures):
                 future.result()
+                progress.advance(futures[future])
         except BaseException:
             executor.shutdown(cancel_futures=True)
             raise

@@ -49,10 +49,27 @@ class Extension:
         return expansions
 
 
-def count_words(tokenizer: LoadedTokenizer, texts: Iterable[str]) -> Counter[Word]:
-    """The number of occurrences of each word of letters, by its encoding. The tokenizer must be byte-level BPE."""
+def check_extension(tokenizer: LoadedTokenizer, tokens: int) -> None:
+    """Check that a tokenizer can be extended by so many tokens.
+
+    Raises:
+        UserError: it is not byte-level BPE, or would have too many tokens.
+    """
     if '"type":"BPE"' not in tokenizer.backend.to_str() or '"type":"ByteLevel"' not in tokenizer.backend.to_str():
         raise UserError(f"{tokenizer.directory}: not byte-level BPE; only such a tokenizer can be extended")
+    _padded_size(tokenizer.vocab_size + tokens)
+
+
+def _padded_size(tokens: int) -> int:
+    size = -(-tokens // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    if size > MAX_VOCAB_SIZE:
+        raise UserError(f"a vocabulary of {size:,} tokens; at most 65,536 fit in 16 bits: request fewer new ones")
+    return size
+
+
+def count_words(tokenizer: LoadedTokenizer, texts: Iterable[str]) -> Counter[Word]:
+    """The number of occurrences of each word of letters, by its encoding. The tokenizer must be byte-level BPE."""
+    check_extension(tokenizer, 0)
     counts: Counter[Word] = Counter()
     remaining = iter(texts)
     while batch := list(itertools.islice(remaining, _BATCH)):
@@ -132,9 +149,7 @@ def write(tokenizer: LoadedTokenizer, extension: Extension, directory: Path) -> 
     The vocabulary is padded to a multiple of 64 with [unusedN].
     """
     end = extension.first_id + len(extension.merges)
-    size = -(-end // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    if size > MAX_VOCAB_SIZE:
-        raise UserError(f"a vocabulary of {size:,} tokens; at most 65,536 fit in 16 bits: request fewer new ones")
+    size = _padded_size(end)
     content = json.loads((tokenizer.directory / FILES[0]).read_bytes())
     vocabulary: dict[str, int] = content["model"]["vocab"]
     vocabulary |= {token["content"]: token["id"] for token in content["added_tokens"]}  # their ids stay reserved

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,12 @@ from tokenizers import (
 
 from ...configs.errors import UserError
 from ...storage.files import require_writable, stage_directory
+from . import long_texts
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
+_ROLES_FILE = "special_tokens_map.json"
+_OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
+_CONVERT = "from which transformers makes both: AutoTokenizer.from_pretrained('{0}').save_pretrained('{0}')"
 ROLES = ("unk", "cls", "sep", "pad", "mask")
 MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
@@ -64,29 +69,32 @@ class EncodedText:
         tokens: uint16 (n,).
         word_starts: bool (n,), True at the first token of each word. Words are the pre-tokenizer's pre-tokens: letters
             with the space before them, digits, a run of punctuation, a run of spaces.
+        offsets: an encoding that has the tokens' characters, or their starts themselves: int64 (n,).
     """
 
     tokens: npt.NDArray[np.uint16]
     word_starts: npt.NDArray[np.bool_]
-    encoding: Encoding
+    offsets: Encoding | npt.NDArray[np.int64]
 
     def character_starts(self) -> npt.NDArray[np.int64]:
         """Character offset of each token in the text: int64 (n,)."""
-        return np.array([start for start, _ in self.encoding.offsets], np.int64)
+        return _character_starts(self.offsets) if isinstance(self.offsets, Encoding) else self.offsets
 
 
 def load(directory: Path) -> LoadedTokenizer:
     """Load tokenizer.json and tokenizer_config.json; any fault in them is a UserError."""
     for name in FILES:
         if not (directory / name).is_file():
+            older = [file for file in _OLDER_FILES if (directory / file).is_file()]
+            advice = f"; it has {' and '.join(older)}, {_CONVERT.format(directory)}" if older else ""
             raise UserError(
                 f"{directory / name}: no such file; a tokenizer is a directory with {' and '.join(FILES)}, from "
-                "Hugging Face or from `cmbert tokenizer train`"
+                f"Hugging Face or from `cmbert tokenizer train`{advice}"
             )
     content = (directory / FILES[0]).read_bytes()
     try:
         backend = Tokenizer.from_str(content.decode())
-        config = json.loads((directory / FILES[1]).read_bytes())
+        config = _read_config(directory)
     except Exception as error:  # the Rust library raises plain Exception
         raise UserError(f"{directory}: not a Hugging Face tokenizer ({error})") from error
     backend.no_truncation()
@@ -104,6 +112,23 @@ def load(directory: Path) -> LoadedTokenizer:
         unmaskable_ids=_unmaskable_ids(backend, vocabulary, size),
         sha256=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    """tokenizer_config.json, with the roles that only special_tokens_map.json has, as transformers saved them once."""
+    config: dict[str, Any] = json.loads((directory / FILES[1]).read_bytes())
+    older = directory / _ROLES_FILE
+    roles = json.loads(older.read_bytes()) if older.is_file() else {}
+    missing = [name for role in ROLES if config.get(name := f"{role}_token") is None and name in roles]
+    return config | {name: roles[name] for name in missing}
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the two files of a tokenizer into an existing directory; the copy's config has all roles."""
+    shutil.copyfile(source / FILES[0], target / FILES[0])
+    shutil.copyfile(source / FILES[1], target / FILES[1])
+    if (config := _read_config(source)) != json.loads((source / FILES[1]).read_bytes()):
+        write_files(target, (source / FILES[0]).read_text(encoding="utf-8"), config)
 
 
 def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, int]:
@@ -130,12 +155,29 @@ def _unmaskable_ids(backend: Tokenizer, vocabulary: dict[str, int], size: int) -
 
 def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText]:
     """Encode texts of any length, without truncation."""
-    return [_encoded(encoding) for encoding in tokenizer.backend.encode_batch(texts, add_special_tokens=False)]
+    short = [text for text in texts if len(text) <= 2 * long_texts.PIECE]
+    encodings = iter(tokenizer.backend.encode_batch(short, add_special_tokens=False))
+    return [
+        _encoded(next(encodings)) if len(text) <= 2 * long_texts.PIECE else _encode_long(tokenizer.backend, text)
+        for text in texts
+    ]
 
 
 def _encoded(encoding: Encoding) -> EncodedText:
-    words = np.array(encoding.word_ids, np.int64)
-    return EncodedText(np.array(encoding.ids, np.uint16), np.diff(words, prepend=-1) != 0, encoding)
+    return EncodedText(np.array(encoding.ids, np.uint16), long_texts.word_starts(encoding), encoding)
+
+
+def _encode_long(backend: Tokenizer, text: str) -> EncodedText:
+    parts = [
+        (np.array(piece.ids, np.uint16), long_texts.word_starts(piece), _character_starts(piece) + start)
+        for start, piece in long_texts.pieces(backend, text)
+    ]
+    tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return EncodedText(tokens, word_starts, starts)
+
+
+def _character_starts(encoding: Encoding) -> npt.NDArray[np.int64]:
+    return np.array([start for start, _ in encoding.offsets], np.int64)
 
 
 def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: int = 8192) -> int:
@@ -146,10 +188,8 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
     Returns:
         The size of the vocabulary; less than `vocab_size` if the texts yield no more tokens.
     """
-    if not MIN_VOCAB_SIZE <= vocab_size <= MAX_VOCAB_SIZE:
-        raise UserError(f"a vocabulary of {vocab_size:,}; expected {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,} tokens")
-    if directory.exists():
-        raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
+    check_vocab_size(vocab_size)
+    require_new(directory)
     require_writable(directory)
     names = [f"[{role.upper()}]" for role in ROLES]
     specials = [AddedToken(name, lstrip=name == "[MASK]", normalized=False, special=True) for name in names]
@@ -182,6 +222,18 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
     with stage_directory(directory) as staging:
         write_files(staging, backend.to_str(pretty=True), config)
     return int(backend.get_vocab_size())
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Raise UserError unless a tokenizer of this size can be trained."""
+    if not MIN_VOCAB_SIZE <= vocab_size <= MAX_VOCAB_SIZE:
+        raise UserError(f"a vocabulary of {vocab_size:,}; expected {MIN_VOCAB_SIZE} to {MAX_VOCAB_SIZE:,} tokens")
+
+
+def require_new(directory: Path) -> None:
+    """Raise UserError if the directory exists."""
+    if directory.exists():
+        raise UserError(f"{directory}: exists already, and a tokenizer is never overwritten; choose a new directory")
 
 
 def write_files(directory: Path, content: str, config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Messages: their stream, their format, and the ranks that show them."""
+"""Messages: their stream, format and colors, the ranks that show them, and the commands that end a command."""
 
 import logging
 import subprocess
@@ -6,10 +6,19 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from terminal import COLOR, Terminal, environment
 
 from clinical_modernbert.configs import reporting
 from clinical_modernbert.configs.errors import UserError
 
+CMBERT = [sys.executable, "-m", "clinical_modernbert.launcher"]
+COLORED = {
+    "help": ["--help"],
+    "help of a command": ["train", "--help"],
+    "wrong usage": ["trian"],
+    "error": ["config", "show", "no-such-recipe"],
+    "table": ["plan", "base", "--gpu", "h100"],
+}
 logger = logging.getLogger(f"{reporting.PACKAGE}.test")
 
 
@@ -77,3 +86,52 @@ def test_notices_of_libraries_are_hidden_and_their_errors_shown() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert "a notice" not in done.stdout + done.stderr
     assert "an error" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", COLORED.values(), ids=COLORED)
+def test_a_terminal_has_colors_unless_they_are_off(arguments: list[str]) -> None:
+    shown = {}
+    for settings in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}):
+        with Terminal([*CMBERT, *arguments], 100, environment(**settings)) as terminal:
+            terminal.finish()
+            shown[" ".join(settings)] = terminal.output
+    assert COLOR.search(shown[""])
+    assert [name for name, output in shown.items() if COLOR.search(output)] == [""]
+    assert b"\x1b" not in shown["TERM"]
+
+
+@pytest.mark.parametrize("arguments", COLORED.values(), ids=COLORED)
+def test_a_pipe_has_no_control_codes_unless_colors_are_forced(arguments: list[str]) -> None:
+    def output(**settings: str) -> bytes:
+        ended = subprocess.run([*CMBERT, *arguments], capture_output=True, env=environment(**settings))
+        return ended.stdout + ended.stderr
+
+    assert b"\x1b" not in output()
+    assert COLOR.search(output(FORCE_COLOR="1"))
+    assert not COLOR.search(output(FORCE_COLOR="1", NO_COLOR="1"))
+    assert b"\r" not in output(FORCE_COLOR="1")
+
+
+def test_the_color_of_a_message_follows_its_level() -> None:
+    code = (
+        "import logging\n"
+        "from clinical_modernbert.configs.reporting import PACKAGE, configure\n"
+        "configure()\n"
+        "for level in (20, 30, 40): logging.getLogger(PACKAGE).log(level, 'a message')\n"
+    )
+    with Terminal([sys.executable, "-c", code], 80) as terminal:
+        terminal.finish()
+        information, warning, error = terminal.output.rstrip().split(b"\n")
+    assert not COLOR.search(information)
+    assert b"\x1b[33mwarning: \x1b[0ma message" in warning
+    assert b"\x1b[1;31merror: \x1b[0ma message" in error
+
+
+def test_the_next_commands_are_on_stderr_and_quoted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporting.suggest(["train", "my recipe.yaml"], ["plan", "base"])
+    assert capsys.readouterr() == ("", "Next: cmbert train 'my recipe.yaml'\n      cmbert plan base\n")
+    monkeypatch.setenv("CMBERT_NEXT", "0")
+    reporting.suggest(["train", "base"])
+    assert capsys.readouterr() == ("", "")

@@ -11,7 +11,7 @@ from rich.console import Console
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import PACKAGED
-from clinical_modernbert.evaluation import results
+from clinical_modernbert.evaluation import results, suite
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.suite import Evaluation, fine_tunes
@@ -133,3 +133,13 @@ def test_packaged_tasks_load_and_report_missing_files(recipe: Path, tmp_path: Pa
     assert fine_tunes(evaluation) == (evaluation.task.kind in ("ner", "classification", "relations"))
     with pytest.raises(UserError, match=r"no such file; .* needs it: set its directory with --set data=DIRECTORY"):
         list(results.evaluate([], [evaluation], 1, tmp_path))
+
+
+def test_a_score_that_is_no_number_is_an_error(
+    ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = suite._KINDS[type(evaluation.task)]
+    monkeypatch.setitem(suite._KINDS, type(evaluation.task), kind._replace(run=lambda *_: {"f1": float("nan")}))
+    with pytest.raises(UserError, match="ours: f1 of toy is not a finite number"):
+        summary([ours], evaluation, tmp_path / "out", seeds=1)
+    assert not list((tmp_path / "out").rglob("*.json"))

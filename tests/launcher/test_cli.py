@@ -74,7 +74,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
         (["data", "audit", "data/demo", "--set", "sede=1"], "sede: unknown key"),
         (["tokenizer", "train", "data/demo", "--set", "sede=1"], "sede: unknown key"),
         (["data", "inspect", "none"], "none/manifest.json: no such file"),
-        (["evaluate", "none", "--task", "ncbi-diseas"], "did you mean evaluation/ncbi-disease?"),
+        (["evaluate", "none", "--task", "ncbi-diseas"], "did you mean ncbi-disease?"),
         (["checkpoint", "list", "none"], "none: no checkpoint in"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value[:2]),
@@ -98,7 +98,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["confg"], "Did you mean 'config'"),
+        (["confg"], "Did you mean 'cmbert config'"),
         (["config", "show"], "Missing argument"),
         (["config", "show", "a", "--sett", "b"], "--set"),
     ],

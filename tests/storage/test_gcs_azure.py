@@ -158,7 +158,7 @@ def test_wrong_credentials_are_reported(azure: FaultProxy, monkeypatch: pytest.M
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     for url in ("gs://bucket/small", "abfs://container/small"):
-        with pytest.raises(UserError, match=r"need obstore: pip install 'clinical-modernbert\[clouds\]'"):
+        with pytest.raises(UserError, match=r"need obstore: run `pip install obstore`"):
             opened(url)
 
 

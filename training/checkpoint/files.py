@@ -4,9 +4,11 @@ Nothing here reads a tensor, so nothing imports torch; `save_load.py` reads and 
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...storage.files import hash_file
 from .manifest import FileEntry, read_manifest, try_read_manifest
 
@@ -39,11 +41,23 @@ def require_checkpoints(run_dir: Path) -> list[Path]:
     raise UserError(f"{run_dir}: no checkpoint in {run_dir / 'checkpoints'}; expected the run_dir of a training run")
 
 
-def find_corruption(checkpoint: Path, share: slice = slice(None)) -> str | None:
+def verify(checkpoint: Path, share: slice = slice(None)) -> str | None:
+    """`find_corruption`, with its progress."""
+    manifest = try_read_manifest(checkpoint)
+    files = manifest.files if manifest else {}
+    size = sum(files[name].bytes for name in sorted(files)[share])
+    with Progress(f"verifying {checkpoint.name}", size, "B") as progress:
+        return find_corruption(checkpoint, share, progress.advance)
+
+
+def find_corruption(
+    checkpoint: Path, share: slice = slice(None), count: Callable[[int], None] = lambda size: None
+) -> str | None:
     """Check that every file of a checkpoint has the size and hash with which it was written.
 
     Args:
         share: which of the sorted files to check, so that ranks can divide them.
+        count: called with the size of each block that was read.
     Returns:
         The first problem, or None if there is none.
     """
@@ -51,18 +65,20 @@ def find_corruption(checkpoint: Path, share: slice = slice(None)) -> str | None:
         files = read_manifest(checkpoint).files
     except UserError as error:
         return str(error)
-    problems = (find_file_corruption(checkpoint / name, files[name]) for name in sorted(files)[share])
+    problems = (find_file_corruption(checkpoint / name, files[name], count) for name in sorted(files)[share])
     return next(filter(None, problems), None)
 
 
-def find_file_corruption(file: Path, written: FileEntry) -> str | None:
+def find_file_corruption(
+    file: Path, written: FileEntry, count: Callable[[int], None] = lambda size: None
+) -> str | None:
     """The problem of one file of a checkpoint, compared with its entry in the manifest; None if there is none."""
     try:
         if not file.is_file():
             return f"{file}: this file of the checkpoint is missing"
         if file.stat().st_size != written.bytes:
             return f"{file}: {file.stat().st_size:,} bytes where {written.bytes:,} were written"
-        if hash_file(file) != written.xxh3_128:
+        if hash_file(file, count=count) != written.xxh3_128:
             return f"{file}: its content differs from what was written"
     except OSError as error:
         return f"{file}: cannot be read: {error.strerror}"

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...storage.background import Background
 from ...storage.files import stage_directory
 from ...storage.put import LocalFile, local_file, put
@@ -132,9 +133,12 @@ def download_newest(
     staging = checkpoints / f".{newest}.download"
     staging.mkdir(parents=True, exist_ok=True)
     fetch(f"{url}/{newest}/{MANIFEST}", staging / MANIFEST, lambda path: None)
-    for name, entry in read_manifest(staging).files.items():
-        if find_file_corruption(staging / name, entry):  # else an earlier start has downloaded it
-            fetch(f"{url}/{newest}/{name}", staging / name, partial(_wrong_size, entry.bytes))
+    files = read_manifest(staging).files
+    with Progress("downloading the checkpoint", sum(entry.bytes for entry in files.values()), "B") as progress:
+        for name, entry in files.items():
+            if find_file_corruption(staging / name, entry):  # else an earlier start has downloaded it
+                fetch(f"{url}/{newest}/{name}", staging / name, partial(_wrong_size, entry.bytes))
+            progress.advance(entry.bytes)
     if problem := find_corruption(staging):
         raise UserError(f"{url}/{newest}: {problem}: remove it there to continue from the one before")
     staging.rename(final)

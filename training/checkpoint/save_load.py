@@ -26,7 +26,7 @@ from ...storage.files import fsync, hash_file
 from ..zero.engine import optimizer_state
 from ..zero.parameter_shards import ParameterShard, parameter_shards, shards_to_save, update_model_weights
 from .attempts import Attempt
-from .files import directory_name, find_corruption, list_checkpoints
+from .files import directory_name, find_corruption, list_checkpoints, verify
 from .manifest import CheckpointManifest, FileEntry, read_manifest, write_manifest
 from .shard_reader import WEIGHTS, ShardReader
 
@@ -119,7 +119,7 @@ def newest_complete(directory: Path) -> tuple[Path | None, list[str]]:
     corrupt: list[str] = []
     for path in map(Path, listing[0]):
         reports: list[str | None] = [None] * world_size
-        dist.all_gather_object(reports, find_corruption(path, slice(rank, None, world_size)))
+        dist.all_gather_object(reports, verify(path, slice(rank, None, world_size)))
         problems = [report for report in reports if report]
         if not problems:
             return path, corrupt

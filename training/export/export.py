@@ -8,22 +8,19 @@ from typing import Any
 
 import torch
 
-from ...configs.errors import UserError
+from ...configs.progress import Progress
 from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ..checkpoint.files import find_corruption, require_checkpoints
-from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
+from ..checkpoint.manifest import CheckpointManifest, read_manifest
 from ..checkpoint.save_load import consolidate
+from .inputs import TRAINING, check_export, find_checkpoint
 from .model_card import model_card
 from .numerics_check import require_close
-from .onnx import require_onnx, write_onnx
+from .onnx import write_onnx
 from .scores import read_scores
 from .sentence_embedding import write_sentence_embedding
-
-TRAINING = "training.json"
-"""File in the exported directory that records the configuration and the data of the training run."""
 
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 
@@ -42,36 +39,25 @@ def export_checkpoint(
         UserError: there is no checkpoint, one of its files is corrupt, `out` exists, an evaluation has no results,
             transformers or ONNX Runtime computes different outputs, or a library is missing.
     """
-    if onnx:
-        require_onnx()
+    check_export(run, out, evaluations, onnx)
     path = find_checkpoint(run)
     manifest = read_manifest(path)
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
-    with stage_directory(out) as staging:
+    with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:
         weights = consolidate(path)
+        progress.advance()
         write_pretrained(weights, config, staging)
         shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
         (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
         (staging / TRAINING).write_text(json.dumps(_provenance(manifest), indent=1))
         if sentence_embedding:
             write_sentence_embedding(config, staging)
+        progress.advance()
         require_equal_logits(weights, config, staging)
+        progress.advance()
         if onnx:
             write_onnx(staging, hidden_states=sentence_embedding)
-
-
-def find_checkpoint(run: Path) -> Path:
-    """Return the checkpoint `run`, or the newest checkpoint of the run `run`, after an integrity check."""
-    if (run / MANIFEST).is_file():
-        if problem := find_corruption(run):
-            raise UserError(f"{problem}; give a run or one of its complete checkpoints")
-        return run
-    newest, *older = require_checkpoints(run)
-    if problem := find_corruption(newest):
-        hint = f": to use an older checkpoint, give its directory, such as {older[0]}" if older else ""
-        raise UserError(f"{problem}{hint}")
-    return newest
 
 
 def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfig, directory: Path) -> None:

@@ -5,31 +5,19 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...configs.errors import UserError
 from .numerics_check import require_close
 
 DIRECTORY = "onnx"
 """Subdirectory of the model's directory, where the Hub's libraries expect a graph."""
 
-_REQUIRED_MODULES = ("onnx", "onnxscript", "onnxruntime", "transformers.exporters.exporter_onnx")
 _TRACED_SHAPE = (2, 40)
 _CHECKED_SHAPES = ((1, 1), (2, 40), (3, 97), (1, 700))
 """(sequences, length): the traced shape, others, and one longer than every local window."""
-
-
-def require_onnx() -> None:
-    """Raise UserError unless the libraries that write and run a graph are installed."""
-    try:
-        for name in _REQUIRED_MODULES:
-            import_module(name)
-    except ImportError as error:
-        raise UserError(f"--onnx: {error}; pip install 'clinical-modernbert[onnx]'") from error
 
 
 def write_onnx(directory: Path, hidden_states: bool = False) -> None:
@@ -43,16 +31,35 @@ def write_onnx(directory: Path, hidden_states: bool = False) -> None:
         UserError: ONNX Runtime computes different outputs than transformers.
     """
     from transformers import AutoModelForMaskedLM
-    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
     masked_lm = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
     model = masked_lm.base_model if hidden_states else masked_lm
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
-    shapes = {"input_ids": axes, "attention_mask": axes}
+    path = directory / DIRECTORY / "model.onnx"
+    path.parent.mkdir()
     with _silence_exporter():
-        graph = OnnxExporter().export(model, _random_inputs(model, *_TRACED_SHAPE), OnnxConfig(dynamic_shapes=shapes))
-        graph.save_pretrained(directory / DIRECTORY)
-    _require_equal_outputs(model, directory / DIRECTORY / "model.onnx")
+        torch.onnx.export(
+            _TensorOutput(model),
+            tuple(_random_inputs(model, *_TRACED_SHAPE).values()),
+            path,
+            dynamo=True,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["last_hidden_state" if hidden_states else "logits"],
+            dynamic_shapes=(axes, axes),
+        )
+    _require_equal_outputs(model, path)
+
+
+class _TensorOutput(torch.nn.Module):
+    """A model of transformers whose output is its first tensor, so that no output class is traced."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+        return output
 
 
 @contextlib.contextmanager

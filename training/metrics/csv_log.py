@@ -9,6 +9,9 @@ from typing import Any, get_args
 
 from ...storage.files import stage_file
 
+_ROW_BYTES = 1024
+"""More than a row has; one of metrics.csv has about 200."""
+
 
 class RowLog:
     """Appends dataclass instances, whose first field is `step`, to a CSV file, from step `start` on.
@@ -43,11 +46,30 @@ def read_rows(path: Path, row_type: type, select: Callable[[int], bool] = lambda
     """
     if not path.is_file():
         return []
-    types = {field.name: field.type for field in fields(row_type)}
     with path.open(newline="") as file:
         lines = csv.reader(file)
         header = next(lines, [])
         complete = [cells for cells in lines if len(cells) == len(header) and select(int(cells[0]))]
+    return _typed(header, complete, row_type)
+
+
+def read_last_rows(path: Path, row_type: type, count: int) -> list[dict[str, Any]]:
+    """Return at most `count` rows from the end of the file, like `read_rows`, without reading all of it."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        header = next(csv.reader([file.readline().decode()]), [])
+        begin = file.tell()
+        file.seek(max(begin, file.seek(0, os.SEEK_END) - count * _ROW_BYTES))
+        if file.tell() > begin:
+            file.readline()  # the rest of a row that began before
+        lines = file.read().decode().splitlines()
+    complete = [cells for cells in csv.reader(lines) if len(cells) == len(header)]
+    return _typed(header, complete[-count:], row_type)
+
+
+def _typed(header: list[str], complete: list[list[str]], row_type: type) -> list[dict[str, Any]]:
+    types = {field.name: field.type for field in fields(row_type)}
     # Converted by column, which is several times as fast. Older runs have fewer columns.
     columns = zip(header, zip(*complete, strict=True), strict=False)
     values = {name: _parse(types[name], cells) for name, cells in columns if name in types}

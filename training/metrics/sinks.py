@@ -47,9 +47,10 @@ def open_sinks(config: MetricsConfig, run_dir: Path, start: int) -> list[Sink]:
         if config.mlflow_uri is not None:
             sinks.append(BackgroundSink(FaultTolerantSink("MLflow", partial(MLflow, config.mlflow_uri, run_dir))))
     except ImportError as error:
-        package = (error.name or "a package").partition(".")[0]
+        module = (error.name or "a package").partition(".")[0]
+        package = "mlflow-skinny" if module == "mlflow" else module
         raise UserError(
-            f"metrics: {package} is not installed: pip install 'clinical-modernbert[loggers]', or leave out "
+            f"metrics: {module} is not installed: run `pip install {package}`, or leave out "
             "metrics.wandb_project and metrics.mlflow_uri"
         ) from error
     return sinks

@@ -1,4 +1,4 @@
-"""Metrics of a run: CSV files, sinks and a progress bar, written by rank 0."""
+"""Metrics of a run: CSV files, sinks and the line of progress, written by rank 0."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -7,10 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column
-
-from ...configs.reporting import console
+from ...configs.progress import Display, Line, eta, short_number
 from ..recipe.config import MetricsConfig
 from .csv_log import RowLog, read_rows
 from .sinks import open_sinks
@@ -104,49 +101,42 @@ class MixMetrics:
 
 
 class MetricsWriter:
-    """Writes a run's metrics from step `start` on, and shows its progress: a bar on a terminal, else a line per step.
+    """Writes a run's metrics from step `start` on, and shows its progress (`configs/progress.py`).
+
+    On a terminal one line follows every step. Elsewhere the first and the last step are messages, and between them at
+    most one in ten seconds.
 
     Args:
-        total: steps of the whole run.
-        clock: the time in seconds, for the elapsed and the remaining time.
+        total: steps of the run.
+        packs: the packs consumed before a step, by which the remaining time is estimated: steps differ in size.
+        clock: the time in seconds.
     """
 
     def __init__(
-        self, run_dir: Path, start: int, total: int, config: MetricsConfig, clock: Callable[[], float] = monotonic
+        self,
+        run_dir: Path,
+        start: int,
+        total: int,
+        config: MetricsConfig,
+        packs: Callable[[int], int] = lambda step: step,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._validation = RowLog(run_dir / "validation.csv", ValidationMetrics, start)
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
         self._sinks = open_sinks(config, run_dir, start)
-        self._start, self._total = start, total
-        self._clock, self._started = clock, clock()
-        # Only the metrics are shortened on a narrow terminal, never the step and the times.
-        self._progress = Progress(
-            TextColumn("step {task.completed:,}/{task.total:,}"),
-            BarColumn(bar_width=8),
-            TextColumn("{task.fields[times]}"),
-            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
-            console=console,
-            disable=not console.is_terminal,
-            expand=True,
-        )
-        self._task = self._progress.add_task("", total=total, completed=start, times="")
-        self._progress.start()
+        self._start, self._total, self._packs = start, total, packs
+        self._display = Display(at_once=True, clock=clock)
+        self._last: Line | None = None  # not shown as a message yet
 
     def write(self, metrics: StepMetrics) -> None:
         self._steps.write(metrics)
         scalars = {name: value for name, value in asdict(metrics).items() if name not in _NOT_SCALARS}
         self._log(metrics.step, {f"train/{name}": value for name, value in scalars.items() if value is not None})
-        elapsed = self._clock() - self._started
-        left = elapsed / (metrics.step - self._start) * (self._total - metrics.step)
-        times = f"elapsed {format_duration(elapsed)}  left {format_duration(left)}"
-        values = (
-            f"loss {metrics.loss:.4f}  {metrics.tokens_per_second:,.0f} tokens/s  accuracy {metrics.accuracy:.3f}  "
-            f"lr {metrics.lr:.2e}  length {metrics.max_seqlen:,}"
-        )
-        self._progress.update(self._task, completed=metrics.step, description=values, times=times)
-        if not console.is_terminal:
-            logger.info("step %d/%d  %s  %s", metrics.step, self._total, values, times)
+        done, total = self._packs(metrics.step) - self._packs(self._start), self._packs(self._total)
+        left = self._display.elapsed() / done * (total - self._packs(metrics.step))
+        line = training_line(metrics, self._total, left)
+        self._last = None if self._display.show(line) else line
 
     def write_validation(self, rows: Iterable[ValidationMetrics]) -> None:
         for row in rows:
@@ -174,8 +164,8 @@ class MetricsWriter:
             sink.log(step, values)
 
     def close(self) -> None:
-        """Bring everything to the disk and remove the progress bar."""
-        self._progress.stop()
+        """Bring everything to the disk, and leave the last step as a message."""
+        self._display.close(self._last)
         self._steps.close()
         self._validation.close()
         self._mix.close()
@@ -183,11 +173,22 @@ class MetricsWriter:
             sink.close()
 
 
-def format_duration(seconds: float) -> str:
-    """Minutes and seconds, with hours from one hour on: 1:05, 2:00:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+def training_line(metrics: StepMetrics, total: int, left: float) -> Line:
+    """One step of `total` as a line; `left` is the remaining time in seconds.
+
+    A narrow terminal drops, in this order: the bar, the maximum length, the learning rate, the accuracy. Step,
+    remaining time, loss and speed are then shortened.
+    """
+    speed = metrics.tokens_per_second
+    texts = [f"accuracy {metrics.accuracy:.3f}", f"lr {metrics.lr:.2e}", f"length {metrics.max_seqlen:,}"]
+    parts = [
+        (f"step {metrics.step:,}/{total:,}", f"{metrics.step}/{total}"),
+        eta(left),
+        (f"loss {metrics.loss:.4f}", f"loss {metrics.loss:.2f}"),
+        (f"{short_number(speed)} tok/s", f"{short_number(speed, 2)}/s"),
+        *((text, text) for text in texts),
+    ]
+    return Line(parts, keep=4, share=metrics.step / total)
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import string
 
 import pytest
@@ -137,7 +138,9 @@ def test_unreadable_values_are_reported_with_their_line(text: str, message: str)
 
 @given(documents(LETTERS))
 def test_json_documents_are_read_like_json(value: object) -> None:
-    assert read(json.dumps(value, ensure_ascii=False).replace("Infinity", "1e999")) == (value, [])
+    # JSON has no infinity; a number that overflows is one. Texts and keys may contain the word.
+    text = re.sub(r'("(?:[^"\\]|\\.)*")|Infinity', lambda m: m[1] or "1e999", json.dumps(value, ensure_ascii=False))
+    assert read(text) == (value, [])
 
 
 @given(DOCUMENTS)

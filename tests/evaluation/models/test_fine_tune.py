@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.progress import part_of
 from clinical_modernbert.evaluation.models.classifier import Example, predict, train_classifier
+from clinical_modernbert.evaluation.models.embed import embed
 from clinical_modernbert.evaluation.models.fine_tune import Protocol, group_by_tokens
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 
@@ -40,6 +42,22 @@ def test_a_separable_task_is_learned(which: str, request: pytest.FixtureRequest,
     test = examples(model, 100, seed=1)
     classifier = train_classifier(model, examples(model, 120, seed=0), 2, quick, seed=0)
     assert accuracy(predict(classifier, test, 512), test) > 0.9
+
+
+def test_training_prediction_and_embedding_show_their_progress(
+    ours: EvaluatedModel, quick: Protocol, every_progress: pytest.LogCaptureFixture
+) -> None:
+    train = examples(ours, 24, seed=0)
+    with part_of("result 1 of 3"):
+        classifier = train_classifier(ours, train, 2, quick, seed=0)
+    steps = quick.epochs * -(-len(train) // quick.batch)
+    assert len(every_progress.messages) == steps
+    assert every_progress.messages[-1].startswith(f"fine-tuning {steps}/{steps} steps  elapsed ")
+    assert every_progress.messages[-1].endswith("result 1 of 3")
+    predict(classifier, train, 64)
+    assert every_progress.messages[-1].startswith("predicting 24/24 examples  elapsed ")
+    embed(ours, ["a text", "another"], "mean", 64)
+    assert every_progress.messages[-1].startswith("embedding 2/2 texts  elapsed ")
 
 
 def test_random_labels_are_not_learned(ours: EvaluatedModel, quick: Protocol) -> None:

@@ -12,6 +12,7 @@ from clinical_modernbert.evaluation.models.tokens import encode_texts
 from clinical_modernbert.evaluation.tasks.classification import (
     ClassificationTask,
     LabeledText,
+    read_classification,
     read_labeled_texts,
     run_classification,
     score_classes,
@@ -45,7 +46,14 @@ def test_every_file_format_gives_the_same_texts(tmp_path: Path) -> None:
     [
         ("a.tsv", "texts\tlabel\nsecret\tx\n", r"a\.tsv: its header has no column text; it has 2 columns"),
         ("a.tsv", "text\tlabel\nsecret\n", r"a\.tsv: line 2 has 1 columns, its header 2"),
-        ("a.tsv", "text\tlabel\nsecret\t\n", r"a\.tsv: record 1 has no text or no label"),
+        ("a.tsv", "text\tlabel\nsecret\t\n", r"a\.tsv: line 2 has no label; fill it in"),
+        (
+            "a.jsonl",
+            '{"text": "secret", "label": ["secret"]}',
+            r"a\.jsonl: line 1: label is of the type list; expected one",
+        ),
+        ("a.jsonl", '{"text": ["secret"], "label": "x"}', r"a\.jsonl: line 1: text is of the type list; expected text"),
+        ("a.jsonl", '{"text": "secret", "label": NaN}', r"a\.jsonl: line 1 has no label"),
         ("a.tsv", "text\tlabel\nsecret\tx\n", r"a\.tsv: fewer than two classes"),
         ("a.csv", "label,word\nx,secret\n", r"a\.csv: no column text"),
         ("a.txt", "###1\nsecret and more\n", r"a\.txt: line 2: expected a role, a tab and a sentence"),
@@ -74,3 +82,30 @@ def test_a_pair_is_encoded_as_one_sequence(ours: EvaluatedModel) -> None:
     [pair] = encode_texts(ours, ["fever"], pairs=["cough"])
     parts = ours.tokenizer("fever")["input_ids"], ours.tokenizer("cough")["input_ids"]
     assert pair.tolist() == parts[0] + parts[1][1:]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("1", "1.0"), ("'1'", "1"), ("1.0", "1"), ("'1.0'", "1"), ("' a '", "'a'")]
+)
+def test_one_class_has_one_spelling(first: str, second: str, tmp_path: Path) -> None:
+    """pandas writes 1 as 1.0 once a number of the column is missing, and JSON has numbers where CSV has text."""
+    rows = [f'{{"text": "x", "label": {value}}}\n'.replace("'", '"') for value in (first, second, '"other"')]
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    labels = [example.label for example in read_labeled_texts(tmp_path / "a.jsonl", task())]
+    assert labels[0] == labels[1] != labels[2]
+
+
+def test_a_class_that_only_the_test_has_is_an_error_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\tx\nb\ty\n")
+    (tmp_path / "test.tsv").write_text("text\tlabel\na\tx\nb\tsecret\nb\tsecret\n")
+    message = r"test\.tsv: line 3: no text of .*train\.tsv has the class of this one \(and of 1 after it\)"
+    with pytest.raises(UserError, match=message) as error:
+        read_classification(task(train="train.tsv", test="test.tsv"), tmp_path)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["null", '""', "NaN"])
+def test_a_missing_second_text_is_an_error(missing: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "x", "question": {missing}, "label": "a"}}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl: line 1 has no question"):
+        read_labeled_texts(tmp_path / "a.jsonl", task(pair="question"))

@@ -1,5 +1,6 @@
 """Named entities: first subwords, files, scores computed by hand, and learning."""
 
+import logging
 import random
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from clinical_modernbert.evaluation.formats.iob import Sentence, read_iob
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.models.tokens import encode_words
-from clinical_modernbert.evaluation.tasks.ner import NerTask, run_ner, score_entities
+from clinical_modernbert.evaluation.tasks.ner import NerTask, check_ner, run_ner, score_entities
 
 from ..conftest import WORDS
 
@@ -97,3 +98,12 @@ def test_entities_of_two_words_are_learned(ours: EvaluatedModel, tmp_path: Path,
     assert scores["strict_f1"] > 0.95
     untrained = run_ner(ours, task, tmp_path, quick.model_copy(update={"lr": 1e-12, "epochs": 1}), 0)
     assert untrained["f1"] < 0.5
+
+
+def test_types_that_only_the_test_has_are_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "train.tsv").write_text("pain\tB-Disease\n")
+    (tmp_path / "test.tsv").write_text("pain\tB-Disease\naspirin\tB-Chemical\n")
+    with caplog.at_level(logging.WARNING, "clinical_modernbert.evaluation.tasks.ner"):
+        check_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
+    [message] = set(caplog.messages)
+    assert "test.tsv: 1 of 2 entities count as missed: their types (Chemical) are not in" in message

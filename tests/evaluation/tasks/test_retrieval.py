@@ -8,7 +8,7 @@ import pytest
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
-from clinical_modernbert.evaluation.tasks.retrieval import RetrievalTask, run_retrieval
+from clinical_modernbert.evaluation.tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 
 from ..conftest import WORDS
 
@@ -50,8 +50,9 @@ def test_relevance_judgments_are_learned(ours: EvaluatedModel, tmp_path: Path, q
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("q0\tnowhere\t1", r"test\.tsv: record 1 refers to a query or document that is not in"),
-        ("q0\td0\tgood", r"test\.tsv: record 1: score is not a number"),
+        ("q0\tnowhere\t1", r"test\.tsv: line 2 refers to a query or document that is not in"),
+        ("q0\td0\tgood", r"test\.tsv: line 2: score is not a number"),
+        ("q0\td0\tnan", r"test\.tsv: line 2: score is not a number"),
         ("", r"test\.tsv: no relevance judgments"),
     ],
 )
@@ -62,3 +63,22 @@ def test_errors_in_relevance_judgments(
     (tmp_path / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{row}\n")
     with pytest.raises(UserError, match=message):
         run_retrieval(ours, task(), tmp_path, quick, 0)
+
+
+@pytest.mark.parametrize("spelled", ["7", '"7"', "7.0"])
+def test_identifiers_match_whatever_their_type(spelled: str, tmp_path: Path) -> None:
+    """The corpus has text or numbers as identifiers, and the judgments are in JSON lines or a table."""
+    (tmp_path / "corpus.jsonl").write_text(f'{{"_id": {spelled}, "title": null, "text": "fever"}}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": 12, "text": "cough"}\n')
+    (tmp_path / "a.jsonl").write_text('{"query-id": 12, "corpus-id": 7, "score": 1}\n')
+    (tmp_path / "a.tsv").write_text("query-id\tcorpus-id\tscore\n12\t7\t1\n")
+    for name in ("a.jsonl", "a.tsv"):
+        assert read_retrieval(task(test=name), tmp_path).test == {"12": {"7": 1.0}}
+
+
+def test_two_texts_of_one_identifier_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path, {"d": "fever"}, {"q": "cough"}, {"test": ["q\td"]})
+    with (tmp_path / "corpus.jsonl").open("a") as file:
+        file.write('\n{"_id": "d", "text": "cough"}')
+    with pytest.raises(UserError, match=r"corpus\.jsonl: line 2: an earlier text has the same _id"):
+        read_retrieval(task(), tmp_path)

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 from transformers import AutoModel
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.evaluation.models import embed as embedding
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
-from clinical_modernbert.evaluation.tasks.similarity import SimilarityTask, run_similarity
+from clinical_modernbert.evaluation.tasks.similarity import SimilarityTask, read_similarity, run_similarity
 
 PAIRS = [("fever", "acute fever", 3.5), ("lung pain", "heart", 1), ("cough", "cough", 5), ("left lung", "aspirin", 0)]
 
@@ -42,7 +44,11 @@ def test_correlations_equal_those_of_transformers(
 
 @pytest.mark.parametrize(
     ("scores", "message"),
-    [([1, "much", 2, 3], r"test\.tsv: record 2: score is not a number"), ([1, 1, 1, 1], r"every score is the same")],
+    [
+        ([1, "much", 2, 3], r"test\.tsv: line 3: score is not a number"),
+        ([1, 2, "nan", 3], r"test\.tsv: line 4: score is not a number"),
+        ([1, 1, 1, 1], r"every score is the same"),
+    ],
 )
 def test_invalid_scores_are_errors(
     scores: list[object], message: str, ours: EvaluatedModel, tmp_path: Path, quick: Protocol
@@ -50,3 +56,19 @@ def test_invalid_scores_are_errors(
     write(tmp_path, scores)
     with pytest.raises(UserError, match=message):
         run_similarity(ours, SimilarityTask(kind="similarity", test="test.tsv"), tmp_path, quick, 0)
+
+
+def test_a_missing_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text('{"text1": "a", "text2": null, "score": 1}\n')
+    with pytest.raises(UserError, match=r"test\.jsonl: line 1 has no text2"):
+        read_similarity(SimilarityTask(kind="similarity", test="test.jsonl"), tmp_path)
+
+
+def test_equal_cosines_have_no_correlation(
+    ours: EvaluatedModel, tmp_path: Path, quick: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that gives every text one vector has no defined correlation; NaN is not valid JSON."""
+    write(tmp_path, [score for *_, score in PAIRS])
+    monkeypatch.setattr(embedding, "embed", lambda model, texts, *_: np.ones((len(texts), 4), np.float32))
+    scores = run_similarity(ours, SimilarityTask(kind="similarity", test="test.tsv"), tmp_path, quick, 0)
+    assert scores == {"pearson": 0.0, "spearman": 0.0}

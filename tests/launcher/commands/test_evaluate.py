@@ -10,6 +10,7 @@ from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher import cli
+from clinical_modernbert.launcher.commands import evaluate
 from clinical_modernbert.launcher.commands.evaluate import short_names
 
 
@@ -33,6 +34,27 @@ def test_a_run_and_one_of_its_earlier_checkpoints(
     assert list(scores) == ["run", first.name]
     assert scores["run"]["notes loss"]["mean"] < scores[first.name]["notes loss"]["mean"]
     assert len(scores["run"]["notes loss"]["values"]) == 1
+
+
+def test_a_broken_library_is_found_before_a_model_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "a.tsv").write_text("pain\tB-Disease\n")
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").touch()
+    opened: list[str] = []
+    monkeypatch.setattr(evaluate, "open_any", lambda address, name: opened.append(name))
+    monkeypatch.setitem(sys.modules, "seqeval.metrics", None)
+    arguments = ["evaluate", str(tmp_path), "--task", "ncbi-disease", "--set", f"data={tmp_path}"]
+    files = ["--set", "task.train=a.tsv", "--set", "task.test=a.tsv", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["cmbert", *arguments, *files])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+    assert exit_info.value.code == 2
+    assert "seqeval.metrics cannot be imported" in capsys.readouterr().err
+    assert opened == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_short_names_are_unique() -> None:

@@ -21,7 +21,7 @@ def plan(*arguments: str, columns: int = 140) -> str:
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exit_code == 0
-    return result.output
+    return result.stdout
 
 
 def test_the_output_has_memory_time_cost_and_advice() -> None:

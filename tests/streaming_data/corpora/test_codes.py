@@ -86,6 +86,11 @@ def test_mesh_terms_include_their_hierarchy(tmp_path: Path) -> None:
     assert texts(tmp_path / "mesh.txt", "mesh", content, details=False)[-1] == result[-1].split("\n")[0]
 
 
+def test_mesh_in_the_spelling_of_nlm(tmp_path: Path) -> None:
+    ours = texts(tmp_path / "mesh.txt", "mesh", "C14\tHeart; and vessels\nC14.280\tHeart Diseases\n")
+    assert texts(tmp_path / "mtrees.bin", "mesh", "Heart; and vessels;C14\nHeart Diseases;C14.280\n") == ours
+
+
 def test_hpo_terms_include_definition_synonyms_and_parents(tmp_path: Path) -> None:
     content = """format-version: 1.2
 
@@ -138,7 +143,7 @@ def test_dictionaries_of_mimic(tmp_path: Path) -> None:
         ("icd10pcs", "", "contains no codes; expected a file of icd10pcs"),
         ("hcpcs", "nothing\n", "contains no codes"),
         ("hcpcs", HCPCS.splitlines(keepends=True)[2], "line 1 continues A0021, whose first line is missing"),
-        ("mesh", "C14 Diseases\n", "line 1 is not a tree number, a tab and a heading"),
+        ("mesh", "C14 Diseases\n", "line 1 is not a tree number, a tab and a heading, nor"),
         ("hpo", "x\n\n[Term]\nname: y\n", "no id or no name"),
         ("mimic_diagnoses", "icd_code,icd_version,long_title\n1,11,x\n", "record 1: expected an icd_code"),
         ("mimic_lab_items", "itemid,label\n1,x\n", "no column fluid, category"),
@@ -159,7 +164,7 @@ def test_bad_archives_are_refused(tmp_path: Path) -> None:
         codes(path, "hcpcs")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.txt", "")
-    with pytest.raises(UserError, match="expected one file in it named like"):
+    with pytest.raises(UserError, match=r"expected CMS's alpha-numeric HCPCS .* found other.txt \(empty\)"):
         codes(path, "hcpcs")
 
 

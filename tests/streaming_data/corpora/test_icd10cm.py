@@ -115,7 +115,7 @@ def test_order_files_and_code_lists(tmp_path: Path) -> None:
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "codes.txt"
     path.write_text("A000    Cholera\nnonsense\n")
-    with pytest.raises(UserError, match=r"codes\.txt: line 2 is neither an order file's"):
+    with pytest.raises(UserError, match=r"codes\.txt: line 2 is not a code and its description, such as"):
         codes(path)
     path = tmp_path / "tabular.xml"
     path.write_text("<ICD10CM.tabular></ICD10CM.tabular>")

@@ -137,12 +137,41 @@ def test_bad_articles_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nxml.gz"
     for content, message in (
         (article("<p>"), r"a\.nxml\.gz: malformed XML at line 8"),
-        ("<html/>", "its root is <html>; expected a JATS <article>"),
+        ("<html/>", "its root is <html> without an article in it; expected a JATS <article>"),
         (article("").replace("pmc", "doi"), "no PMC id in its front matter"),
     ):
         path.write_bytes(gzip.compress(content.encode()))
         with pytest.raises(UserError, match=message):
             documents(path)
+
+
+@pytest.mark.parametrize("namespace", ["", "https://jats.nlm.nih.gov/ns/archiving/1.3/"])
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        "{}",
+        "<pmc-articleset>{}</pmc-articleset>",
+        '<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/"><ListRecords><record><header status="deleted"/></record>'
+        "<record><metadata>{}</metadata></record></ListRecords></OAI-PMH>",
+    ],
+)
+def test_articles_in_envelopes_are_those_in_files(tmp_path: Path, envelope: str, namespace: str) -> None:
+    formula = "<p>if <inline-formula><mml:math><mml:mi>p</mml:mi></mml:math></inline-formula></p>"
+    one, two = (article(formula, pmcid).split("\n", 2)[2] for pmcid in ("PMC1", "PMC2"))
+    (tmp_path / "1.nxml").write_text(one)
+    (tmp_path / "2.nxml").write_text(two)
+    expected = documents(tmp_path / "1.nxml", tmp_path / "2.nxml")
+    path = tmp_path / "envelope.xml"
+    inside = one if envelope == "{}" else one + two
+    path.write_text(envelope.format(inside.replace("<article ", f'<article xmlns="{namespace}" ')))
+    assert documents(path) == (expected[:1] if envelope == "{}" else expected)
+
+
+def test_an_answer_without_articles_names_the_servers_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text('<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/"><error code="idDoesNotExist"/></OAI-PMH>')
+    with pytest.raises(UserError, match="root is <OAI-PMH> without an article in it, and the server's error is idDoes"):
+        documents(path)
 
 
 def test_real_articles_keep_all_words_in_order(dev_data: Path) -> None:

@@ -131,6 +131,46 @@ def test_block_boundaries_do_not_matter(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(expected) == 17
 
 
+SPELLINGS = [
+    '<PMID Version="{version}">{pmid}</PMID>',
+    "<PMID Version='{version}'>{pmid}</PMID>",
+    '<PMID\n  Version = "{version}" >\n{pmid}\n</PMID >',
+    '<PMID VersionDate="2013/07/18" Version="{version}">{pmid}</PMID>',
+    '<!-- an export --><PMID Version="{version}">{pmid}</PMID>',
+    '<MedlineID>21</MedlineID><PMID Version="{version}">{pmid}</PMID>',
+    '<PMID Version="{version}">&#x20;{pmid}<!-- --></PMID>',
+    '<?pi?><PMID Version="{version}"><![CDATA[{pmid}]]></PMID>',
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_any_spelling_of_a_pmid_is_read(tmp_path: Path, spelling: str, encoding: str) -> None:
+    usual = SPELLINGS[0]
+    records = [citation(n, f"Title {n} v{v}", version=v) for n, v in [(1, 1), (2, 1), (1, 2), (3, 1), (10**7, 1)]]
+    path = write(tmp_path / "a.xml", *records, citation(4), deleted=(3,))
+    expected = documents(path)
+    assert [document.id for document in expected] == ["2", "1", "10000000", "4"]
+    text = path.read_text()
+    for pmid, version in [(1, 1), (1, 2), (2, 1), (3, 1), (10**7, 1)]:
+        text = text.replace(usual.format(pmid=pmid, version=version), spelling.format(pmid=pmid, version=version))
+    path.write_bytes(text.replace('encoding="utf-8"', f'encoding="{encoding}"').encode(encoding))
+    assert documents(path) == expected
+
+
+@pytest.mark.parametrize("hidden", ["<!-- {} -->", "<PubmedBookArticle><![CDATA[{}]]></PubmedBookArticle>"])
+def test_tags_that_are_no_tags(tmp_path: Path, hidden: str) -> None:
+    path = write(tmp_path / "a.xml", citation(1), hidden.format(citation(2).strip()), citation(3), deleted=(9,))
+    assert [document.id for document in documents(path)] == ["1", "3"]
+
+
+def test_a_pmid_that_is_no_number_is_named_by_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xml", citation(1), citation(2).replace(">2</PMID>", ">two</PMID>"))
+    line = next(n for n, line in enumerate(path.read_text().splitlines(), 1) if ">two<" in line)
+    with pytest.raises(UserError, match=rf"a\.xml: line {line}: a PMID that is no number"):
+        documents(path)
+
+
 def test_a_truncated_gzip_names_the_file_and_the_last_citation(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml.gz", *(citation(n, f"Title {n} {'x' * n}") for n in range(1, 4000)))
     keep = pubmed.newest_records([pubmed.scan(path)])[0]

@@ -198,7 +198,7 @@ def test_errors_name_the_first_line_that_is_invalid_in_the_encoding(tmp_path: Pa
     zipped = tmp_path / f"{name}.gz"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
     assert expected in refusal(zipped)
-    zipped.write_bytes(gzip.compress(b"\xff" + os.urandom(50_000))[:-9])
+    zipped.write_bytes(gzip.compress(b"\xff\xff" + os.urandom(50_000))[:-9])
     assert "line 1 is not UTF-8" in refusal(zipped)
     assert table(path, encoding="latin-1")[1_234].text == "naïve Smith"
 
@@ -206,14 +206,71 @@ def test_errors_name_the_first_line_that_is_invalid_in_the_encoding(tmp_path: Pa
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.csv"
-    mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
-    path.write_bytes(mark + CSV.encode(encoding))
+    path.write_bytes(CSV.encode(encoding))
     assert [document.text for document in table(path, encoding=encoding)] == TEXTS
-    if encoding != "cp1252":
-        assert "this is UTF-16, not UTF-8; convert the file to UTF-8, or set the `encoding`" in refusal(path)
-    else:
+    if encoding == "cp1252":
         assert "line 3 is not UTF-8" in refusal(path)
         assert "is not UTF-16 (" in refusal(path, encoding="utf-16")
+    elif encoding != "utf-16":
+        assert (
+            "has NUL characters in its first line; if the file is UTF-16 without a byte order mark, set the `encoding`"
+            in refusal(path)
+        )
+
+
+@pytest.mark.parametrize("configured", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+)
+def test_a_byte_order_mark_decides_the_encoding(tmp_path: Path, mark: bytes, encoding: str, configured: str) -> None:
+    rows = '{"mrn": 1, "body": "a, b; c\\td"}\r\n{"mrn": 2, "body": "é"}\r\n'
+    for name, content in {"a.csv": f"sep=,\r\n{CSV}", "a.jsonl": rows}.items():
+        path = tmp_path / name
+        path.write_bytes(mark + content.encode(encoding))
+        assert [document.text for document in table(path, encoding=configured)] == TEXTS
+        zipped = tmp_path / f"{name}.gz"
+        zipped.write_bytes(gzip.compress(path.read_bytes()))
+        assert [document.text for document in table(zipped, encoding=configured)] == TEXTS
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", "^"])
+@pytest.mark.parametrize("line", ["sep={}", "SEP={}", '"sep={}"'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_separator_line_of_excel(tmp_path: Path, separator: str, line: str, end: str) -> None:
+    path = tmp_path / "a.csv"
+    rows = [
+        line.format(separator),
+        separator.join(['"note, free; text"', "mrn", "body"]),
+        separator.join(["x", "1", "Smith"]),
+    ]
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        file.write(end.join(rows) + end)
+    assert [(document.text, document.id) for document in table(path)] == [("Smith", "a.csv:1")]
+    with path.open("a") as file:
+        file.write("short\n")
+    assert "record 2, ending at line 4, has 1 fields where the header has 3" in refusal(path)
+
+
+@pytest.mark.parametrize("spelling", ["note\u00a0text", "\ufeffnote text\u00a0", " note\u2007 text", "note\u200b text"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_invisible_characters_in_column_names(tmp_path: Path, spelling: str, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.csv":
+        path.write_text(f"mrn;{spelling};other, column\n1;fine;x\n", encoding="utf-8")
+    elif name == "a.jsonl":
+        path.write_text(json.dumps({"mrn": 1, spelling: "fine"}) + "\n")
+    else:
+        arrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+        pytest.importorskip("pyarrow.parquet").write_table(arrow.table({"mrn": [1], spelling: ["fine"]}), path)
+    assert [document.text for document in table(path, text="note text")] == ["fine"]
+    assert [document.text for document in table(path, text="note\u00a0text")] == ["fine"]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +336,7 @@ def test_parquet_is_read(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"pip install clinical-modernbert\[parquet\]"):
+    with pytest.raises(UserError, match="pip install pyarrow"):
         patient_table(tmp_path / "a.parquet")
 
 

@@ -81,6 +81,16 @@ def test_an_upload_is_the_data_set_and_its_manifest_comes_last(
         dataset.read(address)
 
 
+def test_hashing_and_uploading_show_their_bytes(
+    local: Path, url: str, every_progress: pytest.LogCaptureFixture
+) -> None:
+    upload(local, url)
+    size = sum(path.stat().st_size for path in local.rglob("*") if path.is_file())
+    for work in ("hashing", "uploading"):
+        done = [message for message in every_progress.messages if message.startswith(f"{work} ")]
+        assert done[-1].startswith(f"{work} {size / 1e3:.1f}/{size / 1e3:.1f} kB  elapsed 0:0"), done
+
+
 def test_an_interrupted_upload_cannot_be_read_and_can_be_continued(
     local: Path, url: str, s3: FaultProxy, s3_server: S3Server, tmp_path: Path
 ) -> None:

@@ -156,3 +156,29 @@ def test_a_vocabulary_beyond_16_bits_is_refused(tmp_path: Path, tokenizer: Loade
     (copy / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="a vocabulary of 65,537; tokens are stored in 16 bits"):
         tokenizers.load(copy)
+
+
+def test_roles_in_a_file_of_their_own(tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
+    """As transformers saved tokenizers before 4.38; a copy needs no third file."""
+    older, copy = tmp_path / "older", tmp_path / "copy"
+    shutil.copytree(tokenizer.directory, older)
+    config = json.loads((older / "tokenizer_config.json").read_text())
+    roles = {name: config.pop(name) for name in list(config) if name.endswith("_token")}
+    (older / "tokenizer_config.json").write_text(json.dumps(config))
+    (older / "special_tokens_map.json").write_text(json.dumps(roles))
+    copy.mkdir()
+    tokenizers.copy_files(older, copy)
+    assert sorted(path.name for path in copy.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+    for directory in (older, copy):
+        assert tokenizers.load(directory).special_ids == tokenizer.special_ids
+    for name in tokenizers.FILES:
+        (copy / name).unlink()
+    tokenizers.copy_files(tokenizer.directory, copy)
+    for name in tokenizers.FILES:
+        assert (copy / name).read_bytes() == (tokenizer.directory / name).read_bytes()
+
+
+def test_a_vocabulary_alone_is_refused_with_the_conversion(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[UNK]\n")
+    with pytest.raises(UserError, match=r"it has vocab\.txt, from which transformers makes both: AutoTokenizer"):
+        tokenizers.load(tmp_path)

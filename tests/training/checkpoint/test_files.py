@@ -19,6 +19,15 @@ def test_an_intact_checkpoint_passes_the_integrity_check(finished: SmallRun) -> 
     assert [files.find_corruption(path) for path in paths] == [None, None, None]
 
 
+def test_verifying_shows_the_bytes_of_a_rank(finished: SmallRun, every_progress: pytest.LogCaptureFixture) -> None:
+    checkpoint = finished.newest_checkpoint()
+    assert files.verify(checkpoint) is None
+    assert every_progress.messages[-1].startswith("verifying step00000012 395.4/395.4 kB  elapsed 0:0")
+    every_progress.clear()
+    assert files.verify(checkpoint, slice(1, None, 2)) is None
+    assert every_progress.messages[-1].startswith("verifying step00000012 197.7/197.7 kB")
+
+
 @pytest.mark.parametrize("position", [0.0, 0.1, 0.5, 0.999])
 def test_one_flipped_bit_is_detected(copy: SmallRun, position: float) -> None:
     checkpoint = copy.newest_checkpoint()
@@ -47,7 +56,7 @@ def test_a_missing_or_truncated_file_is_detected(copy: SmallRun) -> None:
 
 
 def test_an_unreadable_file_is_corrupt(copy: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(file: Path) -> str:
+    def fail(file: Path, **options: object) -> str:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
 
     monkeypatch.setattr(files, "hash_file", fail)

@@ -189,5 +189,5 @@ def test_a_missing_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, settings: dict[str, str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"{package} is not installed: pip install 'clinical-modernbert\[loggers\]'"):
+    with pytest.raises(UserError, match=rf"{package} is not installed: run `pip install {package}"):
         open_sinks(MetricsConfig(tensorboard=False, **settings), tmp_path, 0)

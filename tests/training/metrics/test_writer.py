@@ -1,18 +1,46 @@
 """Progress of a run as a person sees it, on a terminal and in a log file."""
 
-import io
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+import terminal
 
-from clinical_modernbert.training.metrics import writer
-from clinical_modernbert.training.metrics.writer import MetricsWriter, StepMetrics, format_duration
+from clinical_modernbert.configs import reporting
+from clinical_modernbert.training.metrics.writer import (
+    MetricsWriter,
+    StepMetrics,
+    ValidationMetrics,
+    read_metrics,
+    training_line,
+)
 from clinical_modernbert.training.recipe.config import MetricsConfig
 
 CONFIG = MetricsConfig(tensorboard=False)
+DROPPED = ("accuracy 0.512", "lr 8.00e-04", "length 8,192", "━")
+"""The least important parts of a line, the last of them dropped first."""
+TRAINING = """
+import os, sys
+from pathlib import Path
+from clinical_modernbert.configs.reporting import configure
+from clinical_modernbert.training.metrics.writer import MetricsWriter
+sys.path += {folders}
+from test_writer import CONFIG, step_metrics, validation
+configure()
+os.system("stty -echo")
+times = iter(range(0, 1_000_000, 50_000))
+metrics = MetricsWriter(Path(sys.argv[1]), 12_000, 21_193, CONFIG, clock=lambda: next(times))
+for step in (14_000, 16_345):
+    metrics.write(step_metrics(step))
+    input()
+metrics.write_validation([validation(16_345)])
+metrics.write(step_metrics(18_000))
+input()
+metrics.close()
+print("the end")
+"""
 
 
 def step_metrics(step: int) -> StepMetrics:
@@ -23,42 +51,103 @@ def step_metrics(step: int) -> StepMetrics:
     )  # fmt: skip
 
 
+def validation(step: int) -> ValidationMetrics:
+    return ValidationMetrics(step, "notes", loss=1.5, accuracy=0.6, masked=10, word_accuracy=None, words=0)
+
+
+class Clock:
+    """A clock that stands where a test sets it."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    """Captures what is logged, whether or not this process has configured its messages."""
+    """Captures what is logged off a terminal, whether or not this process has configured its messages."""
     monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
+    monkeypatch.setattr(reporting, "can_redraw", lambda: False)
     with caplog.at_level(logging.INFO, "clinical_modernbert"):
         yield caplog
 
 
-def test_each_line_of_a_log_shows_elapsed_and_remaining_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
+def steps_in(messages: list[str]) -> list[int]:
+    return [int(message.split()[1].split("/")[0].replace(",", "")) for message in messages]
+
+
+def test_a_log_shows_the_first_and_the_last_step_and_one_in_ten_seconds(
+    tmp_path: Path, messages: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "console", Console(file=io.StringIO()))
-    times = iter([100.0, 104.0, 112.0])
-    metrics = MetricsWriter(tmp_path, 10, 100, CONFIG, clock=lambda: next(times))
-    for step in (11, 12):
+    clock = Clock()
+    metrics = MetricsWriter(tmp_path, 10, 100, CONFIG, clock=clock)
+    for step in range(11, 41):
+        clock.now += 3
         metrics.write(step_metrics(step))
+    clock.now += 1
     metrics.close()
-    first, second = messages.messages
-    assert first.startswith("step 11/100  loss 2.3456  1,234,567 tokens/s")
-    assert first.endswith("elapsed 0:04  left 5:56")
-    assert second.endswith("elapsed 0:12  left 8:48")
+    assert steps_in(messages.messages) == [11, 15, 19, 23, 27, 31, 35, 39, 40]
+    assert messages.messages[0] == (
+        "step 11/100  elapsed 0:03  ETA 4:27  loss 2.3456  1.23M tok/s  accuracy 0.512  lr 8.00e-04  length 8,192"
+    )
+    assert messages.messages[-1].startswith("step 40/100  elapsed 1:31  ETA 3:00  ")
+    assert len(read_metrics(tmp_path)) == 30, "metrics.csv has every step"
 
 
-def test_the_bar_shows_step_and_remaining_time_on_80_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
-) -> None:
-    screen = io.StringIO()
-    monkeypatch.setattr(writer, "console", Console(file=screen, force_terminal=True, width=80, color_system=None))
-    times = iter([0.0, 100_000.0])
-    metrics = MetricsWriter(tmp_path, 0, 21_193, CONFIG, clock=lambda: next(times))
-    metrics.write(step_metrics(12_345))
+def test_a_step_is_shown_once(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    metrics = MetricsWriter(tmp_path, 0, 100, CONFIG, clock=Clock())
     metrics.close()
-    lines = screen.getvalue().replace("\r", "\n").split("\n")
-    assert any("step 12,345/21,193" in line and "left 19:54:33" in line and "loss 2.3456" in line for line in lines)
     assert messages.messages == []
+    metrics = MetricsWriter(tmp_path, 0, 100, CONFIG, clock=Clock())
+    metrics.write(step_metrics(1))
+    metrics.close()
+    assert steps_in(messages.messages) == [1]
 
 
-def test_durations_are_minutes_or_hours() -> None:
-    assert [format_duration(seconds) for seconds in (0, 65, 7203)] == ["0:00", "1:05", "2:00:03"]
+def test_the_remaining_time_follows_the_packs(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    """The first 10 steps of a batch warm-up have one pack, the other 10 have four."""
+    clock = Clock()
+    metrics = MetricsWriter(tmp_path, 0, 20, CONFIG, lambda step: step + 3 * max(0, step - 10), clock)
+    clock.now += 30
+    metrics.write(step_metrics(10))
+    metrics.close()
+    assert "elapsed 0:30  ETA 2:00" in messages.messages[0]
+
+
+@pytest.mark.parametrize("total", [100, 21_193, 999_999])
+@pytest.mark.parametrize("left", [5.0, 71_643.0, 9_000_000.0])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_step_total_remaining_time_loss_and_speed_fit_every_terminal(width: int, total: int, left: float) -> None:
+    line = training_line(step_metrics(total // 2), total, left).fit(width)
+    assert len(line) <= width
+    numbers = line.replace(",", "")
+    shown = [f"{total // 2}/{total}" in numbers, "ETA " in line, "loss 2.3" in line, "1.2" in line]
+    assert all(shown)
+    kept = [part in line for part in DROPPED]
+    assert kept == sorted(kept, reverse=True), "dropped in order"
+    assert sum(kept) >= {40: 0, 60: 0, 80: 1, 100: 2, 120: 3}[width]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 120])
+def test_a_terminal_shows_one_line_that_follows_its_width(tmp_path: Path, columns: int) -> None:
+    folders = [str(Path(__file__).parent), str(Path(terminal.__file__).parent)]
+    command = [sys.executable, "-c", TRAINING.format(folders=folders), str(tmp_path)]
+    with terminal.Terminal(command, columns) as screen:
+        [line] = screen.wait_for(lambda lines: bool(lines))
+        assert line == training_line(step_metrics(14_000), 21_193, 179_825).fit(columns)
+        other = 160 - columns
+        screen.resize(other)
+        screen.send("\n")
+        step = training_line(step_metrics(16_345), 21_193, 167_373).fit(other).split("ETA")[0]
+        [line] = screen.wait_for(lambda lines: bool(lines) and lines[0].startswith(step))
+        assert "loss 2.3" in line
+        screen.send("\n")
+        lines = screen.wait_for(lambda lines: len(lines) > 1 and "18" in lines[-1])
+        assert "".join(lines[:-1]) == "validation  notes: loss 1.5000  accuracy 0.600 of tokens"
+        screen.send("\n")
+        assert screen.finish() == 0
+        assert screen.lines()[-1] == "the end"
+        last = screen.lines()[-2]
+    assert last.replace(",", "").removeprefix("step ").startswith("18000/21193")
+    assert "elapsed " in last, "the last step stays, as a message"

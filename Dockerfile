@@ -1,0 +1,29 @@
+# syntax=docker/dockerfile:1
+# cmbert with the tested versions, for a user without root.
+#
+#   docker build -t clinical-modernbert .
+#   docker run --gpus all -v "$PWD:/work" clinical-modernbert doctor
+#
+# torch brings the CUDA libraries with it, so the base needs only a driver at run time. Triton compiles with gcc.
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE}
+
+# Debian updates these; pinned versions would disappear from its mirrors.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev python3-venv openssh-client \
+    && rm -rf /var/lib/apt/lists/*
+
+ARG CONSTRAINTS=requirements/constraints-cuda.txt
+ARG EXTRAS=evaluation,parquet
+COPY . /tmp/source
+RUN python3 -m venv /opt/cmbert \
+    && /opt/cmbert/bin/pip install --no-cache-dir --constraint "/tmp/source/${CONSTRAINTS}" "/tmp/source[${EXTRAS}]" \
+    && rm -rf /tmp/source
+
+RUN useradd --create-home --uid 1000 cmbert
+USER 1000
+WORKDIR /work
+ENV PATH=/opt/cmbert/bin:$PATH
+ENTRYPOINT ["cmbert"]
+CMD ["--help"]

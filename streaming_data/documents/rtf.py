@@ -1,0 +1,61 @@
+"""RTF to plain text, by striprtf, with what it leaves to its caller."""
+
+import re
+import sys
+from collections.abc import Iterator
+
+from striprtf.striprtf import rtf_to_text
+
+from .markup import RTF_START
+
+_ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+# What striprtf would write as a vertical bar, or fail at: a number that is missing or is no character.
+_REWRITTEN = re.compile(
+    r"(?P<backslash>\\\\)|(?P<cell>\\(?:nest)?cell(?![a-z]))|(?P<skip>\\uc(?!-?\d|[a-zA-Z]))|(?P<binary>\\bin(?!\d))"
+    r"|\\u(?P<character>-?\d+)"
+)
+_REPLACEMENTS = {"backslash": r"\'5c", "cell": r"\tab", "skip": r"\uc1", "binary": r"\b"}
+_SPACES = str.maketrans({"\u00a0": " ", "\u2011": "-", "\u00ad": None})
+
+
+def convert_rtf(text: str) -> str:
+    """The text with each RTF document in it as plain text: one line per paragraph and table row, tabs between cells.
+
+    Left out are what a page repeats or does not show: headers, footers, comments, pictures, field codes.
+    """
+    if RTF_START not in text:
+        return text
+    parts = (_convert(part) if part.startswith(RTF_START) else part.strip("\r\n") for part in _parts(text))
+    return "\n".join(part for part in parts if part.strip())
+
+
+def _parts(text: str) -> Iterator[str]:
+    """RTF documents and the text around them, in order."""
+    end = 0
+    while (start := text.find(RTF_START, end)) >= 0:
+        yield text[end:start]
+        end = _group_end(text, start)
+        yield text[start:end]
+    yield text[end:]
+
+
+def _group_end(text: str, start: int) -> int:
+    depth = 0
+    for match in _ESCAPE_OR_BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0 and match[0] == "}":
+            return match.end()
+    return len(text)  # cut off by the width of a column
+
+
+def _convert(document: str) -> str:
+    text = rtf_to_text(_REWRITTEN.sub(_rewritten, document.replace("\r\n", "\n")), errors="replace")
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")  # \uN is UTF-16
+    lines = (line.rstrip("\t ") for line in text.translate(_SPACES).split("\n"))
+    return "\n".join(lines).strip("\n")
+
+
+def _rewritten(match: "re.Match[str]") -> str:
+    if number := match["character"]:
+        return match[0] if -0x10000 <= int(number[:12]) <= sys.maxunicode else r"\u65533"
+    return _REPLACEMENTS[match.lastgroup or ""]

@@ -1,0 +1,103 @@
+"""Long texts have the tokens that they have as one, in a small part of the memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from clinical_modernbert.streaming_data.tokenizer import long_texts
+from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
+from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
+
+FRAGMENTS = [
+    "word",
+    "5.5",
+    "\n\n",
+    " ",
+    "  ",
+    "___",
+    "a\u0301",
+    "\U0001f600",
+    "x" * 40,
+    "\t",
+    "9" * 30,
+    "É",
+    "don't",
+    "\r\n",
+    "β",
+]
+
+
+def backends(tokenizer: LoadedTokenizer) -> list[Tokenizer]:
+    """Byte-level BPE, WordPiece, and a tokenizer whose text is one word, which must not be cut."""
+    vocabulary = {
+        "[UNK]": 0,
+        **{chr(code): code for code in range(1, 128)},
+        **{f"##{chr(code)}": 200 + code for code in range(1, 128)},
+    }
+    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    wordpiece.normalizer, wordpiece.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    one_word = Tokenizer.from_str(tokenizer.backend.to_str())
+    one_word.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
+    metaspace = Tokenizer.from_str(tokenizer.backend.to_str())
+    metaspace.pre_tokenizer = pre_tokenizers.Metaspace()
+    return [tokenizer.backend, wordpiece, one_word, metaspace]
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.lists(st.sampled_from(FRAGMENTS), max_size=300).map("".join), piece=st.integers(2, 80))
+def test_pieces_have_the_tokens_of_the_text(tokenizer: LoadedTokenizer, text: str, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_texts, "PIECE", piece)
+        for backend in backends(tokenizer):
+            whole = backend.encode(text, add_special_tokens=False)
+            pieces = list(long_texts.pieces(backend, text))
+            assert [token for _, part in pieces for token in part.ids] == whole.ids
+            words = np.concatenate([long_texts.word_starts(part) for _, part in pieces])
+            assert np.array_equal(words, long_texts.word_starts(whole))
+            starts = [start + before for before, part in pieces for start, _ in part.offsets]
+            assert starts == [start for start, _ in whole.offsets]
+
+
+def test_long_texts_are_encoded_in_pieces(
+    tokenizer: LoadedTokenizer, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "\n\n".join(notes[:20])
+    (whole,) = tokenizers.encode(tokenizer, [text])
+    monkeypatch.setattr(long_texts, "PIECE", 2_000)
+    assert len(list(long_texts.pieces(tokenizer.backend, text))) > len(text) / 2_000 - 1
+    short, cut, empty = tokenizers.encode(tokenizer, [notes[0][:3_000], text, ""])
+    assert np.array_equal(cut.tokens, whole.tokens)
+    assert np.array_equal(cut.word_starts, whole.word_starts)
+    assert np.array_equal(cut.character_starts(), whole.character_starts())
+    assert short.tokens.tolist() == tokenizers.encode(tokenizer, [notes[0][:3_000]])[0].tokens.tolist()
+    assert len(empty.tokens) == 0
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
+loaded = tokenizers.load(Path(sys.argv[1]))
+text = Path(sys.argv[2]).read_text() * int(sys.argv[3])
+tokenizers.encode(loaded, ["warm up"])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tokenizers.encode(loaded, [text])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / len(text))
+"""
+
+
+@pytest.mark.slow
+def test_memory_per_character(tokenizer: LoadedTokenizer, notes: list[str], tmp_path: Path) -> None:
+    """The library itself needs 165 bytes per character; the result is 11 bytes per token."""
+    path = tmp_path / "notes.txt"
+    path.write_text("\n\n".join(notes[:100]))
+    times = str(4_000_000 // path.stat().st_size)
+    command = [sys.executable, "-c", MEASURE, str(tokenizer.directory), str(path), times]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert float(output) < 60

@@ -1,0 +1,76 @@
+"""What an export needs, checked before torch is imported; and the names by which others find an export."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...configs.errors import UserError
+from ...configs.preconditions import Check, check_all, check_packages
+from ...storage.preconditions import check_free, check_new
+from ..checkpoint.files import find_corruption, require_checkpoints
+from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
+from .scores import read_scores
+
+TRAINING = "training.json"
+"""File in the exported directory that records the configuration and the data of the training run."""
+
+_BYTES_PER_PARAMETER = 4
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def find_checkpoint(run: Path) -> Path:
+    """Return the checkpoint `run`, or the newest checkpoint of the run `run`, after an integrity check."""
+    newest, *older = _candidates(run)
+    if problem := find_corruption(newest):
+        if (run / MANIFEST).is_file():
+            raise UserError(f"{problem}; give a run or one of its complete checkpoints")
+        hint = f": to use an older checkpoint, give its directory, such as {older[0]}" if older else ""
+        raise UserError(f"{problem}{hint}")
+    return newest
+
+
+def newest_manifest(run: Path) -> CheckpointManifest:
+    """The manifest of the checkpoint that `find_checkpoint` returns, without its integrity check."""
+    try:
+        return read_manifest(_candidates(run)[0])
+    except UserError as error:
+        if (run / MANIFEST).is_file():
+            raise UserError(f"{error}; give a run or one of its complete checkpoints") from error
+        raise
+
+
+def check_checkpoint(run: Path) -> None:
+    """Check that there is a checkpoint and its run's tokenizer, without reading a tensor."""
+    newest_manifest(run)
+    directory = _candidates(run)[0].parent.parent / "tokenizer"
+    if missing := [name for name in _TOKENIZER if not (directory / name).is_file()]:
+        raise UserError(f"{directory}: no {', '.join(missing)}; copy the tokenizer directory of the run's data there")
+
+
+def check_export(run: Path, out: Path, evaluations: Sequence[Path] = (), onnx: bool = False) -> None:
+    """Check everything that `export_checkpoint` needs.
+
+    Raises:
+        UserError: something is missing: a checkpoint, results, a library, a new and writable `out`, or free space.
+    """
+    checks: list[Check] = [
+        lambda: check_packages("--onnx", "onnx") if onnx else None,
+        lambda: read_scores(run, evaluations),
+        lambda: check_new(out),
+        lambda: check_checkpoint(run),
+        lambda: check_free(out, size(newest_manifest(run), copies=2 if onnx else 1), "the model"),
+    ]
+    check_all(checks)
+
+
+def size(manifest: CheckpointManifest, copies: int = 1) -> int:
+    """The bytes of a checkpoint's parameters in fp32.
+
+    Args:
+        copies: of each parameter: 3 with the optimizer's two moments, 2 with an ONNX graph.
+    """
+    return manifest.model.num_parameters * _BYTES_PER_PARAMETER * copies
+
+
+def _candidates(run: Path) -> list[Path]:
+    """The checkpoint `run`, or the checkpoints of the run, newest first."""
+    return [run] if (run / MANIFEST).is_file() else require_checkpoints(run)
