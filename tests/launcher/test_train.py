@@ -67,7 +67,9 @@ def test_running_the_file_shadows_no_library(repository: Path, tmp_path: Path) -
     show = "print([name for name in ('cluster', 'runs') if importlib.util.find_spec(name)])"
     (tmp_path / "sitecustomize.py").write_text(f"import atexit, importlib.util\natexit.register(lambda: {show})\n")
     command = [sys.executable, str(repository / "launcher/train.py"), "--help"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    # No empty entry: it would stand for the working directory, where `runs/` may lie.
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     assert subprocess.check_output(command, env=environment, text=True).splitlines()[-1] == "[]"
 
 

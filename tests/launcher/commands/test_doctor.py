@@ -440,7 +440,7 @@ def test_two_nodes_with_different_software_fail(tmp_path: Path) -> None:
     metadata = tmp_path / "transformers-4.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.0.0\n")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     first, second = run_on_two_nodes([{}, {"PYTHONPATH": path}], named=True)
     assert second.output == ""
     assert (first.code, second.code) == (1, 1)
