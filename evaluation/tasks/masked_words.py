@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ...configs.errors import UserError
 from ...configs.progress import Progress
-from ...streaming_data.loader.batches import cut
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
 from ...streaming_data.shards.manifest import DataManifest, read_manifest
@@ -136,6 +135,8 @@ def _predictions(
 ) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
     """Yield scores (M, V) and targets (M,) for parts of the pack's masked positions, in order."""
     import torch
+
+    from ...streaming_data.loader.batches import cut
 
     lengths = cut(pack.lengths, model.max_length)
     sequences = torch.from_numpy(tokens).split(lengths.tolist())

@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from ...configs.errors import UserError
+from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface.arguments import with_repeated
 
@@ -60,10 +62,9 @@ def init(
     from ..starter.recipes import data_recipe, training_recipe
 
     data, train = (directory.expanduser() / name for name in ("data.yaml", "train.yaml"))
-    if existing := [str(path) for path in (data, train) if path.exists()]:
-        raise UserError(f"{', '.join(existing)}: exists already; choose another directory: cmbert init DIR")
-    require_writable(data)
+    _check_new(data, train)
     start = _start(*_ask(notes, model, output, directory), text, patient)
+    require_writable(data)
     atomic_write(data, data_recipe(start))
     atomic_write(train, training_recipe(start))
     columns = start.columns
@@ -90,13 +91,14 @@ def _ask(notes: list[str], model: Path | None, output: Path | None, directory: P
 
 
 def _start(notes: list[str], model: Path, output: Path, text: str | None, patient: str | None) -> "Start":
+    from ...storage.preconditions import check_writable
     from ...streaming_data.documents.files import find_files
     from ..starter.columns import propose, records_without
     from ..starter.recipes import Start, estimate_tokens
     from ..starter.sample import read_sample
 
-    _check_model(model)
-    samples = [read_sample(path) for path in find_files(notes)]
+    *_, files = check_all([lambda: _check_model(model), lambda: check_writable(output), lambda: find_files(notes)])
+    samples = check_all([partial(read_sample, path) for path in files or []])
     columns = propose(samples, text, patient)
     for sample in samples:
         if lacking := records_without(sample, columns.patient):
@@ -109,6 +111,15 @@ def _start(notes: list[str], model: Path, output: Path, text: str | None, patien
     if len(encodings) > 1:
         raise UserError(f"the files have different encodings ({', '.join(sorted(encodings))}): convert them to UTF-8")
     return Start(notes, model, output, estimate_tokens(samples, columns.text), columns, encodings.pop())
+
+
+def _check_new(data: Path, train: Path) -> None:
+    """Raise UserError if one of the files exists or could not be written."""
+    from ...storage.preconditions import check_writable
+
+    if existing := [str(path) for path in (data, train) if path.exists()]:
+        raise UserError(f"{', '.join(existing)}: exists already; choose another directory: cmbert init DIR")
+    check_writable(data)
 
 
 def _check_model(model: Path) -> None:

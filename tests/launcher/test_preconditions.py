@@ -196,6 +196,22 @@ CASES = {
     "data upload: address": Case("data upload packs nowhere", ("nowhere: expected s3://bucket/path",)),
     "data synthesize": Case("data synthesize --out file", ("file: File exists: a file exists where a directory is",)),
     "data fetch": Case("data fetch pubmud --out file/x", ("pubmud: unknown corpus", "cannot be written")),
+    # init
+    "init": Case("init", ("missing --notes FILE... and --model DIR: without a terminal",)),
+    "init: everything": Case(
+        "init . --notes missing-1.csv labels.jsonl --model models/empty --output file/x",
+        (
+            "missing-1.csv: no such file",
+            "models/empty: no config.json and no tokenizer.json",
+            "file/x: cannot be written",
+        ),
+    ),
+    "init: written": Case(
+        "init init --notes notes.jsonl --model models/short", ("init/data.yaml, init/train.yaml: exists already",)
+    ),
+    "init: columns": Case(
+        "init --notes labels.jsonl --model models/short", ("labels.jsonl: the column of the text and patient was not recognized",)
+    ),
     # tokenizer
     "tokenizer train": Case(
         "tokenizer train everything.yaml --vocab-size 70000 --out models/short",
@@ -268,6 +284,7 @@ def write_world(root: Path) -> None:
             model = ModelConfig.model_validate({**manifest.model.model_dump(), "vocab_size": 10**15})
             write_manifest(checkpoint, manifest.model_copy(update={"model": model}))
     write_files(root, {"file": "", "run.yaml": RECIPE})
+    write_files(root / "init", {"data.yaml": "", "train.yaml": ""})
     write_tasks(root)
     write_data_recipes(root)
 

@@ -187,25 +187,25 @@ def test_the_command_prints_or_creates_the_manifest(tmp_path: Path, monkeypatch:
     arguments = ["launch", "k8s", "base", "--cluster", str(tmp_path / "cluster.yaml"), "--set", "run_dir=/runs/base"]
     printed = CliRunner().invoke(app, [*arguments, "--dry-run"])
     # One object: leftovers of a deleted run, or of one with the same name, cannot become part of it.
-    assert [one["kind"] for one in yaml.safe_load_all(printed.output)] == ["JobSet"]
+    assert [one["kind"] for one in yaml.safe_load_all(printed.stdout)] == ["JobSet"]
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/created\necho created\n')
     kubectl.chmod(0o755)
-    assert CliRunner().invoke(app, arguments).output == "created\n"
+    assert CliRunner().invoke(app, arguments).stdout == "created\n"
     assert (tmp_path / "arguments").read_text() == "create -f -\n"
-    assert (tmp_path / "created").read_text() == printed.output
+    assert (tmp_path / "created").read_text() == printed.stdout
     kubectl.write_text("#!/bin/sh\necho 'Error from server (AlreadyExists): cmbert-base' >&2; exit 1\n")
     with pytest.raises(
         UserError, match=r"(?s)cmbert-base.*kubectl delete jobset.*run_dir to a directory of another name"
     ):
-        submit(printed.output)
+        submit(printed.stdout)
     kubectl.write_text("#!/bin/sh\necho created; echo 'Warning: pods are restricted' >&2; exit 1\n")
     with pytest.raises(UserError, match=r"kubectl: created\nWarning: pods are restricted$"):
-        submit(printed.output)
+        submit(printed.stdout)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="kubectl is not installed"):
-        submit(printed.output)
+        submit(printed.stdout)
 
 
 ENTRY = """

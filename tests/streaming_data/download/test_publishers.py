@@ -207,6 +207,6 @@ def test_the_fetch_command(server: Server, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert f"3 files in {tmp_path}" in result.output.replace("\n", "")
     check(tmp_path)
-    assert "medline: unknown corpus; expected pubmed," in str(
+    assert "medline: unknown corpus (corpora: pubmed, " in str(
         CliRunner().invoke(app, ["data", "fetch", "medline", "--out", "x"]).exception
     )
