@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...configs.progress import Progress
 from .finding import Finding, Status, abbreviate
 
 if TYPE_CHECKING:
@@ -112,7 +113,11 @@ def kernels(device: "torch.device") -> Finding:
 
     check = f"kernels on {device}"
     try:
-        results = list(self_test(device))
+        results = []
+        with Progress("testing kernels", unit="checks") as progress:
+            for one in self_test(device):
+                results.append(one)
+                progress.advance()
     except Exception as error:  # of a driver, a compiler or the GPU: a run would fail in the same way
         return Finding(
             check, "failed", f"{type(error).__name__}: {str(error)[:200]}", "A run would fail in the same way."
