@@ -2,7 +2,7 @@
 # cmbert with the tested versions, for a user without root.
 #
 #   docker build -t clinical-modernbert .
-#   docker run --gpus all -v "$PWD:/work" clinical-modernbert doctor
+#   docker run --gpus all --ipc=host -v "$PWD:/work" clinical-modernbert doctor
 #
 # For machines without GPUs (without the index, torch would be PyPI's CUDA build):
 #

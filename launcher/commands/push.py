@@ -57,8 +57,8 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    # Includes OSError and the base error of the HTTP library that the installed Hub client uses.
-    connection_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
+    # The base error of the HTTP library that the installed Hub client uses: httpx's, or OSError for that of requests.
+    connection_errors: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private or None, exist_ok=True)
