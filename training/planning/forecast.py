@@ -23,7 +23,8 @@ PUBLISHED_MFU = (0.25, 0.35)
 
 Tokens per second and GPU, derived from the published hours, and the resulting MFU: ModernBERT-base 304k (25 %) at 1,024
 tokens and 218k (30 %) at 8,192; ModernBERT-large 139k (32 %) and 108k (35 %); at 1,024 tokens Ettin 150M 295k (25 %)
-and Ettin 400M 146k (34 %). FLOPs as in `flops.py`, with every sequence at its maximum length.
+and Ettin 400M 146k (34 %). FLOPs as in `flops.py`, with every sequence at its maximum length and, since their code
+computes them, with all tokens in the last layer.
 """
 USABLE = 0.9
 """Share of a device's memory; the rest is left to CUDA, NCCL and fragmentation of the allocator."""
