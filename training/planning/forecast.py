@@ -16,7 +16,7 @@ from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
-from .memory import Activations, States, activations, optimizer_step, states
+from .memory import Activations, States, activations, states
 
 PUBLISHED_MFU = (0.25, 0.35)
 """Range of MFU of ModernBERT and Ettin, bf16 on H100 (arXiv 2412.13663 and 2507.11412).
@@ -179,8 +179,7 @@ def micro_batches(plan: Plan) -> list[int]:
 
 def _peak(model: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int) -> float:
     compute = _activations(model, engine, plan, micro_batch_size).device
-    update = optimizer_step(model, engine, plan.world_size)
-    return states(model, engine, plan.world_size).device + max(compute, update)
+    return states(model, engine, plan.world_size).device + compute
 
 
 def _activations(model: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int) -> Activations:

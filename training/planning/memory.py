@@ -140,12 +140,3 @@ def bytes_per_token(config: ModelConfig, size: int) -> tuple[float, float]:
     # One byte per element; that of attention is drawn after Wo.
     dropout_masks = d * bool(config.attention_dropout) + inner * bool(config.mlp_dropout)
     return norm + attention, norm + mlp + dropout_masks
-
-
-def optimizer_step(config: ModelConfig, engine: EngineConfig, ranks: int) -> float:
-    """Temporary bytes of the weight update, during which there are no activations.
-
-    Per weight: its square in fp64, the int64 index of its parameter's learning rate, and that rate.
-    """
-    largest = config.num_parameters / (ranks if engine.zero_stage else 1)
-    return 0.0 if engine.offload_optimizer == "cpu" else (8 + 8 + 4) * largest
