@@ -1,6 +1,6 @@
 """Self-test of all kernels that a device supports, against their references, for new GPUs and installations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,15 +23,16 @@ WINDOW, THETA, EPS = 64, 160_000.0, 1e-5
 
 @dataclass(frozen=True)
 class Check:
-    """Accuracy of the outputs and gradients of one kernel at one type."""
+    """Accuracy of the outputs and gradients of one kernel at one type, or the error with which it failed."""
 
     kernel: str
     dtype: str
     results: list[Accuracy]
+    error: str = ""
 
     @property
     def passed(self) -> bool:
-        return all(result.passed for result in self.results)
+        return not self.error and all(result.passed for result in self.results)
 
 
 def self_test(device: torch.device) -> Iterator[Check]:
@@ -41,8 +42,16 @@ def self_test(device: torch.device) -> Iterator[Check]:
     """
     for name, dtype in DTYPES.items() if device.type != "cpu" else [("fp32", torch.float32)]:
         for kernel, ours, plain, inputs in _cases(device, dtype):
-            yield Check(kernel, name, compare(ours, plain, inputs))
-    yield Check("StableAdamW", "fp32", list(_optimizer(device)))
+            yield _check(kernel, name, partial(compare, ours, plain, inputs))
+    yield _check("StableAdamW", "fp32", partial(_optimizer, device))
+
+
+def _check(kernel: str, dtype: str, run: Callable[[], Iterable[Accuracy]]) -> Check:
+    """A kernel that does not even compile is one failed check, and the others follow."""
+    try:
+        return Check(kernel, dtype, list(run()))
+    except Exception as error:
+        return Check(kernel, dtype, [], f"{type(error).__name__}: {error}")
 
 
 def _optimizer(device: torch.device) -> Iterator[Accuracy]:
