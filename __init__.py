@@ -1,3 +1,15 @@
 """Clinical ModernBERT: pretraining of long-context clinical and biomedical encoders."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
 __version__ = "0.1.0"
+
+
+def accelerate(model: "nn.Module", backend: str = "auto") -> "nn.Module":
+    """Run a ModernBERT of transformers without padding, in place: see `model.accelerate.accelerate`."""
+    from .model.accelerate import accelerate as replace_forward
+
+    return replace_forward(model, backend)

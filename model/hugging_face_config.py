@@ -73,7 +73,7 @@ def read_config(directory: Path) -> ModelConfig:
     problems = _unsupported(raw)
     values = {key: raw[key] for key in ModelConfig.model_fields if key in raw}
     try:
-        values |= _rope_thetas(raw) | _layer_pattern(raw)
+        values |= rope_thetas(raw) | _layer_pattern(raw)
         config = ModelConfig.model_validate(values)
     except ValidationError as error:
         for detail in error.errors():
@@ -131,7 +131,7 @@ def _unsupported(raw: dict[str, Any]) -> list[str]:
     return sorted(problems)
 
 
-def _rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
+def rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
     """Both thetas, from either format. Raises ValueError for scaled RoPE and if the two formats disagree."""
     kinds = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
     parameters = raw.get("rope_parameters") or {}
