@@ -12,6 +12,8 @@ from ...configs.errors import UserError
 from ...configs.names import shorten
 from ...storage.files import stage_file
 
+_REQUIRED = {"step", "source", "loss"}
+"""Columns that every version has written, in each row. Others are None in rows of older runs."""
 _ROW_BYTES = 1024
 """More than a row has; one of metrics.csv has about 200."""
 
@@ -105,6 +107,8 @@ def _header(path: Path, header: list[str] | None, row_type: type) -> list[str]:
         raise _changed(
             path, f"{path}: line 1: {seen}, expected columns that are separated by commas: {', '.join(known)}"
         )
+    if missing := [name for name in known if name in _REQUIRED and name not in header]:
+        raise _changed(path, f"{path}: line 1: no column {', '.join(missing)}")
     return header
 
 
@@ -122,11 +126,14 @@ def _typed(path: Path, header: list[str], complete: list[list[str]], row_type: t
     # Converted by column, which is several times as fast.
     columns = zip(header, zip(*complete, strict=True), strict=False)
     values = {name: _parse(path, name, types[name], cells) for name, cells in columns if name in types}
-    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    absent = dict.fromkeys(types)
+    return [absent | dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
 def _parse(path: Path, name: str, kind: Any, cells: Iterable[str]) -> list[Any]:
     """The cells of a column as values of its type; an empty cell is None."""
+    if name in _REQUIRED and not all(cells):
+        raise _changed(path, f"{path}: column {name} has an empty cell")
     if kind is str:
         return list(cells)
     number = (get_args(kind) or (kind,))[0]
