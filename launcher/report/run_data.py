@@ -1,10 +1,12 @@
 """The data of a run, read once from its files. The run may be complete, active, or killed before it wrote all files."""
 
+import logging
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...configs.errors import UserError
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
 from ...training.export.scores import Scores, read_scores
@@ -23,6 +25,8 @@ from ..runs.status import (
     seconds_left,
     seconds_since_update,
 )
+
+logger = logging.getLogger(__name__)
 
 _MIX_STEPS = 300
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -94,7 +98,7 @@ def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
         config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
         plan=load_plan(run_dir, attempts),
         attempts=attempts,
-        skips=[asdict(skip) for skip in load_skips(run_dir)],
+        skips=_skips(run_dir),
         checkpoints=_checkpoints(run_dir / "checkpoints"),
         results=read_scores(run_dir, evaluations),
         seconds_since_update=seconds_since_update(run_dir),
@@ -117,6 +121,14 @@ def _mix(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _checkpoints(directory: Path) -> dict[str, CheckpointManifest | None]:
     return {path.name: try_read_manifest(path) for path in reversed(list_checkpoints(directory))}
+
+
+def _skips(run_dir: Path) -> list[dict[str, int]]:
+    try:
+        return [asdict(skip) for skip in load_skips(run_dir)]
+    except UserError as error:  # a page about the rest of the run is better than none
+        logger.warning(error)
+        return []
 
 
 def _text(path: Path) -> str:
