@@ -82,8 +82,11 @@ def require_rendezvous(environment: Mapping[str, str]) -> None:
 
 
 def _is_one_of_mpi(environment: Mapping[str, str]) -> bool:
-    """Whether mpirun started this process as one of several: alone it must not train."""
-    return any(environment.get(name, "1") != "1" for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    """Whether Open MPI's mpirun started this process as one of several: alone it must not train.
+
+    MPICH's PMI_SIZE says less: srun sets it too, for the steps of a job's preflight.
+    """
+    return environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1"
 
 
 def _rendezvous_error(environment: Mapping[str, str], problem: str) -> TransientError:
