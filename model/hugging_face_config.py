@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..configs.errors import UserError
+from ..storage.json_text import parse_json
 from .config import ModelConfig
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def write_config(config: ModelConfig, dtype: "torch.dtype", path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises UserError with the file, and the line of a syntax error."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a Hugging Face directory") from error
     except ValueError as error:

@@ -11,6 +11,7 @@ from ..configs.loader.load import dump
 from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
+from ..storage.files import as_user_error, atomic_write
 from ..streaming_data.loader.batches import MicroBatch, StepData, load
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
 from ..streaming_data.loader.mix import describe_mix, plan_mix
@@ -114,15 +115,24 @@ def open_batches(run: Run, step: int) -> Iterator[Sequence[MicroBatch]]:
 
 
 def open_metrics(run: Run, progress: Progress) -> MetricsWriter | None:
-    """Write the run's configuration and tokenizer, log the plan, and open its metrics; None on ranks other than 0."""
+    """Write the run's configuration and tokenizer, log the plan, and open its metrics; None on ranks other than 0.
+
+    Raises:
+        UserError: the run's directory, or a file in it, cannot be written, or its metrics are not as a run wrote them.
+    """
     if run.rank != 0:
         return None
     config = run.config
-    (config.run_dir / "config.yaml").write_text(dump(config))
-    copy_tokenizer(run.dataset.address, config.run_dir / "tokenizer")
-    for line in plan_lines(run.plan, run.dataset, run.checkpointer.skips):
-        logger.info(line)
-    return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start)
+    try:
+        atomic_write(config.run_dir / "config.yaml", dump(config))
+        copy_tokenizer(run.dataset.address, config.run_dir / "tokenizer")
+        for line in plan_lines(run.plan, run.dataset, run.checkpointer.skips):
+            logger.info(line)
+        return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start)
+    except OSError as error:
+        if (user_error := as_user_error(error)) is None:
+            raise
+        raise user_error from error
 
 
 def plan_lines(plan: Plan, dataset: PackDataset, skips: Sequence[Skip] = ()) -> list[str]:

@@ -1,10 +1,10 @@
 """Addresses of models: a Hugging Face directory, or a name on the Hub; checked and downloaded without torch."""
 
-import json
 import re
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...storage.json_text import parse_json
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]
@@ -48,7 +48,7 @@ def model_type(directory: Path) -> str | None:
         UserError: there is no config.json, or it cannot be read.
     """
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((directory / "config.json").read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
             f"{directory}: no readable config.json; expected a run, an export, or a Hugging Face model"

@@ -5,15 +5,21 @@ A launcher outlives its ranks and sees their exit code, so it records what ranks
 """
 
 import json
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ...configs.errors import USER_ERROR
+from ...storage.json_text import Timestamp, first_problem, parse_json
 from ...training.resilience.exit_codes import REWOUND, STOPPED
+
+logger = logging.getLogger(__name__)
 
 LAUNCHES = "launches.jsonl"
 REASONS = {
@@ -23,6 +29,24 @@ REASONS = {
     REWOUND: "rewound after a loss spike",
 }
 """Exit code -> why the ranks ended. `launcher/slurm/job.sh` uses the same texts."""
+
+
+class _Start(BaseModel):
+    event: Literal["started"]
+    time: Timestamp
+    launcher: str | None = None
+    job: str | None = None
+    nodes: str = ""
+
+
+class _End(BaseModel):
+    event: Literal["ended"]
+    time: Timestamp | None = None
+    code: int | None = None
+    reason: str | None = None
+
+
+_SCHEMA: TypeAdapter[_Start | _End] = TypeAdapter(_Start | _End)
 
 
 def record_start(run_dir: Path, launcher: str, nodes: str = "") -> None:
@@ -47,13 +71,17 @@ def run_and_record(run_dir: Path, launcher: str, start: Callable[[], int], nodes
 
 
 def read_launches(run_dir: Path) -> list[dict[str, Any]]:
-    """Return all entries, oldest first. An incomplete line is skipped."""
+    """Return all entries, oldest first. An incomplete line is skipped, and one of another form, with a warning."""
     path = run_dir / LAUNCHES
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
     entries = []
-    for line in lines:
-        with suppress(json.JSONDecodeError):
-            entries.append(json.loads(line))
+    for number, line in enumerate(lines, 1):
+        with suppress(ValueError):  # a line that was not written to its end
+            entry = parse_json(line)
+            try:
+                entries.append(_SCHEMA.validate_python(entry).model_dump())
+            except ValidationError as error:
+                logger.warning(f"{path}: line {number}: {first_problem(error)}: this line is not shown")
     return entries
 
 

@@ -3,6 +3,7 @@
 A job may start days after its submission, and again weeks later; the checkout may have changed by then.
 """
 
+import re
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +15,8 @@ from ...configs.loader.load import dump
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _NAME = "clinical_modernbert"
+LAUNCH_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?", re.ASCII)
+"""The names of the directories in `launches` that `new_launch_directory` returns. Others are not ours."""
 
 
 def new_launch_directory(run_dir: Path) -> Path:

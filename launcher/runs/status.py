@@ -21,6 +21,7 @@ from ...training.recipe.schedule import Plan, make_plan
 from ...training.resilience.exit_codes import REWOUND
 from .find import similar_runs
 from .launch_log import LAUNCHES, REASONS, read_launches
+from .snapshot import LAUNCH_NAME
 
 RECENT_STEPS = 50
 """The speed of a run is the median of this many steps."""
@@ -134,7 +135,7 @@ def has_ended(status: Status) -> bool:
 
 def _slurm_gave_up(run_dir: Path) -> bool:
     """Return whether the script of the newest job wrote `over` (`launcher/slurm/job.sh`)."""
-    launches = sorted((run_dir / "launches").glob("*/"))
+    launches = sorted(path for path in (run_dir / "launches").glob("*/") if LAUNCH_NAME.fullmatch(path.name))
     return bool(launches) and (launches[-1] / "over").exists()
 
 
@@ -206,7 +207,8 @@ def load_plan(run_dir: Path, attempts: Sequence[Attempt]) -> Plan | None:
 
 def recent_speed(rows: Sequence[dict[str, Any]]) -> float | None:
     """Return the median tokens per second of the last rows; None if there are none."""
-    return median(row["tokens_per_second"] for row in rows[-RECENT_STEPS:]) if rows else None
+    speeds = [row["tokens_per_second"] for row in rows[-RECENT_STEPS:] if row["tokens_per_second"] is not None]
+    return median(speeds) if speeds else None
 
 
 def seconds_left(plan: Plan | None, step: int, speed: float | None) -> float | None:

@@ -19,7 +19,7 @@ wait_for_process() {
 }
 
 newest_step() {
-    local all=("$run_dir"/checkpoints/step[0-9]*)
+    local all=("$run_dir"/checkpoints/step[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9])
     [ -d "${all[-1]}" ] && echo $((10#${all[-1]##*/step})) || echo 0
 }
 

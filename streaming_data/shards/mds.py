@@ -6,8 +6,8 @@ downloaded or was in the cache, and a failure is an error, never a shorter epoch
 """
 
 import hashlib
-import json
 import os
+import re
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
@@ -19,6 +19,8 @@ import xxhash
 from filelock import FileLock
 
 from ...configs.errors import UserError
+from ...configs.names import shorten
+from ...storage.json_text import parse_json
 from ...storage.remote import CorruptDataError, download, is_remote, read
 from .cache import BoundedCache
 from .pack import MDS_COLUMNS, Pack, from_mds, to_mds
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 INDEX = "index.json"
 HASH = "xxh3_64"
 SHARD_BYTES = 1 << 26
+_SHARD_NAME = re.compile(r"shard\.\d{5,9}\.mds", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _COLUMNS = sorted(MDS_COLUMNS)  # the order within an MDS sample
 
 
@@ -192,8 +196,8 @@ def _find_corruption(path: Path, shard: Shard) -> str | None:
 def _parse_index(index: bytes) -> tuple[str, list[Shard]]:
     """The hash of the index, and its shards."""
     try:
-        shards = [_parse_shard(shard) for shard in json.loads(index)["shards"]]
-    except (ValueError, KeyError, TypeError) as error:
+        shards = [_parse_shard(shard) for shard in parse_json(index)["shards"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
         raise CorruptDataError(problem) from error
     return hashlib.sha256(index).hexdigest(), shards
@@ -203,9 +207,14 @@ def _parse_shard(entry: dict[str, Any]) -> Shard:
     if entry["column_names"] != _COLUMNS or entry["zip_data"] is not None:
         raise ValueError(f"expected uncompressed columns {_COLUMNS}, got {entry['column_names']}")
     data = entry["raw_data"]
-    if Path(data["basename"]).name != data["basename"]:
-        raise ValueError(f"expected a shard in the directory of its index, got {data['basename']}")
-    return Shard(data["basename"], int(data["bytes"]), data["hashes"][HASH], int(entry["samples"]))
+    if not _SHARD_NAME.fullmatch(data["basename"]):
+        raise ValueError(f"expected a shard with a name like shard.00000.mds, got {shorten(data['basename'])}")
+    if not _HASH.fullmatch(data["hashes"][HASH]):
+        raise ValueError(f"expected the {HASH} of a shard, got {shorten(data['hashes'][HASH])}")
+    for number in (data["bytes"], entry["samples"]):
+        if type(number) is not int or not 0 <= number < 1 << 40:
+            raise ValueError(f"expected a number of bytes or packs, got {shorten(number)}")
+    return Shard(data["basename"], data["bytes"], data["hashes"][HASH], entry["samples"])
 
 
 def _default_cache() -> Path:

@@ -24,7 +24,9 @@ from tokenizers import (
 )
 
 from ...configs.errors import UserError
+from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
+from ...storage.json_text import parse_json
 from . import long_texts
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -116,11 +118,18 @@ def load(directory: Path) -> LoadedTokenizer:
 
 def _read_config(directory: Path) -> dict[str, Any]:
     """tokenizer_config.json, with the roles that only special_tokens_map.json has, as transformers saved them once."""
-    config: dict[str, Any] = json.loads((directory / FILES[1]).read_bytes())
+    config: dict[str, Any] = _read_object(directory / FILES[1])
     older = directory / _ROLES_FILE
-    roles = json.loads(older.read_bytes()) if older.is_file() else {}
+    roles = _read_object(older) if older.is_file() else {}
     missing = [name for role in ROLES if config.get(name := f"{role}_token") is None and name in roles]
     return config | {name: roles[name] for name in missing}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = parse_json(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is not a JSON object")
+    return content
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -136,8 +145,10 @@ def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, 
     for role in ROLES:
         token = config.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
-        if token not in vocabulary:
-            raise UserError(f"{directory / FILES[1]}: {role}_token is {token!r}; expected a token of the vocabulary")
+        if not isinstance(token, str) or token not in vocabulary:
+            raise UserError(
+                f"{directory / FILES[1]}: {role}_token is {shorten(token)}; expected a token of the vocabulary"
+            )
         ids[role] = vocabulary[token]
     if len(set(ids.values())) < len(ROLES):
         raise UserError(

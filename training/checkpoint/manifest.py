@@ -7,21 +7,34 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import xxhash
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
 from ...model.config import ModelConfig
 from ...storage.files import fsync
+from ...storage.json_text import first_problem, parse_json
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
 from .progress import Progress
 
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
+RankFile = Annotated[str, StringConstraints(pattern=r"^rank[0-9]{5,9}-of-[0-9]{5,9}\.safetensors$")]
+"""The name of a rank's file, exactly as `save_load.py` writes it: readers join it to the checkpoint's directory."""
 
 
 class FileEntry(BaseModel):
@@ -29,7 +42,7 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    bytes: int
+    bytes: NonNegativeInt
     xxh3_128: str
 
 
@@ -64,10 +77,10 @@ class CheckpointManifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = VERSION
-    step: int
-    world_size: int
-    optimizer_step: int
-    files: dict[str, FileEntry]
+    step: NonNegativeInt
+    world_size: PositiveInt
+    optimizer_step: NonNegativeInt
+    files: dict[RankFile, FileEntry]
     progress: Progress
     attempt: int | None = None
     scaling: ScalingState = ScalingState()
@@ -111,7 +124,7 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
     """
     file = checkpoint / MANIFEST
     try:
-        content = json.loads(file.read_text())
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error}): not a complete checkpoint") from error
     if not isinstance(content, dict) or "manifest_hash" not in content:
@@ -123,9 +136,7 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
     try:
         return CheckpointManifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the manifest"
-        raise UserError(f"{file}: {key}: {first['msg']}: not the manifest of a checkpoint") from error
+        raise UserError(f"{file}: {first_problem(error)}: not the manifest of a checkpoint") from error
 
 
 def try_read_manifest(checkpoint: Path) -> CheckpointManifest | None:

@@ -158,7 +158,7 @@ def _publish(staging: Path, final: Path, manifest: CheckpointManifest, attempt: 
     fsync(staging)
     if attempt.superseded():
         raise OSError("a newer attempt owns the run")
-    if final.exists():
+    if final.exists() or final.is_symlink():  # a link that leads nowhere does not exist, and is in the way
         if find_corruption(final) is None:
             shutil.rmtree(staging)
             return

@@ -88,3 +88,10 @@ def test_another_manifest_is_one_error(tmp_path: Path, change: dict, message: st
 def test_manifests_are_read_without_torch() -> None:
     program = "import sys; import clinical_modernbert.training.checkpoint.files; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("content", ["null", '"a string"', "7", "[" * 200_000, '{"a":' * 200_000, "\udcff"])
+def test_json_that_is_no_manifest_is_one_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=r"manifest\.json: "):
+        read_manifest(tmp_path)
