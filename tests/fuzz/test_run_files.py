@@ -7,16 +7,7 @@ import pytest
 from fuzz_run_files import INPUTS, check, targets
 
 KINDS = (
-    *(
-        "checkpoint manifest",
-        "signed manifest",
-        "checkpoint safetensors",
-        "attempt",
-        "launches",
-        "metrics",
-        "skips",
-        "data manifest",
-    ),
+    *("checkpoint manifest", "signed manifest", "checkpoint safetensors", "attempt", "launches", "metrics", "skips"),
     *("data manifest", "index", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
 )
 
