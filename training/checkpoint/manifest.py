@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import xxhash
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
+from ...configs.secrets import scrub_tree
 from ...model.config import ModelConfig
 from ...storage.files import fsync
 from ..resilience.skips import Skip
@@ -82,6 +83,10 @@ class CheckpointManifest(BaseModel):
     packages: dict[str, str]
     git_revision: str | None
     validation_loss: float | None = Field(None, validation_alias=AliasChoices("validation_loss", "held_out_loss"))
+
+    @field_serializer("config", "data_address")
+    def _without_secrets(self, value: Any) -> Any:
+        return scrub_tree(value)
 
     @field_validator("config")
     @classmethod

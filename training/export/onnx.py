@@ -32,7 +32,7 @@ def write_onnx(directory: Path, hidden_states: bool = False) -> None:
     """
     from transformers import AutoModelForMaskedLM
 
-    masked_lm = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
+    masked_lm = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32, trust_remote_code=False).eval()
     model = masked_lm.base_model if hidden_states else masked_lm
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
     path = directory / DIRECTORY / "model.onnx"
