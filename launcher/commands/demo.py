@@ -32,6 +32,9 @@ def demo(
 
     It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
+    from ...streaming_data.shards.restricted import share_unless_restricted
+
+    share_unless_restricted({})  # its sources are public or synthetic
     check_inputs(out)
     started = time.monotonic()
     corpora = [
