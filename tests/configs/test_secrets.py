@@ -19,6 +19,8 @@ from clinical_modernbert.configs.loader.recipes import PACKAGED
 from clinical_modernbert.configs.reporting import configure, report_error
 from clinical_modernbert.configs.secrets import find_secret, is_secret_name, scrub, scrub_tree
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
+from clinical_modernbert.launcher.doctor.finding import Finding
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest
 from clinical_modernbert.training.recipe.config import RunConfig
 
 NAMES = [
@@ -179,3 +181,16 @@ def test_a_crash_shows_its_traceback_without_secrets() -> None:
     assert ended.returncode == 1
     assert "ValueError: https://u:***@h" not in ended.stdout
     assert "ValueError: https://***@h" in ended.stderr
+
+
+@given(leaks())
+def test_doctor_shows_no_secret(leak: tuple[str, str]) -> None:
+    secret, text = leak
+    assert secret not in repr(Finding("store", "failed", f"no answer from {text}", text))
+
+
+def test_a_manifest_that_an_earlier_version_wrote_is_shown_without_secrets() -> None:
+    content = manifest_of(4).model_dump(mode="json")
+    content["config"] = {"metrics": {"mlflow_uri": "http://bob:S3cret1234@host"}}
+    content["data_address"] = "https://store/x?sig=S3cret1234"
+    assert "S3cret1234" not in repr(CheckpointManifest.model_validate(content))

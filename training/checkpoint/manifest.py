@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
-from ...configs.secrets import scrub_tree
+from ...configs.secrets import scrub, scrub_tree
 from ...model.config import ModelConfig
 from ...storage.files import fsync
 from ..resilience.skips import Skip
@@ -91,8 +91,13 @@ class CheckpointManifest(BaseModel):
     @field_validator("config")
     @classmethod
     def _use_current_names(cls, config: dict[str, Any]) -> dict[str, Any]:
-        renamed: dict[str, Any] = _with_current_names(config)
+        renamed: dict[str, Any] = _with_current_names(scrub_tree(config))
         return renamed
+
+    @field_validator("data_address")
+    @classmethod
+    def _hide_secrets(cls, address: str | None) -> str | None:
+        return address and scrub(address)
 
 
 def _with_current_names(tree: Any, path: str = "") -> Any:

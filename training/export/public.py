@@ -14,9 +14,12 @@ _ELSEWHERE = re.compile(r"/.|~|\.\./|[A-Za-z][A-Za-z0-9+.-]*:/|[A-Za-z]:\\|\\\\"
 
 
 def provenance(manifest: CheckpointManifest) -> dict[str, Any]:
-    """The content of training.json: the manifest of the checkpoint, without its files."""
-    content: dict[str, Any] = public_tree(manifest.model_dump(mode="json", exclude={"files", "version"}))
-    return content
+    """The content of training.json: the manifest of the checkpoint, without its files.
+
+    Licenses of sources, which may be URLs, stay as they are.
+    """
+    content = manifest.model_dump(mode="json", exclude={"files", "version"})
+    return content | {key: public_tree(content[key]) for key in ("config", "data_address")}
 
 
 def public_name(address: str) -> str:
