@@ -20,9 +20,6 @@ def test_arrays_come_back(tmp_path: Path) -> None:
     assert read_result(tmp_path / "a") is None
     summary = np.frombuffer(json.dumps({}).encode(), np.uint8)
     arrays: dict[str, np.ndarray] = {"digests": np.arange(3, dtype=np.uint64), "summary": summary}
-        "digests": np.arange(3, dtype=np.uint64),
-        "summary": np.frombuffer(json.dumps({}).encode(), np.uint8),
-    }
     mark_done(tmp_path / "a", arrays)
     read = read_result(tmp_path / "a")
     assert read is not None
