@@ -82,7 +82,7 @@ def _secrets(node: Node, path: KeyPath = ()) -> Iterator[Problem]:
     else:
         key = path[-1] if path and isinstance(path[-1], str) else ""
         if isinstance(node.value, str) and (found := find_secret(key, node.value)):
-            yield Problem(node.location, dotted_path(path), f"{found}, and copies of this file are kept: {FIX}")
+            yield Problem(node.location, dotted_path(path), f"{found}, and copies of a recipe are kept: {FIX}")
         return
     for part, child in children:
         yield from _secrets(child, (*path, part))
