@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ...storage.files import stage_file
 
@@ -31,7 +31,7 @@ class _Receipt(BaseModel):
 
 def is_confirmed(shard: Path, content: str) -> bool:
     """Whether another rank of this attempt found that the file has this hash, and it is still the same file."""
-    with suppress(OSError, ValidationError):
+    with suppress(OSError, ValueError):  # also of pydantic, and of bytes that are no text
         expected = _describe(shard, content)
         return expected is not None and _read(_path(shard)) == expected
     return False
