@@ -13,8 +13,8 @@ import os
 import signal
 import sys
 import time
-import traceback
 from contextlib import suppress
+from pathlib import Path
 
 if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__file__)):
     # Run as a file, Python puts this directory first on the path, where its modules would shadow libraries.
@@ -24,20 +24,25 @@ from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserE
 from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
-from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
+from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, print_traceback, report_error, start_row
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
+from clinical_modernbert.storage.trust import require_own
+from clinical_modernbert.streaming_data.shards.restricted import start_private
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 from clinical_modernbert.training.resilience.signals import StopRequest
 
 RANK_0_REPORTS_FIRST_SECONDS = 3.0
 RANK_0_EXITS_LAST_SECONDS = 1.0
+CACHES = ("TRITON_CACHE_DIR", "TORCH_EXTENSIONS_DIR")
+"""Variables with directories of compiled code, which is run."""
 logger = logging.getLogger(f"{PACKAGE}.launcher.train")  # __name__ is __main__, or not in the package
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
     die_with_parent()
+    start_private()
     configure()
     hide_torchvision()
     faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
@@ -45,6 +50,11 @@ def main() -> None:
     stop, error_type = StopRequest(), ""
     try:
         set_rank_from_slurm(os.environ)
+        for cache in (Path(os.environ[variable]) for variable in CACHES if variable in os.environ):
+            with suppress(OSError):
+                cache.mkdir(parents=True, exist_ok=True)
+            for directory in (cache.parent, cache) if cache.parent.name.startswith("cmbert-") else (cache,):
+                require_own(directory)
         from clinical_modernbert.training.recipe.config import RunConfig
         from clinical_modernbert.training.resilience.spikes import LossSpikeError
         from clinical_modernbert.training.trainer import train
@@ -63,7 +73,7 @@ def main() -> None:
     except Exception as error:
         error_type = type(error).__name__
         start_row()
-        traceback.print_exc()
+        print_traceback(error)
         code = 1
     write_exit_file(code, error_type)
     erase()

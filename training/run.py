@@ -21,7 +21,13 @@ from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
 from .recipe.config import RunConfig
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
-from .recipe.start import open_validation, require_fitting_tokenizer, require_same_tokenizer, starting_model
+from .recipe.start import (
+    open_validation,
+    require_fitting_tokenizer,
+    require_same_tokenizer,
+    share_run_unless_restricted,
+    starting_model,
+)
 from .resilience.skips import Skip, order_offset
 from .zero.engine import join_ranks, start_engine
 
@@ -69,6 +75,7 @@ def open_run(config: RunConfig) -> Run:
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
     dataset = open_dataset(config.data, config.seed)
+    share_run_unless_restricted(config, dataset.manifest)
     validation = open_validation(config.data, config.seed) if config.validation.every_steps else None
     model = build_model(config, dataset)
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_batch_size, device)

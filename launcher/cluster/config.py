@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from ...configs.errors import UserError
+from ...configs.secrets import is_secret_name
 from .kubernetes import KubernetesConfig
 
 FABRICS: dict[str, dict[str, str]] = {
@@ -46,7 +47,6 @@ FABRICS: dict[str, dict[str, str]] = {
     },
 }
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 
 
 class _Section(BaseModel):
@@ -109,7 +109,9 @@ class ClusterConfig(_Section):
     env: dict[str, str] = Field(default_factory=dict, description="environment variables")
     pass_env: tuple[str, ...] = Field((), description="variables, such as secrets, to take from your environment")
     setup: tuple[str, ...] = Field((), description="shell lines before the ranks start, such as module load")
-    local_disk: Path = Field(Path("/tmp"), description="local disk of every node, for caches of compiled code")
+    local_disk: Path = Field(
+        Path("/tmp"), description="local disk of every node, for caches of compiled code and, if set, of shards"
+    )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
@@ -121,7 +123,7 @@ class ClusterConfig(_Section):
         for name, value in env.items():
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid name of an environment variable")
-            if SECRET.search(name):
+            if is_secret_name(name):
                 raise ValueError(f"{name} looks like a secret, and others can read this file: name it in pass_env")
             if "\n" in value:
                 raise ValueError(f"{name}: the value must not contain newlines")
@@ -140,6 +142,8 @@ class ClusterConfig(_Section):
         # On a shared disk, the ranks of different nodes would race for the same files.
         home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
         caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
+        if "local_disk" in self.model_fields_set:  # else /tmp, which may be too small for shards
+            caches["CMBERT_CACHE"] = f"{home}/data"
         on_cpus = {} if self.gpus() else {"CUDA_VISIBLE_DEVICES": ""}
         return {**FABRICS[self.fabric], **caches, **on_cpus, **self.env}
 

@@ -16,6 +16,7 @@ from ...configs.reporting import suggest
 from ..interface.arguments import with_repeated
 
 if TYPE_CHECKING:
+    from ...streaming_data.shards.restricted import share_unless_restricted
     from ..starter.recipes import Start
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def init(
     data, train = (directory.expanduser() / name for name in ("data.yaml", "train.yaml"))
     _check_new(data, train)
     start = _start(*_ask(notes, model, output, directory), text, patient)
+    share_unless_restricted({})  # recipes have columns, no text
     require_writable(data)
     atomic_write(data, data_recipe(start))
     atomic_write(train, training_recipe(start))

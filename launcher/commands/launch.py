@@ -13,7 +13,7 @@ from ...configs.reporting import suggest
 from ..interface.next_steps import same_command, suggest_after_run
 from ..interface.options import Overrides, Recipe
 from ..interface.suggestions import SuggestingGroup
-from .train import train
+from .train import share_if_data_is_here, train
 
 app = typer.Typer(
     cls=SuggestingGroup,
@@ -59,6 +59,7 @@ def slurm(
         typer.echo(script, nl=False)
         suggest(same_command("--dry-run"))
         return
+    share_if_data_is_here(config)
     take_snapshot(launch, config)
     (run_dir / "logs").mkdir(exist_ok=True)
     (launch / "job.sbatch").write_text(script, encoding="utf-8")
@@ -101,6 +102,7 @@ def hostfile(
     description = load(ClusterConfig, cluster) if cluster else None
     make_plan(config, sum(slots.values()))
     launch = new_launch_directory(config.run_dir)
+    share_if_data_is_here(config)
     take_snapshot(launch, config)
     command = [sys.executable, str(entry_point(launch)), "--config", str(recipe_path(launch))]
     env = {"PYTHONPATH": str(code_directory(launch)), **(description.all_environment() if description else {})}
@@ -130,6 +132,7 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     hosts = allocated_hosts(os.environ)
     launch = new_launch_directory(config.run_dir)
+    share_if_data_is_here(config)
     take_snapshot(launch, config)
     arguments = ["--config", str(recipe_path(launch))]
 

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import Check, check_all, check_packages
@@ -46,11 +48,26 @@ def train(
         typer.echo("\n".join(plan_lines(planned, dataset)))
         suggest(same_command("--plan"))
         return
+    share_if_data_is_here(config)
     entry = Path(__file__).parents[1] / "train.py"
     command = [sys.executable, str(entry), "--config", recipe, *settings(overrides)]
     code = run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks))
     suggest_after_run(code, config.run_dir)
     raise typer.Exit(code)
+
+
+def share_if_data_is_here(config: "RunConfig") -> None:
+    """Let others read what a launcher writes if nothing that the run starts from is restricted.
+
+    Data in an object store are not asked for: a launcher needs no access to them, and its files stay private.
+    """
+    from ...storage.remote import is_remote
+    from ...streaming_data.shards.manifest import read_manifest
+    from ...training.recipe.start import share_run_unless_restricted
+
+    if not is_remote(config.data.path):
+        with suppress(UserError):  # the ranks report it
+            share_run_unless_restricted(config, read_manifest(config.data.path.rstrip("/")))
 
 
 def _checks(config: "RunConfig", plan: bool) -> "Iterator[Check]":

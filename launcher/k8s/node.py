@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...configs.errors import USER_ERROR, UserError
 from ...configs.reporting import configure, report_error
+from ...streaming_data.shards.restricted import start_private
 from ..ranks.local import Rendezvous, run_ranks
 
 ENTRY = Path(__file__).parents[1] / "train.py"
@@ -16,6 +17,7 @@ _VARIABLES = ("JOB_COMPLETION_INDEX", "NODES", "RANKS_PER_NODE", "MASTER_PORT", 
 
 
 def main() -> None:
+    start_private()
     configure()
     try:
         code = run_node(sys.argv[1:])

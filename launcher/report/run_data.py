@@ -1,12 +1,12 @@
 """The data of a run, read once from its files. The run may be complete, active, or killed before it wrote all files."""
 
 import logging
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
+from ...configs.secrets import scrub
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
 from ...training.export.scores import Scores, read_scores
@@ -29,7 +29,6 @@ from ..runs.status import (
 logger = logging.getLogger(__name__)
 
 _MIX_STEPS = 300
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
         rows=rows,
         validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
-        config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
+        config=scrub(_text(run_dir / "config.yaml")),
         plan=load_plan(run_dir, attempts),
         attempts=attempts,
         skips=_skips(run_dir),

@@ -34,8 +34,10 @@ def take_snapshot(launch: Path, config: BaseModel) -> None:
         launch.mkdir(parents=True)
         for subpackage in (path.parent for path in PACKAGE.glob("*/__init__.py")):
             copy = code_directory(launch) / _NAME / subpackage.name
-            shutil.copytree(subpackage, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(PACKAGE / "__init__.py", code_directory(launch) / _NAME)
+            shutil.copytree(
+                subpackage, copy, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        shutil.copyfile(PACKAGE / "__init__.py", code_directory(launch) / _NAME / "__init__.py")
         recipe_path(launch).write_text(dump(config), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{launch}: cannot be written: {error.strerror or 'check the disk'}") from error

@@ -201,7 +201,7 @@ def load_plan(run_dir: Path, attempts: Sequence[Attempt]) -> Plan | None:
     """Load the plan for the latest known number of ranks; None if config.yaml is missing or does not load."""
     ranks = next((attempt.ranks for attempt in reversed(attempts) if attempt.ranks), 1)
     with suppress(UserError):
-        return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
+        return make_plan(load(RunConfig, run_dir / "config.yaml", allow_secrets=True), ranks)
     return None
 
 

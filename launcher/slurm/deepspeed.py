@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
-from ..cluster.config import SECRET
+from ...configs.secrets import is_secret_name, scrub
 from ..ranks.slurm import expand_host_list
 
 # DeepSpeed's runner (EXPORT_ENVS, and `export_envs` for CUDA) passes these to srun as --export=ALL,NAME=VALUE.
@@ -76,7 +76,9 @@ def require_safe_exports(environment: Mapping[str, str], files: Sequence[Path]) 
         for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
             name, _, value = line.partition("=")
             exported.append((name, f"{name} (in {file})", value))
-    if exposed := sorted(label for name, label, _ in exported if SECRET.search(name.strip())):
+    if exposed := sorted(
+        label for name, label, value in exported if is_secret_name(name.strip()) or scrub(value) != value
+    ):
         raise UserError(
             f"DeepSpeed's SLURM runner would show {', '.join(exposed)} to every user, on srun's command line: use "
             "`cmbert launch slurm`, which passes secrets by name (pass_env), or unset the variables"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...configs.secrets import scrub
 from ..cluster.config import ClusterConfig
 from ..runs.snapshot import code_directory
 
@@ -42,7 +43,7 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
         *environment_lines(cluster, code_directory(launch)),
         "",
     ]
-    return "\n".join(head) + _JOB_SCRIPT.read_text(encoding="utf-8")
+    return scrub("\n".join(head)) + _JOB_SCRIPT.read_text(encoding="utf-8")
 
 
 def job_name(run_dir: Path) -> str:

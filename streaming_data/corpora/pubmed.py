@@ -137,11 +137,11 @@ def scan_all(paths: Sequence[Path]) -> list[Scan]:
 
 def save_scan(scan: Scan, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, *scan.records, *scan.deleted)
+        np.savez(file, *scan.records, *scan.deleted, allow_pickle=False)
 
 
 def load_scan(path: Path) -> Scan:
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         pmids, versions, deleted, deleted_versions = (arrays[f"arr_{number}"] for number in range(4))
     return Scan(Versions(pmids, versions), Versions(deleted, deleted_versions))
 

@@ -22,8 +22,10 @@ from ...configs.errors import UserError
 from ...configs.names import shorten
 from ...storage.json_text import parse_json
 from ...storage.remote import CorruptDataError, download, is_remote, read
+from ...storage.trust import require_own
 from .cache import BoundedCache
 from .pack import MDS_COLUMNS, Pack, from_mds, to_mds
+from .receipts import confirm, is_confirmed
 
 if TYPE_CHECKING:
     from ...storage.mosaic import MDSReader
@@ -86,6 +88,8 @@ class PackReader:
         self._remote = is_remote(address)
         cache = cache or _default_cache()
         self._directory = cache / self.fingerprint[:16] if self._remote else Path(self.address)
+        if self._remote:
+            require_own(self._directory)
         self._bounded = BoundedCache(cache, limit, max_held) if self._remote and limit is not None else None
         self._ends = list(accumulate(shard.packs for shard in self.shards))
         self._ready: set[int] = set()
@@ -135,13 +139,16 @@ class PackReader:
         """
         shard = self.shards[number]
         path = self._directory / shard.name
-        if problem := _find_corruption(path, shard):
+        confirmed = self._remote and is_confirmed(path, shard.hash)
+        if problem := None if confirmed else _find_corruption(path, shard):
             if not self._remote:
                 raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
             try:
                 self._download(shard, path, patient)
             except OSError as error:  # such as a directory that is read-only, or without file locks
                 raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
+        if self._remote and not confirmed:
+            confirm(path, shard.hash)
         if self._bounded is not None:
             self._bounded.hold(path)
         self._ready.add(number)

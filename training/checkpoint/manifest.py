@@ -19,11 +19,13 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     ValidationError,
+    field_serializer,
     field_validator,
 )
 
 from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
+from ...configs.secrets import scrub, scrub_tree
 from ...model.config import ModelConfig
 from ...storage.files import fsync
 from ...storage.json_text import first_problem, parse_json
@@ -96,11 +98,20 @@ class CheckpointManifest(BaseModel):
     git_revision: str | None
     validation_loss: float | None = Field(None, validation_alias=AliasChoices("validation_loss", "held_out_loss"))
 
+    @field_serializer("config", "data_address")
+    def _without_secrets(self, value: Any) -> Any:
+        return scrub_tree(value)
+
     @field_validator("config")
     @classmethod
     def _use_current_names(cls, config: dict[str, Any]) -> dict[str, Any]:
-        renamed: dict[str, Any] = _with_current_names(config)
+        renamed: dict[str, Any] = _with_current_names(scrub_tree(config))
         return renamed
+
+    @field_validator("data_address")
+    @classmethod
+    def _hide_secrets(cls, address: str | None) -> str | None:
+        return address and scrub(address)
 
 
 def _with_current_names(tree: Any, path: str = "") -> Any:

@@ -23,6 +23,7 @@ from ...storage.background import Background
 from ...storage.files import stage_directory
 from ...storage.put import LocalFile, local_file, put
 from ...storage.remote import download, store_of, with_retries
+from ...storage.trust import require_owner
 from .files import find_corruption, find_file_corruption, list_checkpoints, step_of
 from .manifest import MANIFEST, read_manifest
 
@@ -132,6 +133,7 @@ def download_newest(
     # The name is fixed, so that a start after an interruption continues this download.
     staging = checkpoints / f".{newest}.download"
     staging.mkdir(parents=True, exist_ok=True)
+    require_owner(staging)
     fetch(f"{url}/{newest}/{MANIFEST}", staging / MANIFEST, lambda path: None)
     files = read_manifest(staging).files
     with Progress("downloading the checkpoint", sum(entry.bytes for entry in files.values()), "B") as progress:

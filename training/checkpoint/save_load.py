@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from ...configs.errors import TransientError, UserError
 from ...storage.files import fsync, hash_file
+from ...storage.trust import require_owner
 from ..zero.engine import optimizer_state
 from ..zero.parameter_shards import ParameterShard, parameter_shards, shards_to_save, update_model_weights
 from .attempts import Attempt
@@ -50,8 +51,9 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, describe: De
     problem = None
     try:
         staging.mkdir(parents=True, exist_ok=True)
+        require_owner(staging)
         written = _write_rank(engine, staging / f"rank{rank:05d}-of-{world_size:05d}.safetensors")
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, UserError) as error:
         problem = f"rank {rank}: {error}"
     reports: list[Any] = [None] * world_size
     dist.all_gather_object(reports, (written, problem))

@@ -6,6 +6,7 @@ from typing import Any
 from ...model.config import ModelConfig
 from ...streaming_data.shards.restricted import restricted_sources
 from ..checkpoint.manifest import CheckpointManifest
+from .public import public_name
 from .scores import Scores
 
 
@@ -14,7 +15,9 @@ def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores
     run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
-    started = f"continued from `{run['initial_weights']}`" if run["initial_weights"] else "trained from scratch"
+    started = (
+        f"continued from `{public_name(run['initial_weights'])}`" if run["initial_weights"] else "trained from scratch"
+    )
     packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
     return f"""---
 library_name: transformers
@@ -114,7 +117,7 @@ def _results(manifest: CheckpointManifest, scores: Scores) -> str:
         f"Validation loss {loss:.4f} per masked token, the mean over sources, at 15 % masking.\n\n" if loss else ""
     )
     rows = [
-        (task, model, name, _format_score(score))
+        (task, public_name(model), name, _format_score(score))
         for task, models in scores.items()
         for model, model_scores in models.items()
         for name, score in model_scores.items()

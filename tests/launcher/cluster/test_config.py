@@ -31,6 +31,15 @@ def test_the_environment_combines_fabric_caches_and_user_variables(tmp_path: Pat
     assert (environment["NCCL_SOCKET_IFNAME"], environment["A"]) == ("eth", "x, y")
 
 
+def test_shards_are_cached_on_a_local_disk_that_is_set(tmp_path: Path) -> None:
+    mine = f"cmbert-{getpass.getuser()}"
+    environment = read(tmp_path, "{ranks_per_node: 1, local_disk: /scratch}").environment()
+    assert environment["CMBERT_CACHE"] == f"/scratch/{mine}/data"
+    assert "CMBERT_CACHE" not in read(tmp_path, "{ranks_per_node: 1}").environment(), "/tmp may be small"
+    own = "{ranks_per_node: 1, local_disk: /scratch, env: {CMBERT_CACHE: /mine}}"
+    assert read(tmp_path, own).environment()["CMBERT_CACHE"] == "/mine"
+
+
 def test_secrets_come_only_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = read(tmp_path, "{ranks_per_node: 1, pass_env: [WANDB_API_KEY]}")
     monkeypatch.setenv("WANDB_API_KEY", "secret-value")
