@@ -25,8 +25,8 @@ from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
-from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
+from clinical_modernbert.launcher.ranks.warden import start_warden
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
 from clinical_modernbert.training.resilience.signals import StopRequest
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(f"{PACKAGE}.launcher.train")  # __name__ is __main__,
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
-    die_with_parent()
+    start_warden()
     configure()
     hide_torchvision()
     faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
@@ -66,9 +66,10 @@ def main() -> None:
         traceback.print_exc()
         code = 1
     write_exit_file(code, error_type)
-    erase()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # whoever read the output may be gone
+        erase()
+        sys.stdout.flush()
+        sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.
     os._exit(code)
 
