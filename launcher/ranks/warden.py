@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
@@ -112,9 +113,44 @@ def _find_launchers(environment: Mapping[str, str]) -> list[int] | None:
             pid = parent
         for descriptor in wrappers:
             os.close(descriptor)
+        found += _find_srun(environment)
         # Process 1 is the launcher in a container.
         return found if named in (0, 1, *pids) else None
     return None
+
+
+def _find_srun(environment: Mapping[str, str]) -> list[int]:
+    """Return pidfds of the srun of this task if it runs on this node, as it does in the first node of a batch job.
+
+    srun is no ancestor of its tasks, and if it is killed inside a job, they run on. It is the process that listens at
+    the port that SLURM names.
+    """
+    port = environment.get("SLURM_SRUN_COMM_PORT", "")
+    found: list[int] = []
+    if not port.isdecimal():
+        return found
+    sockets = _listeners(int(port))
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if (process / "comm").read_text() == "srun\n":
+                descriptor = os.pidfd_open(int(process.name))
+                held = {os.readlink(file) for file in (process / "fd").iterdir()}
+                if sockets & held:
+                    found.append(descriptor)
+                else:
+                    os.close(descriptor)
+    return found
+
+
+def _listeners(port: int) -> set[str]:
+    """Return the sockets of this network namespace that listen at a TCP port, as they are named in /proc/PID/fd."""
+    sockets = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError), open(table) as lines:
+            for fields in map(str.split, lines):
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{fields[9]}]")
+    return sockets
 
 
 def _parent(pid: int) -> int:

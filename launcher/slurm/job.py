@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ..cluster.config import ClusterConfig
+from ..ranks.warden import GRACE
 from ..runs.snapshot import code_directory
 
 # Enough for a login shell; all other variables of a job are set in its script.
@@ -75,7 +76,7 @@ def allocation_options(cluster: ClusterConfig) -> list[str]:
 
 def environment_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
     """Return shell lines that set the environment of a job and define the function `set_up`."""
-    environment = cluster.environment()
+    environment = {GRACE: str(cluster.slurm.stop_seconds), **cluster.environment()}
     if pythonpath is not None:
         environment = {"PYTHONPATH": str(pythonpath), **environment}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
@@ -132,6 +133,7 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
         f"srun_options=({shlex.join(_srun_options(cluster))})",
         f"preflight={shlex.quote(_preflight(cluster, command[0]))}",
         f"preflight_seconds={slurm.preflight_seconds}",
+        f"stop_seconds={slurm.stop_seconds}",
         f"max_failures={slurm.max_failures}",
         f"max_excluded={slurm.max_excluded}",
         f"always_excluded={shlex.quote(','.join(slurm.exclude))}",

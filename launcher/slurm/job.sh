@@ -116,6 +116,17 @@ check_nodes() {
     continue_without $failed
 }
 
+# The tasks of a srun that was killed run on. Their wardens (launcher/ranks/warden.py) end them; wait until they have.
+end_steps() {
+    local steps seconds=0
+    while steps=$(squeue --noheader --steps --job="$SLURM_JOB_ID" --format=%i | grep -E '\.[0-9]+$'); do
+        [ "$seconds" -ne 2 ] || { log "ranks are left: they are requested to stop"; scancel --signal=TERM $steps; }
+        [ "$seconds" -lt "$stop_seconds" ] || scancel $steps
+        sleep 1
+        ((++seconds))
+    done
+}
+
 run_ranks() {
     record started
     # srun returns the highest exit code of all tasks, 137 for tasks that it killed, and 0 if a node was lost. So the first
@@ -132,6 +143,7 @@ run_ranks() {
     [ -z "$stop_requested" ] || signal_ranks &
     wait_for_process "$ranks_pid"
     code=$? ranks_pid='' reason=''
+    end_steps
     if [ -s "$CMBERT_EXIT_FILE" ]; then
         read -r code reason < "$CMBERT_EXIT_FILE"
     elif [ "$code" -eq 0 ]; then

@@ -7,10 +7,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from marked import MARK, marked
+from slurm_cluster import SlurmCluster
 from small_data import SEQ_LENGTH
 from small_run import SmallRun
 
@@ -53,6 +55,10 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> fl
     return time.monotonic() - start
 
 
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 def environment(mark: str, **values: str) -> dict[str, str]:
     return {
         **os.environ,
@@ -71,7 +77,8 @@ def mark() -> Iterator[str]:
     mark = uuid.uuid4().hex
     yield mark
     for pid in marked(mark):
-        os.kill(pid, KILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, KILL)
 
 
 def command_of(launcher: str, port: int) -> list[str]:
@@ -115,6 +122,30 @@ def test_ranks_save_and_end_when_a_launcher_is_lost(
     assert {path.name for path in tmp_path.glob("saved*")} == {"saved0", "saved1"}
     outer.wait(PATIENCE)
     wait_until(lambda: not marked(mark), GRACE + 10)  # nor do wardens and launchers outlive the ranks
+
+
+def test_ranks_save_and_end_when_srun_is_killed_inside_a_job(
+    slurm_cluster: SlurmCluster, tmp_path: Path, mark: str
+) -> None:
+    """The script goes on, and so would the ranks, of which srun is no ancestor.
+
+    If srun's second process survives the first, SLURM kills the ranks at once.
+    """
+    (tmp_path / "rank.py").write_text("import os\nos.environ['RANK'] = os.environ['SLURM_PROCID']\n" + RANK)
+    script = tmp_path / "job.sh"
+    script.write_text(f"#!/bin/bash\nsrun {sys.executable} {tmp_path}/rank.py & sleep 600\n")
+    values = environment(mark, HOME_OF_TEST=str(tmp_path))
+    job = subprocess.check_output(
+        ["sbatch", "--parsable", "-N1", "-n2", "-o/dev/null", str(script)], env=values
+    ).decode()
+    files = [tmp_path / f"pid{number}" for number in range(2)]
+    wait_until(lambda: all(file.exists() for file in files))
+    ranks = {pid for pid in marked(mark) if name_of(pid).startswith("python")}
+    for pid in [pid for pid in marked(mark) if name_of(pid) == "srun"]:
+        os.kill(pid, KILL)
+    wait_until(lambda: not ranks & marked(mark), GRACE + 10)
+    assert {path.name for path in tmp_path.glob("saved*")} == {"saved0", "saved1"}
+    slurm_cluster.run("scancel", job.strip())
 
 
 @pytest.mark.parametrize("stuck", ["yes", "no"])
@@ -168,7 +199,7 @@ def test_a_warden_ends_with_its_rank(tmp_path: Path, mark: str) -> None:
     values = environment(mark, HOME_OF_TEST=str(tmp_path), RANK="0")
     with subprocess.Popen([sys.executable, "-c", RANK], env=values, stdout=subprocess.PIPE) as rank:
         wait_until(lambda: len(marked(mark)) == 2)
-        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in marked(mark)}
+        names = set(map(name_of, marked(mark)))
         assert warden.NAME.decode() in names
         rank.kill()
         assert rank.stdout is not None

@@ -141,6 +141,20 @@ def gives_up_with_its_chain_after_crashes_without_progress(run: SlurmRun) -> Non
     assert len(run.attempts()) == 3
 
 
+def waits_for_the_ranks_of_a_killed_srun_to_save(run: SlurmRun) -> None:
+    """SLURM lets them run on. A second start beside them would find their GPUs occupied."""
+    job = run.submit("--steps", 300)
+    run.await_attempts(1)
+    for pid in run.slurm.run_by(job):
+        if Path(f"/proc/{pid}/comm").read_text() == "srun\n":
+            os.kill(pid, signal.SIGKILL)
+    info = run.ended(job)
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
+    assert run.outcomes() == [(85, "stopped on request"), (0, "complete")]
+    (_, first, _), (_, second, _) = run.attempts()
+    assert first == 0 < second, run.log()
+
+
 def does_not_retry_a_configuration_error(run: SlurmRun) -> None:
     assert run.ended(run.submit("--crash-at", 2, "--code", 2))["ExitCode"] == "2:0"
     assert len(run.attempts()) == 1
@@ -232,6 +246,7 @@ SCENARIOS: list[Scenario] = [
     passes_its_environment_unchanged,
     stays_cancelled_after_its_ranks_saved,
     restarts_immediately_after_a_crash,
+    waits_for_the_ranks_of_a_killed_srun_to_save,
     does_not_retry_a_configuration_error,
     restarts_immediately_after_a_rewind_without_counting_a_crash,
     stops_when_every_node_fails_the_preflight,
