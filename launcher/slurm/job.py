@@ -3,9 +3,7 @@
 The script consists of the settings of the run, rendered here, and `job.sh`, which is the same for every run.
 """
 
-import hashlib
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +13,7 @@ from pathlib import Path
 from ...configs.errors import UserError
 from ..cluster.config import ClusterConfig
 from ..ranks.warden import GRACE
+from ..runs.jobs import job_name
 from ..runs.snapshot import code_directory
 
 # Enough for a login shell; all other variables of a job are set in its script.
@@ -44,12 +43,6 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
         "",
     ]
     return "\n".join(head) + _JOB_SCRIPT.read_text(encoding="utf-8")
-
-
-def job_name(run_dir: Path) -> str:
-    """Return a unique name per run directory: `--dependency=singleton` runs one job per name at a time."""
-    path = str(run_dir.resolve())
-    return f"cmbert-{re.sub('[^A-Za-z0-9._-]', '_', run_dir.name)}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
 
 
 def log_pattern(directory: Path, name: str) -> str:
