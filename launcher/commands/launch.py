@@ -65,10 +65,11 @@ def slurm(
     with snapshot(launch, config) as submitted:
         (run_dir / "logs").mkdir(exist_ok=True)
         (launch / "job.sbatch").write_text(script, encoding="utf-8")
-        clear_stop(run_dir)
         for _ in range(chain):
-            typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
+            job = submit(launch / "job.sbatch", description)
             submitted()
+            clear_stop(run_dir)
+            typer.echo(f"submitted job {job}")
     typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out")
     suggest(["status", str(run_dir)])
 
@@ -194,7 +195,7 @@ def k8s(
     description = load(ClusterConfig, cluster)
     make_plan(config, description.ranks)
     manifest = render(config, description)
+    typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
     if not dry_run:
         clear_stop(config.run_dir)
-    typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
     suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])

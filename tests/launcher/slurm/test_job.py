@@ -23,8 +23,6 @@ from clinical_modernbert.launcher.cluster.config import ClusterConfig
 from clinical_modernbert.launcher.runs.launch_log import read_launches
 from clinical_modernbert.launcher.slurm.job import render_job
 
-ENDED_BY_SLURM = "ended by SLURM: cancelled, preempted, out of time, or a node lost"
-
 Scenario = Callable[[SlurmRun], None]
 
 
@@ -94,7 +92,7 @@ def stays_cancelled_after_its_ranks_saved(run: SlurmRun) -> None:
     assert run.ended(job)["JobState"] == "CANCELLED"
     wait_for(lambda: not run.slurm.run("squeue", "-h", "-j", job), 30)
     assert list((run.run_dir / "checkpoints").iterdir())
-    assert run.outcomes() == [(85, ENDED_BY_SLURM)]
+    assert run.outcomes() == [(85, "cancelled")]
     assert run.slurm.state(job) == "CANCELLED"
 
 
