@@ -16,7 +16,7 @@ from .processes import Process, is_alive, send
 from .stop_request import POLL_SECONDS, request_stop
 
 _FORCED_SECONDS = 60.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,12 @@ def _jobs(run_dir: Path) -> list[Part]:
 
 def _job(run_dir: Path, job: str, state: str) -> Part:
     request = partial(signal_script if state == "RUNNING" else cancel, job)
-    return Part(
-        f"SLURM job {job} ({state})", request, partial(cancel, job), lambda: job in (active_jobs(run_dir) or {})
-    )
+
+    def runs() -> bool:
+        jobs = active_jobs(run_dir)
+        return jobs is None or job in jobs  # without an answer nothing has ended
+
+    return Part(f"SLURM job {job} ({state})", request, partial(cancel, job), runs)
 
 
 def _launch(launch: Mapping[str, Any], run_dir: Path) -> Part:
