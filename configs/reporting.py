@@ -16,6 +16,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console, RenderableType
@@ -121,7 +122,10 @@ class _ConsoleHandler(logging.Handler):
             message = record.getMessage()
             if record.exc_info:
                 message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            _print(console if record.levelno < logging.WARNING else _error_console, record.levelno, message)
+            # The reader of the output may be gone, with the launcher or the connection: the work goes on. rich then
+            # sends the output to /dev/null, and exits.
+            with suppress(BrokenPipeError, SystemExit):
+                _print(console if record.levelno < logging.WARNING else _error_console, record.levelno, message)
 
 
 def _print(target: Console, level: int, message: str) -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, print_traceback, report_error, start_row
-from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
+from clinical_modernbert.launcher.ranks.warden import LAUNCHER_PID, start_warden
+from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
+from clinical_modernbert.launcher.runs.stop_request import heed_stop, refuse_if_stopped
 from clinical_modernbert.storage.trust import require_own
 from clinical_modernbert.streaming_data.shards.restricted import start_private
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
@@ -41,13 +44,14 @@ logger = logging.getLogger(f"{PACKAGE}.launcher.train")  # __name__ is __main__,
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
-    die_with_parent()
+    start_warden()
     start_private()
     configure()
     hide_torchvision()
     faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
     # Install signal handlers before the slow import of torch, so that an early SIGTERM does not kill the rank.
     stop, error_type = StopRequest(), ""
+    recorded: Path | None = None
     try:
         set_rank_from_slurm(os.environ)
         for cache in (Path(os.environ[variable]) for variable in CACHES if variable in os.environ):
@@ -59,8 +63,15 @@ def main() -> None:
         from clinical_modernbert.training.resilience.spikes import LossSpikeError
         from clinical_modernbert.training.trainer import train
 
+        config = load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides)
+        refuse_if_stopped(config.run_dir)
+        if os.environ.get("RANK", "0") == "0":
+            heed_stop(config.run_dir)
+        if records_itself(os.environ):
+            recorded = config.run_dir
+            record_start(recorded, launcher_name(os.environ), job=os.environ.get("SLURM_JOB_ID"))
         try:
-            code = train(load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides), stop)
+            code = train(config, stop)
         except LossSpikeError as reason:
             logger.warning(reason)
             code = REWOUND
@@ -76,11 +87,26 @@ def main() -> None:
         print_traceback(error)
         code = 1
     write_exit_file(code, error_type)
-    erase()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if recorded is not None:
+        record_end(recorded, launcher_name(os.environ), code)
+    with suppress(OSError):  # whoever read the output may be gone
+        erase()
+        sys.stdout.flush()
+        sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.
     os._exit(code)
+
+
+def records_itself(environment: Mapping[str, str]) -> bool:
+    """Return whether this is rank 0 of a launcher that is not ours, and so records nothing in the launch log."""
+    ours = LAUNCHER_PID in environment or "CMBERT_EXIT_FILE" in environment
+    return not ours and environment.get("RANK", "0") == "0"
+
+
+def launcher_name(environment: Mapping[str, str]) -> str:
+    """Return the launcher that started this rank, by the variables that it sets."""
+    marks = {"TORCHELASTIC_RUN_ID": "torchrun", "LOCAL_SIZE": "deepspeed", "SLURM_STEP_NUM_TASKS": "srun"}
+    return next((name for mark, name in marks.items() if mark in environment), "by hand")
 
 
 def let_rank_0_report_first() -> None:

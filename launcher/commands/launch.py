@@ -13,14 +13,16 @@ from ...configs.reporting import suggest
 from ..interface.next_steps import same_command, suggest_after_run
 from ..interface.options import Overrides, Recipe
 from ..interface.suggestions import SuggestingGroup
+from .stop import stop
 from .train import share_if_data_is_here, train
 
 app = typer.Typer(
     cls=SuggestingGroup,
-    help="Start a run on this machine, on hosts over ssh, or under a scheduler.",
+    help="Start a run on this machine, on hosts over ssh, or under a scheduler; stop it.",
     no_args_is_help=True,
 )
 app.command("local")(train)
+app.command()(stop)
 
 Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and exit.")]
@@ -43,7 +45,8 @@ def slurm(
     from ...training.recipe.config import RunConfig
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
-    from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
+    from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, snapshot
+    from ..runs.stop_request import clear_stop
     from ..slurm.job import render_job, submit
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
@@ -60,11 +63,14 @@ def slurm(
         suggest(same_command("--dry-run"))
         return
     share_if_data_is_here(config)
-    take_snapshot(launch, config)
-    (run_dir / "logs").mkdir(exist_ok=True)
-    (launch / "job.sbatch").write_text(script, encoding="utf-8")
-    for _ in range(chain):
-        typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
+    with snapshot(launch, config) as submitted:
+        (run_dir / "logs").mkdir(exist_ok=True)
+        (launch / "job.sbatch").write_text(script, encoding="utf-8")
+        for _ in range(chain):
+            job = submit(launch / "job.sbatch", description)
+            submitted()
+            clear_stop(run_dir)
+            typer.echo(f"submitted job {job}")
     typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out")
     suggest(["status", str(run_dir)])
 
@@ -139,7 +145,7 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     def start() -> int:
         return run_deepspeed(launch, code_directory(launch), entry_point(launch), arguments)
 
-    code = run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts))
+    code = run_and_record(config.run_dir, "deepspeed-slurm", start, " ".join(hosts), os.environ.get("SLURM_JOB_ID"))
     suggest_after_run(code, config.run_dir)
     raise typer.Exit(code)
 
@@ -186,10 +192,13 @@ def k8s(
     from ...training.recipe.schedule import make_plan
     from ..cluster.config import ClusterConfig
     from ..k8s.jobset import render, submit
+    from ..runs.stop_request import clear_stop
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
     make_plan(config, description.ranks)
     manifest = render(config, description)
     typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
+    if not dry_run:
+        clear_stop(config.run_dir)
     suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])

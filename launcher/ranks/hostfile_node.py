@@ -1,14 +1,19 @@
-"""The ranks of one host, started by `cmbert launch hostfile` on another: the request and signals arrive on stdin."""
+"""The ranks of one host, started by `cmbert launch hostfile` on another: the request and signals arrive on stdin.
+
+When stdin is closed, the launcher or the connection is gone: the ranks save a checkpoint and end.
+"""
 
 import json
 import os
 import signal
 import sys
+import time
 from threading import Thread
 from typing import NoReturn
 
 from ...configs.reporting import configure
 from .local import Rendezvous, run_ranks
+from .warden import GRACE, GRACE_SECONDS
 
 
 def main() -> NoReturn:
@@ -16,7 +21,8 @@ def main() -> NoReturn:
     request = json.loads(sys.stdin.readline())
     os.chdir(request["directory"])
     received: list[int] = []
-    Thread(target=_read_signals, args=(received,), daemon=True).start()
+    grace = float(request["env"].get(GRACE, GRACE_SECONDS))
+    Thread(target=_read_signals, args=(received, grace), daemon=True).start()
     rendezvous = Rendezvous(**request["rendezvous"])
     code = run_ranks(request["command"], request["ranks"], request["env"], rendezvous=rendezvous, received=received)
     sys.stdout.flush()
@@ -24,11 +30,12 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _read_signals(received: list[int]) -> None:
+def _read_signals(received: list[int], grace: float) -> None:
     for line in sys.stdin:
         received.append(signal.Signals[line.strip()])  # noqa: PERF401 - one by one, as they come
-    # stdin is closed, so the launcher is gone: end this process, and with it its ranks (PR_SET_PDEATHSIG).
-    os.kill(os.getpid(), signal.SIGKILL)
+    received.append(signal.SIGTERM)
+    time.sleep(grace)
+    received.append(signal.SIGKILL)
 
 
 if __name__ == "__main__":

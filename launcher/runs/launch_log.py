@@ -7,7 +7,7 @@ A launcher outlives its ranks and sees their exit code, so it records what ranks
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ...configs.errors import USER_ERROR
+from ...configs.errors import USER_ERROR, UserError
 from ...storage.json_text import Timestamp, first_problem, parse_json
 from ...training.resilience.exit_codes import REWOUND, STOPPED
+from .processes import Process, this_process
+from .stop_request import clear_stop, read_stop
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +39,14 @@ class _Start(BaseModel):
     launcher: str | None = None
     job: str | None = None
     nodes: str = ""
+    process: Any = None
 
 
 class _End(BaseModel):
     event: Literal["ended"]
     time: Timestamp | None = None
+    launcher: str | None = None
+    job: str | None = None
     code: int | None = None
     reason: str | None = None
 
@@ -49,9 +54,12 @@ class _End(BaseModel):
 _SCHEMA: TypeAdapter[_Start | _End] = TypeAdapter(_Start | _End)
 
 
-def record_start(run_dir: Path, launcher: str, nodes: str = "") -> None:
-    """Record that ranks are about to start on `nodes`, by default this machine."""
-    _append(run_dir, {"event": "started", "launcher": launcher, "job": None, "nodes": nodes or socket.gethostname()})
+def record_start(run_dir: Path, launcher: str, nodes: str = "", job: str | None = None) -> None:
+    """Record that ranks are about to start on `nodes`, by default this machine, supervised by this process."""
+    line: dict[str, Any] = {"event": "started", "launcher": launcher, "job": job}
+    process = this_process()
+    own = {"process": process.model_dump()} if process else {}
+    _append(run_dir, {**line, "nodes": nodes or socket.gethostname(), **own})
 
 
 def record_end(run_dir: Path, launcher: str, code: int) -> None:
@@ -60,14 +68,46 @@ def record_end(run_dir: Path, launcher: str, code: int) -> None:
     _append(run_dir, {"event": "ended", "launcher": launcher, "code": code, "reason": reason})
 
 
-def run_and_record(run_dir: Path, launcher: str, start: Callable[[], int], nodes: str = "") -> int:
-    """Run the ranks with `start`, again as long as they rewind, and record each attempt; return the last exit code."""
+def run_and_record(
+    run_dir: Path, launcher: str, start: Callable[[], int], nodes: str = "", job: str | None = None
+) -> int:
+    """Run the ranks with `start`, again as long as they rewind, and record each attempt; return the last exit code.
+
+    A person starts the run, so an earlier request to stop it no longer counts.
+    """
+    clear_stop(run_dir)
     code = REWOUND
-    while code == REWOUND:
-        record_start(run_dir, launcher, nodes)
-        code = start()
-        record_end(run_dir, launcher, code)
-    return code
+    while code == REWOUND and not read_stop(run_dir):
+        record_start(run_dir, launcher, nodes, job)
+        code = 1
+        try:
+            code = start()
+        except UserError:
+            code = USER_ERROR
+            raise
+        finally:
+            record_end(run_dir, launcher, code)
+    return STOPPED if code == REWOUND else code
+
+
+def open_launches(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the `started` entries that no `ended` entry follows, oldest first: their ranks run, or were lost."""
+    entries: list[dict[str, Any]] = []
+    for line in read_launches(run_dir):
+        if line["event"] == "started":
+            entries.append(line)
+        elif line["event"] == "ended":
+            same = [number for number, entry in enumerate(entries) if entry["launcher"] == line["launcher"]]
+            if same:
+                del entries[same[-1]]
+    return entries
+
+
+def process_of(launch: Mapping[str, Any]) -> Process | None:
+    """Return the process that supervises the ranks of a `started` entry; None if it names none."""
+    with suppress(ValidationError):
+        return Process.model_validate(launch.get("process"))
+    return None
 
 
 def read_launches(run_dir: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ A job may start days after its submission, and again weeks later; the checkout m
 
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,8 +23,27 @@ LAUNCH_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?", re.ASCII)
 
 def new_launch_directory(run_dir: Path) -> Path:
     """Return the directory for the files of the next launch of a run, without creating it."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    # With microseconds: two launches may come in one second. Names sort by time.
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
     return run_dir.resolve() / "launches" / stamp
+
+
+@contextmanager
+def snapshot(launch: Path, config: BaseModel) -> Iterator[Callable[[], object]]:
+    """Take a snapshot and yield a function that marks it as used; on an error before, nothing is left behind."""
+    used: list[bool] = []
+    directories = (launch, launch.parent, launch.parent.parent / "logs", launch.parent.parent)
+    new = [directory for directory in directories if not directory.exists()]
+    try:
+        take_snapshot(launch, config)
+        yield lambda: used.append(True)
+    finally:
+        if not used:
+            if launch in new:
+                shutil.rmtree(launch, ignore_errors=True)
+            for directory in new:
+                with suppress(OSError):  # another launch may have begun
+                    directory.rmdir()
 
 
 def take_snapshot(launch: Path, config: BaseModel) -> None:

@@ -3,9 +3,7 @@
 The script consists of the settings of the run, rendered here, and `job.sh`, which is the same for every run.
 """
 
-import hashlib
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +13,8 @@ from pathlib import Path
 from ...configs.errors import UserError
 from ...configs.secrets import scrub
 from ..cluster.config import ClusterConfig
+from ..ranks.warden import GRACE
+from ..runs.jobs import job_name
 from ..runs.snapshot import code_directory
 
 # Enough for a login shell; all other variables of a job are set in its script.
@@ -46,12 +46,6 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
     return scrub("\n".join(head)) + _JOB_SCRIPT.read_text(encoding="utf-8")
 
 
-def job_name(run_dir: Path) -> str:
-    """Return a unique name per run directory: `--dependency=singleton` runs one job per name at a time."""
-    path = str(run_dir.resolve())
-    return f"cmbert-{re.sub('[^A-Za-z0-9._-]', '_', run_dir.name)}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
-
-
 def log_pattern(directory: Path, name: str) -> str:
     """Return a path for sbatch, which expands %j and similar patterns in `name`, but must not in `directory`."""
     return shlex.quote(f"{str(directory).replace('%', '%%')}/{name}")
@@ -76,7 +70,7 @@ def allocation_options(cluster: ClusterConfig) -> list[str]:
 
 def environment_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
     """Return shell lines that set the environment of a job and define the function `set_up`."""
-    environment = cluster.environment()
+    environment = {GRACE: str(cluster.slurm.stop_seconds), **cluster.environment()}
     if pythonpath is not None:
         environment = {"PYTHONPATH": str(pythonpath), **environment}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
@@ -133,6 +127,7 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
         f"srun_options=({shlex.join(_srun_options(cluster))})",
         f"preflight={shlex.quote(_preflight(cluster, command[0]))}",
         f"preflight_seconds={slurm.preflight_seconds}",
+        f"stop_seconds={slurm.stop_seconds}",
         f"max_failures={slurm.max_failures}",
         f"max_excluded={slurm.max_excluded}",
         f"always_excluded={shlex.quote(','.join(slurm.exclude))}",

@@ -37,6 +37,21 @@ is_current() {
     [[ -z $job_ending && $job_info == *" JobState=RUNNING "* && $job_info == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]]
 }
 
+# Why this start is not current, according to the last query.
+why_ended() {
+    local state=unknown
+    [[ ! $job_info =~ " JobState="([A-Z_]+) ]] || state=${BASH_REMATCH[1]}
+    [[ $job_info == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]] || state=RESTARTED
+    case $state in
+        CANCELLED) echo "cancelled" ;;
+        TIMEOUT | DEADLINE) echo "out of time" ;;
+        PREEMPTED) echo "preempted" ;;
+        NODE_FAIL) echo "a node was lost" ;;
+        RESTARTED) echo "SLURM started the job again" ;;
+        *) echo "ended by SLURM, cause unknown (job state $state)" ;;
+    esac
+}
+
 # Whether this start is being preempted, according to the last query. SLURM sends TERM to job steps, not to this shell.
 is_preempted() {
     local start='~'
@@ -63,9 +78,17 @@ finish() {
     exit "$1"
 }
 
+# `cmbert launch stop` writes `over` too: what has ended is not started again.
+exit_if_over() {
+    [ -e "$launch/over" ] || return 0
+    log "nothing more to do: $(cat "$launch/over")"
+    exit 0
+}
+
 # Continue the run in the next job of the chain, or by requeueing this job.
 continue_later() {
     is_current || wait_for_slurm 85
+    exit_if_over
     if [ -n "$(pending_jobs)" ]; then
         log "the next job of this run continues"
         exit 0
@@ -116,6 +139,17 @@ check_nodes() {
     continue_without $failed
 }
 
+# The tasks of a srun that was killed run on. Their wardens (launcher/ranks/warden.py) end them; wait until they have.
+end_steps() {
+    local steps seconds=0
+    while steps=$(squeue --noheader --steps --job="$SLURM_JOB_ID" --format=%i | grep -E '\.[0-9]+$'); do
+        [ "$seconds" -ne 2 ] || { log "ranks are left: they are requested to stop"; scancel --signal=TERM $steps; }
+        [ "$seconds" -lt "$stop_seconds" ] || scancel $steps
+        sleep 1
+        ((++seconds))
+    done
+}
+
 run_ranks() {
     record started
     # srun returns the highest exit code of all tasks, 137 for tasks that it killed, and 0 if a node was lost. So the first
@@ -132,6 +166,7 @@ run_ranks() {
     [ -z "$stop_requested" ] || signal_ranks &
     wait_for_process "$ranks_pid"
     code=$? ranks_pid='' reason=''
+    end_steps
     if [ -s "$CMBERT_EXIT_FILE" ]; then
         read -r code reason < "$CMBERT_EXIT_FILE"
     elif [ "$code" -eq 0 ]; then
@@ -148,10 +183,7 @@ count_failures() {
     [ "$count" -lt "$max_failures" ] || finish "$code" "gave up: $count crashes without a new checkpoint"
 }
 
-if [ -e "$launch/over" ]; then
-    log "nothing to do: $(cat "$launch/over")"
-    exit 0
-fi
+exit_if_over
 set_up
 
 # The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
@@ -160,6 +192,7 @@ MASTER_ADDR=$(scontrol -o show node "$first" | grep -oP ' NodeAddr=\K\S+')
 export MASTER_ADDR=${MASTER_ADDR:-$first}
 
 while :; do
+    exit_if_over
     [ -z "$stop_requested" ] || continue_later
     check_nodes
     [ -z "$stop_requested" ] || continue_later
@@ -170,7 +203,7 @@ while :; do
         finish 0 "the run is complete"
     fi
     if ! is_current; then
-        record ended "$code" "ended by SLURM: cancelled, preempted, out of time, or a node lost"
+        record ended "$code" "$(why_ended)"
         wait_for_slurm "$code"
     fi
     if is_preempted; then

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 
@@ -19,7 +20,10 @@ class StopRequest:
     def _record(self, number: int, frame: FrameType | None) -> None:
         if not self.requested and os.environ.get("RANK", "0") == "0":
             # A handler may interrupt a log call in the middle, so it must not log itself.
-            os.write(2, b"stop requested: finishing this step, saving a checkpoint, exiting\n")
+            with suppress(
+                OSError
+            ):  # whoever read the output may be gone, and an error here would prevent the checkpoint
+                os.write(2, b"stop requested: finishing this step, saving a checkpoint, exiting\n")
         self.requested = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)

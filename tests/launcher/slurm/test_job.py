@@ -23,8 +23,6 @@ from clinical_modernbert.launcher.cluster.config import ClusterConfig
 from clinical_modernbert.launcher.runs.launch_log import read_launches
 from clinical_modernbert.launcher.slurm.job import render_job
 
-ENDED_BY_SLURM = "ended by SLURM: cancelled, preempted, out of time, or a node lost"
-
 Scenario = Callable[[SlurmRun], None]
 
 
@@ -94,7 +92,7 @@ def stays_cancelled_after_its_ranks_saved(run: SlurmRun) -> None:
     assert run.ended(job)["JobState"] == "CANCELLED"
     wait_for(lambda: not run.slurm.run("squeue", "-h", "-j", job), 30)
     assert list((run.run_dir / "checkpoints").iterdir())
-    assert run.outcomes() == [(85, ENDED_BY_SLURM)]
+    assert run.outcomes() == [(85, "cancelled")]
     assert run.slurm.state(job) == "CANCELLED"
 
 
@@ -139,6 +137,20 @@ def gives_up_with_its_chain_after_crashes_without_progress(run: SlurmRun) -> Non
     assert "gave up: 3 crashes without a new checkpoint" in run.log()
     assert run.ended(run.jobs[1])["JobState"] == "COMPLETED"
     assert len(run.attempts()) == 3
+
+
+def waits_for_the_ranks_of_a_killed_srun_to_save(run: SlurmRun) -> None:
+    """SLURM lets them run on. A second start beside them would find their GPUs occupied."""
+    job = run.submit("--steps", 300)
+    run.await_attempts(1)
+    for pid in run.slurm.run_by(job):
+        if Path(f"/proc/{pid}/comm").read_text() == "srun\n":
+            os.kill(pid, signal.SIGKILL)
+    info = run.ended(job)
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
+    assert run.outcomes() == [(85, "stopped on request"), (0, "complete")]
+    (_, first, _), (_, second, _) = run.attempts()
+    assert first == 0 < second, run.log()
 
 
 def does_not_retry_a_configuration_error(run: SlurmRun) -> None:
@@ -232,6 +244,7 @@ SCENARIOS: list[Scenario] = [
     passes_its_environment_unchanged,
     stays_cancelled_after_its_ranks_saved,
     restarts_immediately_after_a_crash,
+    waits_for_the_ranks_of_a_killed_srun_to_save,
     does_not_retry_a_configuration_error,
     restarts_immediately_after_a_rewind_without_counting_a_crash,
     stops_when_every_node_fails_the_preflight,
