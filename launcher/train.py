@@ -28,7 +28,7 @@ from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, rep
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
-from clinical_modernbert.training.resilience.signals import StopRequest
+from clinical_modernbert.training.resilience.signals import StartInterrupted, StopRequest
 
 RANK_0_REPORTS_FIRST_SECONDS = 3.0
 RANK_0_EXITS_LAST_SECONDS = 1.0
@@ -46,29 +46,35 @@ def main() -> None:
     try:
         set_rank_from_slurm(os.environ)
         from clinical_modernbert.training.recipe.config import RunConfig
-        from clinical_modernbert.training.resilience.spikes import LossSpikeError
+        from clinical_modernbert.training.resilience.spikes import RewoundError
         from clinical_modernbert.training.trainer import train
 
         try:
             code = train(load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides), stop)
-        except LossSpikeError as reason:
+        except RewoundError as reason:
             logger.warning(reason)
             code = REWOUND
         if code in (STOPPED, REWOUND):
             code = agreed_exit_code(code)
+    except StartInterrupted:
+        code = agreed_exit_code(STOPPED)
     except UserError as error:
         let_rank_0_report_first()
         report_error(error)
         code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
-        error_type = type(error).__name__
-        start_row()
-        traceback.print_exc()
-        code = 1
+        if stop.requested and stop.starting:  # a rank that waited for one that was interrupted
+            code = agreed_exit_code(STOPPED)
+        else:
+            error_type = type(error).__name__
+            start_row()
+            traceback.print_exc()
+            code = 1
     write_exit_file(code, error_type)
-    erase()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # the terminal may be gone
+        erase()
+        sys.stdout.flush()
+        sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.
     os._exit(code)
 

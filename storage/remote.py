@@ -1,6 +1,7 @@
 """Files of an object store: read or downloaded complete or not at all, with retries."""
 
 import errno
+import math
 import os
 import random
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 
-from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
+from botocore.exceptions import FlexibleChecksumError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from ..configs.errors import TransientError, UserError
 from . import gcs_azure, s3
@@ -19,7 +20,9 @@ MAX_INTERRUPTIONS = 10
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 _PROGRESS_BYTES = 1 << 24  # each such amount of an object that arrives restarts the deadline
-_PERMANENT = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+_PERMANENT = (
+    ValueError, ImportError, FlexibleChecksumError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+)  # fmt: skip
 _DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 T = TypeVar("T")
@@ -171,7 +174,7 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             refusals += _is_refusal(error)
             interruptions += deadline.expires > expires
             problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
-            if isinstance(error, CorruptDataError):
+            if isinstance(error, CorruptDataError | FlexibleChecksumError):
                 problem = f"{error}; the store does not hold what was written: upload the data again"
         elapsed = clock.monotonic() - start
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.5, 1.5)
@@ -185,9 +188,12 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
 def _patience_seconds() -> float:
     value = os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300")
     try:
-        return float(value)
+        seconds = float(value)
     except ValueError:
-        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {value!r}; expected a number of seconds") from None
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {value!r}; expected a number of seconds, such as 300")
+    return seconds
 
 
 def _fetch(url: str, path: Path, deadline: Deadline) -> None:
