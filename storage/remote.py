@@ -1,8 +1,6 @@
 """Files of an object store: read or downloaded complete or not at all, with retries."""
 
 import errno
-import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from botocore.exceptions import FlexibleChecksumError, NoCredentialsError, Parti
 
 from ..configs.errors import TransientError, UserError
 from . import gcs_azure, s3
+from .patience import patience_seconds
 
 MAX_REFUSALS = 3
 MAX_INTERRUPTIONS = 10
@@ -161,7 +160,7 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             another attempt later may succeed.
         OSError: the disk of this machine failed.
     """
-    start, deadline = clock.monotonic(), Deadline(_patience_seconds(), clock)
+    start, deadline = clock.monotonic(), Deadline(patience_seconds(), clock)
     attempts = refusals = interruptions = 0
     while True:
         attempts += 1
@@ -183,17 +182,6 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             kind = TransientError if retry and refusals < MAX_REFUSALS else UserError
             raise kind(f"{url}: gave up after {attempts} tries in {elapsed:.0f} s: {problem}")
         clock.sleep(pause)
-
-
-def _patience_seconds() -> float:
-    value = os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300")
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {value!r}; expected a number of seconds, such as 300")
-    return seconds
 
 
 def _fetch(url: str, path: Path, deadline: Deadline) -> None:

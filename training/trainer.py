@@ -10,11 +10,11 @@ import torch
 from ..configs.errors import UserError
 from ..storage.background import Background
 from ..streaming_data.loader.batches import MicroBatch
+from .checkpoint.progress import Progress
 from .measure import Timer, measure, measure_mix
 from .memory_check import check_memory
 from .metrics.writer import MetricsWriter
 from .objective import accumulate
-from .checkpoint.progress import Progress
 from .recipe.config import RunConfig
 from .recipe.schedule import StepSettings
 from .resilience.exit_codes import STOPPED
@@ -60,7 +60,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
             run.profiler.before(settings.step + 1)
             timer = Timer()
             data = next(batches)
-            data.add_done_callback(lambda _, timer=timer: timer.data_arrived())
+            data.add_done_callback(timer.data_arrived)
             agreed = agree_on_step(run, settings.step, data, len(run.dataset.sources), stop, lost)
             if agreed.stop:
                 if progress != saved:

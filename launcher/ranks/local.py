@@ -67,8 +67,8 @@ def run_ranks(
 ) -> int:
     """Run `command` once per rank with torch.distributed's variables, and wait for all ranks. Main thread only.
 
-    SIGTERM, SIGUSR1, SIGINT and SIGHUP to this process are forwarded to every rank. When a rank fails after that, it may be
-    stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
+    SIGTERM, SIGUSR1, SIGINT and SIGHUP to this process are forwarded to every rank. When a rank fails after that, it
+    may be stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
     without a signal, it has crashed and the others get SIGTERM at once. SIGKILL follows SIGTERM after `grace` seconds,
     after a crash at most `crash_grace`.
 

@@ -12,7 +12,7 @@ START_SECONDS = 10.0
 """A start that takes longer than this after a request to stop is interrupted: there is nothing to save yet."""
 
 
-class StartInterrupted(BaseException):  # noqa: N818 - not an error, and no handler of errors may take it for one
+class StartInterrupted(BaseException):
     """A stop was requested while the run was still starting."""
 
 
