@@ -36,6 +36,14 @@ def s3(s3_server: S3Server, stored: str, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield proxy
 
 
+@pytest.fixture(scope="module")
+def undisturbed(new_run: Callable[[], SmallRun]) -> list[float]:
+    """The losses of the same run from a disk."""
+    run = new_run()
+    run.train(*RARELY, ranks=2)
+    return run.column("loss")
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> tuple[str, ...]:
     return (f"data.path={URL}", f"data.cache={tmp_path / 'cache'}", *RARELY)
@@ -74,7 +82,7 @@ def require_saved(run: SmallRun) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_is_obeyed_while_the_store_hangs(
-    finished: SmallRun,
+    undisturbed: list[float],
     new_run: Callable[[], SmallRun],
     s3: FaultProxy,
     small_data: Path,
@@ -95,7 +103,7 @@ def test_a_stop_is_obeyed_while_the_store_hangs(
     assert 4 <= require_saved(run) < 12
     s3.fault = None
     run.train(*settings, ranks=2)
-    assert run.column("loss") == finished.column("loss")
+    assert run.column("loss") == undisturbed
 
 
 def is_waiting(run: SmallRun) -> bool:
@@ -108,14 +116,20 @@ def test_a_store_that_hangs_at_the_start_does_not_keep_a_run_from_stopping(
     new_run: Callable[[], SmallRun], s3: FaultProxy, settings: tuple[str, ...]
 ) -> None:
     run = new_run()
-    # `cmbert train` opens the data too, before it starts ranks: the third request is that of a rank.
     process = run.start(*settings, ranks=2)
-    wait_for(lambda: len(processes(process)) == 3, run)
+    wait_for(lambda: len(processes(process)) == 3, run)  # the launcher has opened the data
     s3.fault = Fault("hang")
+    wait_for(lambda: all(catches_alarms(pid) for pid in processes(process)[1:]), run)
     os.kill(processes(process)[0], signal.SIGTERM)
     process.join(STOP_SECONDS)
     assert process.exitcode == 85, run.output.read_text()
     assert "Traceback" not in run.output.read_text()
+
+
+def catches_alarms(pid: int) -> bool:
+    """Whether a rank has begun its start, where it handles the signal that limits it."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGALRM - 1) & 1)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_a_store_that_hangs_at_the_start_does_not_keep_a_run_from_stopping(
     [("hang", 1, "gave up after"), ("404", 2, "NoSuchKey"), ("corrupt", 2, "upload the data again")],
 )
 def test_an_error_of_the_store_comes_after_a_checkpoint(
-    finished: SmallRun,
+    undisturbed: list[float],
     new_run: Callable[[], SmallRun],
     s3: FaultProxy,
     small_data: Path,
@@ -146,7 +160,7 @@ def test_an_error_of_the_store_comes_after_a_checkpoint(
     assert require_saved(run) >= 4
     s3.fault = None
     run.train(*settings, ranks=2)
-    assert run.column("loss") == finished.column("loss")
+    assert run.column("loss") == undisturbed
 
 
 def test_a_checkpoint_that_fails_does_not_hide_the_error(
