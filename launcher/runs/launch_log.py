@@ -61,7 +61,9 @@ def _append(run_dir: Path, line: dict[str, Any]) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     # The ranks report a run_dir that is not writable.
     with suppress(OSError):
-        if line["event"] == "started":  # one that was moved during the run must not be created again
+        if line["event"] == "started":
             run_dir.mkdir(parents=True, exist_ok=True)
+        elif not (run_dir / LAUNCHES).is_file():
+            return  # the directory was moved or replaced during the run
         with (run_dir / LAUNCHES).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": now, **line}) + "\n")
