@@ -33,7 +33,7 @@ from clinical_modernbert.launcher.runs.stop_request import heed_stop, refuse_if_
 from clinical_modernbert.storage.trust import require_own
 from clinical_modernbert.streaming_data.shards.restricted import start_private
 from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
-from clinical_modernbert.training.resilience.signals import StopRequest
+from clinical_modernbert.training.resilience.signals import StartInterrupted, StopRequest
 
 RANK_0_REPORTS_FIRST_SECONDS = 3.0
 RANK_0_EXITS_LAST_SECONDS = 1.0
@@ -60,7 +60,7 @@ def main() -> None:
             for directory in (cache.parent, cache) if cache.parent.name.startswith("cmbert-") else (cache,):
                 require_own(directory)
         from clinical_modernbert.training.recipe.config import RunConfig
-        from clinical_modernbert.training.resilience.spikes import LossSpikeError
+        from clinical_modernbert.training.resilience.spikes import RewoundError
         from clinical_modernbert.training.trainer import train
 
         config = load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides)
@@ -72,20 +72,25 @@ def main() -> None:
             record_start(recorded, launcher_name(os.environ), job=os.environ.get("SLURM_JOB_ID"))
         try:
             code = train(config, stop)
-        except LossSpikeError as reason:
+        except RewoundError as reason:
             logger.warning(reason)
             code = REWOUND
         if code in (STOPPED, REWOUND):
             code = agreed_exit_code(code)
+    except StartInterrupted:
+        code = agreed_exit_code(STOPPED)
     except UserError as error:
         let_rank_0_report_first()
         report_error(error)
         code = 1 if isinstance(error, TransientError) else USER_ERROR
     except Exception as error:
-        error_type = type(error).__name__
-        start_row()
-        print_traceback(error)
-        code = 1
+        if stop.requested and stop.starting:  # a rank that waited for one that was interrupted
+            code = agreed_exit_code(STOPPED)
+        else:
+            error_type = type(error).__name__
+            start_row()
+            print_traceback(error)
+            code = 1
     write_exit_file(code, error_type)
     if recorded is not None:
         record_end(recorded, launcher_name(os.environ), code)

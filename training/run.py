@@ -1,8 +1,10 @@
 """What a run consists of, opened once from its configuration."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
 from ..storage.files import as_user_error, atomic_write
-from ..streaming_data.loader.batches import MicroBatch, StepData, load
+from ..streaming_data.loader.batches import MicroBatch, StepData, load_ahead
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
 from ..streaming_data.loader.mix import describe_mix, plan_mix
 from .checkpoint.checkpointer import Checkpointer
@@ -111,14 +113,36 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     return model
 
 
-def open_batches(run: Run, step: int) -> Iterator[Sequence[MicroBatch]]:
+def open_batches(run: Run, step: int) -> Iterator[Future[list[MicroBatch]]]:
     """This rank's micro-batches of every step from `step` on, prepared ahead."""
     skips = run.checkpointer.skips
     data = (
         StepData(order_offset(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability)
         for s in run.plan.from_step(step)
     )
-    return load(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
+    return load_ahead(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
+
+
+def directory_check(run: Run) -> Callable[[], bool]:
+    """A function that returns whether the run's directory was moved or removed since now, on rank 0.
+
+    The directory is recognized by the file of this attempt: another start of the run writes a file of its own, and
+    whoever creates the directory anew, none.
+    """
+    if run.rank != 0:
+        return lambda: False
+    attempt = max((run.config.run_dir / "attempts").glob("[0-9]*.json"))
+    begun = _written(attempt)
+    return lambda: _written(attempt) != begun
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Time of writing and size of a file; None if there is none."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def open_metrics(run: Run, progress: Progress) -> MetricsWriter | None:

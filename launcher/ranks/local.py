@@ -22,11 +22,12 @@ from typing import Any
 from ...configs.errors import USER_ERROR, UserError
 from ...streaming_data.parallel import available_cores
 from ...training.resilience.exit_codes import REWOUND, STOPPED
+from ...training.resilience.signals import requests_to_stop
 from .warden import LAUNCHER_PID, send_at_death_of_parent
 
 logger = logging.getLogger(__name__)
 
-FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 CRASH_GRACE_SECONDS = 30.0
 EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND)
 """Exit codes of a rank that has already reported why it ends."""
@@ -63,8 +64,8 @@ def run_ranks(
 ) -> int:
     """Run `command` once per rank with torch.distributed's variables, and wait for all ranks. Main thread only.
 
-    SIGTERM, SIGUSR1 and SIGINT to this process are forwarded to every rank. When a rank fails after that, it may be
-    stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
+    SIGTERM, SIGUSR1, SIGINT and SIGHUP to this process are forwarded to every rank. When a rank fails after that, it
+    may be stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
     without a signal, it has crashed and the others get SIGTERM at once. SIGKILL follows SIGTERM after `grace` seconds,
     after a crash at most `crash_grace`.
 
@@ -167,7 +168,7 @@ def collect_signals(received: list[int]) -> Iterator[None]:
     def append(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, append) for number in FORWARDED}
+    previous = {number: signal.signal(number, append) for number in requests_to_stop()}
     try:
         yield
     finally:

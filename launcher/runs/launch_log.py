@@ -129,6 +129,9 @@ def _append(run_dir: Path, line: dict[str, Any]) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     # The ranks report a run_dir that is not writable.
     with suppress(OSError):
-        run_dir.mkdir(parents=True, exist_ok=True)
+        if line["event"] == "started":
+            run_dir.mkdir(parents=True, exist_ok=True)
+        elif not (run_dir / LAUNCHES).is_file():
+            return  # the directory was moved or replaced during the run
         with (run_dir / LAUNCHES).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": now, **line}) + "\n")

@@ -6,6 +6,7 @@ downloaded or was in the cache, and a failure is an error, never a shorter epoch
 """
 
 import hashlib
+import logging
 import os
 import re
 from bisect import bisect_right
@@ -29,6 +30,8 @@ from .receipts import confirm, is_confirmed
 
 if TYPE_CHECKING:
     from ...storage.mosaic import MDSReader
+
+logger = logging.getLogger(__name__)
 
 INDEX = "index.json"
 HASH = "xxh3_64"
@@ -92,7 +95,7 @@ class PackReader:
             require_own(self._directory)
         self._bounded = BoundedCache(cache, limit, max_held) if self._remote and limit is not None else None
         self._ends = list(accumulate(shard.packs for shard in self.shards))
-        self._ready: set[int] = set()
+        self._ready: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -108,7 +111,15 @@ class PackReader:
                 self._make_ready(number)
             return from_mds(reader[offset])
         except FileNotFoundError:  # another process removed it to make room, or a user did
-            self._ready.discard(number)
+            pass
+        except UserError:
+            raise
+        except Exception:
+            # The file may have been damaged after its check; then it is fetched again, or named in an error.
+            if not _find_corruption(self._directory / shard.name, shard):
+                raise
+            logger.warning(f"{self._directory / shard.name}: this shard was damaged after it was checked")
+        self._ready.pop(number, None)
         return self[index]
 
     def fetch_ahead(self, number: int) -> None:
@@ -128,8 +139,10 @@ class PackReader:
             self._make_ready(number)
 
     def _is_ready(self, number: int) -> bool:
-        held = self._bounded is None or self._bounded.holds(self._directory / self.shards[number].name)
-        return held and number in self._ready
+        """Whether the shard was checked and its file is still the one that was."""
+        path = self._directory / self.shards[number].name
+        held = self._bounded is None or self._bounded.holds(path)
+        return held and number in self._ready and self._ready[number] == _version(path)
 
     def _make_ready(self, number: int, patient: bool = True) -> None:
         """Check the shard, after downloading it if the local copy is missing or corrupt.
@@ -151,7 +164,7 @@ class PackReader:
             confirm(path, shard.hash)
         if self._bounded is not None:
             self._bounded.hold(path)
-        self._ready.add(number)
+        self._ready[number] = _version(path)
 
     def _download(self, shard: Shard, path: Path, patient: bool) -> None:
         """Download the shard, unless another process just did."""
@@ -180,6 +193,16 @@ def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
         size_limit=None,
         zip_data=None,
     )
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Changes when the file is replaced or written to.
+
+    Raises:
+        FileNotFoundError: it was removed.
+    """
+    status = path.stat()
+    return status.st_size, status.st_ino, status.st_mtime_ns
 
 
 def _find_corruption(path: Path, shard: Shard) -> str | None:

@@ -19,6 +19,8 @@ from typing import NoReturn
 
 from clinical_modernbert.launcher.ranks.local import FORWARDED
 
+PATCH = "CMBERT_TEST_PATCH"
+"""Names a Python file that each rank runs first, for faults that nothing outside the process can cause."""
 IMPORTED = [
     "deepspeed.runtime.zero.stage3",
     "deepspeed.runtime.zero.muon.muon_optimizer",
@@ -114,6 +116,8 @@ def _become_rank(command: Sequence[str], environment: dict[str, str], bind_to_la
         from clinical_modernbert.launcher import train
 
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+        if patch := environment.get(PATCH):
+            exec(Path(patch).read_text(), {})
         sys.argv = list(command[1:])
         train.main()
     finally:

@@ -20,7 +20,7 @@ from ...streaming_data.loader.config import DataConfig
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _require_increasing(what: str, values: list[int]) -> None:
@@ -122,8 +122,10 @@ class EngineConfig(_Section):
     precision: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="of computation; weights stay in fp32")
     max_skipped_steps: NonNegativeInt = Field(
         10,
-        description="consecutive steps that fp16 may skip after overflows, lowering its loss scale; more end the run",
+        description="steps within skip_window that may be skipped because their loss or gradients are not finite; one "
+        "more rewinds the run (spikes.max_rewinds), then ends it",
     )
+    skip_window: PositiveInt = Field(128, description="steps over which max_skipped_steps counts")
     gradient_clipping: NonNegativeFloat = Field(1.0, description="maximum global norm; 0: no clipping")
     activation_checkpointing: bool = Field(False, description="recompute each layer in backward")
     offload_optimizer: Literal["none", "cpu", "nvme"] = Field(
@@ -218,13 +220,16 @@ class MetricsConfig(_Section):
 
 
 class SpikeConfig(_Section):
-    """When a loss spike rewinds the run to its last checkpoint, to continue without the packs read since."""
+    """When a loss spike rewinds the run to its last checkpoint, to continue without the packs read since.
+
+    Too many steps that are not finite (engine.max_skipped_steps) rewind it too.
+    """
 
     factor: NonNegativeFloat = Field(
         0.0, description="a loss above this multiple of the previous losses' median is a spike, such as 1.3; 0: never"
     )
     window: PositiveInt = Field(64, description="number of losses in that median")
-    max_rewinds: NonNegativeInt = Field(3, description="per run; after that many, a spike stops the run")
+    max_rewinds: NonNegativeInt = Field(3, description="per run; after that many, one more ends the run")
 
 
 class ValidationConfig(_Section):

@@ -161,6 +161,11 @@ def start_engine(
     if isinstance(client, StableAdamW) and config.zero_stage > 0:
         names = [name for name, _ in engine.module.named_parameters()]
         client.bind(flat_partitions(engine), parameter_shards(engine), names, engine.optimizer.dp_process_group, device)
+    if config.precision == "bf16" and hasattr(engine.optimizer, "check_grad_overflow"):
+        # DeepSpeed skips steps that are not finite by their norm, except at ZeRO-2 in bf16: there only if it also
+        # searches all gradients, which costs a collective and finds nothing that the norm does not show.
+        engine.optimizer.check_grad_overflow = True
+        engine.optimizer.check_overflow = lambda **_: None
     if config.zero_stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine
@@ -212,9 +217,16 @@ def set_learning_rate(engine: Any, lr: float) -> None:
 
 
 def _clip_without_zero(max_norm: float, optimizer: Any, *_: Any) -> None:
-    """Clip gradients before the optimizer's step, and store their norm where the engine reads it."""
+    """Clip gradients before the optimizer's step, and store their norm where the engine reads it.
+
+    If the norm is not finite, there is nothing to apply, and the engine counts the step as skipped.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer._global_grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+    optimizer.overflow = not math.isfinite(optimizer._global_grad_norm)
+    if optimizer.overflow:
+        for parameter in parameters:
+            parameter.grad = None
 
 
 def _single_process(environment: Mapping[str, str]) -> dict[str, str]:
