@@ -41,6 +41,13 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     """
     expect_progress_within(config.engine.step_timeout_minutes)
     run = open_run(config)
+    with run.checkpointer:
+        return train_run(run, stop)
+
+
+def train_run(run: Run, stop: StopRequest) -> int:
+    """Train an open run; see `train`."""
+    config = run.config
     progress = run.checkpointer.resume(run.plan)
     metrics = open_metrics(run, progress)
     if progress.step == run.plan.steps:
@@ -83,6 +90,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         if run.due(config.checkpoint.every_steps, progress.step):
             run.checkpointer.save(progress, validation_loss)
             saved = progress
+    run.checkpointer.wait()
     expect_progress_within(0)
     run.checkpointer.close()
     if metrics is not None:
@@ -103,7 +111,8 @@ def agree_on_step(
         micro_batches,
         len(run.dataset.sources),
         run.device,
-        stop=stop.requested,
+        # When a checkpoint could not be written, all ranks end together: the next save raises its error.
+        stop=stop.requested or run.checkpointer.failed(),
         # The check reads a shared disk, so only one rank makes it, once per step.
         superseded=run.rank == 0 and run.checkpointer.superseded(),
     )

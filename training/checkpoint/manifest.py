@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import xxhash
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
@@ -18,10 +18,17 @@ from ...model.config import ModelConfig
 from ...storage.files import fsync
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
+from .names import is_rank_file
 from .progress import Progress
 
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
+
+
+def _require_rank_file(name: str) -> str:
+    if not is_rank_file(name):  # a name from outside must not become a path
+        raise ValueError("expected names such as rank00000-of-00002.safetensors")
+    return name
 
 
 class FileEntry(BaseModel):
@@ -67,7 +74,7 @@ class CheckpointManifest(BaseModel):
     step: int
     world_size: int
     optimizer_step: int
-    files: dict[str, FileEntry]
+    files: dict[Annotated[str, AfterValidator(_require_rank_file)], FileEntry]
     progress: Progress
     attempt: int | None = None
     scaling: ScalingState = ScalingState()
