@@ -3,7 +3,7 @@
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from s3_server import BUCKET, S3Server, environment
@@ -27,7 +27,7 @@ def nodes(new_run: Callable[[], SmallRun]) -> Nodes:
 
 
 @pytest.fixture
-def store(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def store(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in environment(s3_server.url).items():
         monkeypatch.setenv(name, value)
     return s3_server

@@ -68,8 +68,8 @@ def _lowest_seen(run_dir: Path, writers: Collection[int], patience: float) -> li
     written: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(written, (mine, problem))
     try:
-        if problem := next((problem for _, problem in written if problem), None):
-            raise UserError(problem)
+        if problems := [problem for _, problem in written if problem]:
+            raise UserError(problems[0])
         words = {writer: written[writer][0] for writer in sorted(writers)}
         seen: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(seen, _look(directory, words, patience))

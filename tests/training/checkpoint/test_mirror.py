@@ -321,22 +321,28 @@ def test_an_upload_that_the_store_lost_gets_no_manifest(
     assert any("rank00001-of-00002.safetensors: gave up" in line for line in messages.messages)
 
 
+@pytest.mark.parametrize("name", ["../../../escaped", "/absolute", "a/../../../../escaped", "conftest.py"])
 def test_a_manifest_in_the_store_never_writes_outside_the_checkpoint(
-    finished: SmallRun, store: S3Server, tmp_path: Path
+    name: str, finished: SmallRun, store: S3Server, tmp_path: Path
 ) -> None:
-    for number, name in enumerate(("../../../escaped", str(tmp_path / "escaped"), "a/../../../../escaped")):
-        url, checkpoints = f"{URL}/hostile{number}", tmp_path / "run" / "checkpoints"
-        source = tmp_path / f"source{number}"
-        source.mkdir()
-        manifest = read_manifest(finished.newest_checkpoint())
-        entry = FileEntry(bytes=4, xxh3_128=xxhash.xxh3_128_hexdigest(b"evil"))
-        write_manifest(source, manifest.model_copy(update={"files": {name: entry}}))
-        prefix = f"runs/small/hostile{number}/step00000012.20260101T000000-abcdef"
-        store.store(source, prefix)
-        store.client().put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=b"evil")
-        with pytest.raises(UserError, match="no checkpoint in it is complete"):
-            download_newest(url, checkpoints)
-        assert not [path for path in tmp_path.rglob("*escaped*") if path.exists()]
+    name = f"{tmp_path}/escaped" if name == "/absolute" else name
+    url, source = f"{URL}/hostile-{xxhash.xxh3_64_hexdigest(name)}", tmp_path / "source"
+    source.mkdir()
+    entry = FileEntry(bytes=4, xxh3_128=xxhash.xxh3_128_hexdigest(b"evil"))
+    write_manifest(source, read_manifest(finished.newest_checkpoint()).model_copy(update={"files": {name: entry}}))
+    store.store(source, f"{url.removeprefix(f's3://{BUCKET}/')}/step00000012.20260101T000000-abcdef")
+    written: list[str] = []
+
+    def fetch(address: str, path: Path, check: Callable[[Path], str | None]) -> None:
+        """The store has an object for every name."""
+        if path.name == "manifest.json":
+            return remote.download(address, path, check)
+        written.append(str(path))
+        path.write_bytes(b"evil")
+
+    with pytest.raises(UserError, match="no checkpoint in it is complete"):
+        download_newest(url, tmp_path / "a" / "run" / "checkpoints", fetch)
+    assert not written
 
 
 def test_an_address_that_is_not_an_object_store(tmp_path: Path) -> None:
