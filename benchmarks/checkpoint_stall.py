@@ -3,7 +3,7 @@
     python benchmarks/checkpoint_stall.py [--hidden 512] [--layers 12] [--saves 3] [--directory DIRECTORY]
 
 Trains a model with random weights on random tokens, on one rank. `at once` waits until the checkpoint is published, as
-versions up to 0.1 did; `behind training` continues when the state has been copied to host memory. The time of steps
+earlier versions did; `behind training` continues when the state has been copied to host memory. The time of steps
 during which a checkpoint is written is measured too, since writing takes a processor. Prints a Markdown table.
 """
 
