@@ -131,7 +131,7 @@ def directory_check(run: Run) -> Callable[[], bool]:
     """
     if run.rank != 0:
         return lambda: False
-    attempt = max((run.config.run_dir / "attempts").glob("[0-9]*.json"))
+    attempt = run.checkpointer.attempt_file()
     begun = _written(attempt)
     return lambda: _written(attempt) != begun
 

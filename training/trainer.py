@@ -47,6 +47,13 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         run = open_run(config)
         progress = run.checkpointer.resume(run.plan)
         metrics = open_metrics(run, progress)
+    with run.checkpointer:
+        return train_from(run, progress, metrics, stop)
+
+
+def train_from(run: Run, progress: Progress, metrics: MetricsWriter | None, stop: StopRequest) -> int:
+    """Train an open run from `progress` on; see `train`."""
+    config = run.config
     if progress.step == run.plan.steps:
         logger.info(f"complete: all {progress.step:,} steps are done; raise schedule.total_tokens to train further")
     if config.memory_check or (config.memory_check is None and run.device.type == "cuda"):
@@ -93,6 +100,7 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         if progress != saved:
             save_before_error(run, progress)
         raise failure.error from None
+    run.checkpointer.wait()
     expect_progress_within(0)
     run.checkpointer.close()
     if metrics is not None:
@@ -119,7 +127,8 @@ def agree_on_step(
         data,
         sources,
         run.device,
-        stop=lambda: stop.requested,
+        # When a checkpoint could not be written, all ranks end together: the next save raises its error.
+        stop=lambda: stop.requested or run.checkpointer.failed(),
         # These checks read a shared disk, so only one rank makes them, once per step.
         superseded=lambda: run.rank == 0 and run.checkpointer.superseded(),
         lost=lost,

@@ -80,7 +80,7 @@ class ForkedRank:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _become_rank(command, env, preexec_fn)
+            become_rank(command, env, preexec_fn)
 
     def poll(self) -> int | None:
         return self._reap(os.WNOHANG)
@@ -102,7 +102,7 @@ class ForkedRank:
         return self._code
 
 
-def _become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
+def become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
     """Run the rank's program. It never returns into the launcher's code, whatever happens."""
     try:
         os.setsid()

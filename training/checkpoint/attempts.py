@@ -49,6 +49,11 @@ class Attempt:
     run_dir: Path
     number: int
 
+    @property
+    def file(self) -> Path:
+        """On rank 0's disk."""
+        return _file(self.run_dir, self.number)
+
     def superseded(self) -> bool:
         """Whether a newer attempt owns the run."""
         return _file(self.run_dir, self.number + 1).exists()

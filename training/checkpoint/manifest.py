@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 
 import xxhash
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
-    StringConstraints,
     ValidationError,
     field_serializer,
     field_validator,
@@ -31,12 +31,20 @@ from ...storage.files import fsync
 from ...storage.json_text import first_problem, parse_json
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
+from .names import is_rank_file
 from .progress import Progress
 
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
-RankFile = Annotated[str, StringConstraints(pattern=r"^rank[0-9]{5,9}-of-[0-9]{5,9}\.safetensors$")]
-"""The name of a rank's file, exactly as `save_load.py` writes it: readers join it to the checkpoint's directory."""
+
+
+def _require_rank_file(name: str) -> str:
+    if not is_rank_file(name):  # a name from outside must not become a path
+        raise ValueError("expected names such as rank00000-of-00002.safetensors")
+    return name
+
+
+RankFile = Annotated[str, AfterValidator(_require_rank_file)]
 
 
 class FileEntry(BaseModel):
