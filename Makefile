@@ -45,7 +45,8 @@ test-resolved:
 	cd $(RESOLVED) && bin/cmbert demo --out demo
 	OMP_NUM_THREADS=1 $(RESOLVED)/bin/pytest --numprocesses 2 --dist loadfile -m "not (servers or gpu)"
 
-# A table of extra x tool x versions; needs the network. `WRITE=--write` also writes the constraints and uv.lock.
+# A table of extra x tool x versions; needs the network. `WRITE=--write` also writes the constraints and uv.lock, and
+# needs python3.10 too.
 resolve: install
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv lock --quiet $(if $(WRITE),,--check)

@@ -3,7 +3,7 @@
     python requirements/resolve.py            a table of extra x tool x versions; exit code 1 if one does not resolve
     python requirements/resolve.py --write    first writes constraints-{cpu,cuda}.txt and the doctor's tested versions
 
-Needs the network, pip and uv; installs nothing.
+Needs the network, pip and uv, and for --write also python3.10 with pip; installs nothing.
 """
 
 import argparse
@@ -25,6 +25,8 @@ DECISIVE = (
 SEEDS = {"torch": "2.13.0", "torchvision": "0.28.0", "triton": "3.7.1"}
 """They decide the rest: torch, its own torchvision (mosaicml-streaming requires one) and its own triton. A CPU build of
 torch requires no triton, and pip would then select one that this torch was not built with."""
+OLDEST = "python3.10"
+"""Several packages no longer release for it, so that it has versions of its own in the constraints."""
 NOT_RESOLVED = {"flash": "built from source against the installed torch", "dev": "for this project's own tests"}
 """Extras that are left out of the constraints, and of pip's part of the table."""
 HEADERS = {
@@ -78,10 +80,28 @@ def write_constraints(extras: list[str]) -> None:
     """Pin everything that pip would install for these extras, given the seeds."""
     path = constraints("cpu")
     path.write_text("".join(f"{name}=={version}\n" for name, version in SEEDS.items()))
-    found = resolve_with_pip(extras, path)
-    pins = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name != "clinical-modernbert")
+    found = [resolve_with_pip(extras, path, python) for python in (OLDEST, sys.executable)]
     for platform, header in HEADERS.items():
-        constraints(platform).write_text(header + USE + pins)
+        constraints(platform).write_text(header + USE + format_pins(*found))
+
+
+def format_pins(oldest: dict[str, str], newer: dict[str, str]) -> str:
+    """Lines of a constraints file, from package -> version on the oldest Python and on all others.
+
+    Without CUDA's libraries, which torch pins itself.
+    """
+    lines = []
+    for name in sorted(oldest.keys() | newer.keys()):
+        versions = oldest.get(name), newer.get(name)
+        if name == "clinical-modernbert" or name.startswith(("cuda-", "nvidia-")):
+            continue
+        if versions[0] == versions[1]:
+            lines.append(f"{name}=={versions[0]}\n")
+            continue
+        for version, compared in zip(versions, ("<", ">="), strict=True):
+            if version is not None:
+                lines.append(f"{name}=={version} ; python_version {compared} '3.11'\n")
+    return "".join(lines)
 
 
 def write_tested_versions() -> None:
@@ -97,9 +117,9 @@ def read_pins(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), flags=re.M))
 
 
-def resolve_with_pip(extras: list[str], constraint: Path) -> dict[str, str]:
+def resolve_with_pip(extras: list[str], constraint: Path, python: str = sys.executable) -> dict[str, str]:
     """Package -> version of what `pip install .[extras]` would install into an empty environment."""
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
+    command = [python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
     done = subprocess.run([*command, "-c", str(constraint), target], capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)

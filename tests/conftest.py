@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, fixtures in MARKED_BY_FIXTURE.items():
             if fixtures & set(getattr(item, "fixturenames", ())):
                 item.add_marker(mark)
+
+
+_LONGEST_SOCKET = 107
+"""Bytes in the path of a socket."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Children that are killed leave their temporary files where pytest removes them later.
+
+    Where pytest's own directory has a long path, they stay in the usual one: browsers make sockets there.
+    """
+    directory = tmp_path_factory.mktemp("t").as_posix()
+    with pytest.MonkeyPatch.context() as patch:
+        if len(directory) + len("/org.chromium.Chromium.XXXXXX/SingletonSocket") <= _LONGEST_SOCKET:
+            patch.setenv("TMPDIR", directory)
+            patch.setattr(tempfile, "tempdir", directory)
+        yield
 
 
 @pytest.fixture(scope="session")

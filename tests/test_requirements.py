@@ -1,7 +1,6 @@
 """The files that say which versions belong together agree with one another and with pyproject.toml."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,45 @@ from packaging.version import Version
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later read TOML")
 
 
-def pins(path: Path) -> dict[str, str]:
-    found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), flags=re.M)
-    return {name.lower(): version for name, version in found}
+def pins(path: Path, python: str = "3.11") -> dict[str, str]:
+    """Package -> version for a version of Python."""
+    found: dict[str, str] = {}
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        pin = Requirement(line)
+        if pin.marker is None or pin.marker.evaluate({"python_version": python}):
+            assert pin.name.lower() not in found, f"{path.name}: {pin.name} is pinned twice for Python {python}"
+            found[pin.name.lower()] = str(pin.specifier).removeprefix("==")
+    return found
 
 
-@pytest.mark.parametrize("name", ["lock", "constraints-cpu", "constraints-cuda"])
-def test_pinned_versions_are_allowed_and_complete(repository: Path, name: str) -> None:
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+
+@pytest.mark.parametrize(
+    ("name", "python"),
+    [("lock", "3.11"), *((f"constraints-{name}", python) for name in ("cpu", "cuda") for python in PYTHONS)],
+)
+def test_pinned_versions_are_allowed_and_complete(repository: Path, name: str, python: str) -> None:
     """Every dependency of ours is pinned at a version that pyproject.toml allows."""
-    pinned = pins(repository / f"requirements/{name}.txt")
+    pinned = pins(repository / f"requirements/{name}.txt", python)
     for text in tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(Version(pinned[requirement.name])), f"{text}: {pinned[requirement.name]}"
 
 
-def test_both_platforms_have_the_same_versions(repository: Path) -> None:
-    cpu, cuda = (pins(repository / f"requirements/constraints-{name}.txt") for name in ("cpu", "cuda"))
+@pytest.mark.parametrize("python", PYTHONS)
+def test_both_platforms_have_the_same_versions(repository: Path, python: str) -> None:
+    cpu, cuda = (pins(repository / f"requirements/constraints-{name}.txt", python) for name in ("cpu", "cuda"))
     assert cpu == cuda
+
+
+def test_every_supported_python_has_constraints(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    stated = [text.rpartition(" ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+    assert stated == PYTHONS
+    assert project["requires-python"] == f">={PYTHONS[0]}"
 
 
 def test_the_doctor_knows_the_tested_versions(repository: Path) -> None:

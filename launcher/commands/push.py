@@ -1,16 +1,22 @@
 """`cmbert push`: upload an exported model to the Hugging Face Hub, unless its sources must not be published."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...configs.errors import UserError
 from ...configs.preconditions import Check, check_all
+from ...configs.progress import Progress
 from ...configs.reporting import suggest
 from ..interface.next_steps import evaluation_of
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 _FILES = ("config.json", "model.safetensors", "README.md", "training.json")
+_NOT_PUSHED = {".git", ".cache"}
+"""Folders that git and the Hub's client leave in a directory."""
 
 
 def push(
@@ -50,8 +56,8 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    # Includes OSError and the base error of the HTTP library that the installed Hub client uses.
-    connection_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
+    # The base error of the HTTP library that the installed Hub client uses: httpx's, or OSError for that of requests.
+    connection_errors: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private or None, exist_ok=True)
@@ -60,7 +66,7 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
                 f"{repository} exists and is public, but {model} was trained on restricted sources "
                 f"({', '.join(restricted)}): make it private first, or push to another repository"
             )
-        hub.upload_folder(repo_id=repository, folder_path=model, commit_message="Model by cmbert export")
+        _upload(hub, repository, model)
     except HfHubHTTPError as error:
         raise UserError(f"{repository}: {_reason(error)}") from error
     except connection_errors as error:
@@ -68,6 +74,19 @@ def push_model(model: Path, repository: str, private: bool, allow_restricted: bo
             f"{repository}: the Hub did not answer ({type(error).__name__}); run the same command to continue"
         ) from error
     return f"{hub.endpoint}/{repository}"
+
+
+def _upload(hub: "HfApi", repository: str, model: Path) -> None:
+    """Upload all files, the large ones one by one, and then commit them together."""
+    from huggingface_hub import CommitOperationAdd
+
+    names = sorted(path.relative_to(model) for path in model.rglob("*") if path.is_file())
+    added = [CommitOperationAdd(str(name), model / name) for name in names if _NOT_PUSHED.isdisjoint(name.parts)]
+    with Progress("uploading", sum(file.upload_info.size for file in added), "B") as progress:
+        for file in added:
+            hub.preupload_lfs_files(repository, [file])
+            progress.advance(file.upload_info.size)
+    hub.create_commit(repository, added, commit_message="Model by cmbert export")
 
 
 def _check_export(model: Path, allowed: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...configs.progress import Progress
 from .finding import Finding, Status, abbreviate
 
 if TYPE_CHECKING:
@@ -111,7 +112,11 @@ def kernels(device: "torch.device") -> Finding:
     from ...kernels.verify.self_test import self_test
 
     check = f"kernels on {device}"
-    results = list(self_test(device))
+    results = []
+    with Progress("testing kernels", unit="checks") as progress:
+        for one in self_test(device):
+            results.append(one)
+            progress.advance()
     # An error of a driver, a compiler or the GPU.
     if errors := [f"{one.kernel} in {one.dtype}: {one.error[:200]}" for one in results if one.error]:
         return Finding(check, "failed", "; ".join(errors), "A run would fail in the same way.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from ...configs.progress import Progress
 from .finding import Finding
 
 TESTED_VERSIONS = Path(__file__).with_name("tested_versions.json")
@@ -138,7 +139,11 @@ def imports(statements: Sequence[str] = IMPORTED, python: str = sys.executable) 
     Each statement runs in a process of its own, without torchvision as in every command, and torchvision by itself.
     """
     hide = "from clinical_modernbert.configs.libraries import hide_torchvision; hide_torchvision(); "
-    problems = {statement: _failure(python, hide + statement) for statement in statements}
+    problems = {}
+    with Progress("importing", len(statements), "libraries") as progress:
+        for statement in statements:
+            problems[statement] = _failure(python, hide + statement)
+            progress.advance()
     if failed := [f"`{statement}`: {problem}" for statement, problem in problems.items() if problem]:
         yield Finding("imports", "failed", "; ".join(failed), _INSTALL)
     else:

@@ -48,10 +48,12 @@ def _cuts(backend: Tokenizer, text: str) -> Iterator[int]:
 
 
 def _is_independent(backend: Tokenizer, text: str, position: int) -> bool:
-    """Whether the text around the position has the same tokens and words in one as in two parts."""
+    """Whether the text around the position has the same tokens, words and offsets in one as in two parts."""
     before, after = text[max(0, position - _CONTEXT) : position], text[position : position + _CONTEXT]
     whole, left, right = (backend.encode(part, add_special_tokens=False) for part in (before + after, before, after))
     return bool(
         whole.ids == [*left.ids, *right.ids]
         and np.array_equal(word_starts(whole), np.concatenate((word_starts(left), word_starts(right))))
+        and [start for start, _ in whole.offsets]
+        == [start + shift for part, shift in ((left, 0), (right, len(before))) for start, _ in part.offsets]
     )

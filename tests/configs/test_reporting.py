@@ -73,6 +73,7 @@ def test_a_user_error_has_a_traceback_only_for_debugging(
     assert err.endswith("error: wrong\n")
 
 
+@pytest.mark.slow
 def test_notices_of_libraries_are_hidden_and_their_errors_shown() -> None:
     code = (
         "import logging, sys\n"
@@ -88,6 +89,7 @@ def test_notices_of_libraries_are_hidden_and_their_errors_shown() -> None:
     assert "an error" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COLORED.values(), ids=COLORED)
 def test_a_terminal_has_colors_unless_they_are_off(arguments: list[str]) -> None:
     shown = {}
@@ -100,6 +102,7 @@ def test_a_terminal_has_colors_unless_they_are_off(arguments: list[str]) -> None
     assert b"\x1b" not in shown["TERM"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COLORED.values(), ids=COLORED)
 def test_a_pipe_has_no_control_codes_unless_colors_are_forced(arguments: list[str]) -> None:
     def output(**settings: str) -> bytes:

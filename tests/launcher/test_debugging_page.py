@@ -20,6 +20,7 @@ def page(repository: Path) -> str:
     return (repository / "docs/debugging.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_program_prints_the_packs_of_a_step(page: str, small_data: Path, tmp_path: Path) -> None:
     recipe, run_dir = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(RECIPE)

@@ -114,6 +114,7 @@ def test_an_epoch_from_a_cloud_equals_the_epoch_from_the_disk(
     assert len(proxy.requested("GET", ".mds") + proxy.requested("GET", "%2Emds")) == shards  # once, then from the cache
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["403", "404", "503", "hang", "reset", "truncate", "corrupt"])
 def test_a_transient_fault_is_retried(local: Path, store: tuple[str, FaultProxy], tmp_path: Path, kind: str) -> None:
     url, proxy = store

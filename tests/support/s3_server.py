@@ -67,8 +67,9 @@ class S3Server:
                     *(weed, "-logtostderr=true", "server", f"-dir={self.home / 'data'}", "-filer", "-s3"),
                     *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self.home / 's3.json'}", *self._ports),
                     *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=60"),
-                    "-master.telemetry=false",
+                    *("-master.telemetry=false", "-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"),
                 ],
+                cwd=self.home,  # the names of sockets are short, however long the path of this directory is
                 env={**os.environ, "WEED_S3_SSE_KEY": "of the tests"},  # so that a bucket can be encrypted
                 stdin=subprocess.PIPE,
                 stdout=log,

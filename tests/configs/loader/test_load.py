@@ -347,6 +347,7 @@ _RUNS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(_RUNS)
 def test_a_dumped_configuration_loads_back_equal(tmp_path_factory: pytest.TempPathFactory, run: Run) -> None:
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
@@ -368,6 +369,7 @@ def _edited(values: Any, path: tuple[str, ...], new: object) -> Any:
     return copy
 
 
+@pytest.mark.slow
 @given(
     run=_RUNS,
     new=st.booleans()

@@ -53,6 +53,17 @@ def test_all_files_are_uploaded(hub: HubServer, tmp_path: Path, capfd: pytest.Ca
     assert TOKEN not in "".join(capfd.readouterr())
 
 
+def test_progress_counts_the_bytes_of_all_files(
+    hub: HubServer, tmp_path: Path, every_progress: pytest.LogCaptureFixture
+) -> None:
+    model = export(tmp_path / "model", public=True)
+    push_model(model, NAME, private=False, allow_restricted=False)
+    shown = [message for message in every_progress.messages if message.startswith("uploading")]
+    assert len(shown) == len(list(model.iterdir()))
+    total = f"{sum(path.stat().st_size for path in model.iterdir()) / 1e3:.1f} kB"
+    assert total in shown[-1], shown[-1]
+
+
 def test_models_of_restricted_sources_stay_private(hub: HubServer, tmp_path: Path) -> None:
     model = export(tmp_path / "model")
     with pytest.raises(UserError, match=r"restricted sources \(letters\): push it with --private"):

@@ -37,8 +37,12 @@ def test_what_a_run_imports_is_imported() -> None:
     assert [finding.status for finding in findings if finding.check == "imports"] == ["ok"]
 
 
-def test_an_import_that_fails_is_named_with_its_error() -> None:
+def test_an_import_that_fails_is_named_with_its_error(every_progress: pytest.LogCaptureFixture) -> None:
     (finding,) = imports(["import json", "import no_such_library"])
+    assert [message.split("  ")[0] for message in every_progress.messages] == [
+        "importing 1/2 libraries",
+        "importing 2/2 libraries",
+    ]
     assert finding.status == "failed"
     assert "`import no_such_library`: ModuleNotFoundError: No module named 'no_such_library'" in finding.result
 

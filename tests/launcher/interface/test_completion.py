@@ -60,6 +60,7 @@ def run_in(shell: str, code: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_shells_offer_commands_recipes_tasks_and_runs(shell: str, home: Path) -> None:
     if shutil.which(shell) is None:

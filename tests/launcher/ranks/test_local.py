@@ -247,6 +247,7 @@ def test_only_a_server_that_reuses_addresses_can_bind_the_port() -> None:
             server.listen()
 
 
+@pytest.mark.slow
 def test_ranks_connect_at_the_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     code = """

@@ -101,6 +101,7 @@ def test_results_of_the_run_and_of_named_evaluations_are_shown(written: Path, tm
         report(written, tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_the_page_of_150_000_steps_is_small_and_keeps_spikes(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", steps=2000)
     lines = (run_dir / "metrics.csv").read_text().splitlines()

@@ -276,6 +276,7 @@ def test_a_killed_rank_leaves_nothing_in_shared_memory(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("0000", "sem.", "psm_"))]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_process_whose_data_hangs(tmp_path: Path) -> None:
     write_small_data(tmp_path / "data", packs=4)
     # A shell that runs these tests in the background makes their children ignore Ctrl-C.

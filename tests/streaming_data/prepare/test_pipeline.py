@@ -309,6 +309,7 @@ def test_two_processes_cannot_prepare_the_same_output(inputs: Path, tokenizer: L
         prepare(values, silent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["tokenizing", "packing"])
 def test_a_killed_run_continues_and_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path, stage: str) -> None:
     """SIGKILL after the first file or split; the next run reuses its results and writes the same shards."""

@@ -286,6 +286,7 @@ def test_fetching_ahead_does_not_wait_for_another_process(store: list[str], tmp_
     assert "shard.00001.mds" not in store
 
 
+@pytest.mark.slow
 def test_importing_mosaic_does_not_affect_torchvision_and_the_skipped_subpackages() -> None:
     script = (
         "import importlib.util, sys\n"

@@ -149,6 +149,7 @@ def test_bad_directories_are_refused(tmp_path: Path, tokenizer: LoadedTokenizer)
         tokenizers.load(copy)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_beyond_16_bits_is_refused(tmp_path: Path, tokenizer: LoadedTokenizer) -> None:
     copy = shutil.copytree(tokenizer.directory, tmp_path / "copy")
     content = json.loads((copy / "tokenizer.json").read_text())

@@ -24,6 +24,7 @@ def test_settings_that_these_ranks_do_not_support_are_refused(process_group: Non
 
 def test_a_node_that_lost_its_gpus_does_not_train_on_its_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(torch.version, "cuda", None)
     require_visible_gpus({}, tmp_path)  # torch is built for CPUs, so training on CPUs is intended
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     with pytest.raises(UserError, match=r'has GPUs and torch sees none: .*set CUDA_VISIBLE_DEVICES=""'):
