@@ -9,7 +9,7 @@ and puts the result back, with zeros at the padding. At real tokens the outputs 
 """
 
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,10 @@ from ..kernels.packed import PackedBatch
 from .hugging_face_config import rope_thetas
 
 ENCODER = "ModernBertModel"
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def accelerate(model: nn.Module, backend: str = "auto") -> nn.Module:
+def accelerate(model: Model, backend: str = "auto") -> Model:
     """Replace the forward of every ModernBERT encoder in `model`, and return `model`.
 
     What cannot run on packed tokens goes the old way: position_ids of the caller's own, a mask with holes or of more
