@@ -150,7 +150,9 @@ def transformers(bench: Bench, config: ModelConfig, batch: Batch, attention: str
     initialize(ours, seed=1)
     with tempfile.TemporaryDirectory() as directory:
         save_pretrained(ours.state_dict(), config, Path(directory))
-        model: Any = ModernBertForMaskedLM.from_pretrained(directory, attn_implementation=attention)
+        model: Any = ModernBertForMaskedLM.from_pretrained(
+            directory, attn_implementation=attention, trust_remote_code=False
+        )
     model = model.to(bench.device, bench.dtype).train()
     ids, packed, positions, targets = batch
     labels = torch.full_like(ids, -100).index_copy(0, positions, targets)
