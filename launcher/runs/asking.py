@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .jobs import active_jobs, job_set, last_state
-from .launch_log import open_launches, process_of, read_launches
+from .launch_log import UNKNOWN, open_launches, process_of, read_launches
 from .processes import is_alive
 
 RUNNING = "running"
@@ -69,9 +69,12 @@ def _ask_slurm(run_dir: Path, launches: list[dict[str, Any]], last: Mapping[str,
         shown = ", ".join(f"job {job} is {state}" for job, state in sorted(jobs.items()))
         waiting = all(state.startswith("PENDING") for state in jobs.values())
         return Answer("waiting for SLURM" if waiting else RUNNING, f"SLURM: {shown}", True)
-    if not launches or not launches[-1].get("job"):
+    recorded = read_launches(run_dir)[-1:]
+    unsure = any(str(line.get("reason")).startswith(UNKNOWN) for line in recorded)
+    launch = launches[-1] if launches else last
+    if not (launches or unsure) or launch is None or not launch.get("job"):
         return None
-    job = launches[-1]["job"]
+    job = launch["job"]
     state = last_state(job)
     if state:
         return Answer(_STATES.get(state, "ended, cause unknown"), f"SLURM: job {job} is {state}", False)

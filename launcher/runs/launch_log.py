@@ -31,6 +31,8 @@ REASONS = {
     REWOUND: "rewound after a loss spike",
 }
 """Exit code -> why the ranks ended. `launcher/slurm/job.sh` uses the same texts."""
+UNKNOWN = "ended by SLURM, cause unknown"
+"""So begins the reason that the script of a job records if SLURM does not say yet why it ends the job."""
 
 
 class _Start(BaseModel):

@@ -21,7 +21,7 @@ from ...training.recipe.schedule import Plan, make_plan
 from ...training.resilience.exit_codes import REWOUND
 from .asking import RUNNING, Answer, ask
 from .find import similar_runs
-from .launch_log import LAUNCHES, REASONS, read_launches
+from .launch_log import LAUNCHES, REASONS, UNKNOWN, read_launches
 from .snapshot import LAUNCH_NAME
 from .stop_request import RequestedStop, read_stop
 
@@ -210,6 +210,8 @@ def describe_state(
     """
     if answer and answer.active:
         return f"{answer.state}, {stop}" if stop else answer.state
+    if answer and attempts and (attempts[-1].reason or "").startswith(UNKNOWN):
+        return answer.state
     if attempts and attempts[-1].reason:
         outcome = describe_outcome(attempts[-1])
         return f"stopped by request ({stop.by}); last attempt: {outcome}" if stop and not complete else outcome

@@ -21,6 +21,7 @@ from slurm_job import RANK, SlurmRun
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
 from clinical_modernbert.launcher.runs.launch_log import read_launches
+from clinical_modernbert.launcher.runs.status import read_status
 from clinical_modernbert.launcher.slurm.job import render_job
 
 Scenario = Callable[[SlurmRun], None]
@@ -92,7 +93,10 @@ def stays_cancelled_after_its_ranks_saved(run: SlurmRun) -> None:
     assert run.ended(job)["JobState"] == "CANCELLED"
     wait_for(lambda: not run.slurm.run("squeue", "-h", "-j", job), 30)
     assert list((run.run_dir / "checkpoints").iterdir())
-    assert run.outcomes() == [(85, "cancelled")]
+    ((code, _),) = run.outcomes()
+    assert code == 85
+    # The script may end while SLURM only says that the job is completing; later, SLURM says why.
+    assert "cancelled" in read_status(run.run_dir).state
     assert run.slurm.state(job) == "CANCELLED"
 
 
