@@ -124,12 +124,13 @@ def _check_token() -> None:
 
 def _restricted_sources(model: Path) -> list[str]:
     from ...storage.json_text import parse_json
-    from ...streaming_data.shards.restricted import restricted_sources
+    from ...streaming_data.shards.restricted import every_source, restricted_sources
     from ...training.export.inputs import TRAINING
 
     path = model / TRAINING
     try:
-        return sorted(restricted_sources(parse_json(path.read_bytes())["sources"]))
+        content = parse_json(path.read_bytes())
+        return sorted(restricted_sources(every_source(content["sources"], content.get("initial_sources", {}))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
 

@@ -32,6 +32,11 @@ def restricted_sources(sources: Mapping[str, object]) -> list[str]:
     return [name for name, source in terms.items() if not source.public and not source.synthetic]
 
 
+def every_source(sources: Mapping[str, object], before: Mapping[str, object]) -> dict[str, object]:
+    """The sources of a model and those of the model that it continues. Of equal names none hides the other."""
+    return {**{f"{name}, before" if name in sources else name: source for name, source in before.items()}, **sources}
+
+
 def start_private() -> None:
     """Create files with mode 0600 and directories with 0700 from now on."""
     global _umask

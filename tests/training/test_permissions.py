@@ -89,3 +89,9 @@ def test_a_model_continued_from_restricted_weights_is_restricted(
     further.recipe.write_text("\n".join([*recipe[:start], f"initial_weights: {out}", *recipe[end:]]))
     further.train(f"data.path={run.data}", ranks=1)
     assert modes(further.run_dir) == {}
+    again = tmp_path / "again"
+    assert CliRunner().invoke(app, ["export", str(further.run_dir), "--out", str(again)]).exit_code == 0
+    assert modes(again) == {}
+    assert "It continues a model that was trained on: " in (again / "README.md").read_text()
+    pushed = CliRunner().invoke(app, ["push", str(again), "someone/model"])
+    assert "trained on restricted sources (" in str(pushed.exception)

@@ -17,6 +17,7 @@ from ...streaming_data.loader.dataset import PackDataset
 from ...streaming_data.shards.manifest import manifest_hash
 from ..recipe.config import RunConfig
 from ..recipe.schedule import Plan
+from ..recipe.start import initial_sources
 from ..resilience.skips import Skip, read_skips, restore_skips
 from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
@@ -52,6 +53,7 @@ class Checkpointer:
         self._attempt: Attempt | None = None
         self._mirror: Mirror | None = None
         self._leader = 0
+        self._initial_sources: dict[str, SourceTerms] = {}
         self._stored_as: str | None = None
         self._snapshot: Snapshot | None = None
         self._saving: Future[None] | None = None
@@ -67,10 +69,13 @@ class Checkpointer:
                 ranks share neither `run_dir` nor an object store.
         """
         self._find_disks()
-        progress = Progress()
+        progress, before = Progress(), initial_sources(self._config)
+        self._initial_sources = {name: SourceTerms.model_validate(source) for name, source in before.items()}
         if (newest := self.newest()) is not None:
             path, manifest = newest
             progress = manifest.progress
+            # The directory of the initial weights may be gone by now.
+            self._initial_sources = {**manifest.initial_sources, **self._initial_sources}
             self._require_same_data(path, manifest)
             self._require_same_schedule(path, progress, plan)
             restore_skips(self._config.run_dir, manifest.skips)
@@ -277,6 +282,7 @@ class Checkpointer:
                 name: SourceTerms.model_validate(dataset.manifest.sources[name], from_attributes=True)
                 for name in dataset.sources
             },
+            initial_sources=self._initial_sources,
             config=self._config.model_dump(mode="json"),
             python=origin.python,
             packages=origin.packages,

@@ -79,6 +79,7 @@ class CheckpointManifest(BaseModel):
         data_manifest: hash of the data set's manifest.
         data_address: path or URL of the data set.
         sources: by name.
+        initial_sources: those of the model that the run continues, by name, as far as they are known.
         config: the recipe as JSON. Keys of earlier versions have their current names.
         git_revision: of the code, if it is a checkout.
         validation_loss: mean over sources, if it was measured at this step.
@@ -100,6 +101,7 @@ class CheckpointManifest(BaseModel):
     data_manifest: str
     data_address: str | None = None
     sources: dict[str, SourceTerms]
+    initial_sources: dict[str, SourceTerms] = {}
     config: dict[str, Any]
     python: str
     packages: dict[str, str]

@@ -12,7 +12,7 @@ from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ...streaming_data.shards.restricted import share_unless_restricted
+from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from ..checkpoint.manifest import read_manifest
 from ..checkpoint.save_load import consolidate
 from .inputs import TRAINING, check_export, find_checkpoint
@@ -43,7 +43,7 @@ def export_checkpoint(
     check_export(run, out, evaluations, onnx)
     path = find_checkpoint(run)
     manifest = read_manifest(path)
-    share_unless_restricted(manifest.sources)
+    share_unless_restricted(every_source(manifest.sources, manifest.initial_sources))
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
     with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.config import ModelConfig
-from ...streaming_data.shards.restricted import restricted_sources
+from ...streaming_data.shards.restricted import every_source, restricted_sources
 from ..checkpoint.manifest import CheckpointManifest
 from .public import public_name
 from .scores import Scores
@@ -87,11 +87,14 @@ def _sources(manifest: CheckpointManifest) -> str:
         kind = "synthetic" if terms.synthetic else "public" if terms.public else "restricted"
         share = seen.get(name, 0) / total if total else 0.0
         rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", str(terms.licence), kind))
-    return _table(("source", "tokens seen", "share", "license", "kind"), rows)
+    table = _table(("source", "tokens seen", "share", "license", "kind"), rows)
+    if not manifest.initial_sources:
+        return table
+    return f"{table}\n\nIt continues a model that was trained on: {', '.join(sorted(manifest.initial_sources))}."
 
 
 def _restricted(manifest: CheckpointManifest) -> str:
-    restricted = sorted(restricted_sources(manifest.sources))
+    restricted = sorted(restricted_sources(every_source(manifest.sources, manifest.initial_sources)))
     if not restricted:
         return ""
     return f"Restricted sources: {', '.join(restricted)}. Distribute the model only as their licenses allow."

@@ -13,7 +13,7 @@ from ...model.hugging_face_config import read_config, read_json
 from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
 from ...streaming_data.shards.manifest import DataManifest
-from ...streaming_data.shards.restricted import share_unless_restricted
+from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from .config import RunConfig
 
 
@@ -63,10 +63,14 @@ def share_run_unless_restricted(config: RunConfig, manifest: DataManifest) -> No
     Args:
         manifest: of the run's data.
     """
+    share_unless_restricted(every_source(manifest.sources, initial_sources(config)))
+
+
+def initial_sources(config: RunConfig) -> dict[str, object]:
+    """The sources on which the model to continue was trained, by name, if `cmbert export` wrote it; else none."""
     exported = config.initial_weights / "training.json" if config.initial_weights else None
-    before: object = read_json(exported).get("sources") if exported and exported.is_file() else {}
-    sources = {f"{name} of {exported}": source for name, source in before.items()} if isinstance(before, dict) else {}
-    share_unless_restricted({**sources, **manifest.sources})
+    content = read_json(exported) if exported and exported.is_file() else {}
+    return every_source(content.get("sources") or {}, content.get("initial_sources") or {})
 
 
 def open_validation(config: DataConfig, seed: int) -> PackDataset:
