@@ -20,9 +20,10 @@ YAML_FILES = 16
 
 FREE_EXPANSION = 1 << 26
 """Bytes that a compressed file may expand to, whatever its ratio: a small table of equal rows passes."""
-EXPANSION = 100
-"""Bytes per compressed byte, beyond the free ones. Text has 3 to 10, XML up to 20, a table of repeated templates 50;
-DEFLATE ends at 1,032, which only runs of equal bytes reach."""
+EXPANSION = 200
+"""Bytes per compressed byte, beyond the free ones. Text has 3 to 10, XML up to 20, notes that repeat one another 100;
+DEFLATE ends at 1,032, which only runs of equal bytes reach. More is legitimate at times, so the message names the way
+out: a file that was unpacked expands to nothing."""
 
 DOCUMENT_CHARACTERS = 1 << 24
 """Of one document, which is some million words. The longest records of patients are a tenth of it."""
@@ -43,10 +44,14 @@ XML_TAGS = 1_500_000
 """Tags and attributes in these: a tag of four bytes takes 120 bytes in memory. ICD-10-CM has 500,000."""
 CODE_FILE_BYTES = 1 << 25
 """Of a list of codes, which is read at once. ICD-10-CM's order file has 15 MB."""
+CODE_LINES = 1_000_000
+"""Of a list of codes that is kept in memory. MeSH's tree has 64,000."""
 TAR_HEADER_BYTES = 1 << 20
 """Of an extended header in a tar package, which is read at once; a name has 4 KB at most."""
-ZIP_MEMBERS = 10_000
+ZIP_MEMBERS = 1_000
 """Files in a zip archive, each of which is opened. Archives of CMS have ten."""
+ZIP_DIRECTORY_BYTES = 1 << 22
+"""Of the directory of a zip archive, which is read at once."""
 
 SHARD_BYTES = 1 << 28
 """Of one shard, which is read at once to compute its hash. `cmbert data prepare` writes 64 MB."""

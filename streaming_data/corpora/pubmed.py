@@ -16,10 +16,12 @@ import numpy.typing as npt
 from lxml import etree
 
 from ...configs.errors import UserError
+from ...configs.limits import XML_BYTES, TooLarge
 from ..documents.archives import START, xml_root
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
+from ..documents.xml_bounds import Budget
 from .source import Source
 
 
@@ -45,6 +47,8 @@ _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)
 _CITATION_TAG = re.compile(rb"<MedlineCitation[\s/>]")
 _LONGEST_TAG = 1 << 10
 _SCAN_BLOCK = 1 << 20
+_LONGEST_SCANNED = 1 << 24
+_LONGEST_NUMBER = 18  # digits of a PMID and its version, which have eight and one
 _PARSE_BLOCK = 1 << 20
 # Elements removed before parsing: start, end and replacement. The largest come first, because removed text is not
 # searched again.
@@ -108,6 +112,7 @@ def scan(path: Path) -> Scan:
                 cut = rest.rfind(b"<", 0, len(rest) - _LONGEST_TAG)
             as_expected = _collect(rest[: max(cut, 0)], records, deleted)
             rest = rest[max(cut, 0) :]
+            as_expected = as_expected and len(rest) <= _LONGEST_SCANNED  # the parser explains what is wrong
         as_expected = as_expected and _collect(rest, records, deleted)
     return Scan(_versions(records), _versions(deleted)) if as_expected and records else _parsed_scan(path)
 
@@ -117,7 +122,7 @@ def _parsed_scan(path: Path) -> Scan:
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
     with open_binary(path) as file, _explain_errors(path, lambda: records[-1][1].decode() if records else ""):
-        for element in _elements(file, "MedlineCitation", "DeleteCitation"):
+        for element in _elements(path, file, "MedlineCitation", "DeleteCitation"):
             found = records if element.tag == "MedlineCitation" else deleted
             pmids = list(element.iterchildren("PMID"))
             for pmid in pmids[:1] if element.tag == "MedlineCitation" else pmids:
@@ -171,7 +176,7 @@ def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_]) -> Itera
     """The documents of the records of one file that `keep` selects, an array of `newest_records`."""
     pmid, number = "", 0
     with open_binary(path) as file, _explain_errors(path, lambda: pmid):
-        for citation in _elements(file, "MedlineCitation"):
+        for citation in _elements(path, file, "MedlineCitation"):
             pmid = citation.findtext("PMID", "").strip()
             if number < len(keep) and keep[number] and (document := _document(citation, pmid, source)):
                 yield document
@@ -201,18 +206,21 @@ def _explain_errors(path: Path, last_pmid: Callable[[], str]) -> Iterator[None]:
         raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
 
 
-def _elements(file: BinaryIO, *tags: str) -> Iterator[Any]:
-    """The elements with these tags; each is freed when the next one is requested."""
+def _elements(path: Path, file: BinaryIO, *tags: str) -> Iterator[Any]:
+    """The elements with these tags; each is freed when the next one is requested, with all that precedes it."""
     parser: Any = etree.XMLPullParser(tag=tags, no_network=True, remove_comments=True, remove_pis=True)
-    for block in _pruned_blocks(file):
+    budget = Budget(str(path), " or ".join(f"a {tag}" for tag in tags))
+    for block in _pruned_blocks(path, file):
+        budget.add(block)
         syntax_error = _feed(parser, block)
         for _, element in parser.read_events():
+            budget.reset()
             yield element
             element.clear()
-            parent = element.getparent()
-            record = parent if parent is not None and parent.tag == "PubmedArticle" else element
-            while record.getprevious() is not None:
-                del record.getparent()[0]
+            while (parent := element.getparent()) is not None:
+                while element.getprevious() is not None:
+                    del parent[0]
+                element = parent
         if syntax_error:
             raise syntax_error
     parser.close()
@@ -227,7 +235,7 @@ def _feed(parser: Any, block: bytes) -> etree.XMLSyntaxError | None:
     return None
 
 
-def _pruned_blocks(file: BinaryIO) -> Iterator[bytes]:
+def _pruned_blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
     """The file in blocks without references, authors and the like, which are three quarters of its bytes.
 
     Their line breaks are kept, so that the parser's line numbers are those of the file. Corruption inside removed
@@ -237,6 +245,8 @@ def _pruned_blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(_PARSE_BLOCK):
         rest += block
         cut = min([_unclosed(rest, opening, closing) for opening, closing, _ in _REMOVED])
+        if len(rest) - cut > XML_BYTES:
+            raise TooLarge(f"{path}: more than {XML_BYTES:,} bytes without the end of an element; expected citations")
         yield _prune(rest[:cut])
         rest = rest[cut:]
     yield rest

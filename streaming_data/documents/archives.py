@@ -2,12 +2,16 @@
 
 import logging
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from ...configs.errors import UserError
+from ...configs.limits import ZIP_DIRECTORY_BYTES, ZIP_MEMBERS, TooLarge
+from .bounded import bound_expansion
 from .files import open_binary
 
 logger = logging.getLogger(__name__)
@@ -18,6 +22,9 @@ Rank: TypeAlias = "Callable[[bytes], int | None]"
 START = 1 << 16
 _MADE_BY_SYSTEMS = ("__macosx/", "._", ".ds_store", "thumbs.db", "desktop.ini")
 _MAX_NAMED = 12
+_END = (1 << 16) + 128  # bytes at an archive's end that describe its directory, after which a comment may follow
+# zipfile raises any of these for an archive with wrong numbers in it.
+_CORRUPT = (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, zlib.error)
 _CLEARLY_LARGER = 1.25
 _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*|<!--.*?-->\s*)*<([\w.:-]+)", re.DOTALL)
 
@@ -46,7 +53,10 @@ def open_wanted(path: Path, rank: Rank, expected: str) -> BinaryIO:
     if not is_zip(path):
         return open_binary(path)
     archive = _archive(path)
-    return cast(BinaryIO, archive.open(_choose(path, _members(path, archive), rank, expected).info))
+    member = _choose(path, _members(path, archive), rank, expected)
+    compressed = min(member.info.compress_size, path.stat().st_size)
+    file = cast(BinaryIO, archive.open(member.info))
+    return bound_expansion(f"{path}: {member.name}", file, lambda: compressed)
 
 
 def report_choice(path: Path, rank: Rank, expected: str) -> None:
@@ -67,10 +77,32 @@ def xml_root(start: bytes) -> str:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
+    _check_directory(path)
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+    except _CORRUPT as error:
         raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
+    if len(archive.infolist()) > ZIP_MEMBERS:
+        raise TooLarge(
+            f"{path}: {len(archive.infolist()):,} files in a zip archive, more than {ZIP_MEMBERS:,}; unpack the one "
+            "that you want and name it in `paths`"
+        )
+    return archive
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse an archive whose directory, which zipfile reads at once, says that it is large."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END))
+        end = file.read()
+    sizes = [
+        int.from_bytes(end[at.start() + 12 : at.start() + 16], "little") for at in re.finditer(rb"PK\x05\x06", end)
+    ]
+    if any(size > ZIP_DIRECTORY_BYTES for size in sizes) or b"PK\x06\x07" in end:
+        raise TooLarge(
+            f"{path}: a zip archive with a directory of more than {ZIP_DIRECTORY_BYTES:,} bytes, or of more than 4 GB; "
+            "unpack the file that you want and name it in `paths`"
+        )
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
@@ -87,7 +119,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
             raise UserError(
                 f"{path}: {_readable_name(info)} cannot be unpacked ({error}); unpack it yourself"
             ) from error
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except _CORRUPT as error:
             raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
     return members
 
