@@ -5,6 +5,7 @@ the time that was measured at each bound.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from .errors import UserError
@@ -63,8 +64,17 @@ SETTINGS_BYTES = 1 << 22
 """Of a config.json or tokenizer_config.json."""
 
 
-class TooLarge(UserError):
+class TooLargeError(UserError):
     """Something is above a bound of this module."""
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The bytes of a file; ValueError if there are more than `limit`, which are not read."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"more than the {limit:,} bytes that such a file may have")
+    return content
 
 
 def parse_json(content: bytes, limit: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from pydantic import model_validator
 
 from ...configs.errors import UserError
-from ...configs.limits import HEADER_CHARACTERS, TooLarge
+from ...configs.limits import HEADER_CHARACTERS, TooLargeError
 from ..documents.archives import Rank, open_wanted, report_choice
 from ..documents.bounded import bounded_lines
 from ..documents.csv_records import read_csv
@@ -155,7 +155,7 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
             elif current and current.code == code:
                 current = current._replace(description=f"{current.description} {text}")
                 if len(current.description) > HEADER_CHARACTERS:
-                    raise TooLarge(f"{path}: line {number}: {code} has more than {HEADER_CHARACTERS:,} characters")
+                    raise TooLargeError(f"{path}: line {number}: {code} has more than {HEADER_CHARACTERS:,} characters")
             else:
                 raise UserError(f"{path}: line {number} continues {code}, whose first line is missing")
     if current:

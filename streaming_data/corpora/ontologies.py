@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from ...configs.limits import CODE_FILE_BYTES, CODE_LINES, HEADER_CHARACTERS, TooLarge
+from ...configs.limits import CODE_FILE_BYTES, CODE_LINES, HEADER_CHARACTERS, TooLargeError
 from ..documents.bounded import bounded_lines
 from ..documents.files import explain_read_errors, open_text
 
@@ -33,7 +33,7 @@ def read_mesh(path: Path) -> Iterator[Entry]:
     with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
         for number, line in enumerate(bounded_lines(path, file, HEADER_CHARACTERS), start=1):
             if number > CODE_LINES:
-                raise TooLarge(f"{path}: more than {CODE_LINES:,} lines; expected MeSH's tree")
+                raise TooLargeError(f"{path}: more than {CODE_LINES:,} lines; expected MeSH's tree")
             code, separator, name = line.strip().partition("\t")
             if not separator:
                 name, separator, code = line.strip().rpartition(";")
@@ -55,7 +55,7 @@ def read_hpo(path: Path) -> Iterator[Entry]:
     with open_text(path) as file, explain_read_errors(path, lambda: "its first terms"):
         text = file.read(CODE_FILE_BYTES + 1)
         if len(text) > CODE_FILE_BYTES:
-            raise TooLarge(f"{path}: more than {CODE_FILE_BYTES:,} characters; expected an OBO file of terms")
+            raise TooLargeError(f"{path}: more than {CODE_FILE_BYTES:,} characters; expected an OBO file of terms")
         terms = text.replace("\r\n", "\n").split("\n[")
     for term in terms:
         if not term.startswith("Term]"):

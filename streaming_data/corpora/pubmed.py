@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lxml import etree
 
 from ...configs.errors import UserError
-from ...configs.limits import XML_BYTES, TooLarge
+from ...configs.limits import XML_BYTES, TooLargeError
 from ..documents.archives import START, xml_root
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
@@ -246,7 +246,9 @@ def _pruned_blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
         rest += block
         cut = min([_unclosed(rest, opening, closing) for opening, closing, _ in _REMOVED])
         if len(rest) - cut > XML_BYTES:
-            raise TooLarge(f"{path}: more than {XML_BYTES:,} bytes without the end of an element; expected citations")
+            raise TooLargeError(
+                f"{path}: more than {XML_BYTES:,} bytes without the end of an element; expected citations"
+            )
         yield _prune(rest[:cut])
         rest = rest[cut:]
     yield rest

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from ...configs.errors import UserError
-from ...configs.limits import DOCUMENT_CHARACTERS, PARQUET_GROUP_BYTES, RECORD_CHARACTERS, TooLarge
+from ...configs.limits import DOCUMENT_CHARACTERS, PARQUET_GROUP_BYTES, RECORD_CHARACTERS, TooLargeError
 from ...configs.spelling import nearest_name
 from ..documents.bounded import bounded_lines, document_too_long
 from ..documents.columns import check_columns, describe_names, match_names
@@ -142,7 +142,7 @@ def _check_row_groups(path: Path, table: Any, columns: Sequence[str]) -> None:
         parts = (group.column(part) for part in range(group.num_columns))
         size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
         if size > PARQUET_GROUP_BYTES:
-            raise TooLarge(
+            raise TooLargeError(
                 f"{path}: row group {number} has {size:,} bytes in {', '.join(columns)}, more than "
                 f"{PARQUET_GROUP_BYTES:,}; write the file with smaller row groups (pyarrow: row_group_size)"
             )

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from ...configs.errors import UserError
-from ...configs.limits import ZIP_DIRECTORY_BYTES, ZIP_MEMBERS, TooLarge
+from ...configs.limits import ZIP_DIRECTORY_BYTES, ZIP_MEMBERS, TooLargeError
 from .bounded import bound_expansion
 from .files import open_binary
+from .markup import COMMENT
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ _END = (1 << 16) + 128  # bytes at an archive's end that describe its directory,
 # zipfile raises any of these for an archive with wrong numbers in it.
 _CORRUPT = (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, zlib.error)
 _CLEARLY_LARGER = 1.25
-_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*|<!--.*?-->\s*)*<([\w.:-]+)", re.DOTALL)
+_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!(?!--)[^>]*>\s*|%s\s*)*<([\w.:-]+)" % COMMENT.encode())
 
 
 class Member(NamedTuple):
@@ -83,7 +84,7 @@ def _archive(path: Path) -> zipfile.ZipFile:
     except _CORRUPT as error:
         raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
     if len(archive.infolist()) > ZIP_MEMBERS:
-        raise TooLarge(
+        raise TooLargeError(
             f"{path}: {len(archive.infolist()):,} files in a zip archive, more than {ZIP_MEMBERS:,}; unpack the one "
             "that you want and name it in `paths`"
         )
@@ -99,7 +100,7 @@ def _check_directory(path: Path) -> None:
         int.from_bytes(end[at.start() + 12 : at.start() + 16], "little") for at in re.finditer(rb"PK\x05\x06", end)
     ]
     if any(size > ZIP_DIRECTORY_BYTES for size in sizes) or b"PK\x06\x07" in end:
-        raise TooLarge(
+        raise TooLargeError(
             f"{path}: a zip archive with a directory of more than {ZIP_DIRECTORY_BYTES:,} bytes, or of more than 4 GB; "
             "unpack the file that you want and name it in `paths`"
         )

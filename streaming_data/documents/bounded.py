@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from ...configs.limits import DOCUMENT_CHARACTERS, EXPANSION, FREE_EXPANSION, TooLarge
+from ...configs.limits import DOCUMENT_CHARACTERS, EXPANSION, FREE_EXPANSION, TooLargeError
 
 _BLOCK = 1 << 16
 
@@ -27,7 +27,7 @@ class _Expanding(io.RawIOBase):
         buffer[: len(block)] = block
         self._size += len(block)
         if self._size > FREE_EXPANSION and self._size > EXPANSION * (compressed := self._compressed()):
-            raise TooLarge(
+            raise TooLargeError(
                 f"{self._name}: {compressed:,} compressed bytes expand to more than {self._size:,}, over {EXPANSION} "
                 "times as many, as no text does; if it is right nevertheless, unpack it yourself and name the unpacked "
                 "file in `paths`"
@@ -46,31 +46,31 @@ def bound_expansion(name: str, file: BinaryIO, compressed: Callable[[], int]) ->
 
 
 def read_at_once(file: BinaryIO, limit: int, name: str) -> bytes:
-    """All bytes of a file that has at most `limit`; TooLarge for another."""
+    """All bytes of a file that has at most `limit`; TooLargeError for another."""
     content = file.read(limit + 1)
     if len(content) > limit:
-        raise TooLarge(
+        raise TooLargeError(
             f"{name}: more than {limit:,} bytes, which is no file of this kind; check that it is the right one"
         )
     return content
 
 
 def bounded_lines(path: Path, file: TextIO, limit: int) -> Iterator[str]:
-    """The lines of a file; TooLarge for one of more than `limit` characters, before it is in memory."""
+    """The lines of a file; TooLargeError for one of more than `limit` characters, before it is in memory."""
     number = 0
     while line := file.readline(limit + 1):
         number += 1
         if len(line) > limit:
-            raise TooLarge(
+            raise TooLargeError(
                 f"{path}: line {number:,} has more than {limit:,} characters; check that its line ends are there, or "
                 "split its text into several documents"
             )
         yield line
 
 
-def document_too_long(path: Path, position: str, characters: int) -> TooLarge:
+def document_too_long(path: Path, position: str, characters: int) -> TooLargeError:
     """The error for a document above the bound; none is cut."""
-    return TooLarge(
+    return TooLargeError(
         f"{path}: {position} has a text of {characters:,} characters; a document may have {DOCUMENT_CHARACTERS:,}: "
         "split it into several documents, or leave it out"
     )

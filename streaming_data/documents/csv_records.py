@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ...configs.errors import UserError
-from ...configs.limits import DOCUMENT_CHARACTERS, HEADER_CHARACTERS, RECORD_CHARACTERS, TooLarge
+from ...configs.limits import DOCUMENT_CHARACTERS, HEADER_CHARACTERS, RECORD_CHARACTERS, TooLargeError
 from .bounded import bounded_lines, document_too_long
 from .columns import check_columns, match_names, visible_name
 from .files import explain_read_errors, has_nul, open_text
@@ -83,7 +83,7 @@ class _Records:
         for line in self._lines:
             self._characters += len(line)
             if self._characters > RECORD_CHARACTERS:
-                raise TooLarge(
+                raise TooLargeError(
                     f"{self._path}: after record {self._records}: the next one has more than {RECORD_CHARACTERS:,} "
                     "characters; a quote that is not closed makes one field of the rest of a file"
                 )

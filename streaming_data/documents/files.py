@@ -63,7 +63,7 @@ def _in_package(pattern: str) -> list[Path]:
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The file's bytes, decompressed if it is gzip; TooLarge while reading if they expand out of proportion."""
+    """The file's bytes, decompressed if it is gzip; TooLargeError while reading if they expand out of proportion."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     if path.suffix == ".gz" and not is_gzip and path.stat().st_size:

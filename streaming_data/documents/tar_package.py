@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ...configs.limits import TAR_HEADER_BYTES, TooLarge
+from ...configs.limits import TAR_HEADER_BYTES, TooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class _Member(tarfile.TarInfo):
         if member.size < 0:
             raise tarfile.ReadError("a member of negative size")
         if member.type in _EXTENDED and member.size > TAR_HEADER_BYTES:
-            raise TooLarge(
+            raise TooLargeError(
                 f"an extended header of {member.size:,} bytes in this tar package; expected at most "
                 f"{TAR_HEADER_BYTES:,}: download the file again"
             )
@@ -42,7 +42,7 @@ def read_members(path: Path, file: BinaryIO, suffixes: tuple[str, ...]) -> Itera
 
     Raises:
         tarfile.TarError: the package is truncated or corrupt.
-        TooLarge: a header is above its bound.
+        TooLargeError: a header is above its bound.
     """
     ignored: Counter[str] = Counter()
     with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member) as archive:
@@ -64,8 +64,8 @@ def _next_members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarI
     while True:
         try:
             member = archive.next()
-        except TooLarge as error:
-            raise TooLarge(f"{path}: {error}") from error
+        except TooLargeError as error:
+            raise TooLargeError(f"{path}: {error}") from error
         except (
             ValueError,
             OverflowError,

@@ -6,7 +6,7 @@ is estimated before parsing, by the characters that each of them must have.
 
 from typing import BinaryIO
 
-from ...configs.limits import XML_BYTES, XML_TAGS, TooLarge
+from ...configs.limits import XML_BYTES, XML_TAGS, TooLargeError
 
 
 def count_tags(content: bytes) -> int:
@@ -15,9 +15,9 @@ def count_tags(content: bytes) -> int:
 
 
 def check_tags(name: str, content: bytes) -> None:
-    """Raise TooLarge for a document with too many tags to be parsed as one tree."""
+    """Raise TooLargeError for a document with too many tags to be parsed as one tree."""
     if (tags := count_tags(content)) > XML_TAGS:
-        raise TooLarge(f"{name}: about {tags:,} tags and attributes in one document, more than {XML_TAGS:,}")
+        raise TooLargeError(f"{name}: about {tags:,} tags and attributes in one document, more than {XML_TAGS:,}")
 
 
 class Budget:
@@ -32,11 +32,11 @@ class Budget:
         self._bytes = self._tags = 0
 
     def add(self, block: bytes) -> None:
-        """Raises TooLarge if the bytes or tags since the last record are too many."""
+        """Raises TooLargeError if the bytes or tags since the last record are too many."""
         self._bytes += len(block)
         self._tags += count_tags(block)
         if self._bytes > XML_BYTES or self._tags > XML_TAGS:
-            raise TooLarge(
+            raise TooLargeError(
                 f"{self._name}: {self._bytes:,} bytes with about {self._tags:,} tags and attributes without the end of "
                 f"{self._kind}; expected at most {XML_BYTES:,} and {XML_TAGS:,}"
             )
