@@ -98,8 +98,9 @@ def _read(path: Path, problems: list[Problem], is_section: IsSection, children: 
     """Read the file at `path` on top of the file it extends; `children` are the files whose `extends` led here."""
     source = _display_path(path)
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(YAML_CHARACTERS + 1)  # `parse` refuses more, which is therefore not read
+        with path.open("rb") as file:
+            content = file.read(4 * YAML_CHARACTERS + 1)  # `parse` refuses more
+        text = content.decode("utf-8", "strict" if len(content) <= 4 * YAML_CHARACTERS else "replace")
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

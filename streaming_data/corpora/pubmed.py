@@ -48,7 +48,8 @@ _CITATION_TAG = re.compile(rb"<MedlineCitation[\s/>]")
 _LONGEST_TAG = 1 << 10
 _SCAN_BLOCK = 1 << 20
 _LONGEST_SCANNED = 1 << 24
-_LONGEST_NUMBER = 18  # digits of a PMID and its version, which have eight and one
+_MOST_PMID = 99_999_999  # NLM's own limit is eight digits; there is an array with a number per PMID
+_MOST_VERSION = 9_999
 _PARSE_BLOCK = 1 << 20
 # Elements removed before parsing: start, end and replacement. The largest come first, because removed text is not
 # searched again.
@@ -114,7 +115,7 @@ def scan(path: Path) -> Scan:
             rest = rest[max(cut, 0) :]
             as_expected = as_expected and len(rest) <= _LONGEST_SCANNED  # the parser explains what is wrong
         as_expected = as_expected and _collect(rest, records, deleted)
-    return Scan(_versions(records), _versions(deleted)) if as_expected and records else _parsed_scan(path)
+    return Scan(_versions(path, records), _versions(path, deleted)) if as_expected and records else _parsed_scan(path)
 
 
 def _parsed_scan(path: Path) -> Scan:
@@ -132,7 +133,7 @@ def _parsed_scan(path: Path) -> Scan:
                 found.append((version.encode(), number.encode()))
             if not pmids and element.tag == "MedlineCitation":
                 raise UserError(f"{path}: line {element.sourceline:,}: a MedlineCitation without a PMID")
-    return Scan(_versions(records), _versions(deleted))
+    return Scan(_versions(path, records), _versions(path, deleted))
 
 
 def scan_all(paths: Sequence[Path]) -> list[Scan]:
@@ -167,7 +168,13 @@ def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tup
     return as_expected
 
 
-def _versions(matches: list[tuple[bytes, bytes]]) -> Versions:
+def _versions(path: Path, matches: list[tuple[bytes, bytes]]) -> Versions:
+    for version, pmid in matches:
+        if len(pmid) > len(str(_MOST_PMID)) or len(version) > len(str(_MOST_VERSION)):
+            raise UserError(
+                f"{path}: a PMID of {len(pmid):,} digits with a version of {len(version):,}; expected at most "
+                f"{len(str(_MOST_PMID))} and {len(str(_MOST_VERSION))}: download the file again"
+            )
     pmids = np.array([int(pmid) for _, pmid in matches], np.int64)
     return Versions(pmids, np.array([int(version or 1) for version, _ in matches], np.int64))
 

@@ -81,7 +81,7 @@ def _archive(path: Path) -> zipfile.ZipFile:
     _check_directory(path)
     try:
         archive = zipfile.ZipFile(path)
-    except _CORRUPT as error:
+    except (*_CORRUPT, NotImplementedError) as error:
         raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
     if len(archive.infolist()) > ZIP_MEMBERS:
         raise TooLargeError(

@@ -4,6 +4,7 @@ import logging
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,8 +26,8 @@ class _Member(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
         """The header in a block; an extended one, which tarfile reads at once, must be small."""
         member = super().frombuf(buf, encoding, errors)
-        if member.size < 0:
-            raise tarfile.ReadError("a member of negative size")
+        if not 0 <= member.size < 1 << 62:
+            raise tarfile.ReadError(f"a member of {member.size} bytes")
         if member.type in _EXTENDED and member.size > TAR_HEADER_BYTES:
             raise TooLargeError(
                 f"an extended header of {member.size:,} bytes in this tar package; expected at most "
@@ -45,35 +46,38 @@ def read_members(path: Path, file: BinaryIO, suffixes: tuple[str, ...]) -> Itera
         TooLargeError: a header is above its bound.
     """
     ignored: Counter[str] = Counter()
-    with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member) as archive:
-        for member in _next_members(path, archive):
-            if member.name.endswith(suffixes) and not member.isdir():
-                if member.isreg() and not member.issparse() and (content := archive.extractfile(member)):
-                    yield member.name, cast(BinaryIO, content)
-                else:
-                    ignored[
-                        "sparse file" if member.issparse() else "link" if member.islnk() or member.issym() else "device"
-                    ] += 1
+    for member, content in _members(path, file):
+        if not member.name.endswith(suffixes) or member.isdir():
+            continue
+        if content is not None:
+            yield member.name, content
+        else:
+            ignored["sparse file" if member.issparse() else "device" if member.isdev() else "link"] += 1
     if ignored:
         counts = ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(ignored.items()))
         logger.warning(f"{path}: ignored {counts}; only regular files are read from a tar package")
 
 
-def _next_members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members in order, without keeping them, of which a package may have millions."""
-    while True:
-        try:
-            member = archive.next()
-        except TooLargeError as error:
-            raise TooLargeError(f"{path}: {error}") from error
-        except (
-            ValueError,
-            OverflowError,
-            KeyError,
-            IndexError,
-        ) as error:  # numbers that are none, in an extended header
-            raise tarfile.ReadError(f"{type(error).__name__} in a header") from error
-        if member is None:
-            return
-        yield member
-        archive.members = []
+def _members(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, BinaryIO | None]]:
+    """The members in order, with the bytes of regular files; they are not kept, since a package may have millions."""
+    with _explain_headers(path):
+        archive = tarfile.open(fileobj=file, mode="r|", tarinfo=_Member)
+    with archive:
+        while True:
+            with _explain_headers(path):
+                member = archive.next()
+            if member is None:
+                return
+            is_plain = member.isreg() and not member.issparse()
+            yield member, cast(BinaryIO, archive.extractfile(member)) if is_plain else None
+            archive.members = []
+
+
+@contextmanager
+def _explain_headers(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except TooLargeError as error:
+        raise TooLargeError(f"{path}: {error}") from error
+    except (ValueError, OverflowError, KeyError, IndexError) as error:  # wrong numbers in an extended header
+        raise tarfile.ReadError(f"{type(error).__name__} in a header") from error
