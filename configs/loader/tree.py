@@ -257,6 +257,7 @@ class _Builder:
 
     Attributes:
         ancestors: the nodes under construction, to detect an anchor inside itself.
+        entry: where the current entry of the document is: an alias in it may be too much, not what it stands for.
         nodes: the number of those built, aliases expanded.
         characters: of their texts.
     """
@@ -264,11 +265,14 @@ class _Builder:
     location_of: Callable[[int], Location]
     problems: list[Problem]
     ancestors: list[yaml.Node] = field(default_factory=list)
+    entry: tuple[Location, KeyPath] | None = None
     nodes: int = 0
     characters: int = 0
 
     def build(self, node: yaml.Node, location: Location, path: KeyPath) -> Node:
-        self._count(node, location, path)
+        if self.entry is None or len(self.ancestors) == 1:
+            self.entry = location, path
+        self._count(node)
         if any(node is ancestor for ancestor in self.ancestors):
             return self._reject(location, path, "an anchor cannot contain itself")
         kind = node.tag.removeprefix(_TAG)
@@ -286,13 +290,14 @@ class _Builder:
             self.ancestors.pop()
         return self._reject(location, path, f"the tag {node.tag} is not supported; write plain values")
 
-    def _count(self, node: yaml.Node, location: Location, path: KeyPath) -> None:
+    def _count(self, node: yaml.Node) -> None:
         self.nodes += 1
         self.characters += len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        assert self.entry is not None
         if self.nodes > YAML_NODES:
-            raise _ExpandsTooFarError(f"{YAML_NODES:,} values", location, path)
+            raise _ExpandsTooFarError(f"{YAML_NODES:,} values", *self.entry)
         if self.characters > YAML_CHARACTERS:
-            raise _ExpandsTooFarError(f"{YAML_CHARACTERS:,} characters", location, path)
+            raise _ExpandsTooFarError(f"{YAML_CHARACTERS:,} characters", *self.entry)
 
     def _entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Node]:
         entries: dict[str, Node] = {}
@@ -302,7 +307,7 @@ class _Builder:
                 self._reject(location, path, "a key must be a single word or number, not a list or a mapping")
                 continue
             key = key_node.value
-            self._count(key_node, location, path)
+            self._count(key_node)
             if key_node.tag == _TAG + "merge":
                 self._reject(location, (*path, key), "merge keys are not in YAML 1.2; use `extends:` to share a file")
                 continue

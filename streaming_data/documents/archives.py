@@ -25,7 +25,7 @@ _MADE_BY_SYSTEMS = ("__macosx/", "._", ".ds_store", "thumbs.db", "desktop.ini")
 _MAX_NAMED = 12
 _END = (1 << 16) + 128  # bytes at an archive's end that describe its directory, after which a comment may follow
 # zipfile raises any of these for an archive with wrong numbers in it.
-_CORRUPT = (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, zlib.error)
+_CORRUPT = (zipfile.BadZipFile, EOFError, OSError, ValueError, IndexError, struct.error, zlib.error)
 _CLEARLY_LARGER = 1.25
 _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!(?!--)[^>]*>\s*|%s\s*)*<([\w.:-]+)" % COMMENT.encode())
 
@@ -111,7 +111,11 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
     members = []
     for info in archive.infolist():
         folded = info.filename.casefold()
-        if info.is_dir() or folded.startswith("__macosx/") or folded.rsplit("/", 1)[-1].startswith(_MADE_BY_SYSTEMS):
+        if (
+            folded.endswith("/")
+            or folded.startswith("__macosx/")
+            or folded.rsplit("/", 1)[-1].startswith(_MADE_BY_SYSTEMS)
+        ):
             continue
         try:
             with archive.open(info) as file:

@@ -4,7 +4,7 @@ import logging
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -60,9 +60,9 @@ def read_members(path: Path, file: BinaryIO, suffixes: tuple[str, ...]) -> Itera
 
 def _members(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, BinaryIO | None]]:
     """The members in order, with the bytes of regular files; they are not kept, since a package may have millions."""
-    with _explain_headers(path):
-        archive = tarfile.open(fileobj=file, mode="r|", tarinfo=_Member)
-    with archive:
+    with ExitStack() as stack:
+        with _explain_headers(path):
+            archive = stack.enter_context(tarfile.open(fileobj=file, mode="r|", tarinfo=_Member))
         while True:
             with _explain_headers(path):
                 member = archive.next()

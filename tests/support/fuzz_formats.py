@@ -1,7 +1,7 @@
 """Mutations of small valid files, and the readers of this project that must survive them.
 
-As a program, it is a worker: `fuzz_formats.py FORMAT FIRST LAST DIRECTORY` reads the inputs of these seeds, each within a
-time limit and the process within a memory limit. It prints one JSON line per failure, and a summary at the end.
+As a program, it is a worker: `fuzz_formats.py FORMAT FIRST LAST DIRECTORY` reads the inputs of these seeds, each within
+a time limit and the process within a memory limit, and prints its `Outcomes` as JSON.
 """
 
 import gzip
@@ -24,16 +24,24 @@ MOST_SECONDS = 10
 MOST_BYTES = 2 << 30
 """Of memory that a worker may take beyond what it has after its imports and one valid file."""
 
-ARTICLE = b"""<?xml version="1.0"?><!DOCTYPE article [<!ENTITY a "b">]><article article-type="x"><front><article-meta>
-<article-id pub-id-type="pmc">5</article-id><title-group><article-title>On <i>E. coli</i></article-title></title-group>
-<abstract><p>Why &a;.</p></abstract></article-meta></front><body><sec><title>A</title><p>B <xref ref-type="bibr">[1]</xref>
-<list><list-item><p>c</p></list-item></list></p><tex-math>\\begin{document} x \\end{document}</tex-math></sec></body></article>"""
-CITATIONS = b"""<?xml version="1.0"?>\n<PubmedArticleSet><PubmedArticle><MedlineCitation Status="M"><PMID Version="1">7</PMID>
+ARTICLE = b"""<?xml version="1.0"?><!DOCTYPE article [<!ENTITY a "b">]><article article-type="x"><front>
+<article-meta>
+<article-id pub-id-type="pmc">5</article-id><title-group><article-title>On <i>E. coli</i></article-title>
+</title-group>
+<abstract><p>Why &a;.</p></abstract></article-meta></front><body><sec><title>A</title>
+<p>B <xref ref-type="bibr">[1]</xref>
+<list><list-item><p>c</p></list-item></list></p><tex-math>\\begin{document} x \\end{document}</tex-math>
+</sec></body></article>"""
+CITATIONS = b"""<?xml version="1.0"?>\n<PubmedArticleSet><PubmedArticle><MedlineCitation Status="M">
+<PMID Version="1">7</PMID>
 <Article><Journal><Title>J</Title></Journal><ArticleTitle>T.</ArticleTitle><Abstract><AbstractText Label="X">One.
 </AbstractText></Abstract><AuthorList><Author/></AuthorList><Language>eng</Language></Article></MedlineCitation>
-<PubmedData><x/></PubmedData></PubmedArticle><DeleteCitation><PMID Version="1">3</PMID></DeleteCitation></PubmedArticleSet>"""
-TABULAR = b"""<?xml version="1.0"?><ICD10CM.tabular><chapter><name>1</name><desc>C</desc><section id="A00"><desc>S</desc>
-<diag><name>A00</name><desc>Cholera</desc><inclusionTerm><note>n</note></inclusionTerm><sevenChrDef><extension char="A">i
+<PubmedData><x/></PubmedData></PubmedArticle><DeleteCitation><PMID Version="1">3</PMID></DeleteCitation>
+</PubmedArticleSet>"""
+TABULAR = b"""<?xml version="1.0"?><ICD10CM.tabular><chapter><name>1</name><desc>C</desc><section id="A00">
+<desc>S</desc>
+<diag><name>A00</name><desc>Cholera</desc><inclusionTerm><note>n</note></inclusionTerm><sevenChrDef>
+<extension char="A">i
 </extension></sevenChrDef></diag></section></chapter></ICD10CM.tabular>"""
 CODES = b"A000    Cholera due to Vibrio cholerae\nA001    Cholera, unspecified\nZ9989   Dependence on machines\n"
 CSV = b'note_id,subject_id,text\n1-DS-1,7,"A note,\nof ""two"" lines"\n2-DS-2,8,BP < 120\n'
@@ -43,12 +51,16 @@ JSON_LINES = (
 RTF = (
     rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0\fcharset0 Arial;}}\f0 BP {\b 120}/80\par caf\'e9 \u8217? {\pict 00}\cell x}"
 )
-HTML = b"<html><body><p>BP &lt; 120<br>x</p><table><tr><td>a</td><td>1<sup>9</sup></td></tr></table><!-- c --><ul><li>i</ul>"
+HTML = b"<html><body><p>BP &lt; 120<br>x</p><table><tr><td>a</td><td>1<sup>9</sup></td></tr></table>"
+HTML += b"<!-- c --><ul><li>i</ul>"
 MESH = b"Heading;A01\nOther;A01.236\n"
 YAML = b"""output: x\nsources:\n  - {name: a, format: table, licence: b, paths: [c], split_by: d}
 more: &m [1, 2.5, true, "text", 'x', null]\nagain: *m\nlong: |\n  lines\n  of text\nfolded: >-\n  more\n"""
 
-NAMES = ["yaml", "csv", "jsonl", "parquet", "gzip", "pubmed", "pmc", "tar", "tar.gz", "icd10cm", "codes", "zip", "mesh", "rtf", "html", "mds-index", "mds-shard", "tokenizer.json", "tokenizer-config"]
+NAMES = [
+    *("yaml", "csv", "jsonl", "parquet", "gzip", "pubmed", "pmc", "tar", "tar.gz", "icd10cm", "codes", "zip", "mesh"),
+    *("rtf", "html", "mds-index", "mds-shard", "tokenizer.json", "tokenizer-config"),
+]
 """Of the formats."""
 
 Reader = Callable[[Path], object]
