@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..configs.errors import UserError
-from ..storage.json_text import parse_json
+from ..configs.limits import SETTINGS_BYTES, parse_json_object, read_file
 from .config import ModelConfig
 
 if TYPE_CHECKING:
@@ -104,14 +104,11 @@ def write_config(config: ModelConfig, dtype: "torch.dtype", path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises UserError with the file, and the line of a syntax error."""
     try:
-        raw = parse_json(path.read_bytes())
+        return parse_json_object(read_file(path, SETTINGS_BYTES), SETTINGS_BYTES)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a Hugging Face directory") from error
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return raw
+        raise UserError(f"{path}: not a JSON object ({error})") from error
 
 
 def _unsupported(raw: dict[str, Any]) -> list[str]:

@@ -15,10 +15,14 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import UserError
+from ..limits import YAML_CHARACTERS, YAML_DEPTH, YAML_FILES
 from ..secrets import FIX, find_secret, scrub, scrub_tree
 from .explain import explain, is_section, locate
 from .recipes import Kind, find_recipe, kind_of
 from .tree import KeyPath, Location, Node, Problem, dotted_path, merge, parse, quote_value, replace, to_values, to_yaml
+
+_MOST_SHOWN = 100
+"""Problems in one message."""
 
 Model = TypeVar("Model", bound=BaseModel)
 IsSection: TypeAlias = "Callable[[KeyPath], bool]"
@@ -116,7 +120,9 @@ def _read(path: Path, problems: list[Problem], is_section: IsSection, children: 
     """Read the file at `path` on top of the file it extends; `children` are the files whose `extends` led here."""
     source = _display_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(4 * YAML_CHARACTERS + 1)  # `parse` refuses more
+        text = content.decode("utf-8", "strict" if len(content) <= 4 * YAML_CHARACTERS else "replace")
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -147,6 +153,8 @@ def _read_base(
     if base.resolve() in children:
         circle = " -> ".join(_display_path(file) for file in (*children[children.index(base.resolve()) :], base))
         raise UserError(f"{extends.location}: extends: files extend each other in a circle: {circle}")
+    if len(children) >= YAML_FILES:
+        raise UserError(f"{extends.location}: extends: more than {YAML_FILES} files extend one another; join some")
     return _read(base, problems, is_section, children)
 
 
@@ -157,6 +165,9 @@ def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
         problems.append(Problem(location, "", "expected key=value with a dotted key, such as data.seq_length=512"))
         return tree
     keys = tuple(key.split("."))
+    if len(keys) > YAML_DEPTH:
+        problems.append(Problem(location, "", f"a key of {len(keys):,} parts; at most {YAML_DEPTH} levels are nested"))
+        return tree
     value = parse(text, lambda line: location, problems, keys)
     if value is None:
         return tree
@@ -172,7 +183,9 @@ def _to_user_error(problems: list[Problem]) -> UserError:
     ordered = sorted(
         problems, key=lambda problem: (problem.location.line == 0, problem.location.source, problem.location.line)
     )
-    return UserError(scrub("\n".join(dict.fromkeys(map(str, ordered)))))
+    lines = list(dict.fromkeys(map(str, ordered)))
+    more = [f"and {len(lines) - _MOST_SHOWN:,} more problems"] if len(lines) > _MOST_SHOWN else []
+    return UserError(scrub("\n".join(lines[:_MOST_SHOWN] + more)))
 
 
 def _display_path(path: Path) -> str:

@@ -16,7 +16,6 @@ from ...configs.reporting import suggest
 from ..interface.arguments import with_repeated
 
 if TYPE_CHECKING:
-    from ...streaming_data.shards.restricted import share_unless_restricted
     from ..starter.recipes import Start
 
 logger = logging.getLogger(__name__)
@@ -59,6 +58,7 @@ def init(
     The columns are found by their names and by the first records, of which nothing is printed. No file is overwritten.
     """
     from ...storage.files import atomic_write, require_writable
+    from ...streaming_data.shards.restricted import share_unless_restricted
     from ..starter.recipes import data_recipe, training_recipe
 
     data, train = (directory.expanduser() / name for name in ("data.yaml", "train.yaml"))

@@ -12,7 +12,9 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from ...configs.errors import UserError
+from ...configs.limits import DOCUMENT_CHARACTERS, PARQUET_GROUP_BYTES, RECORD_CHARACTERS, TooLargeError
 from ...configs.spelling import nearest_name
+from ..documents.bounded import bounded_lines, document_too_long
 from ..documents.columns import check_columns, describe_names, match_names
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
@@ -90,7 +92,12 @@ def read_records(path: Path, required: Sequence[str], encoding: str = "utf-8") -
         records = _read_parquet(path, required)
     else:
         raise UserError(f"{path}: not a table; expected .csv, .tsv, .jsonl or .ndjson (plain or .gz), or .parquet")
+    unit = "line" if name.endswith(_JSON_LINES) else "record"
     for number, row in records:
+        if (longest := max((len(value) for value in row.values() if isinstance(value, str)), default=0)) > (
+            DOCUMENT_CHARACTERS
+        ):
+            raise document_too_long(path, f"{unit} {number}", longest)
         yield number, {name: _replace_lone_surrogates(value) for name, value in row.items()}
 
 
@@ -110,7 +117,7 @@ def _replace_lone_surrogates(value: Any) -> Any:
 def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     with open_text(path, encoding) as file, explain_read_errors(path, lambda: f"line {number}", encoding):
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(bounded_lines(path, file, RECORD_CHARACTERS), start=1):
             if not line.strip():
                 continue
             try:
@@ -128,6 +135,19 @@ def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iter
             yield number, record
 
 
+def _check_row_groups(path: Path, table: Any, columns: Sequence[str]) -> None:
+    """Refuse a file with a row group that is too large to be decompressed, by its own metadata."""
+    for number in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(number)
+        parts = (group.column(part) for part in range(group.num_columns))
+        size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
+        if size > PARQUET_GROUP_BYTES:
+            raise TooLargeError(
+                f"{path}: row group {number} has {size:,} bytes in {', '.join(columns)}, more than "
+                f"{PARQUET_GROUP_BYTES:,}; write the file with smaller row groups (pyarrow: row_group_size)"
+            )
+
+
 def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
@@ -139,6 +159,7 @@ def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, di
         names = match_names(table.schema_arrow.names, required)
         check_columns(path, names, required)
         columns = dict(zip(names, table.schema_arrow.names, strict=True))
+        _check_row_groups(path, table, [columns[name] for name in required])
         for batch in table.iter_batches(_PARQUET_ROWS, columns=[columns[name] for name in required]):
             for row in batch.to_pylist():
                 number += 1

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import re
+import struct
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
@@ -16,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import xxhash
 from filelock import FileLock
 
 from ...configs.errors import UserError
+from ...configs.limits import INDEX_BYTES, parse_json_object
+from ...configs.limits import SHARD_BYTES as MOST_SHARD_BYTES
 from ...configs.names import shorten
-from ...storage.json_text import parse_json
 from ...storage.remote import CorruptDataError, download, is_remote, read
 from ...storage.trust import require_own
 from .cache import BoundedCache
@@ -109,7 +112,7 @@ class PackReader:
         try:
             if not self._is_ready(number):
                 self._make_ready(number)
-            return from_mds(reader[offset])
+            return _read_pack(reader, offset, self._directory / shard.name)
         except FileNotFoundError:  # another process removed it to make room, or a user did
             pass
         except UserError:
@@ -177,6 +180,16 @@ class PackReader:
                 download(url, path, lambda file: _find_corruption(file, shard), retry=patient)
 
 
+def _read_pack(reader: "MDSReader", offset: int, path: Path) -> Pack:
+    try:
+        return from_mds(reader[offset])
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
+        raise UserError(
+            f"{path}: pack {offset} is damaged ({type(error).__name__}); restore this file from its source, or prepare "
+            "the data again"
+        ) from error
+
+
 def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
     from ...storage.mosaic import FileInfo, MDSReader
 
@@ -220,14 +233,25 @@ def _find_corruption(path: Path, shard: Shard) -> str | None:
         return f"this shard's {HASH} differs from its index: the file is corrupt"
     if (packs := int.from_bytes(content[:4], "little")) != shard.packs:
         return f"this shard has {packs:,} packs, but its index expects {shard.packs:,}: the index is corrupt"
+    if not _offsets_are_valid(content, packs):
+        return "this shard's header has offsets outside it or out of order: the file is corrupt"
     return None
+
+
+def _offsets_are_valid(content: bytes, packs: int) -> bool:
+    """Whether the packs that a shard's header names follow one another inside the shard."""
+    header = 4 * (packs + 2)
+    if len(content) < header:
+        return False
+    offsets = np.frombuffer(content, "<u4", packs + 1, 4)
+    return bool(offsets[0] >= header and offsets[-1] <= len(content) and np.all(offsets[:-1] <= offsets[1:]))
 
 
 def _parse_index(index: bytes) -> tuple[str, list[Shard]]:
     """The hash of the index, and its shards."""
     try:
-        shards = [_parse_shard(shard) for shard in parse_json(index)["shards"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        shards = [_parse_shard(shard) for shard in parse_json_object(index, INDEX_BYTES)["shards"]]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         problem = f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
         raise CorruptDataError(problem) from error
     return hashlib.sha256(index).hexdigest(), shards
@@ -241,10 +265,12 @@ def _parse_shard(entry: dict[str, Any]) -> Shard:
         raise ValueError(f"expected a shard with a name like shard.00000.mds, got {shorten(data['basename'])}")
     if not _HASH.fullmatch(data["hashes"][HASH]):
         raise ValueError(f"expected the {HASH} of a shard, got {shorten(data['hashes'][HASH])}")
-    for number in (data["bytes"], entry["samples"]):
-        if type(number) is not int or not 0 <= number < 1 << 40:
-            raise ValueError(f"expected a number of bytes or packs, got {shorten(number)}")
-    return Shard(data["basename"], data["bytes"], data["hashes"][HASH], entry["samples"])
+    size, packs = data["bytes"], entry["samples"]
+    if type(size) is not int or not 0 <= size <= MOST_SHARD_BYTES:
+        raise ValueError(f"expected a shard of at most {MOST_SHARD_BYTES:,} bytes, got {shorten(size)}")
+    if type(packs) is not int or not 0 <= packs <= size // 4:
+        raise ValueError(f"{shorten(packs)} packs cannot be in {size:,} bytes")
+    return Shard(data["basename"], size, data["hashes"][HASH], packs)
 
 
 def _default_cache() -> Path:
