@@ -179,7 +179,8 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.5, 1.5)
         exhausted = refusals >= MAX_REFUSALS or interruptions >= MAX_INTERRUPTIONS or pause > deadline.remaining()
         if not retry or exhausted:
-            kind = TransientError if retry and refusals < MAX_REFUSALS else UserError
+            # With little patience there are fewer attempts than MAX_REFUSALS, which may all have been refused.
+            kind = TransientError if retry and refusals < min(attempts, MAX_REFUSALS) else UserError
             raise kind(f"{url}: gave up after {attempts} tries in {elapsed:.0f} s: {problem}")
         clock.sleep(pause)
 

@@ -1,6 +1,7 @@
 """`cmbert doctor`: check whether a run would work on this machine or cluster before starting it."""
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...configs.reporting import suggest
+from ...configs.reporting import PACKAGE, suggest
 from ..interface.next_steps import same_command
 from ..ranks.local import run_ranks
 from ..ranks.slurm import set_rank_from_slurm
@@ -39,6 +40,8 @@ def doctor(
     Example: srun --ntasks-per-node=8 cmbert doctor --store s3://bucket/runs
     """
     set_rank_from_slurm(os.environ)
+    if as_json:  # stdout is for programs
+        logging.getLogger(PACKAGE).setLevel(logging.WARNING)
     if "RANK" not in os.environ:
         raise typer.Exit(_run_on_this_machine(ranks or _visible_gpus() or 2))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")

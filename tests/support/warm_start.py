@@ -45,6 +45,13 @@ def processes(launcher: ForkServerProcess) -> list[int]:
     return []
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 @cache
 def server() -> ForkServerContext:
     """The server: its processes have imported everything already."""

@@ -41,11 +41,21 @@ def test_the_keys_of_a_manifest_do_not_change(finished: SmallRun) -> None:
             "model",
             "data",
         ),
-        *("skips", "data_manifest", "data_address", "sources", "config", "python", "packages", "git_revision"),
+        *(
+            "skips",
+            "data_manifest",
+            "data_address",
+            "sources",
+            "initial_sources",
+            "config",
+            "python",
+            "packages",
+            "git_revision",
+        ),
         *("validation_loss", "manifest_hash"),
     ]
     assert content["progress"].keys() == {"step", "packs", "tokens", "source_tokens"}
-    assert content["scaling"] == {"skipped_steps": 0, "loss_scaler": {}}
+    assert content["scaling"] == {"skipped_steps": 0, "loss_scaler": {}, "recently_skipped": []}
     assert content["sources"]["notes"].keys() == {"licence", "public", "synthetic"}
 
 
