@@ -1,6 +1,6 @@
 """Damaged and hostile files: each is read or refused with a UserError, in bounded time and memory, and writes nothing.
 
-CMBERT_FUZZ_INPUTS is the number of inputs per format (100 by default); docs/limits.md has the results of 10,000.
+CMBERT_FUZZ_INPUTS is the number of inputs per format (100 by default).
 """
 
 import json
