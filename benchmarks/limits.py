@@ -28,8 +28,7 @@ _MB = 1 << 20
 
 
 def _chunks(path: Path, start: bytes, block: bytes, size: int, end: bytes = b"") -> Path:
-    opened = gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb")
-    with opened as file:
+    with gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb") as file:
         file.write(start)
         for _ in range(size // len(block)):
             file.write(block)
@@ -54,42 +53,64 @@ def cases(home: Path) -> dict[str, tuple[str, Callable[[], Path]]]:
     tags = limits.XML_TAGS - 1_000
     half = limits.RECORD_CHARACTERS // 2 - 100
     return {
-        "YAML of 20,000 values": (
-            "yaml", lambda: _chunks(home / "a.yaml", b"more: [", b"a, ", 3 * 9_990 * 2, b"a]\n")),
+        "YAML of 20,000 values": ("yaml", lambda: _chunks(home / "a.yaml", b"more: [", b"a, ", 3 * 9_990 * 2, b"a]\n")),
         "gzip bomb of 800 MB": (
-            "gzip", lambda: _chunks(home / "a.csv.gz", b"note_id,subject_id,text\n", b"1,2,\n" * 1000, 800 * _MB)),
+            "gzip",
+            lambda: _chunks(
+                home / "a.csv.gz", b"note_id,subject_id,text\n", b"1,2," + b"x" * 99_995 + b"\n", 800 * _MB
+            ),
+        ),
         "gzip bomb of 800 MB, as PubMed": (
-            "pubmed", lambda: _chunks(home / "a.xml.gz", b"<PubmedArticleSet>", b"\n" * 100_000, 800 * _MB)),
+            "pubmed",
+            lambda: _chunks(home / "a.xml.gz", b"<PubmedArticleSet>", b"\n" * 100_000, 800 * _MB),
+        ),
         "tar.gz of one member of 800 MB": ("tar.gz", lambda: _tar(home / "a.tar.gz")),
-        "article of 1.5 million tags": (
-            "pmc", lambda: _chunks(home / "a.nxml", before, b"<a/>", 4 * tags, after)),
+        "article of 1.5 million tags": ("pmc", lambda: _chunks(home / "a.nxml", before, b"<a/>", 4 * tags, after)),
         "article of 32 MB of text": (
-            "pmc", lambda: _chunks(home / "a.nxml", before, b"<p>" + b"word " * 1000 + b"</p>", 32 * _MB - 8192, after)),
-        "citation of 1.5 million tags": (
-            "pubmed", lambda: _chunks(home / "a.xml", first, b"<a/>", 4 * tags, last)),
-        "tabular list of 1.5 million tags": (
-            "icd10cm", lambda: _chunks(home / "a.xml", start, b"<a/>", 4 * tags, end)),
+            "pmc",
+            lambda: _chunks(home / "a.nxml", before, b"<p>" + b"word " * 1000 + b"</p>", 32 * _MB - 8192, after),
+        ),
+        "citation of 1.5 million tags": ("pubmed", lambda: _chunks(home / "a.xml", first, b"<a/>", 4 * tags, last)),
+        "tabular list of 1.5 million tags": ("icd10cm", lambda: _chunks(home / "a.xml", start, b"<a/>", 4 * tags, end)),
         "CSV document of 16 million characters": (
-            "csv", lambda: _chunks(home / "a.csv", b"note_id,subject_id,text\n1,2,", b"word ", limits.DOCUMENT_CHARACTERS)),
+            "csv",
+            lambda: _chunks(home / "a.csv", b"note_id,subject_id,text\n1,2,", b"word ", limits.DOCUMENT_CHARACTERS),
+        ),
         "CSV record of 16 million fields": (
-            "csv", lambda: _chunks(home / "a.csv", b"note_id,subject_id,text\n1,2,", b"a,", 2 * half)),
+            "csv",
+            lambda: _chunks(home / "a.csv", b"note_id,subject_id,text\n1,2,", b"a,", 2 * half),
+        ),
         "JSON line of 32 million characters, nested": (
-            "jsonl", lambda: _chunks(home / "a.jsonl", b'{"text": "a", "patient": 1, "more": [', b"{},", 2 * half, b"1]}\n")),
+            "jsonl",
+            lambda: _chunks(home / "a.jsonl", b'{"text": "a", "patient": 1, "more": [', b"{},", 2 * half, b"1]}\n"),
+        ),
         "JSON document of 16 million characters": (
             "jsonl",
             lambda: _chunks(
-                home / "a.jsonl", b'{"patient": 1, "text": "', b"word ", limits.DOCUMENT_CHARACTERS, b'"}\n')),
+                home / "a.jsonl", b'{"patient": 1, "text": "', b"word ", limits.DOCUMENT_CHARACTERS, b'"}\n'
+            ),
+        ),
         "code list of 32 MB": (
-            "codes", lambda: _chunks(home / "a.txt", b"", b"A000    Cholera due to Vibrio\n", limits.CODE_FILE_BYTES)),
+            "codes",
+            lambda: _chunks(home / "a.txt", b"", b"A000    Cholera due to Vibrio\n", limits.CODE_FILE_BYTES),
+        ),
         "HTML of 4 million characters": (
-            "html", lambda: _chunks(home / "a.html", b"<p>", b"a<b>b</b> ", limits.MARKUP_CHARACTERS - 100)),
+            "html",
+            lambda: _chunks(home / "a.html", b"<p>", b"a<b>b</b> ", limits.MARKUP_CHARACTERS - 100),
+        ),
         "RTF of 4 million characters": (
-            "rtf", lambda: _chunks(home / "a.rtf", b"{\\rtf1 ", b"a{\\b b}\\par ", limits.MARKUP_CHARACTERS - 100)),
+            "rtf",
+            lambda: _chunks(home / "a.rtf", b"{\\rtf1 ", b"a{\\b b}\\par ", limits.MARKUP_CHARACTERS - 100),
+        ),
         "shard index of 64 MB": (
-            "mds-index", lambda: _chunks(home / "index.json", b'{"shards": [', b"{},", limits.INDEX_BYTES - 100, b"{}]}")),
+            "mds-index",
+            lambda: _chunks(home / "index.json", b'{"shards": [', b"{},", limits.INDEX_BYTES - 100, b"{}]}"),
+        ),
         "tokenizer.json of 64 MB": (
-            "tokenizer.json", lambda: _chunks(home / "tokenizer.json", b"[", b"{},", limits.TOKENIZER_BYTES - 100, b"{}]")),
-    }  # fmt: skip
+            "tokenizer.json",
+            lambda: _chunks(home / "tokenizer.json", b"[", b"{},", limits.TOKENIZER_BYTES - 100, b"{}]"),
+        ),
+    }
 
 
 def _measure(name: str, home: Path, queue: "multiprocessing.Queue[str]") -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, TextIO, cast
 
 from ...configs.errors import UserError
 from .bounded import bound_expansion
@@ -71,7 +71,7 @@ def open_binary(path: Path) -> BinaryIO:
     file = path.open("rb")
     if not is_gzip:
         return file
-    return bound_expansion(str(path), _Gzip(file), file.tell)
+    return bound_expansion(str(path), cast(BinaryIO, _Gzip(file)), file.tell)
 
 
 class _Gzip(gzip.GzipFile):

@@ -18,6 +18,7 @@ _REWRITTEN = re.compile(
 )
 _REPLACEMENTS = {"backslash": r"\'5c", "cell": r"\tab", "skip": r"\uc1", "binary": r"\b"}
 _MAX_LINKS = 1_000
+_LONGEST_FONTS = 1 << 15  # Word writes 10,000 characters
 _SPACES = str.maketrans({"\u00a0": " ", "\u2011": "-", "\u00ad": None})
 
 
@@ -56,6 +57,9 @@ def _convert(document: str) -> str:
     rewritten = _REWRITTEN.sub(_rewritten, document.replace("\r\n", "\n"))
     if rewritten.count("HYPERLINK") > _MAX_LINKS:  # for which striprtf's search takes quadratic time
         raise TooLargeError(f"RTF with more than {_MAX_LINKS:,} hyperlinks")
+    start = rewritten.find("{\\fonttbl")
+    if start >= 0 and (length := _group_end(rewritten, start) - start) > _LONGEST_FONTS:  # the same
+        raise TooLargeError(f"RTF with a table of fonts of {length:,} characters; at most {_LONGEST_FONTS:,}")
     try:
         text = rtf_to_text(rewritten, errors="replace")
     except (ValueError, LookupError, TypeError, OverflowError) as error:  # numbers that are none, unknown code pages
