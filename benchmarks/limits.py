@@ -56,7 +56,9 @@ def cases(home: Path) -> dict[str, tuple[str, Callable[[], Path]]]:
         "YAML of 20,000 values": ("yaml", lambda: _chunks(home / "a.yaml", b"more: [", b"a, ", 3 * 9_990 * 2, b"a]\n")),
         "gzip bomb of 800 MB": (
             "gzip",
-            lambda: _chunks(home / "a.csv.gz", b"note_id,subject_id,text\n", b"1,2,\n" * 1000, 800 * _MB),
+            lambda: _chunks(
+                home / "a.csv.gz", b"note_id,subject_id,text\n", b"1,2," + b"x" * 99_995 + b"\n", 800 * _MB
+            ),
         ),
         "gzip bomb of 800 MB, as PubMed": (
             "pubmed",

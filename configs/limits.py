@@ -36,8 +36,6 @@ MARKUP_CHARACTERS = 1 << 22
 """Of one document in RTF or HTML, pictures included: the time of the conversion grows with it."""
 MARKUP_DEPTH = 100
 """Tables inside tables, and groups inside groups."""
-PARQUET_GROUP_BYTES = 1 << 30
-"""Of the columns that are read of one row group, uncompressed; writers make groups of 128 MB or a million rows."""
 
 XML_BYTES = 1 << 25
 """Of one article or one citation, and of a table of codes. The largest article of PMC seen has 9 MB, ICD-10-CM 9 MB."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from ...configs.errors import UserError
-from ...configs.limits import DOCUMENT_CHARACTERS, PARQUET_GROUP_BYTES, RECORD_CHARACTERS, TooLargeError
+from ...configs.limits import DOCUMENT_CHARACTERS, EXPANSION, FREE_EXPANSION, RECORD_CHARACTERS, TooLargeError
 from ...configs.spelling import nearest_name
 from ..documents.bounded import bounded_lines, document_too_long
 from ..documents.columns import check_columns, describe_names, match_names
@@ -53,7 +53,8 @@ class TableSource(Source):
 
 _CSV = (".csv", ".tsv")
 _JSON_LINES = (".jsonl", ".ndjson")
-_PARQUET_ROWS = 1024
+_PARQUET_ROWS = 64  # each may be a document of the largest size
+_PARQUET_BUFFER = 1 << 20
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -135,17 +136,17 @@ def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iter
             yield number, record
 
 
-def _check_row_groups(path: Path, table: Any, columns: Sequence[str]) -> None:
-    """Refuse a file with a row group that is too large to be decompressed, by its own metadata."""
-    for number in range(table.metadata.num_row_groups):
-        group = table.metadata.row_group(number)
-        parts = (group.column(part) for part in range(group.num_columns))
-        size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
-        if size > PARQUET_GROUP_BYTES:
-            raise TooLargeError(
-                f"{path}: row group {number} has {size:,} bytes in {', '.join(columns)}, more than "
-                f"{PARQUET_GROUP_BYTES:,}; write the file with smaller row groups (pyarrow: row_group_size)"
-            )
+def _check_row_groups(path: Path, metadata: Any) -> None:
+    """Refuse a file whose row groups say that they expand out of proportion.
+
+    Only numbers of groups are read: pyarrow ends the process at damaged metadata of a column.
+    """
+    size, compressed = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)), 0
+    if size > max(FREE_EXPANSION, EXPANSION * (compressed := path.stat().st_size)):
+        raise TooLargeError(
+            f"{path}: {compressed:,} bytes of Parquet expand to {size:,}, over {EXPANSION} times as many, as no text "
+            "does; if it is right nevertheless, write the file without compression"
+        )
 
 
 def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -155,11 +156,11 @@ def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, di
         raise UserError(f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`") from error
     number = 0
     try:
-        table = parquet.ParquetFile(path)
+        table = parquet.ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False)  # not a row group at once
         names = match_names(table.schema_arrow.names, required)
         check_columns(path, names, required)
         columns = dict(zip(names, table.schema_arrow.names, strict=True))
-        _check_row_groups(path, table, [columns[name] for name in required])
+        _check_row_groups(path, table.metadata)
         for batch in table.iter_batches(_PARQUET_ROWS, columns=[columns[name] for name in required]):
             for row in batch.to_pylist():
                 number += 1

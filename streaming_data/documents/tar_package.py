@@ -70,7 +70,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, Bina
                 return
             is_plain = member.isreg() and not member.issparse()
             yield member, cast(BinaryIO, archive.extractfile(member)) if is_plain else None
-            archive.members = []  # type: ignore[attr-defined]  # it would keep the headers of all
+            archive.members = []  # type: ignore[attr-defined]
 
 
 @contextmanager

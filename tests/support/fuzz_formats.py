@@ -153,10 +153,10 @@ def _read_tokenizer(path: Path) -> object:
     return tokenizers.encode(tokenizers.load(path.parent), ["a note of w5 w6 [MASK]", "x" * 100])
 
 
-def _parquet(home: Path) -> bytes:
-    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-
-    parquet.write_table(pyarrow.table({"text": ["a note", None], "patient": ["7", "8"]}), home / "made.parquet")
+def parquet_table(home: Path) -> bytes:
+    """A table with a text and a patient, written by way of a file in `home`."""
+    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    parquet.write_table(arrow.table({"text": ["a note", None], "patient": ["7", "8"]}), home / "made.parquet")
     return (home / "made.parquet").read_bytes()
 
 
@@ -171,7 +171,7 @@ def formats(home: Path) -> dict[str, Format]:
         "yaml": Format("a.yaml", YAML, _read_yaml),
         "csv": Format("a.csv", CSV, lambda path: _source("mimic_notes", path)),
         "jsonl": Format("a.jsonl", JSON_LINES, _table),
-        "parquet": Format("a.parquet", _parquet(home), _table),
+        "parquet": Format("a.parquet", parquet_table(home), _table),
         "gzip": Format("a.csv.gz", gzip.compress(CSV), lambda path: _source("mimic_notes", path)),
         "pubmed": Format("a.xml", CITATIONS, lambda path: _source("pubmed", path)),
         "pmc": Format("a.nxml", ARTICLE, lambda path: _source("pmc", path)),

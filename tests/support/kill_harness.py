@@ -4,8 +4,8 @@
 
 Each run is killed with -9 a few times and then left to finish. The victim is the launcher, a rank, or all of them. The
 moment is a random time, while a checkpoint is being written, or between its publication and the pruning of older ones.
-All packs, masks and rates must then equal those of the uninterrupted run, in order, none lost and none repeated, and the
-losses must be bit-equal where the number of ranks did not change.
+All packs, masks and rates must then equal those of the uninterrupted run, in order, none lost and none repeated, and
+the losses must be bit-equal where the number of ranks did not change.
 """
 
 import argparse

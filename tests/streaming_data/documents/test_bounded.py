@@ -15,8 +15,8 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+import fuzz_formats
 import pytest
 
 from clinical_modernbert.configs import limits
@@ -54,7 +54,7 @@ def in_time() -> object:
     signal.signal(signal.SIGALRM, before)
 
 
-def read_all(kind: Any, path: Path) -> list[object]:
+def read_all(kind: type[PmcSource] | type[PubMedSource], path: Path) -> list[object]:
     values = {"name": "s", "licence": "none", "paths": [str(path)]}
     return list(readers.read(kind.model_validate(values | {"format": kind.__name__.removesuffix("Source").lower()})))
 
@@ -220,16 +220,27 @@ def test_lines_of_json_are_bounded(tmp_path: Path) -> None:
         list(read_records(path, ["text"]))
 
 
-def test_a_row_group_of_parquet_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parquet_bomb_is_refused(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(
-        arrow.table({"text": ["x" * 1000] * 100, "other": [1] * 100}), tmp_path / "a.parquet", use_dictionary=False
-    )
-    assert len(list(read_records(tmp_path / "a.parquet", ["text"]))) == 100
-    monkeypatch.setattr(readers.tables, "PARQUET_GROUP_BYTES", 50_000)
-    assert len(list(read_records(tmp_path / "a.parquet", ["other"]))) == 100
-    with pytest.raises(UserError, match=r"row group 0 has 10\d,\d+ bytes in text"):
-        list(read_records(tmp_path / "a.parquet", ["text"]))
+    texts = arrow.array(["x" * 1_000_000] * 100)
+    for compression in ("zstd", "none"):
+        parquet.write_table(
+            arrow.table({"text": texts}),
+            tmp_path / f"{compression}.parquet",
+            use_dictionary=False,
+            compression=compression,
+        )
+    assert len(list(read_records(tmp_path / "none.parquet", ["text"]))) == 100
+    with pytest.raises(UserError, match=r"zstd\.parquet: [\d,]+ bytes of Parquet expand to 10\d,\d+,\d+"):
+        list(read_records(tmp_path / "zstd.parquet", ["text"]))
+
+
+def test_damaged_metadata_of_a_parquet_column_ends_no_process(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    path.write_bytes(fuzz_formats.mutate(fuzz_formats.parquet_table(tmp_path), 364))
+    with pytest.raises(UserError, match="truncated or corrupt Parquet file"):
+        list(read_records(path, ["text", "patient"]))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +317,8 @@ def test_a_pmid_has_eight_digits(tmp_path: Path, digits: int) -> None:
         "x" * (limits.MARKUP_CHARACTERS + 1) + "<p>x</p>",
         "{\\rtf1 " + '{\\field{\\*\\fldinst{HYPERLINK "' * 10_000,
         "{\\rtf1 " + "{" * 1_000_000,
+        "{\\rtf1 {\\fonttbl {\\f" + "0" * 100_000,
+        "{\\rtf1 {\\fonttbl {\\f0" + "\\" * 100_000,
         "{\\rtf1 {\\fonttbl{\\f0\\fcharset" + "9" * 5_000 + " x;}}",
         "{\\rtf1 " + "x" * limits.MARKUP_CHARACTERS,
     ],

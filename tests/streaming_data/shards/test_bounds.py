@@ -21,13 +21,13 @@ def copy(tmp_path: Path, small_data: Path) -> Path:
     return tmp_path / "train"
 
 
-def reseal(directory: Path, content: bytes, packs: int | None = None) -> None:
+def reseal(directory: Path, content: bytes | bytearray) -> None:
     """Write a shard, and the index that belongs to it."""
     (directory / SHARD).write_bytes(content)
     index = json.loads((directory / "index.json").read_text())
     entry = index["shards"][0]
     entry["raw_data"] |= {"bytes": len(content), "hashes": {"xxh3_64": xxhash.xxh3_64_hexdigest(content)}}
-    entry["samples"] = int.from_bytes(content[:4], "little") if packs is None else packs
+    entry["samples"] = int.from_bytes(content[:4], "little")
     (directory / "index.json").write_text(json.dumps(index))
 
 
