@@ -17,6 +17,7 @@ from ..resilience.skips import Skip, read_skips, restore_skips
 from ..zero.loss_scaling import restore_scaling, scaling_state
 from . import files, save_load
 from .attempts import Attempt, begin_attempt
+from .compatibility import differences, require_same_model
 from .manifest import CheckpointManifest, FileEntry, SourceTerms, read_manifest
 from .mirror import Mirror, download_newest
 from .progress import Progress
@@ -47,12 +48,15 @@ class Checkpointer:
         """Continue from the newest checkpoint, if there is one, and take over the run from earlier attempts.
 
         Raises:
-            UserError: all checkpoints are corrupt, or the newest does not fit the data, the plan or the skips.
+            UserError: all checkpoints are corrupt, or the newest does not fit the model, the data, the plan or the
+                skips.
         """
         progress = Progress()
         if (newest := self.newest()) is not None:
             path, manifest = newest
             progress = manifest.progress
+            model, tokenizer = self._engine.module.config, self._dataset.manifest.tokenizer.sha256
+            require_same_model(path, manifest, self._config, model, tokenizer)
             self._require_same_data(path, manifest)
             self._require_same_schedule(path, progress, plan)
             restore_skips(self._config.run_dir, manifest.skips)
@@ -159,6 +163,7 @@ class Checkpointer:
             attempt=attempt.number,
             scaling=scaling_state(self._engine),
             model=self._engine.module.config,
+            tokenizer=dataset.manifest.tokenizer.sha256 or None,
             data=dataset.identity(),
             skips=tuple(self.skips),
             data_manifest=manifest_hash(dataset.manifest),
@@ -173,18 +178,3 @@ class Checkpointer:
             git_revision=origin.git_revision,
             validation_loss=validation_loss,
         )
-
-
-def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """The differences between two JSON trees, by dotted names; long values such as hashes are shortened."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys((*now, *before))
-        return [
-            each for key in keys for each in differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if before == now else [f"{name} was {_short(before)}, is {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:20]}..."

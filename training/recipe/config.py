@@ -12,9 +12,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
+from ...configs.spelling import did_you_mean
 from ...model.config import ModelConfig
 from ...streaming_data.loader.config import DataConfig
 
@@ -234,6 +236,16 @@ class ValidationConfig(_Section):
     packs: PositiveInt = Field(16, description="held-out packs per source, the same ones every time")
 
 
+IDENTITY_KEYS = (
+    # initializer_* decide only what a model starts from, which a checkpoint has replaced.
+    *(f"model.{name}" for name in ModelConfig.model_fields if not name.startswith("initializer_")),
+    "tokenizer",
+    "data.masking",
+    "schedule.mlm_probability",
+)
+"""What makes the model of a run that model: architecture, tokenizer and objective."""
+
+
 class RunConfig(_Section):
     """One training run."""
 
@@ -256,6 +268,20 @@ class RunConfig(_Section):
     metrics: MetricsConfig = MetricsConfig()
     validation: ValidationConfig = ValidationConfig()
     spikes: SpikeConfig = SpikeConfig()
+    allow_changed: tuple[str, ...] = Field(
+        (),
+        description="keys of architecture, tokenizer or objective that may differ from those of the checkpoint that "
+        "the run continues, such as model.local_attention",
+    )
+
+    @field_validator("allow_changed")
+    @classmethod
+    def _check_allowed(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if key not in IDENTITY_KEYS:
+                hint = did_you_mean(key, IDENTITY_KEYS)
+                raise ValueError(f"{key} is none of the keys that are compared, {', '.join(IDENTITY_KEYS)}{hint}")
+        return keys
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
