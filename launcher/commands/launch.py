@@ -9,6 +9,7 @@ import typer
 
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA, TRAINING
+from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface.next_steps import same_command, suggest_after_run
 from ..interface.options import Overrides, Recipe
@@ -41,14 +42,14 @@ def slurm(
     Example: cmbert launch slurm base --cluster cluster.yaml --set run_dir=runs/base --dry-run
     """
     from ...training.recipe.config import RunConfig
-    from ...training.recipe.schedule import make_plan
+    from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
     from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.job import render_job, submit
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
-    make_plan(config, description.ranks)
+    check_all(limits(config, description.ranks, elsewhere=True))
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
     # A container image has its own Python.
     python = "python3" if description.slurm.container else sys.executable
@@ -90,7 +91,7 @@ def hostfile(
     The hosts need the run_dir and this Python at the same paths, for example on a shared disk.
     """
     from ...training.recipe.config import RunConfig
-    from ...training.recipe.schedule import make_plan
+    from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
     from ..ranks.hostfile import read_hostfile, run_on_hosts
     from ..runs.launch_log import run_and_record
@@ -99,7 +100,7 @@ def hostfile(
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     slots = read_hostfile(hosts)
     description = load(ClusterConfig, cluster) if cluster else None
-    make_plan(config, sum(slots.values()))
+    check_all(limits(config, sum(slots.values()), elsewhere=True))
     launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
     command = [sys.executable, str(entry_point(launch)), "--config", str(recipe_path(launch))]
@@ -123,12 +124,14 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     Example: salloc --nodes=2 --ntasks-per-node=8 cmbert launch deepspeed-slurm base --set run_dir=runs/base
     """
     from ...training.recipe.config import RunConfig
+    from ...training.recipe.limits import limits
     from ..runs.launch_log import run_and_record
     from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.deepspeed import allocated_hosts, run_deepspeed
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     hosts = allocated_hosts(os.environ)
+    check_all(limits(config, sum(hosts.values()), elsewhere=True))
     launch = new_launch_directory(config.run_dir)
     take_snapshot(launch, config)
     arguments = ["--config", str(recipe_path(launch))]
@@ -180,13 +183,13 @@ def k8s(
     Example: cmbert launch k8s base --cluster cluster.yaml --set run_dir=/runs/base --dry-run
     """
     from ...training.recipe.config import RunConfig
-    from ...training.recipe.schedule import make_plan
+    from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
     from ..k8s.jobset import render, submit
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
-    make_plan(config, description.ranks)
+    check_all(limits(config, description.ranks, elsewhere=True))
     manifest = render(config, description)
     typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
     suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])

@@ -56,12 +56,14 @@ class Checkpointer:
             path, manifest = newest
             progress = manifest.progress
             model, tokenizer = self._engine.module.config, self._dataset.manifest.tokenizer.sha256
-            require_same_model(path, manifest, self._config, model, tokenizer)
+            permitted = require_same_model(path, manifest, self._config, model, tokenizer)
             self._require_same_data(path, manifest)
             self._require_same_schedule(path, progress, plan)
             restore_skips(self._config.run_dir, manifest.skips)
             self.load(path, manifest)
             logger.info(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed")
+            for change in permitted:
+                logger.warning(f"changed, as allow_changed permits: {change}. {path} is kept")
             for change in differences(manifest.config, self._config.model_dump(mode="json")):
                 logger.info(f"changed since this checkpoint: {change}")
         self._attempt = begin_attempt(self._config.run_dir, progress.step)

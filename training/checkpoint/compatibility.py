@@ -5,7 +5,6 @@ and a model with fewer layers finds all its tensors in the checkpoint of a deepe
 """
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,32 +15,31 @@ from ...model.config import ModelConfig
 from ..recipe.config import IDENTITY_KEYS, RunConfig
 from .manifest import CheckpointManifest, try_read_manifest
 
-logger = logging.getLogger(__name__)
-
 
 def require_same_model(
     checkpoint: Path, manifest: CheckpointManifest, config: RunConfig, model: ModelConfig, tokenizer: str
-) -> None:
+) -> list[str]:
     """Require that a run continues the model of a checkpoint, but for the keys in its `allow_changed`.
 
     Args:
         model: architecture of the run, from its recipe or its `initial_weights`.
         tokenizer: SHA-256 of the data's tokenizer.json; empty if the data does not record it.
+    Returns:
+        The differences that `allow_changed` permits.
     Raises:
         UserError: the architecture, the tokenizer or the objective changed; the message lists every difference.
     """
     before = recorded_identity(manifest)
     now = _identity(model.model_dump(mode="json"), tokenizer, config.model_dump(mode="json"))
-    refused = {key: text for key, text in _changes(before, now).items() if key not in config.allow_changed}
-    if refused:
+    changes = _changes(before, now)
+    if refused := {key: text for key, text in changes.items() if key not in config.allow_changed}:
         keys = ", ".join([*config.allow_changed, *refused])
         raise UserError(
             f"{checkpoint}: this checkpoint belongs to another model than the recipe's: {'; '.join(refused.values())}. "
             "Restore what changed or start in another run_dir; to continue with the change nevertheless, "
             f"--set 'allow_changed=[{keys}]'"
         )
-    for text in _changes(before, now).values():
-        logger.warning(f"changed, as allow_changed permits: {text}. {checkpoint} is kept")
+    return [*changes.values()]
 
 
 def before_changes(checkpoints: Sequence[Path]) -> list[Path]:
