@@ -20,14 +20,14 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     # Run as a file, Python puts this directory first on the path, where its modules would shadow libraries.
     del sys.path[0]
 
-from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
+from clinical_modernbert.configs.errors import USER_ERROR, RankCountError, TransientError, UserError
 from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
 from clinical_modernbert.launcher.ranks.local import die_with_parent
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
-from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 from clinical_modernbert.training.resilience.signals import StopRequest
 
 RANK_0_REPORTS_FIRST_SECONDS = 3.0
@@ -59,8 +59,8 @@ def main() -> None:
     except UserError as error:
         let_rank_0_report_first()
         report_error(error)
-        code = 1 if isinstance(error, TransientError) else USER_ERROR
-    except Exception as error:
+        code = exit_code(error)
+    except (Exception, SystemExit) as error:  # a library that calls sys.exit(2) has crashed too
         error_type = type(error).__name__
         start_row()
         traceback.print_exc()
@@ -71,6 +71,17 @@ def main() -> None:
     sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.
     os._exit(code)
+
+
+def exit_code(error: UserError) -> int:
+    """The exit code of a rank that ends with this error.
+
+    CMBERT_RANKS_VARY is set by launchers where a scheduler decides the number of ranks, after the recipe was checked
+    for the number that was requested.
+    """
+    if isinstance(error, RankCountError) and os.environ.get("CMBERT_RANKS_VARY"):
+        return WAITING
+    return 1 if isinstance(error, TransientError) else USER_ERROR
 
 
 def let_rank_0_report_first() -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from ..interface.next_steps import same_command, suggest_after_run
 from ..interface.options import Overrides, Recipe
 from ..interface.suggestions import SuggestingGroup
 from .train import train
+
+if TYPE_CHECKING:
+    from ...training.recipe.config import RunConfig
 
 app = typer.Typer(
     cls=SuggestingGroup,
@@ -45,11 +48,12 @@ def slurm(
     from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
     from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
-    from ..slurm.job import render_job, submit
+    from ..slurm.job import render_job, require_mounted, submit
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
     check_all(limits(config, description.ranks, elsewhere=True))
+    require_mounted(description, _files(config))
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
     # A container image has its own Python.
     python = "python3" if description.slurm.container else sys.executable
@@ -67,6 +71,14 @@ def slurm(
         typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
     typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out")
     suggest(["status", str(run_dir)])
+
+
+def _files(config: "RunConfig") -> list[Path]:
+    """The directories that every rank of a run reads or writes."""
+    from ...storage.remote import is_remote
+
+    data = [] if is_remote(config.data.path) else [Path(config.data.path)]
+    return [config.run_dir, *data, *filter(None, [config.initial_weights])]
 
 
 @app.command()

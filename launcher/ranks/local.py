@@ -22,14 +22,14 @@ from typing import Any
 
 from ...configs.errors import USER_ERROR, UserError
 from ...streaming_data.parallel import available_cores
-from ...training.resilience.exit_codes import REWOUND, STOPPED
+from ...training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 
 logger = logging.getLogger(__name__)
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
 CRASH_GRACE_SECONDS = 30.0
-EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND)
+EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND, WAITING)
 """Exit codes of a rank that has already reported why it ends."""
 _POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import USER_ERROR
-from ...training.resilience.exit_codes import REWOUND, STOPPED
+from ...training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 
 LAUNCHES = "launches.jsonl"
 REASONS = {
@@ -21,6 +21,7 @@ REASONS = {
     USER_ERROR: "configuration error, see its output",
     STOPPED: "stopped on request",
     REWOUND: "rewound after a loss spike",
+    WAITING: "waiting for a number of ranks that divides the batch",
 }
 """Exit code -> why the ranks ended. `launcher/slurm/job.sh` uses the same texts."""
 

@@ -20,9 +20,12 @@ from ...configs.spelling import did_you_mean
 from ...model.config import ModelConfig
 from ...streaming_data.loader.config import DataConfig
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An infinite or undefined number would be met as an overflow somewhere in the run.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _require_increasing(what: str, values: list[int]) -> None:
@@ -107,7 +110,7 @@ class OptimizerConfig(_Section):
 
     name: Literal["stable_adamw", "adamw"] = "stable_adamw"
     lr: PositiveFloat = Field(le=1, description="peak learning rate")
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: PositiveFloat = 1e-6
     weight_decay: NonNegativeFloat = Field(
         1e-5,

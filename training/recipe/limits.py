@@ -7,7 +7,7 @@ launchers start them without a check. So what a run would meet only in its last 
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...configs.errors import UserError
+from ...configs.errors import RankCountError, UserError
 from ...configs.preconditions import Check, check_all
 from ...model.config import ModelConfig
 from ...storage.remote import is_remote
@@ -80,10 +80,10 @@ def require_whole_copies(engine: EngineConfig, ranks: int) -> None:
     """Require that the ranks divide into groups that each hold a second copy of the weights (hpZ).
 
     Raises:
-        UserError: they do not.
+        RankCountError: they do not.
     """
     if ranks % engine.zero_hpz_partition_size:
-        raise UserError(
+        raise RankCountError(
             f"engine.zero_hpz_partition_size={engine.zero_hpz_partition_size} does not divide the {ranks} ranks: "
             "set it to the number of ranks per node, or to 1"
         )
