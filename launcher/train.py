@@ -21,7 +21,7 @@ if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__
     # Run as a file, Python puts this directory first on the path, where its modules would shadow libraries.
     del sys.path[0]
 
-from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
+from clinical_modernbert.configs.errors import USER_ERROR, RankCountError, TransientError, UserError
 from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
@@ -32,7 +32,7 @@ from clinical_modernbert.launcher.runs.launch_log import record_end, record_star
 from clinical_modernbert.launcher.runs.stop_request import heed_stop, refuse_if_stopped
 from clinical_modernbert.storage.trust import require_own
 from clinical_modernbert.streaming_data.shards.restricted import start_private
-from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 from clinical_modernbert.training.resilience.signals import StartInterrupted, StopRequest
 
 RANK_0_REPORTS_FIRST_SECONDS = 3.0
@@ -82,8 +82,8 @@ def main() -> None:
     except UserError as error:
         let_rank_0_report_first()
         report_error(error)
-        code = 1 if isinstance(error, TransientError) else USER_ERROR
-    except Exception as error:
+        code = exit_code(error)
+    except (Exception, SystemExit) as error:  # a library that calls sys.exit(2) has crashed too
         if stop.requested and stop.starting:  # a rank that waited for one that was interrupted
             code = agreed_exit_code(STOPPED)
         else:
@@ -112,6 +112,17 @@ def launcher_name(environment: Mapping[str, str]) -> str:
     """Return the launcher that started this rank, by the variables that it sets."""
     marks = {"TORCHELASTIC_RUN_ID": "torchrun", "LOCAL_SIZE": "deepspeed", "SLURM_STEP_NUM_TASKS": "srun"}
     return next((name for mark, name in marks.items() if mark in environment), "by hand")
+
+
+def exit_code(error: UserError) -> int:
+    """The exit code of a rank that ends with this error.
+
+    CMBERT_RANKS_VARY is set by launchers where a scheduler decides the number of ranks, after the recipe was checked
+    for the number that was requested.
+    """
+    if isinstance(error, RankCountError) and os.environ.get("CMBERT_RANKS_VARY"):
+        return WAITING
+    return 1 if isinstance(error, TransientError) else USER_ERROR
 
 
 def let_rank_0_report_first() -> None:

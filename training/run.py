@@ -22,14 +22,9 @@ from .checkpoint.progress import Progress
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
 from .recipe.config import RunConfig
+from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
-from .recipe.start import (
-    open_validation,
-    require_fitting_tokenizer,
-    require_same_tokenizer,
-    share_run_unless_restricted,
-    starting_model,
-)
+from .recipe.start import open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
 from .zero.engine import join_ranks, start_engine
 
@@ -76,6 +71,7 @@ def open_run(config: RunConfig) -> Run:
     """
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
+    require_masked_tokens(plan)
     dataset = open_dataset(config.data, config.seed)
     share_run_unless_restricted(config, dataset.manifest)
     validation = open_validation(config.data, config.seed) if config.validation.every_steps else None
@@ -100,15 +96,13 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     Raises:
         UserError: the data was tokenized for another model, or has longer sequences than the model allows.
     """
-    starting_model(config)
+    require_fit(config, starting_model(config), dataset)
     if config.initial_weights is not None:
-        require_same_tokenizer(config.initial_weights, dataset)
         model = from_pretrained(config.initial_weights)
     else:
         assert config.model is not None
         model = MaskedLM(config.model)
         initialize(model, config.seed)
-    require_fitting_tokenizer(model.config, dataset)
     model.model.activation_checkpointing = config.engine.activation_checkpointing
     return model
 

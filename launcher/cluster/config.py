@@ -59,7 +59,7 @@ class SlurmConfig(_Section):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    time: str = Field("24:00:00", description="limit of one job in the format of sbatch: minutes, H:M:S or D-H:M:S")
+    time: str = Field("24:00:00", description="limit of one job as for sbatch: minutes, H:M:S, D-H, D-H:M or D-H:M:S")
     cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: default of the partition")
     exclude: tuple[str, ...] = Field((), description="nodes to exclude, such as node[3-5]")
     options: tuple[str, ...] = Field((), description="further options of sbatch, such as --exclusive")
@@ -79,10 +79,26 @@ class SlurmConfig(_Section):
     @field_validator("time")
     @classmethod
     def _check_time(cls, text: str) -> str:
-        if not re.fullmatch(r"\d+|(\d+-)?\d+:\d\d:\d\d", text):
+        if not re.fullmatch(r"\d+|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}", text):
             hint = ": sbatch reads two parts as minutes and seconds" if re.fullmatch(r"\d+:\d\d", text) else ""
             raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{hint}")
         return text
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if not option.startswith("-") or "\n" in option:
+                raise ValueError(f"expected one option of sbatch per entry, such as '--exclusive', got {option!r}")
+        return options
+
+    @field_validator("container_mounts")
+    @classmethod
+    def _check_mounts(cls, mounts: tuple[str, ...]) -> tuple[str, ...]:
+        for mount in mounts:
+            if not re.fullmatch(r"/[^:,]*(:/[^:,]*(:[^:,]+)?)?", mount):
+                raise ValueError(f"expected absolute paths as in '/data:/data' or '/data:/data:ro', got {mount!r}")
+        return mounts
 
     @model_validator(mode="after")
     def _check_stop(self) -> "SlurmConfig":
@@ -93,9 +109,10 @@ class SlurmConfig(_Section):
     @property
     def seconds(self) -> int:
         """The time limit of a job in seconds."""
-        days, _, clock = self.time.rpartition("-")
+        days, dash, clock = self.time.rpartition("-")
         parts = [int(part) for part in clock.split(":")]
-        hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts, 0)
+        # After days, hours come first; without days, a single number is minutes.
+        hours, minutes, seconds = [*parts, 0, 0][:3] if dash or len(parts) == 3 else (0, *parts, 0)
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 

@@ -49,6 +49,7 @@ def plan(
     """
     from ...training.planning.forecast import advice, forecast
     from ...training.recipe.config import RunConfig
+    from ...training.recipe.limits import limits
     from ...training.recipe.schedule import make_plan
     from ...training.recipe.start import starting_model
     from ..cluster.config import ClusterConfig
@@ -56,7 +57,8 @@ def plan(
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
-    check_all([lambda: _device(gpu, known), lambda: starting_model(config)])
+    checks = limits(config, ranks, elsewhere=True)
+    check_all([lambda: _device(gpu, known), lambda: starting_model(config), *checks])
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
     model = starting_model(config)

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...configs.errors import USER_ERROR, UserError
 from ...streaming_data.parallel import available_cores
-from ...training.resilience.exit_codes import REWOUND, STOPPED
+from ...training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 from ...training.resilience.signals import requests_to_stop
 from .warden import LAUNCHER_PID, send_at_death_of_parent
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 CRASH_GRACE_SECONDS = 30.0
-EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND)
+EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND, WAITING)
 """Exit codes of a rank that has already reported why it ends."""
 _POLL_SECONDS = 0.02
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ...configs.errors import USER_ERROR, UserError
 from ...storage.json_text import Timestamp, first_problem, parse_json
-from ...training.resilience.exit_codes import REWOUND, STOPPED
+from ...training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 from .processes import Process, this_process
 from .stop_request import clear_stop, read_stop
 
@@ -29,6 +29,7 @@ REASONS = {
     USER_ERROR: "configuration error, see its output",
     STOPPED: "stopped on request",
     REWOUND: "rewound after a loss spike",
+    WAITING: "waiting for a number of ranks that divides the batch",
 }
 """Exit code -> why the ranks ended. `launcher/slurm/job.sh` uses the same texts."""
 UNKNOWN = "ended by SLURM, cause unknown"

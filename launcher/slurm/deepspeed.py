@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ...configs.secrets import is_secret_name, scrub
+from ..ranks.local import EXPLAINED_EXITS
 from ..ranks.slurm import expand_host_list
 
 # DeepSpeed's runner (EXPORT_ENVS, and `export_envs` for CUDA) passes these to srun as --export=ALL,NAME=VALUE.
@@ -45,9 +46,15 @@ def run_deepspeed(directory: Path, pythonpath: Path, entry: Path, arguments: Seq
     options = ["--launcher_args=--kill-on-bad-exit=1", f"--master_addr={first}", "--no_ssh_check", "--force_multi"]
     command = ["deepspeed", "--launcher", "slurm", "--hostfile", str(hostfile), *options, str(entry), *arguments]
     code = subprocess.run(command, env=environment).returncode
-    if exit_file.is_file():
-        return int(exit_file.read_text().split()[0])
-    return code or 1
+    return _exit_code(exit_file, code)
+
+
+def _exit_code(exit_file: Path, code: int) -> int:
+    """The code that a rank wrote; else that of DeepSpeed, unless only a rank can mean it."""
+    written = exit_file.read_text().split() if exit_file.is_file() else []
+    if written:
+        return int(written[0])
+    return 1 if code in (0, *EXPLAINED_EXITS) else code
 
 
 def allocated_hosts(environment: Mapping[str, str]) -> dict[str, int]:

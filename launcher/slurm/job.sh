@@ -155,6 +155,8 @@ run_ranks() {
     # srun returns the highest exit code of all tasks, 137 for tasks that it killed, and 0 if a node was lost. So the first
     # rank that fails writes its exit code to this file, or rank 0 writes 0 on success.
     export CMBERT_EXIT_FILE="$launch/exit.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.$((++attempts))"
+    # SLURM may give this start other nodes than the recipe was checked for.
+    export CMBERT_RANKS_VARY=1
     # Below the ephemeral ports, and different for each attempt in case one is in use.
     export MASTER_PORT=$((20000 + (SLURM_JOB_ID + 97 * (${SLURM_RESTART_COUNT:-0} + attempts)) % 12768))
     # One task per rank: srun passes on signals and exit codes; a launcher between srun and the ranks would lose them.
@@ -169,7 +171,8 @@ run_ranks() {
     end_steps
     if [ -s "$CMBERT_EXIT_FILE" ]; then
         read -r code reason < "$CMBERT_EXIT_FILE"
-    elif [ "$code" -eq 0 ]; then
+    elif [[ $code =~ ^(0|2|8[5-7])$ ]]; then
+        # Not from a rank: 0 if a node was lost, 2 from a Python that did not find its file or a shell.
         code=1 reason="no rank wrote an exit code"
     fi
     log "the ranks ended with exit code $code${reason:+ ($reason)}; the newest checkpoint is of step $(newest_step)"
@@ -220,6 +223,12 @@ while :; do
             continue_later
             ;;
         86) record ended 86 "rewound after a loss spike" ;;
+        87)
+            # --nodes=MIN-MAX gave this start a number of nodes that fits no batch; the next start may have another one.
+            record ended 87 "waiting for a number of ranks that divides the batch"
+            log "$SLURM_NNODES nodes cannot share the batch (see above); waiting for another number of nodes"
+            continue_later
+            ;;
         *)
             record ended "$code" "crashed${reason:+: $reason}"
             count_failures

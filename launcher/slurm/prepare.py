@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..cluster.config import ClusterConfig
 from ..runs.snapshot import code_directory, new_launch_directory, recipe_path, snapshot
-from .job import SHELL, allocation_options, directives, environment_lines, log_pattern, submit
+from .job import SHELL, allocation_options, directives, environment_lines, log_pattern, quote_option, submit
 
 if TYPE_CHECKING:
     from ...streaming_data.prepare.config import PrepareConfig
@@ -52,7 +52,7 @@ def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str],
         "--requeue",
         "--open-mode=append",
         f"--output={log_pattern(launch, log)}",
-        *slurm.options,
+        *map(quote_option, slurm.options),
     ]
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(recipe_path(launch))]
     lines = [

@@ -22,6 +22,7 @@ from ..resilience.skips import Skip, read_skips, restore_skips
 from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
 from .attempts import Attempt, begin_attempt
+from .compatibility import differences, require_same_model
 from .disks import disk_leaders, require_shared
 from .manifest import CheckpointManifest, FileEntry, SourceTerms, read_manifest
 from .mirror import Mirror
@@ -65,8 +66,8 @@ class Checkpointer:
         """Continue from the newest checkpoint, if there is one, and take over the run from earlier attempts.
 
         Raises:
-            UserError: all checkpoints are corrupt, or the newest does not fit the data, the plan or the skips; or the
-                ranks share neither `run_dir` nor an object store.
+            UserError: all checkpoints are corrupt, or the newest does not fit the model, the data, the plan or the
+                skips; or the ranks share neither `run_dir` nor an object store.
         """
         self._find_disks()
         progress, before = Progress(), initial_sources(self._config)
@@ -76,11 +77,15 @@ class Checkpointer:
             progress = manifest.progress
             # The directory of the initial weights may be gone by now.
             self._initial_sources = {**manifest.initial_sources, **self._initial_sources}
+            model, tokenizer = self._engine.module.config, self._dataset.manifest.tokenizer.sha256
+            permitted = require_same_model(path, manifest, self._config, model, tokenizer)
             self._require_same_data(path, manifest)
             self._require_same_schedule(path, progress, plan)
             restore_skips(self._config.run_dir, manifest.skips)
             self.load(path, manifest)
             logger.info(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed")
+            for change in permitted:
+                logger.warning(f"changed, as allow_changed permits: {change}. {path} is kept")
             for change in differences(manifest.config, self._config.model_dump(mode="json")):
                 logger.info(f"changed since this checkpoint: {change}")
         self._attempt = begin_attempt(self._config.run_dir, progress.step)
@@ -274,6 +279,7 @@ class Checkpointer:
             attempt=attempt.number,
             scaling=scaling,
             model=self._engine.module.config,
+            tokenizer=dataset.manifest.tokenizer.sha256 or None,
             data=dataset.identity(),
             skips=tuple(self.skips),
             data_manifest=manifest_hash(dataset.manifest),
@@ -289,18 +295,3 @@ class Checkpointer:
             git_revision=origin.git_revision,
             validation_loss=validation_loss,
         )
-
-
-def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """The differences between two JSON trees, by dotted names; long values such as hashes are shortened."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys((*now, *before))
-        return [
-            each for key in keys for each in differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if before == now else [f"{name} was {_short(before)}, is {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:20]}..."

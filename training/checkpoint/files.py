@@ -13,6 +13,7 @@ from ...configs.errors import UserError
 from ...configs.names import ignore_foreign
 from ...configs.progress import Progress
 from ...storage.files import hash_file
+from .compatibility import before_changes
 from .manifest import FileEntry, read_manifest, try_read_manifest
 
 _NAME = re.compile(r"step(\d{8,18})", re.ASCII)
@@ -113,6 +114,8 @@ def prune(
 ) -> list[Path]:
     """Remove checkpoints that no rule keeps, and what interrupted writers left behind.
 
+    The newest checkpoint before each change of the model (`compatibility.py`) is always kept.
+
     Args:
         keep_last: keep the newest so many.
         keep_every_steps: keep those at multiples of it; 0: none.
@@ -123,7 +126,7 @@ def prune(
         The checkpoints that are kept, newest first.
     """
     checkpoints = [path for path in list_checkpoints(directory) if newest_step is None or step_of(path) <= newest_step]
-    kept = {*checkpoints[:keep_last], *_best(checkpoints, keep_best)}
+    kept = {*checkpoints[:keep_last], *_best(checkpoints, keep_best), *before_changes(checkpoints)}
     for path in checkpoints:
         if path in kept or (keep_every_steps and step_of(path) % keep_every_steps == 0):
             continue

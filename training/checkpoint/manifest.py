@@ -75,6 +75,7 @@ class CheckpointManifest(BaseModel):
         optimizer_step: updates the optimizer has applied; fewer than `step` if fp16 skipped some.
         files: by name, one per rank.
         attempt: number of the attempt that wrote it.
+        tokenizer: SHA-256 of the data's tokenizer.json, if known; earlier versions did not record it.
         data: `PackDataset.identity()`: everything that decides which tokens come in which order with which masks.
         data_manifest: hash of the data set's manifest.
         data_address: path or URL of the data set.
@@ -96,6 +97,7 @@ class CheckpointManifest(BaseModel):
     attempt: int | None = None
     scaling: ScalingState = ScalingState()
     model: ModelConfig
+    tokenizer: str | None = None
     data: dict[str, Any]
     skips: tuple[Skip, ...] = ()
     data_manifest: str

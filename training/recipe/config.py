@@ -12,14 +12,19 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
+from ...configs.spelling import did_you_mean
 from ...model.config import ModelConfig
 from ...streaming_data.loader.config import DataConfig
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _Section(BaseModel):
+    # An infinite or undefined number would be met as an overflow somewhere in the run.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -105,7 +110,7 @@ class OptimizerConfig(_Section):
 
     name: Literal["stable_adamw", "adamw"] = "stable_adamw"
     lr: PositiveFloat = Field(le=1, description="peak learning rate")
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: PositiveFloat = 1e-6
     weight_decay: NonNegativeFloat = Field(
         1e-5,
@@ -239,6 +244,16 @@ class ValidationConfig(_Section):
     packs: PositiveInt = Field(16, description="held-out packs per source, the same ones every time")
 
 
+IDENTITY_KEYS = (
+    # initializer_* decide only what a model starts from, which a checkpoint has replaced.
+    *(f"model.{name}" for name in ModelConfig.model_fields if not name.startswith("initializer_")),
+    "tokenizer",
+    "data.masking",
+    "schedule.mlm_probability",
+)
+"""What makes the model of a run that model: architecture, tokenizer and objective."""
+
+
 class RunConfig(_Section):
     """One training run."""
 
@@ -261,6 +276,20 @@ class RunConfig(_Section):
     metrics: MetricsConfig = MetricsConfig()
     validation: ValidationConfig = ValidationConfig()
     spikes: SpikeConfig = SpikeConfig()
+    allow_changed: tuple[str, ...] = Field(
+        (),
+        description="keys of architecture, tokenizer or objective that may differ from those of the checkpoint that "
+        "the run continues, such as model.local_attention",
+    )
+
+    @field_validator("allow_changed")
+    @classmethod
+    def _check_allowed(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if key not in IDENTITY_KEYS:
+                hint = did_you_mean(key, IDENTITY_KEYS)
+                raise ValueError(f"{key} is none of the keys that are compared, {', '.join(IDENTITY_KEYS)}{hint}")
+        return keys
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from ...configs.errors import TransientError, UserError
 from ...model.encoder import EncoderLayer
 from ..recipe.config import EngineConfig, OptimizerConfig
+from ..recipe.limits import require_whole_copies
 from .optimizer import StableAdamW, make_optimizer
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
 from .partition import reduce_bucket_size
@@ -192,17 +193,13 @@ def require_supported(config: EngineConfig, device: torch.device) -> None:
     Raises:
         UserError: they do not support `config`.
     """
-    zero, ranks = config.zero_optimization, dist.get_world_size()
+    zero = config.zero_optimization
     if device.type == "cpu" and (quantized := [key for key in QUANTIZED if zero.get(key)]):
         raise UserError(
             f"engine.zero_optimization.{quantized[0]}: DeepSpeed quantizes with CUDA kernels, and these ranks run on "
             "CPUs: remove this key"
         )
-    if ranks % config.zero_hpz_partition_size:
-        raise UserError(
-            f"engine.zero_hpz_partition_size={config.zero_hpz_partition_size} does not divide the {ranks} ranks: "
-            "set it to the number of ranks per node, or to 1"
-        )
+    require_whole_copies(config, dist.get_world_size())
 
 
 def optimizer_state(engine: Any, shard: ParameterShard) -> dict[str, torch.Tensor]:

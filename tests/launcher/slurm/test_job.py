@@ -168,6 +168,19 @@ def restarts_immediately_after_a_rewind_without_counting_a_crash(run: SlurmRun) 
     assert [code for code, _ in run.outcomes()] == [86, 0]
 
 
+def waits_for_a_number_of_nodes_that_divides_the_batch(run: SlurmRun) -> None:
+    info = run.ended(run.submit("--crash-at", 2, "--code", 87, max_failures=1))
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
+    assert run.outcomes() == [(87, "waiting for a number of ranks that divides the batch"), (0, "complete")]
+    assert "2 nodes cannot share the batch (see above); waiting for another number of nodes" in run.log()
+
+
+def takes_a_mistake_that_no_rank_reported_for_a_crash(run: SlurmRun) -> None:
+    info = run.ended(run.submit_command([sys.executable, "/no/such/file.py"], max_failures=2))
+    assert (info["JobState"], info["ExitCode"]) == ("FAILED", "1:0"), run.log()
+    assert run.outcomes() == [(1, "crashed: no rank wrote an exit code")] * 2
+
+
 def hands_over_to_the_next_job_of_its_chain(run: SlurmRun) -> None:
     first = run.submit("--steps", 60, jobs=2)
     run.await_attempts(1)
@@ -250,6 +263,8 @@ SCENARIOS: list[Scenario] = [
     restarts_immediately_after_a_crash,
     waits_for_the_ranks_of_a_killed_srun_to_save,
     does_not_retry_a_configuration_error,
+    waits_for_a_number_of_nodes_that_divides_the_batch,
+    takes_a_mistake_that_no_rank_reported_for_a_crash,
     restarts_immediately_after_a_rewind_without_counting_a_crash,
     stops_when_every_node_fails_the_preflight,
 ]
