@@ -52,7 +52,8 @@ def test_a_rank_that_is_killed_leaves_a_usable_terminal(new_run: Callable[[], Sm
         assert terminal.finish() == 128 + signal.SIGKILL
         assert not steps(terminal.lines()), terminal.output[-3000:]
         # The other rank's traceback may have pushed it off the screen.
-        assert b"error: rank 0 was killed by SIGKILL" in terminal.output
+        text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", terminal.output)
+        assert b"error: rank 0 was killed by SIGKILL" in text
         assert f"Next: cmbert status {run.run_dir}" in "".join(terminal.lines())
         assert not terminal.cursor_is_hidden()
 
