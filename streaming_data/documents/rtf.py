@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from striprtf.striprtf import rtf_to_text
+from striprtf.striprtf import FONTTABLE_START, font_table_group, rtf_to_text
 
 from ...configs.errors import UserError
 from ...configs.limits import TooLargeError
@@ -57,16 +57,28 @@ def _convert(document: str) -> str:
     rewritten = _REWRITTEN.sub(_rewritten, document.replace("\r\n", "\n"))
     if rewritten.count("HYPERLINK") > _MAX_LINKS:  # for which striprtf's search takes quadratic time
         raise TooLargeError(f"RTF with more than {_MAX_LINKS:,} hyperlinks")
-    start = rewritten.find("{\\fonttbl")
-    if start >= 0 and (length := _group_end(rewritten, start) - start) > _LONGEST_FONTS:  # the same
-        raise TooLargeError(f"RTF with a table of fonts of {length:,} characters; at most {_LONGEST_FONTS:,}")
     try:
-        text = rtf_to_text(rewritten, errors="replace")
+        text = rtf_to_text(_close_fonts(rewritten), errors="replace")
     except (ValueError, LookupError, TypeError, OverflowError) as error:  # numbers that are none, unknown code pages
         raise UserError(f"RTF that is damaged ({type(error).__name__}); extract its text before") from error
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")  # \uN is UTF-16
     lines = (line.rstrip("\t ") for line in text.translate(_SPACES).split("\n"))
     return "\n".join(lines).strip("\n")
+
+
+def _close_fonts(document: str) -> str:
+    """The document without a font that has no end, for which striprtf would search in the fourth power of the length.
+
+    Raises:
+        TooLargeError: the table of fonts is longer than programs write it.
+    """
+    if not (match := FONTTABLE_START.search(document)):
+        return document
+    table = font_table_group(document)
+    if len(table) > _LONGEST_FONTS:
+        raise TooLargeError(f"RTF with a table of fonts of {len(table):,} characters; at most {_LONGEST_FONTS:,}")
+    start, end = match.start() + table.rfind(";") + 1, match.start() + len(table)
+    return document[:start] + document[start:end].replace("\\fcharset", "\\b") + document[end:]
 
 
 def _rewritten(match: "re.Match[str]") -> str:
