@@ -93,5 +93,5 @@ def parse_json_object(content: bytes, limit: int) -> dict[str, Any]:
     """As `parse_json`, of a file that must hold an object; anything else is a ValueError too."""
     value = parse_json(content, limit)
     if not isinstance(value, dict):
-        raise ValueError(f"expected an object, found {type(value).__name__}")
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
