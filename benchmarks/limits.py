@@ -102,11 +102,11 @@ def cases(home: Path) -> dict[str, tuple[str, Callable[[], Path]]]:
             "rtf",
             lambda: _chunks(home / "a.rtf", b"{\\rtf1 ", b"a{\\b b}\\par ", limits.MARKUP_CHARACTERS - 100),
         ),
-        "shard index of 64 MB": (
+        "shard index of 32 MB": (
             "mds-index",
             lambda: _chunks(home / "index.json", b'{"shards": [', b"{},", limits.INDEX_BYTES - 100, b"{}]}"),
         ),
-        "tokenizer.json of 64 MB": (
+        "tokenizer.json of 48 MB": (
             "tokenizer.json",
             lambda: _chunks(home / "tokenizer.json", b"[", b"{},", limits.TOKENIZER_BYTES - 100, b"{}]"),
         ),

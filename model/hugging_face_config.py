@@ -108,7 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a Hugging Face directory") from error
     except ValueError as error:
-        raise UserError(f"{path}: not a JSON object ({error})") from error
+        raise UserError(f"{path}: not JSON ({error})") from error
 
 
 def _unsupported(raw: dict[str, Any]) -> list[str]:

@@ -72,20 +72,34 @@ class _Block:
     """Lines under construction: of the document, or of a cell."""
 
     lines: list[str] = field(default_factory=list)
-    line: str = ""
     bullet: str = ""  # of a list item without text yet
+    _parts: list[str] = field(default_factory=list)  # of the current line; adding to one string takes quadratic time
+
+    @property
+    def line(self) -> str:
+        return "".join(self._parts)
+
+    @line.setter
+    def line(self, text: str) -> None:
+        self._parts = [text] if text else []
+
+    @property
+    def last(self) -> str:
+        """The last character of the current line, or nothing."""
+        return self._parts[-1][-1] if self._parts else ""
 
     def write(self, text: str) -> None:
         """Add text to the current line, in which runs of white space are one space."""
         text = _SPACES.sub(" ", text)
-        if not self.line or self.line.endswith((" ", "\t")):
+        if self.last in ("", " ", "\t"):
             text = text.lstrip(" ")
         self.write_exactly(text)
 
     def write_exactly(self, text: str) -> None:
         if text and self.bullet:
             text, self.bullet = self.bullet + text, ""
-        self.line += text
+        if text:
+            self._parts.append(text)
 
     def end_line(self, exactly: bool = False) -> None:
         self.lines.append(self.line if exactly else self.line.rstrip(" "))
@@ -181,7 +195,7 @@ class _Reader(HTMLParser):
         if self._hidden:
             return
         block = self._block
-        if self._raised and block.line[-1:].isdigit() and _RAISED.match(data):
+        if self._raised and block.last.isdigit() and _RAISED.match(data):
             data = f"^{data}"  # 10<sup>9</sup> is not 109
         if not self._exactly:
             block.write(data)

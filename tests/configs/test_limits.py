@@ -98,9 +98,9 @@ def test_an_override_is_bounded_as_a_file_is(tmp_path: Path, override: str) -> N
     [
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a":' * 200_000, "nested too deeply"),
-        (b"null", "expected an object, found NoneType"),
-        (b'"text"', "expected an object, found str"),
-        (b"[]", "expected an object, found list"),
+        (b"null", "expected a JSON object, found NoneType"),
+        (b'"text"', "expected a JSON object, found str"),
+        (b"[]", "expected a JSON object, found list"),
         (b"\xff", "codec"),
         (b'{"a": ' + b"9" * 5_000 + b"}", "Exceeds the limit"),
         (b" " * (limits.SETTINGS_BYTES + 1), "more than the 4,194,304 bytes"),
