@@ -67,7 +67,7 @@ def stage_directory(directory: Path) -> Iterator[Path]:
         UserError: `directory` already holds something, or cannot be created.
     """
     directory = Path(directory).resolve()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if is_taken(directory):
         raise UserError(f"{directory} exists already: choose another directory or remove it")
     require_writable(directory)
     staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -111,12 +111,29 @@ def require_writable(path: Path) -> None:
     Raises:
         UserError: it is not.
     """
-    try:
+    with as_not_writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        prove_writable(path.parent)
+
+
+def prove_writable(directory: Path) -> None:
+    """Write a file that never gets a name. Raises OSError if that is impossible."""
+    with tempfile.TemporaryFile(dir=directory):
+        pass
+
+
+@contextmanager
+def as_not_writable(path: Path) -> Iterator[None]:
+    """Inside, an OSError becomes the UserError that `path` cannot be written, and why."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {reason_of(error)}") from error
+        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a file, or a directory that is not empty, is at `path`."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def as_user_error(error: OSError) -> UserError | None:
@@ -128,10 +145,10 @@ def as_user_error(error: OSError) -> UserError | None:
     if not isinstance(name, str | bytes | Path) or error.errno not in _REMEDIES:
         return None
     shown = name.decode(errors="replace") if isinstance(name, bytes) else name
-    return UserError(f"{shown}: {reason_of(error)}")
+    return UserError(f"{shown}: {_reason(error)}")
 
 
-def reason_of(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """Why a file operation failed, and what to do about it."""
     remedy = _REMEDIES.get(error.errno or 0, "choose another location")
     return f"{error.strerror}: {remedy}"

@@ -1,11 +1,10 @@
 """Checks of a disk before the work. They create nothing, so a refused command leaves nothing behind."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from ..configs.errors import UserError
-from .files import reason_of
+from .files import as_not_writable, is_taken, prove_writable
 
 
 def check_new(path: Path, advice: str = "choose another directory or remove it") -> None:
@@ -14,7 +13,7 @@ def check_new(path: Path, advice: str = "choose another directory or remove it")
     Raises:
         UserError: something exists there, or it cannot be written.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if is_taken(path):
         raise UserError(f"{path}: exists already; {advice}")
     check_writable(path)
 
@@ -25,12 +24,8 @@ def check_writable(path: Path) -> None:
     Raises:
         UserError: it could not.
     """
-    directory = _existing_parent(path)
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {reason_of(error)}") from error
+    with as_not_writable(path):
+        prove_writable(_existing_parent(path))
 
 
 def check_free(path: Path, needed: int, what: str) -> None:

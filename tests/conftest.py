@@ -68,13 +68,19 @@ def dev_data() -> Path:
 
 
 @pytest.fixture
-def every_progress(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """Captures all messages, and every line of progress as a message, without waiting ten seconds for each."""
+def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """Captures what is logged off a terminal, whether or not this process has configured its messages."""
     monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
     monkeypatch.setattr(reporting, "can_redraw", lambda: False)
-    monkeypatch.setattr(progress, "_MESSAGE_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "clinical_modernbert")
     return caplog
+
+
+@pytest.fixture
+def every_progress(messages: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """Captures all messages, and every line of progress as a message, without waiting ten seconds for each."""
+    monkeypatch.setattr(progress, "_MESSAGE_SECONDS", 0.0)
+    return messages
 
 
 @pytest.fixture(scope="session")

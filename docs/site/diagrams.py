@@ -5,7 +5,7 @@
 A file has a `title` and `rows`, from top to bottom. A row of boxes is a list; a box is its lines, separated by `|`, of
 which the first is bold, and `*` at its beginning fills it; a list in a row stacks boxes. A row of arrows is a text that
 begins with ↓, ↑ or ↕ and may have a label, or a list of such texts. Text in backquotes is code. `links` are arrows
-beside the rows, and a `frame` surrounds rows; both count the rows from 0.
+next to the rows, and a `frame` surrounds rows; both count the rows from 0.
 
 A drawing is narrow, so that its text can be read on a phone. In a page of the site, site.css gives its colors;
 elsewhere its own style does.

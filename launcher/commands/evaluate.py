@@ -83,7 +83,7 @@ def evaluate(
 
 def _next(model: Path, out: Path) -> list[str]:
     """What to do with the model that is named first."""
-    from ...training.export.export import TRAINING
+    from ...training.export.inputs import TRAINING
 
     if (model / TRAINING).is_file():
         return ["push", str(model), "OWNER/NAME", "--private"]

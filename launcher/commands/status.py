@@ -30,7 +30,7 @@ def status(
     watch: Annotated[
         float | None,
         typer.Option(
-            min=0.1, metavar="[SECONDS]", help="Show it anew every so many seconds, by default 2, until the runs end."
+            min=0.1, metavar="[SECONDS]", help="Redraw after so many seconds, by default 2, until the runs end."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as JSON.")] = False,

@@ -31,7 +31,7 @@ def watch(runs: Sequence[Path], seconds: float, console: Console) -> None:
 
 def _redraw(statuses: list[Status], runs: Sequence[Path], seconds: float, console: Console) -> None:
     # The alternate screen is overwritten from its first line, without erasing, so nothing flickers, a resized window is
-    # drawn anew, and the lines above remain as they were.
+    # redrawn, and the lines above remain as they were.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves the alternate screen
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...streaming_data.corpora.tables import read_records
-from ...streaming_data.documents.files import open_binary, open_text
+from ...streaming_data.documents.csv_records import separator_of
+from ...streaming_data.documents.files import encoding_of_mark, open_binary, open_text
 
 _RECORDS = 200
 _BYTES = 1 << 20
@@ -60,11 +61,11 @@ def read_sample(path: Path) -> Sample:
 
 
 def _guess_encoding(path: Path) -> str:
-    """Return utf-8 or utf-16, or else cp1252, in which many programs on Windows write."""
+    """Return the encoding of a byte order mark, or utf-8, or else cp1252, in which many programs on Windows write."""
     with open_binary(path) as file:
         start = file.read(_BYTES)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+    if marked := encoding_of_mark(start):
+        return marked.removesuffix("-sig")
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start)  # the last character may be cut
     except UnicodeDecodeError:
@@ -74,7 +75,7 @@ def _guess_encoding(path: Path) -> str:
 
 def _csv_header(path: Path, encoding: str) -> list[str]:
     """Return the first record, with the delimiter that gives it most fields; a line `sep=;` of Excel is skipped."""
-    lines = (line for line in _first_lines(path, encoding) if line.strip() and not line.lower().startswith("sep="))
+    lines = (line for line in _first_lines(path, encoding) if line.strip() and not separator_of(line))
     text = "".join(islice(lines, _RECORDS))
     headers = [next(csv.reader(io.StringIO(text, newline=""), delimiter=one), []) for one in _DELIMITERS]
     return [name.strip() for name in max(headers, key=len)]

@@ -32,14 +32,14 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
         lines: list[str] = []
         separator = None
         for line in bounded_lines(path, file, HEADER_CHARACTERS):
-            if not separator and (separator := _SEPARATOR_LINE.fullmatch(line)):
+            if not separator and (separator := separator_of(line)):
                 line = "\n"  # blank records are skipped, and the numbers of lines stay those of the file
             lines.append(line)
             if line.strip():
                 break
         if lines and "\0" in lines[-1]:
             raise has_nul(path)
-        delimiter = separator[1] if separator else _delimiter(path, lines[-1:], required)
+        delimiter = separator or _delimiter(path, lines[-1:], required)
         rest = _Records(path, file)
         rows = csv.reader(chain(lines, rest), delimiter=delimiter, strict=True)
         try:
@@ -88,6 +88,12 @@ class _Records:
                     "characters; a quote that is not closed makes one field of the rest of a file"
                 )
             yield line
+
+
+def separator_of(line: str) -> str | None:
+    """The separator of fields that a line `sep=;` of Excel names; None for any other line."""
+    match = _SEPARATOR_LINE.fullmatch(line)
+    return match[1] if match else None
 
 
 def _is_filled(row: Sequence[str]) -> bool:

@@ -9,11 +9,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from ...configs.errors import UserError
+from ...configs.preconditions import check_all
 from .bounded import bound_expansion
 
 PACKAGE = "package:"
@@ -28,23 +31,29 @@ _MARKS = [  # that of UTF-32 begins with that of UTF-16
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
-    """The files that match the patterns, in the order of the patterns, the matches of each pattern sorted."""
-    matched: list[Path] = []
-    for pattern in patterns:
-        matches = _in_package(pattern) if pattern.startswith(PACKAGE) else _on_disk(pattern)
-        files = [path for path in matches if path.is_file()]
-        if matches and not files:
-            inside = f"{glob.escape(str(matches[0]))}/*"
-            raise UserError(f"{pattern}: is a directory; name its files in `paths`, such as {inside}")
-        if not files:
-            raise UserError(
-                f"{pattern}: no such file; check `paths` of this source (relative paths start at {Path.cwd()}"
-                + ("; write a [ that is part of a name as [[])" if "[" in pattern else ")")
-            )
-        matched += files
+    """The files that match the patterns, in the order of the patterns, the matches of each pattern sorted.
+
+    Raises:
+        UserError: a pattern matches no file, a message for each such pattern; or two patterns match the same file.
+    """
+    matched = list(chain.from_iterable(check_all(partial(_matches, pattern) for pattern in patterns)))
     if repeated := sorted({str(path) for path in matched if matched.count(path) > 1}):
         raise UserError(f"{', '.join(repeated)}: named twice in `paths`; name each file once")
     return matched
+
+
+def _matches(pattern: str) -> list[Path]:
+    matches = _in_package(pattern) if pattern.startswith(PACKAGE) else _on_disk(pattern)
+    files = [path for path in matches if path.is_file()]
+    if matches and not files:
+        inside = f"{glob.escape(str(matches[0]))}/*"
+        raise UserError(f"{pattern}: is a directory; name its files in `paths`, such as {inside}")
+    if not files:
+        raise UserError(
+            f"{pattern}: no such file; check `paths` of this source (relative paths start at {Path.cwd()}"
+            + ("; write a [ that is part of a name as [[])" if "[" in pattern else ")")
+        )
+    return files
 
 
 def _on_disk(pattern: str) -> list[Path]:
@@ -97,7 +106,7 @@ def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
 def decode_text(path: Path, content: bytes) -> str:
     """The text of a publisher's file: in UTF-8 or, as older files are, in Windows-1252; a byte order mark decides."""
     try:
-        return content.decode(_encoding_of_mark(content) or "utf-8")
+        return content.decode(encoding_of_mark(content) or "utf-8")
     except UnicodeError:
         try:
             return content.decode("cp1252")
@@ -110,7 +119,7 @@ def decode_text(path: Path, content: bytes) -> str:
 
 
 def _marked_encoding(path: Path) -> str | None:
-    return _encoding_of_mark(_read_start(path))
+    return encoding_of_mark(_read_start(path))
 
 
 def _read_start(path: Path) -> bytes:
@@ -121,7 +130,8 @@ def _read_start(path: Path) -> bytes:
             return b""
 
 
-def _encoding_of_mark(start: bytes) -> str | None:
+def encoding_of_mark(start: bytes) -> str | None:
+    """The encoding that a byte order mark at the start of a file names; None without one."""
     return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
 
 

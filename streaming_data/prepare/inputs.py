@@ -5,7 +5,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from ...configs.preconditions import Check, check_all, check_packages
+from ...configs.preconditions import Check, check_packages
 from ...storage.preconditions import check_free
 from ..corpora.mimic_notes import MimicNotesSource
 from ..corpora.pubmed import PubMedSource
@@ -45,7 +45,6 @@ def check_space(config: PrepareConfig) -> None:
 
 
 def _check_source(source: AnySource) -> None:
-    check_all(partial(find_files, [pattern]) for pattern in source.paths)
     paths = find_files(source.paths)
     crosswalk_files(source)
     if any(path.suffix == ".parquet" for path in paths):

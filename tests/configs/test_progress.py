@@ -1,17 +1,16 @@
 """The line of progress at every width, on a real terminal, and as messages elsewhere."""
 
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 from terminal import Terminal, environment
 
-from clinical_modernbert.configs import progress, reporting
+from clinical_modernbert.configs import progress
 from clinical_modernbert.configs.progress import (
     Line,
     Progress,
@@ -46,24 +45,6 @@ with Progress("hashing", 40_000_000, "B") as shown:
         input()
 print("done")
 """
-
-
-class Clock:
-    """A clock that stands where a test sets it."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    """Captures what is logged, whether or not this process has configured its messages."""
-    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
-    monkeypatch.setattr(reporting, "can_redraw", lambda: False)
-    with caplog.at_level(logging.INFO, "clinical_modernbert"):
-        yield caplog
 
 
 @given(PARTS, st.integers(0, 8), st.integers(0, 200), st.none() | st.floats(0, 2))

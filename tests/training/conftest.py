@@ -1,6 +1,5 @@
 """Fixtures of small training runs."""
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,14 +23,6 @@ def process_group(tmp_path: Path) -> Iterator[None]:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """The messages that the package logs, whether or not a test before this one has configured its console."""
-    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
-    caplog.set_level(logging.INFO, logger="clinical_modernbert")
-    return caplog
 
 
 @pytest.fixture

@@ -155,13 +155,21 @@ def test_unreadable_files_are_user_errors(name: str, content: bytes, message: st
         read_sample(tmp_path / name)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16", "utf-32"])
 def test_the_encoding_is_guessed(encoding: str, tmp_path: Path) -> None:
     rows = [{**row, "text": f"{row['text']} Ménière"} for row in rows_of()]
     write_csv(tmp_path / "a.csv", rows, encoding=encoding)
     sample = read_sample(tmp_path / "a.csv")
     assert sample.encoding == encoding
     assert sample.records[0]["text"].endswith("Ménière")
+
+
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;,,"])
+def test_the_separator_line_of_excel_is_no_header(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    write_csv(path, rows_of(), delimiter=";")
+    path.write_text(f"{line}\n{path.read_text()}")
+    assert propose([read_sample(path)]) == Columns("text", "subject_id", "note_id")
 
 
 def test_records_without_a_patient_are_counted(tmp_path: Path) -> None:

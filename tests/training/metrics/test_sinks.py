@@ -88,10 +88,9 @@ class UnreachableSink:
 
 
 @pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+def warnings(messages: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """The messages of the warnings that were logged so far."""
-    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
-    return lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    return lambda: [record.getMessage() for record in messages.records if record.levelno == logging.WARNING]
 
 
 def test_only_the_first_failure_of_a_sink_is_reported(warnings: Callable[[], list[str]]) -> None:

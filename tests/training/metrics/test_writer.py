@@ -1,14 +1,12 @@
 """Progress of a run as a person sees it, on a terminal and in a log file."""
 
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import terminal
+from clock import Clock
 
-from clinical_modernbert.configs import reporting
 from clinical_modernbert.training.metrics.writer import (
     MetricsWriter,
     StepMetrics,
@@ -55,24 +53,6 @@ def validation(step: int) -> ValidationMetrics:
     return ValidationMetrics(step, "notes", loss=1.5, accuracy=0.6, masked=10, word_accuracy=None, words=0)
 
 
-class Clock:
-    """A clock that stands where a test sets it."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    """Captures what is logged off a terminal, whether or not this process has configured its messages."""
-    monkeypatch.setattr(logging.getLogger("clinical_modernbert"), "propagate", True)
-    monkeypatch.setattr(reporting, "can_redraw", lambda: False)
-    with caplog.at_level(logging.INFO, "clinical_modernbert"):
-        yield caplog
-
-
 def steps_in(messages: list[str]) -> list[int]:
     return [int(message.split()[1].split("/")[0].replace(",", "")) for message in messages]
 
@@ -80,7 +60,7 @@ def steps_in(messages: list[str]) -> list[int]:
 def test_a_log_shows_the_first_and_the_last_step_and_one_in_ten_seconds(
     tmp_path: Path, messages: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     metrics = MetricsWriter(tmp_path, 10, 100, CONFIG, clock=clock)
     for step in range(11, 41):
         clock.now += 3
@@ -96,10 +76,10 @@ def test_a_log_shows_the_first_and_the_last_step_and_one_in_ten_seconds(
 
 
 def test_a_step_is_shown_once(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
-    metrics = MetricsWriter(tmp_path, 0, 100, CONFIG, clock=Clock())
+    metrics = MetricsWriter(tmp_path, 0, 100, CONFIG, clock=Clock(100.0))
     metrics.close()
     assert messages.messages == []
-    metrics = MetricsWriter(tmp_path, 0, 100, CONFIG, clock=Clock())
+    metrics = MetricsWriter(tmp_path, 0, 100, CONFIG, clock=Clock(100.0))
     metrics.write(step_metrics(1))
     metrics.close()
     assert steps_in(messages.messages) == [1]
@@ -107,7 +87,7 @@ def test_a_step_is_shown_once(tmp_path: Path, messages: pytest.LogCaptureFixture
 
 def test_the_remaining_time_follows_the_packs(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
     """The first 10 steps of a batch warm-up have one pack, the other 10 have four."""
-    clock = Clock()
+    clock = Clock(100.0)
     metrics = MetricsWriter(tmp_path, 0, 20, CONFIG, lambda step: step + 3 * max(0, step - 10), clock)
     clock.now += 30
     metrics.write(step_metrics(10))
