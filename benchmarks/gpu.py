@@ -1,142 +1,80 @@
-"""Check every kernel against its reference on this machine's GPU, then time it against the alternatives.
+"""Check and time everything that this project runs on a GPU, in a few minutes, from a bare checkout.
 
-    python benchmarks/gpu.py [--output DIRECTORY] [--repeat 20]
+    python benchmarks/gpu.py [--minutes 9] [--sections ceilings checks ...] [--out DIRECTORY] [--simulate]
 
-Writes DIRECTORY/<name of the device>.md (default: benchmarks/results). Without a CUDA or ROCm GPU it prints a message
-and exits.
+The kernel sections need torch, triton and numpy only; the others also what training needs, else they say what is
+missing. Each row is written as it comes, as Markdown and as JSON lines, to DIRECTORY/<device>.{md,jsonl} (default:
+docs/benchmarks), and the failure of a section does not end the others. Exit code: 1 if a check failed, else 0.
+
+`--simulate` runs every section on CPU tensors of small shapes: it shows that nothing is lost to an error of Python
+before the minutes of a real GPU are spent. Its times mean nothing.
 """
 
 import argparse
-import statistics
+import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+import tempfile
+import time
+import traceback
+from importlib import import_module
 from pathlib import Path
 
-import torch
-
-from clinical_modernbert.kernels.attention.dispatch import available_backends, explain_backend, packed_attention
-from clinical_modernbert.kernels.geglu import geglu
-from clinical_modernbert.kernels.mlm_loss import mlm_loss
-from clinical_modernbert.kernels.norm import add_layer_norm
-from clinical_modernbert.kernels.packed import PackedBatch
-from clinical_modernbert.kernels.verify import reference
-from clinical_modernbert.kernels.verify.accuracy import Function
-from clinical_modernbert.kernels.verify.bench import packs, padded_attention
-from clinical_modernbert.kernels.verify.self_test import EPS, HEAD_DIM, THETA, VOCABULARY, WINDOW, self_test
-
-MODELS = {"base": (768, 12, 1152), "large": (1024, 16, 2624)}
-"""Hidden size, number of heads (of 64), and intermediate size of ModernBERT's MLP."""
-TOKENS, MASKED = 8192, 2458
-WARM_UP = 3
+ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = {"ceilings": 1.0, "checks": 1.0, "attention": 0.4, "rows": 0.5, "step": 0.6, "resume": 1.0, "trace": 1.0}
+"""Each section, in order, and the share of the remaining time after which it begins no further row."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent / "results")
-    parser.add_argument("--repeat", type=int, default=20, help="runs per measurement; the median is written")
+    parser.add_argument("--minutes", type=float, default=9.0, help="sections that have not begun by then are left out")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--simulate", action="store_true", help="on CPU tensors, to test this program")
     options = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
-        print("no GPU: nothing was checked or timed. Run this on a machine with a CUDA or ROCm device.")
+    with tempfile.TemporaryDirectory() as directory:
+        make_importable(Path(directory))
+        return run(options.sections, 60 * options.minutes, options.out, options.simulate)
+
+
+def make_importable(directory: Path) -> None:
+    """Let this process and its children import the checkout as `clinical_modernbert`, whatever it is called.
+
+    Other directories of the checkout (`kernels`, ...) must not be importable by their own names.
+    """
+    (directory / "clinical_modernbert").symlink_to(ROOT)
+    sys.path[:] = [
+        str(directory),
+        *(path for path in sys.path if path and not Path(path).resolve().is_relative_to(ROOT)),
+    ]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def run(sections: list[str], seconds: float, out: Path, simulate: bool) -> int:
+    """Run the sections, and return the exit code."""
+    import torch
+
+    from clinical_modernbert.benchmarks.device.bench import Bench
+
+    if not simulate and not torch.cuda.is_available():
+        print("no GPU: nothing was checked or timed. Run this on a machine with a CUDA or ROCm device, or --simulate.")
         return 0
-    device = torch.device("cuda", torch.cuda.current_device())
-    name = torch.cuda.get_device_name(device)
-    failures, checks = check_table(device)
-    lines = [f"# {name}", "", f"torch {torch.__version__}, {explain_backend(device, torch.bfloat16, HEAD_DIM)}", ""]
-    lines += [*checks, "", *attention_table(device, options.repeat), "", *row_table(device, options.repeat)]
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"{name.replace(' ', '-').replace('/', '-')}.md"
-    path.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines), f"\nwritten to {path}")
-    return 1 if failures else 0
-
-
-def check_table(device: torch.device) -> tuple[int, list[str]]:
-    """The number of failed checks, and a table of each kernel's errors as fractions of their limits."""
-    lines = ["| kernel | type | largest error / limit | error RMS / limit | |", "|---|---|---|---|---|"]
-    failures = 0
-    for check in self_test(device):
-        failures += not check.passed
-        error = max(result.error / result.limit for result in check.results)
-        rms = max(result.rms / result.rms_limit for result in check.results)
-        verdict = "" if check.passed else "FAILED"
-        lines.append(f"| {check.kernel} | {check.dtype} | {error:.2f} | {rms:.2f} | {verdict} |")
-    return failures, lines
-
-
-def attention_table(device: torch.device, repeat: int) -> list[str]:
-    """Times of every backend, and of the padded dense computation that it replaces."""
-    lines = ["| attention, bf16 | layer | backend | forward ms | forward + backward ms |", "|---|---|---|---|---|"]
-    for model, (_, heads, _) in MODELS.items():
-        for name, lengths in packs(TOKENS).items():
-            batch = PackedBatch.from_lengths(lengths, device)
-            qkv = random(device, TOKENS, 3, heads, HEAD_DIM)
-            for layer, window in (("global", None), ("local", WINDOW)):
-                candidates: dict[str, Function] = {
-                    backend: partial(packed_attention, batch=batch, window=window, rope_theta=THETA, backend=backend)
-                    for backend in available_backends(device, torch.bfloat16, HEAD_DIM)
-                }
-                candidates["padded, eager"] = partial(padded_attention, batch=batch, window=window, rope_theta=THETA)
-                for backend, function in candidates.items():
-                    lines.append(f"| {model}, {name} | {layer} | {backend} | {times(function, [qkv], repeat)} |")
-    return lines
-
-
-def row_table(device: torch.device, repeat: int) -> list[str]:
-    """Times of the row-wise kernels, and of their references in eager PyTorch."""
-    lines = ["| kernel, bf16 | model | implementation | forward ms | forward + backward ms |", "|---|---|---|---|---|"]
-    for model, (hidden, _, intermediate) in MODELS.items():
-        for name, ours, plain, inputs in row_kernels(device, hidden, intermediate):
-            for implementation, function in (("ours", ours), ("eager", plain)):
-                lines.append(f"| {name} | {model} | {implementation} | {times(function, inputs, repeat)} |")
-    return lines
-
-
-def row_kernels(
-    device: torch.device, hidden: int, intermediate: int
-) -> Iterator[tuple[str, Function, Function, list[torch.Tensor]]]:
-    """(name, kernel, reference, inputs)."""
-    make = partial(random, device)
-    yield "GeGLU", geglu, reference.geglu, [make(TOKENS, 2 * intermediate)]
-    norms = partial(add_layer_norm, eps=EPS), partial(reference.add_layer_norm, eps=EPS)
-    yield "residual + norm", *norms, [make(TOKENS, hidden), make(TOKENS, hidden), make(hidden)]
-    targets = torch.randint(0, VOCABULARY, (MASKED,), device=device)
-    heads = partial(mlm_loss, targets=targets), partial(reference.mlm_loss, targets=targets)
-    yield "MLM head, 30 % masked", *heads, [make(MASKED, hidden), make(VOCABULARY, hidden), make(VOCABULARY)]
-
-
-def random(device: torch.device, *shape: int) -> torch.Tensor:
-    return torch.randn(shape, device=device, dtype=torch.bfloat16, requires_grad=True)
-
-
-def times(function: Function, inputs: list[torch.Tensor], repeat: int) -> str:
-    """Two cells: the medians in milliseconds, or "out of memory" (a dense matrix of scores may not fit)."""
-
-    def outputs() -> tuple[torch.Tensor, ...]:
-        result = function(*inputs)
-        return result if isinstance(result, tuple) else (result,)
-
-    try:
-        cotangents = [torch.randn_like(x) for x in outputs()]
-        forward = milliseconds(outputs, repeat)
-        both = milliseconds(lambda: torch.autograd.grad(outputs(), inputs, cotangents), repeat)
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return "out of memory | out of memory"
-    return f"{forward:.3f} | {both:.3f}"
-
-
-def milliseconds(step: Callable[[], object], repeat: int) -> float:
-    """The median time of `step` on the GPU, after WARM_UP runs that are not counted."""
-    measured = []
-    for _ in range(repeat + WARM_UP):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        step()
-        end.record()
-        end.synchronize()
-        measured.append(begin.elapsed_time(end))
-    return statistics.median(measured[WARM_UP:])
+    bench, end = Bench.open(out, simulate), time.monotonic() + seconds
+    for name in sections:
+        remaining = end - time.monotonic()
+        if remaining < 0:
+            bench.note(name, "left out: no time left")
+            continue
+        bench.deadline = time.monotonic() + SECTIONS[name] * remaining
+        try:
+            import_module(f"clinical_modernbert.benchmarks.device.{name}").run(bench)
+        except ImportError as error:
+            bench.note(name, f"left out: {error.name or error} is not installed")
+        except Exception as error:
+            bench.fail(name, f"{type(error).__name__}: {error}")
+            traceback.print_exc()
+    print(f"written to {bench.path}.md and .jsonl")
+    return 1 if bench.failures else 0
 
 
 if __name__ == "__main__":

@@ -87,7 +87,9 @@ def compare_with_transformers(rounds: int) -> None:
         ours = new_model()
         with TemporaryDirectory() as directory:
             save_pretrained(ours.state_dict(), MODEL, Path(directory))
-            theirs = ModernBertForMaskedLM.from_pretrained(directory, attn_implementation="sdpa").train()
+            theirs = ModernBertForMaskedLM.from_pretrained(
+                directory, attn_implementation="sdpa", trust_remote_code=False
+            ).train()
         contenders = {"ours": plain(ours, batch), "transformers": padded(theirs, batch)}
         seconds, losses = run_rounds(contenders, rounds)
         speed = {who: sum(lengths) / seconds[who] for who in contenders}

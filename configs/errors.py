@@ -16,3 +16,11 @@ class TransientError(UserError):
 
     Another attempt may succeed, so ranks exit with 1, as after a crash.
     """
+
+
+class RankCountError(UserError):
+    """The run cannot be divided among so many ranks.
+
+    It is a mistake if the user chose their number, and a circumstance if a scheduler did: then ranks exit with 87, and
+    the run waits for another number.
+    """

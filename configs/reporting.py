@@ -13,8 +13,11 @@ Colors are for terminals. `NO_COLOR` turns them off, `FORCE_COLOR` on, also in a
 import logging
 import os
 import shlex
+import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.control import Control
@@ -23,6 +26,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from .errors import UserError
+from .secrets import scrub
 
 PACKAGE = __name__.partition(".")[0]
 ALL_RANKS = {"all_ranks": True}
@@ -49,6 +53,7 @@ def configure() -> None:
         logger.addHandler(_ConsoleHandler())
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    sys.excepthook = _show_crash
     silence_libraries()
 
 
@@ -62,8 +67,17 @@ def silence_libraries() -> None:
 def report_error(error: UserError) -> None:
     """Show a user error as `error: ...` on stderr; with CMBERT_DEBUG=1, after its traceback."""
     if os.environ.get("CMBERT_DEBUG") == "1":
-        traceback.print_exception(error)
+        print_traceback(error)
     _print(_error_console, logging.ERROR, str(error))
+
+
+def print_traceback(error: BaseException) -> None:
+    """Show the traceback of an error on stderr, without secrets."""
+    print(scrub("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
+def _show_crash(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    print_traceback(error)
 
 
 def suggest(*commands: Sequence[str]) -> None:
@@ -71,7 +85,8 @@ def suggest(*commands: Sequence[str]) -> None:
     if os.environ.get(NEXT) == "0":
         return
     text = Text("Next: ", "bold cyan")
-    text.append("\n      ".join(f"cmbert {shlex.join(command)}" for command in commands), "not bold default")
+    lines = (f"cmbert {scrub(shlex.join(command))}" for command in commands)
+    text.append("\n      ".join(lines), "not bold default")
     start_row(_error_console)
     _error_console.print(text, soft_wrap=True, highlight=False)
 
@@ -107,12 +122,15 @@ class _ConsoleHandler(logging.Handler):
             message = record.getMessage()
             if record.exc_info:
                 message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            _print(console if record.levelno < logging.WARNING else _error_console, record.levelno, message)
+            # The reader of the output may be gone, with the launcher or the connection: the work goes on. rich then
+            # sends the output to /dev/null, and exits.
+            with suppress(BrokenPipeError, SystemExit):
+                _print(console if record.levelno < logging.WARNING else _error_console, record.levelno, message)
 
 
 def _print(target: Console, level: int, message: str) -> None:
     """Print the message after the name of its level, further lines aligned with the first. Long lines do not wrap."""
-    text = Text()
+    text, message = Text(), scrub(message)
     if style := _STYLES.get(level):
         prefix = f"{logging.getLevelName(level).lower()}: "
         text.append(prefix, style)

@@ -25,6 +25,8 @@ def triton_unsupported_reason(device: torch.device) -> str | None:
 def _triton_unsupported_reason(device: torch.device) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "is not installed (pip install triton)"
+    if device.type == "meta":
+        return None  # nothing is computed: planning counts the operators that a GPU would run
     if device.type == "cpu":
         return None if interpreter_enabled() else "needs a GPU, and the tensors are on the CPU"
     if device.type != "cuda":

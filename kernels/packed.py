@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+_ALIGNED = 4  # int32 values in 16 bytes
 TILE_SIZES = (32, 64, 128)
 """Tokens per tile: every block size that the tuning table may use."""
 
@@ -64,9 +65,15 @@ def _tiles(lengths: np.ndarray, size: int) -> np.ndarray:
 
 
 def _copy(parts: Sequence[np.ndarray], device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Copy all parts to `device` as one int32 buffer, from pinned memory if it is a GPU so that the copy is async."""
+    """Copy all parts to `device` as one int32 buffer, from pinned memory if it is a GPU so that the copy is async.
+
+    Each part starts at a multiple of 16 bytes, whatever the sizes: Triton compiles another variant of a kernel for a
+    pointer that is not aligned, in the middle of a run.
+    """
     sizes = [part.size for part in parts]
-    buffer = torch.from_numpy(np.concatenate(parts).astype(np.int32))
-    if device.type == "cuda":
-        buffer = buffer.pin_memory()
-    return buffer.to(device, non_blocking=True).split(sizes)
+    starts = np.concatenate([[0], np.cumsum([-(-size // _ALIGNED) * _ALIGNED for size in sizes])])
+    buffer = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=device.type == "cuda")
+    for part, start in zip(parts, starts, strict=False):
+        buffer[start : start + part.size] = torch.from_numpy(part.astype(np.int32))
+    copied = buffer.to(device, non_blocking=True)
+    return tuple(copied[start : start + size] for start, size in zip(starts, sizes, strict=False))

@@ -19,6 +19,7 @@ from ..configs.home import expand_argument
 from ..configs.libraries import hide_torchvision
 from ..configs.reporting import configure, report_error
 from ..storage.files import as_user_error
+from ..streaming_data.shards.restricted import start_private
 from .commands import checkpoint as checkpoint_command
 from .commands import config as config_command
 from .commands import data as data_command
@@ -94,5 +95,6 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    start_private()
     configure()
     hide_torchvision()

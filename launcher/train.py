@@ -13,64 +13,116 @@ import os
 import signal
 import sys
 import time
-import traceback
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__file__)):
     # Run as a file, Python puts this directory first on the path, where its modules would shadow libraries.
     del sys.path[0]
 
-from clinical_modernbert.configs.errors import USER_ERROR, TransientError, UserError
+from clinical_modernbert.configs.errors import USER_ERROR, RankCountError, TransientError, UserError
 from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
-from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, report_error, start_row
-from clinical_modernbert.launcher.ranks.local import die_with_parent
+from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, print_traceback, report_error, start_row
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
-from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED
-from clinical_modernbert.training.resilience.signals import StopRequest
+from clinical_modernbert.launcher.ranks.warden import LAUNCHER_PID, start_warden
+from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
+from clinical_modernbert.launcher.runs.stop_request import heed_stop, refuse_if_stopped
+from clinical_modernbert.storage.trust import require_own
+from clinical_modernbert.streaming_data.shards.restricted import start_private
+from clinical_modernbert.training.resilience.exit_codes import REWOUND, STOPPED, WAITING
+from clinical_modernbert.training.resilience.signals import StartInterrupted, StopRequest
 
 RANK_0_REPORTS_FIRST_SECONDS = 3.0
 RANK_0_EXITS_LAST_SECONDS = 1.0
+CACHES = ("TRITON_CACHE_DIR", "TORCH_EXTENSIONS_DIR")
+"""Variables with directories of compiled code, which is run."""
 logger = logging.getLogger(f"{PACKAGE}.launcher.train")  # __name__ is __main__, or not in the package
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
-    die_with_parent()
+    start_warden()
+    start_private()
     configure()
     hide_torchvision()
     faulthandler.enable()  # NCCL aborts a rank after a timeout (SIGABRT): print its stack first
     # Install signal handlers before the slow import of torch, so that an early SIGTERM does not kill the rank.
     stop, error_type = StopRequest(), ""
+    recorded: Path | None = None
     try:
         set_rank_from_slurm(os.environ)
+        for cache in (Path(os.environ[variable]) for variable in CACHES if variable in os.environ):
+            with suppress(OSError):
+                cache.mkdir(parents=True, exist_ok=True)
+            for directory in (cache.parent, cache) if cache.parent.name.startswith("cmbert-") else (cache,):
+                require_own(directory)
         from clinical_modernbert.training.recipe.config import RunConfig
-        from clinical_modernbert.training.resilience.spikes import LossSpikeError
+        from clinical_modernbert.training.resilience.spikes import RewoundError
         from clinical_modernbert.training.trainer import train
 
+        config = load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides)
+        refuse_if_stopped(config.run_dir)
+        if os.environ.get("RANK", "0") == "0":
+            heed_stop(config.run_dir)
+        if records_itself(os.environ):
+            recorded = config.run_dir
+            record_start(recorded, launcher_name(os.environ), job=os.environ.get("SLURM_JOB_ID"))
         try:
-            code = train(load(RunConfig, locate_recipe(arguments.config, TRAINING), arguments.overrides), stop)
-        except LossSpikeError as reason:
+            code = train(config, stop)
+        except RewoundError as reason:
             logger.warning(reason)
             code = REWOUND
         if code in (STOPPED, REWOUND):
             code = agreed_exit_code(code)
+    except StartInterrupted:
+        code = agreed_exit_code(STOPPED)
     except UserError as error:
         let_rank_0_report_first()
         report_error(error)
-        code = 1 if isinstance(error, TransientError) else USER_ERROR
-    except Exception as error:
-        error_type = type(error).__name__
-        start_row()
-        traceback.print_exc()
-        code = 1
+        code = exit_code(error)
+    except (Exception, SystemExit) as error:  # a library that calls sys.exit(2) has crashed too
+        if stop.requested and stop.starting:  # a rank that waited for one that was interrupted
+            code = agreed_exit_code(STOPPED)
+        else:
+            error_type = type(error).__name__
+            start_row()
+            print_traceback(error)
+            code = 1
     write_exit_file(code, error_type)
-    erase()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if recorded is not None:
+        record_end(recorded, launcher_name(os.environ), code)
+    with suppress(OSError):  # whoever read the output may be gone
+        erase()
+        sys.stdout.flush()
+        sys.stderr.flush()
     # A normal exit would hang while another thread waits in a collective for a failed rank.
     os._exit(code)
+
+
+def records_itself(environment: Mapping[str, str]) -> bool:
+    """Return whether this is rank 0 of a launcher that is not ours, and so records nothing in the launch log."""
+    ours = LAUNCHER_PID in environment or "CMBERT_EXIT_FILE" in environment
+    return not ours and environment.get("RANK", "0") == "0"
+
+
+def launcher_name(environment: Mapping[str, str]) -> str:
+    """Return the launcher that started this rank, by the variables that it sets."""
+    marks = {"TORCHELASTIC_RUN_ID": "torchrun", "LOCAL_SIZE": "deepspeed", "SLURM_STEP_NUM_TASKS": "srun"}
+    return next((name for mark, name in marks.items() if mark in environment), "by hand")
+
+
+def exit_code(error: UserError) -> int:
+    """The exit code of a rank that ends with this error.
+
+    CMBERT_RANKS_VARY is set by launchers where a scheduler decides the number of ranks, after the recipe was checked
+    for the number that was requested.
+    """
+    if isinstance(error, RankCountError) and os.environ.get("CMBERT_RANKS_VARY"):
+        return WAITING
+    return 1 if isinstance(error, TransientError) else USER_ERROR
 
 
 def let_rank_0_report_first() -> None:

@@ -30,14 +30,19 @@ class LayerNorm(nn.Module):
 
 
 class AddLayerNorm(nn.Module):
-    """Add an update to the residual stream, both (T, d); return the sum and its layer norm, in one pass over memory."""
+    """Add an update to the residual stream, both (T, d); return the sum and its layer norm, in one pass over memory.
+
+    Without an update, return the stream and its layer norm.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
         self.eps = config.norm_eps
 
-    def forward(self, residual: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, residual: Tensor, update: Tensor | None) -> tuple[Tensor, Tensor]:
+        if update is None:
+            return residual, layer_norm(residual, self.weight, self.eps)
         return add_layer_norm(residual, update, self.weight, self.eps)
 
 
@@ -67,10 +72,11 @@ class Attention(nn.Module):
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.out_drop = nn.Dropout(config.attention_dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch, backend: str) -> Tensor:
+    def forward(self, x: Tensor, batch: PackedBatch, backend: str, rows: Tensor | None) -> Tensor:
+        """x (T, d) to (T, d), or to (R, d) at `rows`, int64 (R,). Attention itself is computed for all tokens."""
         qkv = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim)
         attended = packed_attention(qkv, batch, window=self.window, rope_theta=self.rope_theta, backend=backend)
-        return self.out_drop(self.Wo(attended.flatten(1)))
+        return self.out_drop(self.Wo(_select(attended.flatten(1), rows)))
 
 
 class MLP(nn.Module):
@@ -87,20 +93,37 @@ class MLP(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then MLP. Each reads the normalized residual stream (T, d) and is added to it."""
+    """Attention, then MLP. Each reads the normalized residual stream (T, d) and is added to it.
+
+    A layer returns the stream and the update that its MLP adds: the next norm adds them while it reads them.
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         # The embeddings are normalized already, so layer 0 does not normalize them again.
-        self.attn_norm = LayerNorm(config) if layer else nn.Identity()
+        self.attn_norm = AddLayerNorm(config) if layer else None
         self.attn = Attention(config, layer)
         self.mlp_norm = AddLayerNorm(config)
         self.mlp = MLP(config)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch, backend: str) -> Tensor:
-        update = self.attn(self.attn_norm(hidden), batch, backend)
-        hidden, normed = self.mlp_norm(hidden, update)
-        return hidden + self.mlp(normed)
+    def forward(
+        self, hidden: Tensor, update: Tensor | None, batch: PackedBatch, backend: str, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The stream and its next update, each (T, d), or (R, d) at `rows`, int64 (R,).
+
+        Args:
+            update: that of the layer before; None if it is added already.
+        """
+        normed = hidden
+        if self.attn_norm is not None:
+            hidden, normed = self.attn_norm(hidden, update)
+        attended = self.attn(normed, batch, backend, rows)
+        hidden, normed = self.mlp_norm(_select(hidden, rows), attended)
+        return hidden, self.mlp(normed)
+
+
+def _select(x: Tensor, rows: Tensor | None) -> Tensor:
+    return x if rows is None else x.index_select(0, rows)
 
 
 class Encoder(nn.Module):
@@ -115,22 +138,31 @@ class Encoder(nn.Module):
         super().__init__()
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(EncoderLayer(config, layer) for layer in range(config.num_hidden_layers))
-        self.final_norm = LayerNorm(config)
+        self.final_norm = AddLayerNorm(config)
         self.max_seqlen = config.max_position_embeddings
         self.activation_checkpointing = False
         self.attention_backend = "auto"
 
-    def forward(self, input_ids: Tensor, batch: PackedBatch) -> Tensor:
-        """Token ids (T,) -> (T, d). Raises ValueError for a sequence longer than max_position_embeddings."""
+    def forward(self, input_ids: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+        """Token ids (T,) -> (T, d), or (R, d) at `rows`, int64 (R,).
+
+        The last layer computes its MLP for these rows only, as nothing reads the others.
+
+        Raises:
+            ValueError: a sequence is longer than max_position_embeddings.
+        """
         if batch.max_seqlen > self.max_seqlen:
             raise ValueError(
                 f"a sequence of {batch.max_seqlen} tokens is longer than max_position_embeddings ({self.max_seqlen}): "
                 "split it into shorter segments"
             )
-        hidden = self.embeddings(input_ids)
-        for layer in self.layers:
+        hidden, update = self.embeddings(input_ids), None
+        for number, layer in enumerate(self.layers, 1):
+            arguments = (batch, self.attention_backend, rows if number == len(self.layers) else None)
             if self.activation_checkpointing and torch.is_grad_enabled():
-                hidden = checkpoint(layer, hidden, batch, self.attention_backend, use_reentrant=False)
+                # The sum is one tensor to save, the pair would be two.
+                hidden = hidden if update is None else hidden + update
+                hidden, update = checkpoint(layer, hidden, None, *arguments, use_reentrant=False)
             else:
-                hidden = layer(hidden, batch, self.attention_backend)
-        return self.final_norm(hidden)
+                hidden, update = layer(hidden, update, *arguments)
+        return self.final_norm(hidden, update)[1]

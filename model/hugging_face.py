@@ -4,16 +4,15 @@ A directory has `config.json` (see `hugging_face_config`) and the weights: `mode
 `model.safetensors.index.json`, or `pytorch_model.bin`, in that order of preference.
 """
 
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..configs.errors import UserError
+from ..configs.names import is_file_name
 from ..storage.files import stage_directory
 from .config import ModelConfig
 from .hugging_face_config import read_config, read_json, write_config
@@ -30,6 +29,7 @@ __all__ = [
 ]
 
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DECODER = "decoder.weight"
 """The tied decoder: a checkpoint may contain it, but then it must equal the embedding."""
 
@@ -100,16 +100,31 @@ def _checked(weights: Mapping[str, Tensor], config: ModelConfig, origin: str) ->
             continue
         if tuple(value.shape) != shapes[name]:
             problems.append(f"shape of {name}: {list(value.shape)}, config.json expects {list(shapes[name])}")
-        elif not value.is_floating_point():
-            problems.append(f"type of {name}: {value.dtype}, expected floating point")
+        elif problem := _unsupported_kind(value):
+            problems.append(f"type of {name}: {problem}")
         elif not torch.isfinite(value).all():
             problems.append(f"NaN or infinity in {name}")
-    if tied is not None and EMBEDDING in parameters and not torch.equal(tied, parameters[EMBEDDING]):
+    if tied is not None and (problem := _unsupported_kind(tied)):
+        problems.append(f"type of {DECODER}: {problem}")
+    elif tied is not None and EMBEDDING in parameters and not _equal(tied, parameters[EMBEDDING]):
         problems.append(f"{DECODER} differs from {EMBEDDING}: untied decoders are not supported")
     if problems:
         listing = "".join(f"\n  {problem}" for problem in problems)
         raise UserError(f"{origin}: the weights do not fit a ModernBERT masked language model{listing}")
     return parameters
+
+
+def _unsupported_kind(value: Tensor) -> str | None:
+    """Why a tensor cannot be a parameter: it is quantized (fp8 too), sparse, or has no content; None if it can be."""
+    if value.dtype not in _DTYPES:
+        return f"{value.dtype}, expected floating point of 16 bits or more"
+    if value.layout != torch.strided:
+        return f"{value.layout}, expected a dense tensor: convert it with to_dense()"
+    return "a meta tensor without values: download the weights" if value.is_meta else None
+
+
+def _equal(tied: Tensor, embedding: Tensor) -> bool:
+    return _unsupported_kind(embedding) is not None or torch.equal(tied, embedding)
 
 
 def _load(directory: Path) -> dict[str, Tensor]:
@@ -131,7 +146,7 @@ def _load_shards(index: Path) -> dict[str, Tensor]:
         raise UserError(f"{index}: weight_map must map tensor names to file names")
     weights: dict[str, Tensor] = {}
     for file in sorted(set(weight_map.values())):
-        if Path(file).name != file:
+        if not is_file_name(file):
             raise UserError(f"{index}: weight_map names {file!r}, expected a file in the same directory")
         shard = _read(index.parent / file, load_file)
         listed = {name for name, owner in weight_map.items() if owner == file}
@@ -146,7 +161,7 @@ def _load_shards(index: Path) -> dict[str, Tensor]:
 def _read(path: Path, load: Callable[[Path], object]) -> dict[str, Tensor]:
     try:
         weights = load(path)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # readers of damaged files raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: cannot be read as a file of tensors ({reason}); download it again, or as safetensors"

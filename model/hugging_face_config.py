@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..configs.errors import UserError
+from ..configs.limits import SETTINGS_BYTES, parse_json_object, read_file
 from .config import ModelConfig
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_config(directory: Path) -> ModelConfig:
     problems = _unsupported(raw)
     values = {key: raw[key] for key in ModelConfig.model_fields if key in raw}
     try:
-        values |= _rope_thetas(raw) | _layer_pattern(raw)
+        values |= rope_thetas(raw) | _layer_pattern(raw)
         config = ModelConfig.model_validate(values)
     except ValidationError as error:
         for detail in error.errors():
@@ -103,14 +104,11 @@ def write_config(config: ModelConfig, dtype: "torch.dtype", path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises UserError with the file, and the line of a syntax error."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json_object(read_file(path, SETTINGS_BYTES), SETTINGS_BYTES)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a Hugging Face directory") from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return raw
 
 
 def _unsupported(raw: dict[str, Any]) -> list[str]:
@@ -131,7 +129,7 @@ def _unsupported(raw: dict[str, Any]) -> list[str]:
     return sorted(problems)
 
 
-def _rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
+def rope_thetas(raw: dict[str, Any]) -> dict[str, Any]:
     """Both thetas, from either format. Raises ValueError for scaled RoPE and if the two formats disagree."""
     kinds = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
     parameters = raw.get("rope_parameters") or {}

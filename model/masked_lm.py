@@ -67,10 +67,8 @@ class MaskedLM(nn.Module):
             The summed cross-entropy (fp32 scalar, in nats), and whether each token's top prediction is correct, bool
             (M,). It is a sum so that the caller can divide by the number of masked tokens of the step over all ranks.
         """
-        hidden = self.model(input_ids, batch)
-        return self.decoder(self.head(hidden.index_select(0, masked_positions)), targets)
+        return self.decoder(self.head(self.model(input_ids, batch, masked_positions)), targets)
 
     def logits(self, input_ids: Tensor, batch: PackedBatch, positions: Tensor) -> Tensor:
         """Logits (M, V) at `positions`, int64 (M,), for inference and for checking exports."""
-        hidden = self.model(input_ids, batch)
-        return self.decoder(self.head(hidden.index_select(0, positions)))
+        return self.decoder(self.head(self.model(input_ids, batch, positions)))

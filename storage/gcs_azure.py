@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .patience import at_most
+
 SCHEMES = ("gs", "az", "azure", "abfs", "abfss")
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
@@ -138,8 +140,8 @@ def _store(process: int, bucket: str) -> Any:
 def _open(bucket: str, **config: Any) -> Any:
     """A client without retries."""
     options = {
-        "connect_timeout": f"{CONNECT_SECONDS}s",
-        "read_timeout": f"{READ_SECONDS}s",
+        "connect_timeout": f"{at_most(CONNECT_SECONDS):g}s",
+        "read_timeout": f"{at_most(READ_SECONDS):g}s",
         "timeout": f"{_OBJECT_SECONDS}s",
         "allow_http": True,  # for endpoints whose URL begins with http://
     }

@@ -1,10 +1,11 @@
 """Upload of files to an object store, each with the hashes by which the store confirms it."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ..configs.errors import TransientError
 from .remote import store_of, with_retries
 
 _BLOCK = 1 << 20
@@ -40,3 +41,21 @@ def put(file: LocalFile, url: str) -> None:
     store = store_of(url)
     assert store is not None
     with_retries(url, lambda deadline: store.put(file.path, url, file.sha256, file.md5))
+
+
+def require_stored(address: str, sizes: Mapping[str, int]) -> None:
+    """Look in the store for the objects below `address`, by name and size in bytes.
+
+    Raises:
+        UserError: one cannot be seen. A TransientError if it has another size, or the store did not answer.
+    """
+    for name, size in sizes.items():
+        if (stored := stored_size(f"{address}/{name}")) != size:
+            raise TransientError(f"{address}/{name}: the store holds {stored:,} bytes where {size:,} were uploaded")
+
+
+def stored_size(url: str) -> int:
+    """Bytes of an object, as the store says, with the retries of `remote.with_retries`."""
+    store = store_of(url)
+    assert store is not None
+    return with_retries(url, lambda deadline: store.size_and_sha256(url)[0])

@@ -1,7 +1,6 @@
 """Files of an object store: read or downloaded complete or not at all, with retries."""
 
 import errno
-import os
 import random
 import time
 from collections.abc import Callable
@@ -9,17 +8,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 
-from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
+from botocore.exceptions import FlexibleChecksumError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from ..configs.errors import TransientError, UserError
 from . import gcs_azure, s3
+from .patience import patience_seconds
 
 MAX_REFUSALS = 3
 MAX_INTERRUPTIONS = 10
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 _PROGRESS_BYTES = 1 << 24  # each such amount of an object that arrives restarts the deadline
-_PERMANENT = (ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+_PERMANENT = (
+    ValueError, ImportError, FlexibleChecksumError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+)  # fmt: skip
 _DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 T = TypeVar("T")
@@ -158,7 +160,7 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             another attempt later may succeed.
         OSError: the disk of this machine failed.
     """
-    start, deadline = clock.monotonic(), Deadline(_patience_seconds(), clock)
+    start, deadline = clock.monotonic(), Deadline(patience_seconds(), clock)
     attempts = refusals = interruptions = 0
     while True:
         attempts += 1
@@ -171,23 +173,16 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             refusals += _is_refusal(error)
             interruptions += deadline.expires > expires
             problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
-            if isinstance(error, CorruptDataError):
+            if isinstance(error, CorruptDataError | FlexibleChecksumError):
                 problem = f"{error}; the store does not hold what was written: upload the data again"
         elapsed = clock.monotonic() - start
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.5, 1.5)
         exhausted = refusals >= MAX_REFUSALS or interruptions >= MAX_INTERRUPTIONS or pause > deadline.remaining()
         if not retry or exhausted:
-            kind = TransientError if retry and refusals < MAX_REFUSALS else UserError
+            # With little patience there are fewer attempts than MAX_REFUSALS, which may all have been refused.
+            kind = TransientError if retry and refusals < min(attempts, MAX_REFUSALS) else UserError
             raise kind(f"{url}: gave up after {attempts} tries in {elapsed:.0f} s: {problem}")
         clock.sleep(pause)
-
-
-def _patience_seconds() -> float:
-    value = os.environ.get("CMBERT_DOWNLOAD_PATIENCE", "300")
-    try:
-        return float(value)
-    except ValueError:
-        raise UserError(f"CMBERT_DOWNLOAD_PATIENCE is {value!r}; expected a number of seconds") from None
 
 
 def _fetch(url: str, path: Path, deadline: Deadline) -> None:

@@ -22,6 +22,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from .patience import at_most
+
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
 _CHUNK_BYTES = 1 << 16
@@ -31,20 +33,20 @@ _CHUNK_BYTES = 1 << 16
 def connected() -> Iterator[Any]:
     """A client without retries. It is reused by the process's next call, unless this one fails."""
     try:
-        yield _client(os.getpid(), _endpoint())
+        yield _client(os.getpid(), _endpoint(), at_most(READ_SECONDS))
     except Exception:
         _client.cache_clear()
         raise
 
 
 @lru_cache(maxsize=1)
-def _client(process: int, endpoint: str | None) -> Any:
+def _client(process: int, endpoint: str | None, read_seconds: float) -> Any:
     """One client per process: forked processes cannot share a client, threads can."""
-    return Session().client("s3", endpoint_url=endpoint, config=_config())
+    return Session().client("s3", endpoint_url=endpoint, config=_config(read_seconds))
 
 
-def _config() -> Config:
-    return Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
+def _config(read_seconds: float) -> Config:
+    return Config(connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, retries={"total_max_attempts": 1})
 
 
 def _endpoint() -> str | None:
@@ -93,7 +95,7 @@ def size_and_sha256(url: str) -> tuple[int, str | None]:
 def is_public(url: str) -> bool:
     """Whether the object can be read without credentials."""
     bucket, key = bucket_and_key(url)
-    config = Config(signature_version=UNSIGNED).merge(_config())
+    config = Config(signature_version=UNSIGNED).merge(_config(READ_SECONDS))
     unauthenticated = Session().client("s3", endpoint_url=_endpoint(), config=config)
     try:
         unauthenticated.get_object(Bucket=bucket, Key=key)["Body"].close()

@@ -27,7 +27,8 @@ class Timer:
         self._started = time.perf_counter()
         self.data_wait = 0.0
 
-    def data_arrived(self) -> None:
+    def data_arrived(self, *_: object) -> None:
+        """The data is there; also the callback of its future."""
         self.data_wait = self.seconds()
 
     def seconds(self) -> float:

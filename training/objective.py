@@ -30,7 +30,9 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
         torch.manual_seed(hash((seed, *batch.addresses)))
         loss, correct = forward(engine, batch)
         # DeepSpeed averages gradients over ranks; the factor of the world size turns the average into a sum.
-        engine.backward(loss * (dist.get_world_size() / masked), scale_wrt_gas=False)
+        # Adding zero, or NaN if the loss is not finite, makes the gradients show it: their norm is read anyway.
+        not_finite = loss.detach() - loss.detach()
+        engine.backward(loss * (dist.get_world_size() / masked + not_finite), scale_wrt_gas=False)
         totals += torch.stack([loss.detach().double(), correct.sum().double()])
     return totals
 

@@ -1,8 +1,10 @@
 """What a run consists of, opened once from its configuration."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from ..configs.loader.load import dump
 from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
-from ..streaming_data.loader.batches import MicroBatch, StepData, load
+from ..storage.files import as_user_error, atomic_write
+from ..streaming_data.loader.batches import MicroBatch, StepData, load_ahead
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
 from ..streaming_data.loader.mix import describe_mix, plan_mix
 from .checkpoint.checkpointer import Checkpointer
@@ -19,8 +22,9 @@ from .checkpoint.progress import Progress
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
 from .recipe.config import RunConfig
+from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
-from .recipe.start import open_validation, require_fitting_tokenizer, require_same_tokenizer, starting_model
+from .recipe.start import open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
 from .zero.engine import join_ranks, start_engine
 
@@ -67,7 +71,9 @@ def open_run(config: RunConfig) -> Run:
     """
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
     plan = make_plan(config, world_size)
+    require_masked_tokens(plan)
     dataset = open_dataset(config.data, config.seed)
+    share_run_unless_restricted(config, dataset.manifest)
     validation = open_validation(config.data, config.seed) if config.validation.every_steps else None
     model = build_model(config, dataset)
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_batch_size, device)
@@ -90,39 +96,68 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     Raises:
         UserError: the data was tokenized for another model, or has longer sequences than the model allows.
     """
-    starting_model(config)
+    require_fit(config, starting_model(config), dataset)
     if config.initial_weights is not None:
-        require_same_tokenizer(config.initial_weights, dataset)
         model = from_pretrained(config.initial_weights)
     else:
         assert config.model is not None
         model = MaskedLM(config.model)
         initialize(model, config.seed)
-    require_fitting_tokenizer(model.config, dataset)
     model.model.activation_checkpointing = config.engine.activation_checkpointing
     return model
 
 
-def open_batches(run: Run, step: int) -> Iterator[Sequence[MicroBatch]]:
+def open_batches(run: Run, step: int) -> Iterator[Future[list[MicroBatch]]]:
     """This rank's micro-batches of every step from `step` on, prepared ahead."""
     skips = run.checkpointer.skips
     data = (
         StepData(order_offset(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability)
         for s in run.plan.from_step(step)
     )
-    return load(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
+    return load_ahead(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
+
+
+def directory_check(run: Run) -> Callable[[], bool]:
+    """A function that returns whether the run's directory was moved or removed since now, on rank 0.
+
+    The directory is recognized by the file of this attempt: another start of the run writes a file of its own, and
+    whoever creates the directory anew, none.
+    """
+    if run.rank != 0:
+        return lambda: False
+    attempt = run.checkpointer.attempt_file()
+    begun = _written(attempt)
+    return lambda: _written(attempt) != begun
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Time of writing and size of a file; None if there is none."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def open_metrics(run: Run, progress: Progress) -> MetricsWriter | None:
-    """Write the run's configuration and tokenizer, log the plan, and open its metrics; None on ranks other than 0."""
+    """Write the run's configuration and tokenizer, log the plan, and open its metrics; None on ranks other than 0.
+
+    Raises:
+        UserError: the run's directory, or a file in it, cannot be written, or its metrics are not as a run wrote them.
+    """
     if run.rank != 0:
         return None
     config = run.config
-    (config.run_dir / "config.yaml").write_text(dump(config))
-    copy_tokenizer(run.dataset.address, config.run_dir / "tokenizer")
-    for line in plan_lines(run.plan, run.dataset, run.checkpointer.skips):
-        logger.info(line)
-    return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start)
+    try:
+        atomic_write(config.run_dir / "config.yaml", dump(config))
+        copy_tokenizer(run.dataset.address, config.run_dir / "tokenizer")
+        for line in plan_lines(run.plan, run.dataset, run.checkpointer.skips):
+            logger.info(line)
+        return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start)
+    except OSError as error:
+        if (user_error := as_user_error(error)) is None:
+            raise
+        raise user_error from error
 
 
 def plan_lines(plan: Plan, dataset: PackDataset, skips: Sequence[Skip] = ()) -> list[str]:

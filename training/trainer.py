@@ -1,14 +1,16 @@
 """The training run, from its configuration to its last checkpoint."""
 
 import logging
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from statistics import fmean
 
 import torch
 
 from ..configs.errors import UserError
+from ..storage.background import Background
 from ..streaming_data.loader.batches import MicroBatch
+from .checkpoint.progress import Progress
 from .measure import Timer, measure, measure_mix
 from .memory_check import check_memory
 from .metrics.writer import MetricsWriter
@@ -19,12 +21,12 @@ from .resilience.exit_codes import STOPPED
 from .resilience.signals import StopRequest
 from .resilience.skips import Skip
 from .resilience.spikes import SpikeDetector, rewind
-from .resilience.step_agreement import Agreement, agree
+from .resilience.step_agreement import Agreement, DataFailedError, agree
 from .resilience.watchdog import expect_progress_within
-from .run import Run, open_batches, open_metrics, open_run
-from .validation import evaluate
+from .run import Run, directory_check, open_batches, open_metrics, open_run
+from .validation import evaluate, held_out_batches
 from .zero.engine import set_learning_rate
-from .zero.loss_scaling import count_skipped_steps, loss_scale
+from .zero.loss_scaling import loss_scale, record_step
 
 logger = logging.getLogger(__name__)
 
@@ -35,54 +37,70 @@ def train(config: RunConfig, stop: StopRequest) -> int:
     Returns:
         The exit code: 0 if the run is complete, 85 if it was requested to stop and should be started again.
     Raises:
-        LossSpikeError: the loss spiked; the next attempt continues from the last checkpoint and leaves out the packs
-            that were read since.
-        UserError: the configuration, the data or the checkpoints do not allow training.
+        RewoundError: the loss spiked, or too many steps were not finite; the next attempt continues from the last
+            checkpoint and leaves out the packs that were read since.
+        StartInterrupted: a stop was requested while the run was waiting for something before its first step.
+        UserError: the configuration, the data, the store or the checkpoints do not allow training.
     """
     expect_progress_within(config.engine.step_timeout_minutes)
-    run = open_run(config)
-    progress = run.checkpointer.resume(run.plan)
-    metrics = open_metrics(run, progress)
+    with stop.during_start():
+        run = open_run(config)
+        progress = run.checkpointer.resume(run.plan)
+        metrics = open_metrics(run, progress)
+    with run.checkpointer:
+        return train_from(run, progress, metrics, stop)
+
+
+def train_from(run: Run, progress: Progress, metrics: MetricsWriter | None, stop: StopRequest) -> int:
+    """Train an open run from `progress` on; see `train`."""
+    config = run.config
     if progress.step == run.plan.steps:
         logger.info(f"complete: all {progress.step:,} steps are done; raise schedule.total_tokens to train further")
     if config.memory_check or (config.memory_check is None and run.device.type == "cuda"):
         check_memory(run.engine, run.plan, progress.step)
 
-    saved, skipped, spikes = progress, 0, SpikeDetector(config.spikes)
+    saved, spikes, lost = progress, SpikeDetector(config.spikes), directory_check(run)
     batches = open_batches(run, progress.step)
-    for settings in run.plan.from_step(progress.step):
-        expect_progress_within(config.engine.step_timeout_minutes)
-        run.profiler.before(settings.step + 1)
-        timer = Timer()
-        micro_batches = next(batches)
-        timer.data_arrived()
-        agreed = agree_on_step(run, settings, micro_batches, stop)
-        if agreed.stop:
-            if progress != saved:
-                run.checkpointer.save(progress)
-            break
+    try:
+        for settings in run.plan.from_step(progress.step):
+            expect_progress_within(config.engine.step_timeout_minutes)
+            run.profiler.before(settings.step + 1)
+            timer = Timer()
+            data = next(batches)
+            data.add_done_callback(timer.data_arrived)
+            agreed = agree_on_step(run, settings.step, data, len(run.dataset.sources), stop, lost)
+            if agreed.stop:
+                if progress != saved:
+                    run.checkpointer.save(progress)
+                break
 
-        totals = update(run, settings, agreed, micro_batches)
-        skipped = count_skipped_steps(run.engine, config.engine, skipped, partial(run.describe_step, settings))
-        if skipped:
-            logger.info(f"step {settings.step + 1} skipped: fp16 overflowed, loss scale {loss_scale(run.engine):,.0f}")
-        progress = progress.after(settings.packs, dict(zip(run.dataset.sources, agreed.source_tokens, strict=True)))
-        run.profiler.after(progress.step)
+            micro_batches = data.result()
+            totals = update(run, settings, agreed, micro_batches)
+            progress = progress.after(settings.packs, dict(zip(run.dataset.sources, agreed.source_tokens, strict=True)))
+            run.profiler.after(progress.step)
+            rewind_because = count_skipped(run, settings)
 
-        if run.due(config.metrics.every_steps, progress.step):
-            row = measure(run, settings, progress, agreed, totals, micro_batches, timer)
-            if metrics is not None:
-                metrics.write(row)
-                metrics.write_mix(measure_mix(run, progress))
-            if spikes.is_spike(row.loss):
+            if run.due(config.metrics.every_steps, progress.step):
+                row = measure(run, settings, progress, agreed, totals, micro_batches, timer)
+                if metrics is not None:
+                    metrics.write(row)
+                    metrics.write_mix(measure_mix(run, progress))
+                if spikes.is_spike(row.loss):
+                    rewind_because = f"step {row.step}: the loss spiked"
+            if rewind_because:
                 unsaved = Skip(saved.packs, progress.packs - saved.packs)
-                rewind(config.run_dir, config.spikes, run.checkpointer.skips, unsaved, row.step)
-        validation_loss = None
-        if run.due(config.validation.every_steps, progress.step):
-            validation_loss = validate(run, progress.step, metrics)
-        if run.due(config.checkpoint.every_steps, progress.step):
-            run.checkpointer.save(progress, validation_loss)
-            saved = progress
+                rewind(config.run_dir, config.spikes, run.checkpointer.skips, unsaved, rewind_because)
+            validation_loss = None
+            if run.due(config.validation.every_steps, progress.step):
+                validation_loss = validate(run, progress.step, metrics, stop, lost)
+            if run.due(config.checkpoint.every_steps, progress.step):
+                run.checkpointer.save(progress, validation_loss)
+                saved = progress
+    except DataFailedError as failure:
+        if progress != saved:
+            save_before_error(run, progress)
+        raise failure.error from None
+    run.checkpointer.wait()
     expect_progress_within(0)
     run.checkpointer.close()
     if metrics is not None:
@@ -91,27 +109,62 @@ def train(config: RunConfig, stop: StopRequest) -> int:
 
 
 def agree_on_step(
-    run: Run, settings: StepSettings, micro_batches: Sequence[MicroBatch], stop: StopRequest
+    run: Run,
+    step: int,
+    data: "Future[list[MicroBatch]]",
+    sources: int,
+    stop: StopRequest,
+    lost: Callable[[], bool],
 ) -> Agreement:
-    """Exchange counts and requests for the next step with all ranks.
+    """Wait for data together with all ranks, and exchange counts and requests for the next step.
 
     Raises:
-        UserError: a newer attempt owns the run.
+        DataFailedError: some rank could not prepare its data.
+        UserError: a newer attempt owns the run, or its directory was moved or removed.
     """
     agreed = agree(
-        settings.step,
-        micro_batches,
-        len(run.dataset.sources),
+        step,
+        data,
+        sources,
         run.device,
-        stop=stop.requested,
-        # The check reads a shared disk, so only one rank makes it, once per step.
-        superseded=run.rank == 0 and run.checkpointer.superseded(),
+        # When a checkpoint could not be written, all ranks end together: the next save raises its error.
+        stop=lambda: stop.requested or run.checkpointer.failed(),
+        # These checks read a shared disk, so only one rank makes them, once per step.
+        superseded=lambda: run.rank == 0 and run.checkpointer.superseded(),
+        lost=lost,
     )
     if agreed.superseded:
         raise UserError(
             f"{run.config.run_dir}: this attempt was superseded by a newer start of the run and exits without writing"
         )
+    if agreed.lost:
+        raise UserError(
+            f"{run.config.run_dir}: the run's directory was moved, removed or replaced while the run was writing to "
+            "it; nothing more is written. Move it back and start again, or start from where it is now with run_dir=..."
+        )
     return agreed
+
+
+def save_before_error(run: Run, progress: Progress) -> None:
+    """Save the healthy weights before the run ends with an error. If that fails too, it does not hide the error."""
+    try:
+        run.checkpointer.save(progress)
+        run.checkpointer.close()
+    except Exception as problem:
+        logger.warning(f"the steps since the last checkpoint are lost: {problem}")
+
+
+def count_skipped(run: Run, settings: StepSettings) -> str | None:
+    """Log the last step if it was skipped; returns a reason to rewind if too many steps were."""
+    limit, window = run.config.engine.max_skipped_steps, run.config.engine.skip_window
+    skipped, recent = record_step(run.engine, settings.step + 1, window)
+    if not skipped:
+        return None
+    scale = f", loss scale {loss_scale(run.engine):,.0f}" if run.config.engine.precision == "fp16" else ""
+    logger.warning(f"{run.describe_step(settings)} skipped: its loss or gradients are not finite{scale}")
+    if recent <= limit:
+        return None
+    return f"{run.describe_step(settings)}: {recent} of the last {window} steps were not finite"
 
 
 def update(run: Run, settings: StepSettings, agreed: Agreement, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
@@ -122,10 +175,22 @@ def update(run: Run, settings: StepSettings, agreed: Agreement, micro_batches: S
     return totals
 
 
-def validate(run: Run, step: int, metrics: MetricsWriter | None) -> float | None:
-    """The validation loss after `step` steps, averaged over sources; None if they hold too little text to mask."""
+def validate(
+    run: Run, step: int, metrics: MetricsWriter | None, stop: StopRequest, lost: Callable[[], bool]
+) -> float | None:
+    """The validation loss after `step` steps, averaged over sources; None if they hold too little text to mask, or if
+    a stop was requested before all ranks had their packs.
+
+    Raises:
+        DataFailedError: some rank could not read its packs.
+    """
     assert run.validation is not None
-    scores = list(evaluate(run.engine, run.validation, run.config.validation.packs, step))
+    packs, reading = run.config.validation.packs, Background("validation")
+    data = reading.submit(held_out_batches, run.validation, packs)
+    reading.close()
+    if agree_on_step(run, step, data, len(run.validation.sources), stop, lost).stop:
+        return None
+    scores = list(evaluate(run.engine, run.validation, packs, step, data.result()))
     if metrics is not None:
         metrics.write_validation(scores)
     return fmean(score.loss for score in scores) if scores else None

@@ -1,6 +1,6 @@
 """Validation loss and accuracy on held-out packs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ..streaming_data.loader.batches import micro_batch
+from ..streaming_data.loader.batches import MicroBatch, micro_batch
 from ..streaming_data.loader.dataset import PackDataset
 from ..streaming_data.loader.mask_groups import mask_groups
 from ..streaming_data.loader.order import PackAddress
@@ -18,19 +18,34 @@ from .objective import forward
 MLM_PROBABILITY = 0.15
 
 
+def held_out_batches(dataset: PackDataset, packs: int) -> list[MicroBatch]:
+    """This rank's part of the first `packs` held-out packs of each source, one per micro-batch, in order."""
+    return [
+        micro_batch(dataset, [PackAddress(source, 0, number or 0)], dataset.seq_length, MLM_PROBABILITY)
+        for source, reader in enumerate(dataset.readers)
+        for number in _share(min(packs, len(reader)))
+    ]
+
+
 @torch.no_grad()
-def evaluate(engine: Any, dataset: PackDataset, packs: int, step: int) -> Iterator[ValidationMetrics]:
+def evaluate(
+    engine: Any, dataset: PackDataset, packs: int, step: int, held_out: Sequence[MicroBatch]
+) -> Iterator[ValidationMetrics]:
     """Loss and accuracy of each source over its first `packs` held-out packs. Every rank calls it.
+
+    Args:
+        held_out: `held_out_batches(dataset, packs)`.
 
     The packs and their masks are the same at every step, in every run of the same seed and at any world size. A source
     without a masked token is left out.
     """
     engine.eval()
+    batches = iter(held_out)
     for source, reader in enumerate(dataset.readers):
         sums = torch.zeros(5, dtype=torch.float64, device=engine.device)
         for number in _share(min(packs, len(reader))):
-            address = PackAddress(source, 0, number or 0)
-            pack_sums = torch.cat([_token_sums(engine, dataset, address), _word_sums(engine, dataset, address)])
+            batch = next(batches)
+            pack_sums = torch.cat([_token_sums(engine, batch), _word_sums(engine, dataset, batch.addresses[0])])
             if number is not None:
                 sums += pack_sums
         dist.all_reduce(sums)
@@ -56,9 +71,8 @@ def _share(packs: int) -> Iterator[int | None]:
         yield first + rank if first + rank < packs else None
 
 
-def _token_sums(engine: Any, dataset: PackDataset, address: PackAddress) -> torch.Tensor:
+def _token_sums(engine: Any, batch: MicroBatch) -> torch.Tensor:
     """[sum of losses, correct tokens, masked tokens] of one pack, fp64 (3,), on the rank's device."""
-    batch = micro_batch(dataset, [address], dataset.seq_length, MLM_PROBABILITY)
     loss, correct = forward(engine, batch)
     return torch.stack([loss.double(), correct.sum().double(), loss.new_tensor(len(correct)).double()])
 

@@ -7,7 +7,7 @@ All errors are reported together, each with the location where it was written:
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -15,24 +15,35 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import UserError
+from ..limits import YAML_CHARACTERS, YAML_DEPTH, YAML_FILES
+from ..secrets import FIX, find_secret, scrub, scrub_tree
 from .explain import explain, is_section, locate
 from .recipes import Kind, find_recipe, kind_of
-from .tree import KeyPath, Location, Node, Problem, merge, parse, quote_value, replace, to_values, to_yaml
+from .tree import KeyPath, Location, Node, Problem, dotted_path, merge, parse, quote_value, replace, to_values, to_yaml
+
+_MOST_SHOWN = 100
+"""Problems in one message."""
 
 Model = TypeVar("Model", bound=BaseModel)
 IsSection: TypeAlias = "Callable[[KeyPath], bool]"
 
 
-def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:
+def load(model: type[Model], path: Path, overrides: Sequence[str] = (), allow_secrets: bool = False) -> Model:
     """Load the recipe at `path` with the `overrides` (`a.b=value`, the value in YAML) into `model`.
 
     Unknown keys are errors, whatever the model's `extra` setting. Values are not converted, except that a float with
     an integral value, such as `13e9`, is accepted as an integer. Raises UserError with one line per error.
+
+    Args:
+        allow_secrets: accept passwords and tokens, which are errors in a recipe: its copies are read by others. For
+            files of runs that earlier versions wrote.
     """
     problems: list[Problem] = []
     tree = _read(path, problems, partial(is_section, model))
     for override in overrides:
         tree = _override(tree, override, problems)
+    if not allow_secrets:
+        problems += _secrets(tree)
     try:
         config = _validate(model, to_values(tree))
     except ValidationError as error:
@@ -62,8 +73,23 @@ def sections(path: Path) -> set[str]:
 
 
 def dump(config: BaseModel) -> str:
-    """Write `config` as YAML, defaults included; `load` reads it back unchanged."""
-    return to_yaml(config.model_dump(mode="json", round_trip=True))
+    """Write `config` as YAML, defaults included, without secrets; `load` reads it back unchanged."""
+    return to_yaml(scrub_tree(config.model_dump(mode="json", round_trip=True)))
+
+
+def _secrets(node: Node, path: KeyPath = ()) -> Iterator[Problem]:
+    """A problem for every value that is a secret or has one in it."""
+    if isinstance(node.value, dict):
+        children: Iterable[tuple[str | int, Node]] = node.value.items()
+    elif isinstance(node.value, list):
+        children = enumerate(node.value)
+    else:
+        key = path[-1] if path and isinstance(path[-1], str) else ""
+        if isinstance(node.value, str) and (found := find_secret(key, node.value)):
+            yield Problem(node.location, dotted_path(path), f"{found}, and copies of a recipe are kept: {FIX}")
+        return
+    for part, child in children:
+        yield from _secrets(child, (*path, part))
 
 
 def _validate(model: type[Model], values: object) -> Model:
@@ -94,7 +120,9 @@ def _read(path: Path, problems: list[Problem], is_section: IsSection, children: 
     """Read the file at `path` on top of the file it extends; `children` are the files whose `extends` led here."""
     source = _display_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(4 * YAML_CHARACTERS + 1)  # `parse` refuses more
+        text = content.decode("utf-8", "strict" if len(content) <= 4 * YAML_CHARACTERS else "replace")
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -125,6 +153,8 @@ def _read_base(
     if base.resolve() in children:
         circle = " -> ".join(_display_path(file) for file in (*children[children.index(base.resolve()) :], base))
         raise UserError(f"{extends.location}: extends: files extend each other in a circle: {circle}")
+    if len(children) >= YAML_FILES:
+        raise UserError(f"{extends.location}: extends: more than {YAML_FILES} files extend one another; join some")
     return _read(base, problems, is_section, children)
 
 
@@ -135,6 +165,9 @@ def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
         problems.append(Problem(location, "", "expected key=value with a dotted key, such as data.seq_length=512"))
         return tree
     keys = tuple(key.split("."))
+    if len(keys) > YAML_DEPTH:
+        problems.append(Problem(location, "", f"a key of {len(keys):,} parts; at most {YAML_DEPTH} levels are nested"))
+        return tree
     value = parse(text, lambda line: location, problems, keys)
     if value is None:
         return tree
@@ -150,7 +183,9 @@ def _to_user_error(problems: list[Problem]) -> UserError:
     ordered = sorted(
         problems, key=lambda problem: (problem.location.line == 0, problem.location.source, problem.location.line)
     )
-    return UserError("\n".join(dict.fromkeys(map(str, ordered))))
+    lines = list(dict.fromkeys(map(str, ordered)))
+    more = [f"and {len(lines) - _MOST_SHOWN:,} more problems"] if len(lines) > _MOST_SHOWN else []
+    return UserError(scrub("\n".join(lines[:_MOST_SHOWN] + more)))
 
 
 def _display_path(path: Path) -> str:

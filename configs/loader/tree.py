@@ -13,6 +13,7 @@ from typing import TypeAlias
 import yaml
 
 from ..home import expand_home
+from ..limits import YAML_CHARACTERS, YAML_DEPTH, YAML_NODES
 
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 Scalar: TypeAlias = "str | int | float | None"
@@ -64,8 +65,12 @@ def parse(
     """Parse one YAML document into a tree; return None if it is not YAML. Every error is appended to `problems`.
 
     `location_of` maps a line number, from 1, to its location; `path` is the position of the document in the complete
-    configuration. An empty document is null.
+    configuration. An empty document is null. Its size, nesting and expansion are bounded (`limits.py`).
     """
+    if len(text) > YAML_CHARACTERS:
+        problem = f"more than {YAML_CHARACTERS:,} characters, the limit of a YAML file; split it with `extends:`"
+        problems.append(Problem(location_of(text.count("\n", 0, YAML_CHARACTERS) + 1), dotted_path(path), problem))
+        return None
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
     except yaml.MarkedYAMLError as error:
@@ -83,9 +88,17 @@ def parse(
             Problem(location_of(line), dotted_path(path), f"not valid YAML: character {error.character:#x}")
         )
         return None
+    except OverflowError:  # in PyYAML's chr()
+        problems.append(Problem(location_of(1), dotted_path(path), "not valid YAML: an escape above \\U0010FFFF"))
+        return None
     if root is None:
         return Node(None, location_of(1))
-    return _Builder(location_of, problems).build(root, location_of(root.start_mark.line + 1), path)
+    try:
+        return _Builder(location_of, problems).build(root, location_of(root.start_mark.line + 1), path)
+    except _ExpandsTooFarError as error:
+        text = f"more than {error} in all, with each alias (*name) counted as what it stands for; write fewer"
+        problems.append(Problem(error.location, error.path, text))
+        return None
 
 
 def to_yaml(value: object) -> str:
@@ -165,6 +178,7 @@ def dotted_path(path: KeyPath) -> str:
 
 
 _TAG = "tag:yaml.org,2002:"
+_MAX_DIGITS = 100  # more would only be rounded, and Python refuses to print thousands
 _CORE_SCALARS = {
     "null": re.compile(r"(?:null|Null|NULL|~|)\Z"),
     "bool": re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"),
@@ -178,6 +192,17 @@ _CORE_SCALARS = {
 
 class _CoreLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - PyYAML's own attribute
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > YAML_DEPTH:
+            raise yaml.composer.ComposerError(
+                None, None, f"more than {YAML_DEPTH} levels of nesting", self.peek_event().start_mark
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 class _CoreDumper(yaml.SafeDumper):
@@ -209,21 +234,45 @@ def _scalar(kind: str, text: str) -> Scalar:
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
+        if len(text) > _MAX_DIGITS:
+            raise ValueError(f"an integer of {len(text):,} characters; expected at most {_MAX_DIGITS}")
         return int(text.replace("_", ""), {"0o": 8, "0x": 16}.get(text[:2], 10))
     if kind == "float":
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return None
 
 
+class _ExpandsTooFarError(Exception):
+    """The document has too many values, or too much text, after the expansion of aliases."""
+
+    def __init__(self, limit: str, location: Location, path: KeyPath) -> None:
+        super().__init__(limit)
+        self.location = location
+        self.path = dotted_path(path)
+
+
 @dataclass
 class _Builder:
-    """Converts PyYAML's nodes; `ancestors` are the nodes under construction, to detect an anchor inside itself."""
+    """Converts PyYAML's nodes.
+
+    Attributes:
+        ancestors: the nodes under construction, to detect an anchor inside itself.
+        entry: where the current entry of the document is: an alias in it may be too much, not what it stands for.
+        nodes: the number of those built, aliases expanded.
+        characters: of their texts.
+    """
 
     location_of: Callable[[int], Location]
     problems: list[Problem]
     ancestors: list[yaml.Node] = field(default_factory=list)
+    entry: tuple[Location, KeyPath] | None = None
+    nodes: int = 0
+    characters: int = 0
 
     def build(self, node: yaml.Node, location: Location, path: KeyPath) -> Node:
+        if self.entry is None or len(self.ancestors) == 1:
+            self.entry = location, path
+        self._count(node)
         if any(node is ancestor for ancestor in self.ancestors):
             return self._reject(location, path, "an anchor cannot contain itself")
         kind = node.tag.removeprefix(_TAG)
@@ -241,6 +290,15 @@ class _Builder:
             self.ancestors.pop()
         return self._reject(location, path, f"the tag {node.tag} is not supported; write plain values")
 
+    def _count(self, node: yaml.Node) -> None:
+        self.nodes += 1
+        self.characters += len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        assert self.entry is not None
+        if self.nodes > YAML_NODES:
+            raise _ExpandsTooFarError(f"{YAML_NODES:,} values", *self.entry)
+        if self.characters > YAML_CHARACTERS:
+            raise _ExpandsTooFarError(f"{YAML_CHARACTERS:,} characters", *self.entry)
+
     def _entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Node]:
         entries: dict[str, Node] = {}
         for key_node, value_node in node.value:
@@ -249,6 +307,7 @@ class _Builder:
                 self._reject(location, path, "a key must be a single word or number, not a list or a mapping")
                 continue
             key = key_node.value
+            self._count(key_node)
             if key_node.tag == _TAG + "merge":
                 self._reject(location, (*path, key), "merge keys are not in YAML 1.2; use `extends:` to share a file")
                 continue

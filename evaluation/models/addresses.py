@@ -1,10 +1,10 @@
 """Addresses of models: a Hugging Face directory, or a name on the Hub; checked and downloaded without torch."""
 
-import json
 import re
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...configs.limits import SETTINGS_BYTES, parse_json_object, read_file
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]
@@ -48,12 +48,12 @@ def model_type(directory: Path) -> str | None:
         UserError: there is no config.json, or it cannot be read.
     """
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config = parse_json_object(read_file(directory / "config.json", SETTINGS_BYTES), SETTINGS_BYTES)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{directory}: no readable config.json; expected a run, an export, or a Hugging Face model"
         ) from error
-    return config.get("model_type") if isinstance(config, dict) else None
+    return config.get("model_type")
 
 
 def _download(name: str) -> Path:

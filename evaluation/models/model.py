@@ -161,7 +161,9 @@ def _load(kind: Any, directory: Path, optional: str) -> Any:
 
     logging.disable_progress_bar()
     try:
-        model, loaded = kind.from_pretrained(directory, dtype=torch.float32, output_loading_info=True)
+        model, loaded = kind.from_pretrained(
+            directory, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{directory}: transformers cannot open it as an encoder ({reason})") from error
@@ -177,7 +179,7 @@ def _tokenizer(directory: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{directory}: no tokenizer that transformers can read ({type(error).__name__})") from error
     if not tokenizer.is_fast:

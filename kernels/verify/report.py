@@ -25,6 +25,8 @@ from ..mlm_loss_triton import triton_cross_entropy_
 from ..norm_triton import triton_add_layer_norm
 from ..packed import PackedBatch
 from ..rope_triton import triton_rotate_
+from ..stable_adamw import Rates
+from ..stable_adamw_triton import Blocks, triton_squared_updates, triton_update_
 from .ahead_of_time import TARGETS, compiled_for
 from .machine_code import MachineCode, read
 
@@ -36,6 +38,9 @@ MATMULS = {"attention_forward": 2, "attention_backward_dq": 3, "attention_backwa
 NARROW_SCALARS = {"cross_entropy": 2, "attention_backward_dkdv": 2}
 """Narrow loads that are not a fault: cross_entropy loads a row's target, an int64, and its logit; on AMD
 attention_backward_dkdv loads two statistics of neighboring queries at a time."""
+OPTIMIZER = "StableAdamW"
+UNALIGNED = ("segment_sums",)
+"""Kernels of few loads, which begin anywhere."""
 SMALLEST_SHARED = 99 * 1024
 """Bytes of shared memory that a block may use on sm86, sm89 and sm120, which use the sm80 tiles."""
 
@@ -72,7 +77,8 @@ def cases(dtypes: Iterable[str] = DTYPES, head_dims: Iterable[int] = HEAD_DIMS) 
     attention = [
         Case("attention", dtype, dim, local) for dtype in dtypes for dim in head_dims for local in (False, True)
     ]
-    return attention + [Case(name, dtype) for dtype in dtypes for name in _CALLS if name != "attention"]
+    others = [Case(name, dtype) for dtype in dtypes for name in _CALLS if name not in ("attention", OPTIMIZER)]
+    return [*attention, *others, Case(OPTIMIZER, "fp32")]
 
 
 def measure(architecture: str, case: Case) -> list[Row]:
@@ -84,7 +90,7 @@ def measure(architecture: str, case: Case) -> list[Row]:
         if case.name == "attention" and kernel.name not in MATMULS:
             continue  # RoPE has its own case
         constants = {kernel.src.fn.arg_names[key[0]]: value for key, value in kernel.src.constants.items()}
-        tile, work, vectors, warps = "", None, True, kernel.metadata.num_warps
+        tile, work, vectors, warps = "", None, kernel.name not in UNALIGNED, kernel.metadata.num_warps
         code = read(kernel, architecture)
         if kernel.name in MATMULS:
             block_m, block_n = constants["BLOCK_M"], constants["BLOCK_N"]
@@ -172,12 +178,21 @@ def _cross_entropy(case: Case) -> None:
     triton_cross_entropy_(torch.randn(8, 50_368, dtype=DTYPES[case.dtype]), torch.arange(8))
 
 
+def _stable_adamw(case: Case) -> None:
+    blocks = Blocks.of([(0, 4096), (4096, 9000)], torch.device("cpu"))
+    weight, grad, mean, square = torch.zeros(4, 9000)
+    rates = Rates(0.1, 0.02, 1e-6, 0.0)
+    triton_squared_updates(grad, square, blocks, rates)
+    triton_update_(weight, grad, mean, square, blocks, torch.ones(2), rates)
+
+
 _CALLS: dict[str, Callable[[Case], None]] = {
     "attention": _attention,
     "RoPE": _rope,
     "GeGLU": _geglu,
     "residual + norm": _norm,
     "cross-entropy": _cross_entropy,
+    OPTIMIZER: _stable_adamw,
 }
 
 

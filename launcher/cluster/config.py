@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from ...configs.errors import UserError
+from ...configs.secrets import is_secret_name
 from .kubernetes import KubernetesConfig
 
 FABRICS: dict[str, dict[str, str]] = {
@@ -46,7 +47,6 @@ FABRICS: dict[str, dict[str, str]] = {
     },
 }
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 
 
 class _Section(BaseModel):
@@ -59,7 +59,7 @@ class SlurmConfig(_Section):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    time: str = Field("24:00:00", description="limit of one job in the format of sbatch: minutes, H:M:S or D-H:M:S")
+    time: str = Field("24:00:00", description="limit of one job as for sbatch: minutes, H:M:S, D-H, D-H:M or D-H:M:S")
     cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: default of the partition")
     exclude: tuple[str, ...] = Field((), description="nodes to exclude, such as node[3-5]")
     options: tuple[str, ...] = Field((), description="further options of sbatch, such as --exclusive")
@@ -79,10 +79,26 @@ class SlurmConfig(_Section):
     @field_validator("time")
     @classmethod
     def _check_time(cls, text: str) -> str:
-        if not re.fullmatch(r"\d+|(\d+-)?\d+:\d\d:\d\d", text):
+        if not re.fullmatch(r"\d+|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}", text):
             hint = ": sbatch reads two parts as minutes and seconds" if re.fullmatch(r"\d+:\d\d", text) else ""
             raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{hint}")
         return text
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if not option.startswith("-") or "\n" in option:
+                raise ValueError(f"expected one option of sbatch per entry, such as '--exclusive', got {option!r}")
+        return options
+
+    @field_validator("container_mounts")
+    @classmethod
+    def _check_mounts(cls, mounts: tuple[str, ...]) -> tuple[str, ...]:
+        for mount in mounts:
+            if not re.fullmatch(r"/[^:,]*(:/[^:,]*(:[^:,]+)?)?", mount):
+                raise ValueError(f"expected absolute paths as in '/data:/data' or '/data:/data:ro', got {mount!r}")
+        return mounts
 
     @model_validator(mode="after")
     def _check_stop(self) -> "SlurmConfig":
@@ -93,9 +109,10 @@ class SlurmConfig(_Section):
     @property
     def seconds(self) -> int:
         """The time limit of a job in seconds."""
-        days, _, clock = self.time.rpartition("-")
+        days, dash, clock = self.time.rpartition("-")
         parts = [int(part) for part in clock.split(":")]
-        hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts, 0)
+        # After days, hours come first; without days, a single number is minutes.
+        hours, minutes, seconds = [*parts, 0, 0][:3] if dash or len(parts) == 3 else (0, *parts, 0)
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
@@ -109,7 +126,9 @@ class ClusterConfig(_Section):
     env: dict[str, str] = Field(default_factory=dict, description="environment variables")
     pass_env: tuple[str, ...] = Field((), description="variables, such as secrets, to take from your environment")
     setup: tuple[str, ...] = Field((), description="shell lines before the ranks start, such as module load")
-    local_disk: Path = Field(Path("/tmp"), description="local disk of every node, for caches of compiled code")
+    local_disk: Path = Field(
+        Path("/tmp"), description="local disk of every node, for caches of compiled code and, if set, of shards"
+    )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
@@ -121,7 +140,7 @@ class ClusterConfig(_Section):
         for name, value in env.items():
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid name of an environment variable")
-            if SECRET.search(name):
+            if is_secret_name(name):
                 raise ValueError(f"{name} looks like a secret, and others can read this file: name it in pass_env")
             if "\n" in value:
                 raise ValueError(f"{name}: the value must not contain newlines")
@@ -140,6 +159,8 @@ class ClusterConfig(_Section):
         # On a shared disk, the ranks of different nodes would race for the same files.
         home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
         caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
+        if "local_disk" in self.model_fields_set:  # else /tmp, which may be too small for shards
+            caches["CMBERT_CACHE"] = f"{home}/data"
         on_cpus = {} if self.gpus() else {"CUDA_VISIBLE_DEVICES": ""}
         return {**FABRICS[self.fabric], **caches, **on_cpus, **self.env}
 

@@ -1,7 +1,6 @@
 """`cmbert data`: prepare data sets from corpora, and inspect, audit and upload them."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -69,7 +68,6 @@ def prepare(
         _check_client(upload_to)
     if upload_to is None or not is_prepared(config):
         check_all(_prepare_checks(config, share))
-    os.umask(0o077)
     if share is not None:
         with _progress() as stages:
             files = prepare_share(config, parse_share(share), stages)
@@ -227,8 +225,10 @@ def synthesize(
 
     Example: cmbert data synthesize --out runs/demo/notes
     """
+    from ...streaming_data.shards.restricted import share_unless_restricted
     from ...streaming_data.synthetic.notes import write
 
+    share_unless_restricted({})
     paths = write(out, notes, seed)
     for path in paths:
         typer.echo(f"wrote {path}")
@@ -259,7 +259,6 @@ def audit(
 
     writable = [lambda: check_writable(positions)] if positions else []
     check_all([*writable, *source_checks(config.sources)])
-    os.umask(0o077)
     with _progress() as stages:
         audits = audit_sources(config.sources, positions, stages("auditing"), config.workers)
     for name, result in audits.items():
@@ -292,6 +291,7 @@ def fetch(
     from ...storage.preconditions import check_writable
     from ...streaming_data.download.publishers import COLLECTIONS
     from ...streaming_data.download.publishers import fetch as fetch_files
+    from ...streaming_data.shards.restricted import share_unless_restricted
 
     def check_corpus() -> None:
         if corpus not in COLLECTIONS:
@@ -300,6 +300,7 @@ def fetch(
             )
 
     check_all([check_corpus, lambda: check_writable(out / "files")])
+    share_unless_restricted({})  # a corpus that anyone can download
     collection = replace(COLLECTIONS[corpus], indexes=tuple(index)) if index else COLLECTIONS[corpus]
     with Progress("downloading", counts="B") as progress:
         paths = fetch_files(collection, out, progress.update)

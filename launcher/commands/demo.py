@@ -32,6 +32,9 @@ def demo(
 
     It takes about five minutes on two cores. After an interruption, the same command continues where it stopped.
     """
+    from ...streaming_data.shards.restricted import share_unless_restricted
+
+    share_unless_restricted({})  # its sources are public or synthetic
     check_inputs(out)
     started = time.monotonic()
     corpora = [
@@ -132,7 +135,7 @@ def fill_mask(model: Path) -> None:
     logging.disable_progress_bar()
     text = "Discharge Medications:\n1. Lisinopril 10 [MASK] PO DAILY \n2. Metformin 500 mg PO BID \n"
     typer.echo(indent(text, "  "), nl=False)
-    for guess in pipeline("fill-mask", model=str(model), top_k=5)(text):
+    for guess in pipeline("fill-mask", model=str(model), top_k=5, trust_remote_code=False)(text):
         typer.echo(f"  {guess['score']:6.1%} {guess['token_str']!r}")
 
 

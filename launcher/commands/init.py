@@ -1,6 +1,5 @@
 """`cmbert init`: a first data recipe and training recipe for the user's own notes."""
 
-import json
 import logging
 import shlex
 import sys
@@ -59,11 +58,13 @@ def init(
     The columns are found by their names and by the first records, of which nothing is printed. No file is overwritten.
     """
     from ...storage.files import atomic_write, require_writable
+    from ...streaming_data.shards.restricted import share_unless_restricted
     from ..starter.recipes import data_recipe, training_recipe
 
     data, train = (directory.expanduser() / name for name in ("data.yaml", "train.yaml"))
     _check_new(data, train)
     start = _start(*_ask(notes, model, output, directory), text, patient)
+    share_unless_restricted({})  # recipes have columns, no text
     require_writable(data)
     atomic_write(data, data_recipe(start))
     atomic_write(train, training_recipe(start))
@@ -124,12 +125,14 @@ def _check_new(data: Path, train: Path) -> None:
 
 def _check_model(model: Path) -> None:
     """Raise UserError unless the directory has a ModernBERT and its tokenizer."""
+    from ...storage.json_text import parse_json
+
     missing = [name for name in ("config.json", "tokenizer.json") if not (model / name).is_file()]
     if missing:
         raise UserError(f"{model}: no {' and no '.join(missing)}; expected a model and its tokenizer, such as {_HOW}")
     try:
-        kind = json.loads((model / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
+        kind = parse_json((model / "config.json").read_bytes()).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{model / 'config.json'}: not the configuration of a model; download it again") from error
     if kind != "modernbert":
         raise UserError(f"{model}: a model of the type {kind}; expected modernbert")

@@ -3,24 +3,30 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA, TRAINING
+from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface.next_steps import same_command, suggest_after_run
 from ..interface.options import Overrides, Recipe
 from ..interface.suggestions import SuggestingGroup
-from .train import train
+from .stop import stop
+from .train import share_if_data_is_here, train
+
+if TYPE_CHECKING:
+    from ...training.recipe.config import RunConfig
 
 app = typer.Typer(
     cls=SuggestingGroup,
-    help="Start a run on this machine, on hosts over ssh, or under a scheduler.",
+    help="Start a run on this machine, on hosts over ssh, or under a scheduler; stop it.",
     no_args_is_help=True,
 )
 app.command("local")(train)
+app.command()(stop)
 
 Cluster = Annotated[Path, typer.Option(help="YAML file that describes the cluster.", metavar="FILE")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, and exit.")]
@@ -41,14 +47,16 @@ def slurm(
     Example: cmbert launch slurm base --cluster cluster.yaml --set run_dir=runs/base --dry-run
     """
     from ...training.recipe.config import RunConfig
-    from ...training.recipe.schedule import make_plan
+    from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
-    from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, take_snapshot
-    from ..slurm.job import render_job, submit
+    from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, snapshot
+    from ..runs.stop_request import clear_stop
+    from ..slurm.job import render_job, require_mounted, submit
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
-    make_plan(config, description.ranks)
+    check_all(limits(config, description.ranks, elsewhere=True))
+    require_mounted(description, _files(config))
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
     # A container image has its own Python.
     python = "python3" if description.slurm.container else sys.executable
@@ -59,13 +67,25 @@ def slurm(
         typer.echo(script, nl=False)
         suggest(same_command("--dry-run"))
         return
-    take_snapshot(launch, config)
-    (run_dir / "logs").mkdir(exist_ok=True)
-    (launch / "job.sbatch").write_text(script, encoding="utf-8")
-    for _ in range(chain):
-        typer.echo(f"submitted job {submit(launch / 'job.sbatch', description)}")
+    share_if_data_is_here(config)
+    with snapshot(launch, config) as submitted:
+        (run_dir / "logs").mkdir(exist_ok=True)
+        (launch / "job.sbatch").write_text(script, encoding="utf-8")
+        for _ in range(chain):
+            job = submit(launch / "job.sbatch", description)
+            submitted()
+            clear_stop(run_dir)
+            typer.echo(f"submitted job {job}")
     typer.echo(f"script: {launch / 'job.sbatch'}\nlog: {run_dir}/logs/slurm-JOB.out")
     suggest(["status", str(run_dir)])
+
+
+def _files(config: "RunConfig") -> list[Path]:
+    """The directories that every rank of a run reads or writes."""
+    from ...storage.remote import is_remote
+
+    data = [] if is_remote(config.data.path) else [Path(config.data.path)]
+    return [config.run_dir, *data, *filter(None, [config.initial_weights])]
 
 
 @app.command()
@@ -90,7 +110,7 @@ def hostfile(
     The hosts need the run_dir and this Python at the same paths, for example on a shared disk.
     """
     from ...training.recipe.config import RunConfig
-    from ...training.recipe.schedule import make_plan
+    from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
     from ..ranks.hostfile import read_hostfile, run_on_hosts
     from ..runs.launch_log import run_and_record
@@ -99,8 +119,9 @@ def hostfile(
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     slots = read_hostfile(hosts)
     description = load(ClusterConfig, cluster) if cluster else None
-    make_plan(config, sum(slots.values()))
+    check_all(limits(config, sum(slots.values()), elsewhere=True))
     launch = new_launch_directory(config.run_dir)
+    share_if_data_is_here(config)
     take_snapshot(launch, config)
     command = [sys.executable, str(entry_point(launch)), "--config", str(recipe_path(launch))]
     env = {"PYTHONPATH": str(code_directory(launch)), **(description.all_environment() if description else {})}
@@ -123,20 +144,23 @@ def deepspeed_slurm(recipe: Recipe, overrides: Overrides = []) -> None:  # noqa:
     Example: salloc --nodes=2 --ntasks-per-node=8 cmbert launch deepspeed-slurm base --set run_dir=runs/base
     """
     from ...training.recipe.config import RunConfig
+    from ...training.recipe.limits import limits
     from ..runs.launch_log import run_and_record
     from ..runs.snapshot import code_directory, entry_point, new_launch_directory, recipe_path, take_snapshot
     from ..slurm.deepspeed import allocated_hosts, run_deepspeed
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     hosts = allocated_hosts(os.environ)
+    check_all(limits(config, sum(hosts.values()), elsewhere=True))
     launch = new_launch_directory(config.run_dir)
+    share_if_data_is_here(config)
     take_snapshot(launch, config)
     arguments = ["--config", str(recipe_path(launch))]
 
     def start() -> int:
         return run_deepspeed(launch, code_directory(launch), entry_point(launch), arguments)
 
-    code = run_and_record(config.run_dir, "deepspeed", start, " ".join(hosts))
+    code = run_and_record(config.run_dir, "deepspeed-slurm", start, " ".join(hosts), os.environ.get("SLURM_JOB_ID"))
     suggest_after_run(code, config.run_dir)
     raise typer.Exit(code)
 
@@ -180,13 +204,16 @@ def k8s(
     Example: cmbert launch k8s base --cluster cluster.yaml --set run_dir=/runs/base --dry-run
     """
     from ...training.recipe.config import RunConfig
-    from ...training.recipe.schedule import make_plan
+    from ...training.recipe.limits import limits
     from ..cluster.config import ClusterConfig
     from ..k8s.jobset import render, submit
+    from ..runs.stop_request import clear_stop
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
-    make_plan(config, description.ranks)
+    check_all(limits(config, description.ranks, elsewhere=True))
     manifest = render(config, description)
     typer.echo(manifest if dry_run else submit(manifest), nl=not dry_run)
+    if not dry_run:
+        clear_stop(config.run_dir)
     suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])

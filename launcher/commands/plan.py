@@ -17,6 +17,7 @@ from ...configs.spelling import did_you_mean
 from ..interface import completion
 from ..interface.next_steps import settings
 from ..interface.options import Overrides, Recipe
+from ..interface.roofline_table import print_roofline
 
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast
@@ -37,6 +38,9 @@ def plan(
     nodes: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 1.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option(min=1, help="Default: from the cluster file, else 8.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price per GPU and hour, in any currency.")] = None,
+    roofline: Annotated[
+        bool, typer.Option("--roofline", help="Show what each operation of a micro-batch costs instead.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, days, FLOPs.")] = False,
 ) -> None:
     """Predict memory, communication, time and cost of a run, without a GPU.
@@ -45,6 +49,7 @@ def plan(
     """
     from ...training.planning.forecast import advice, forecast
     from ...training.recipe.config import RunConfig
+    from ...training.recipe.limits import limits
     from ...training.recipe.schedule import make_plan
     from ...training.recipe.start import starting_model
     from ..cluster.config import ClusterConfig
@@ -52,10 +57,15 @@ def plan(
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
-    check_all([lambda: _device(gpu, known), lambda: starting_model(config)])
+    checks = limits(config, ranks, elsewhere=True)
+    check_all([lambda: _device(gpu, known), lambda: starting_model(config), *checks])
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
     model = starting_model(config)
+    if roofline:
+        print_roofline(model, config.engine, run_plan, config.batch.micro_batch_size, device)
+        suggest(["plan", recipe, *settings(overrides)])
+        return
     result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known))
     sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
     if as_json:

@@ -1,6 +1,5 @@
 """`cmbert push`: upload an exported model to the Hugging Face Hub, unless its sources must not be published."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,13 +123,15 @@ def _check_token() -> None:
 
 
 def _restricted_sources(model: Path) -> list[str]:
-    from ...streaming_data.shards.restricted import restricted_sources
+    from ...storage.json_text import parse_json
+    from ...streaming_data.shards.restricted import every_source, restricted_sources
     from ...training.export.inputs import TRAINING
 
     path = model / TRAINING
     try:
-        return sorted(restricted_sources(json.loads(path.read_text(encoding="utf-8"))["sources"]))
-    except (OSError, ValueError, KeyError) as error:
+        content = parse_json(path.read_bytes())
+        return sorted(restricted_sources(every_source(content["sources"], content.get("initial_sources", {}))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
 
 

@@ -39,7 +39,7 @@ def status(
 
     Example: cmbert status runs/base
 
-    It reads only files in the run's directory, so it works on any machine with access to them, also after a crash.
+    It reads the files in the run's directory, and asks the scheduler or the process of the launcher where it can.
     With --watch it redraws the screen; Ctrl-C ends the command, not the run. Elsewhere it prints a line per change.
     """
     from rich.console import Console
@@ -63,6 +63,6 @@ def status(
         console.print("\n".join(summary(one)), soft_wrap=True)
         console.print(attempts_table(one))
     for run, one in zip(runs, statuses, strict=True):
-        stopped = one.state != RUNNING and (run / "config.yaml").is_file()
+        stopped = not one.active and not one.state.startswith(RUNNING) and (run / "config.yaml").is_file()
         then = [export_of(run)] if one.state == COMPLETE else [["train", str(run / "config.yaml")]] if stopped else []
         suggest(["report", str(run)], *then)

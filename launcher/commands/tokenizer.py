@@ -1,7 +1,6 @@
 """`cmbert tokenizer`: train a new tokenizer, or extend an existing one."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +52,7 @@ def train(
         lambda: check_writable(directory),
     ]
     check_all([*checks, *source_checks(config.sources)])
-    _restrict_permissions(config)
+    _share_unless_restricted(config)
     texts = (text for source in config.sources for text in _training_texts(config, source))
     size = train_tokenizer(texts, vocab_size, directory, config.seq_length)
     typer.echo(f"tokenizer: {directory}, {size:,} tokens")
@@ -94,7 +93,7 @@ def extend(
     ]
     check_all([*checks, *source_checks(config.sources)])
     require_writable(out)
-    _restrict_permissions(config)
+    _share_unless_restricted(config)
     tokenizer = tokenizers.load(config.tokenizer)
     counts = {
         source.name: extending.count_words(tokenizer, _training_texts(config, source)) for source in config.sources
@@ -138,12 +137,11 @@ def _extend_model(source: Path, first_id: int, pieces: list[tuple[int, ...]], si
     write_pretrained(*extend_vocabulary(read_weights(source, config), config, first_id, pieces, size), directory)
 
 
-def _restrict_permissions(config: "PrepareConfig") -> None:
-    """Make files readable by their owner only if sources are restricted, because tokens are words of the text."""
-    from ...streaming_data.shards.restricted import restricted_sources
+def _share_unless_restricted(config: "PrepareConfig") -> None:
+    """Let others read the files unless a source is restricted: tokens are words of the text."""
+    from ...streaming_data.shards.restricted import share_unless_restricted
 
-    if restricted_sources({source.name: source for source in config.sources}):
-        os.umask(0o077)
+    share_unless_restricted({source.name: source for source in config.sources})
 
 
 def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import Check, check_all, check_packages
@@ -36,16 +38,16 @@ def train(
     from ...training.recipe.schedule import make_plan
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
-    planned = make_plan(config, ranks)
-    check_all(_checks(config, plan))
+    check_all(_checks(config, ranks, plan))
     if plan:
         from ...streaming_data.loader.dataset import open_dataset
         from ...training.run import plan_lines
 
         dataset = open_dataset(config.data, config.seed)
-        typer.echo("\n".join(plan_lines(planned, dataset)))
+        typer.echo("\n".join(plan_lines(make_plan(config, ranks), dataset)))
         suggest(same_command("--plan"))
         return
+    share_if_data_is_here(config)
     entry = Path(__file__).parents[1] / "train.py"
     command = [sys.executable, str(entry), "--config", recipe, *settings(overrides)]
     code = run_and_record(config.run_dir, "local", lambda: run_ranks(command, ranks))
@@ -53,26 +55,34 @@ def train(
     raise typer.Exit(code)
 
 
-def _checks(config: "RunConfig", plan: bool) -> "Iterator[Check]":
+def share_if_data_is_here(config: "RunConfig") -> None:
+    """Let others read what a launcher writes if nothing that the run starts from is restricted.
+
+    Data in an object store are not asked for: a launcher needs no access to them, and its files stay private.
+    """
+    from ...storage.remote import is_remote
+    from ...streaming_data.shards.manifest import read_manifest
+    from ...training.recipe.start import share_run_unless_restricted
+
+    if not is_remote(config.data.path):
+        with suppress(UserError):  # the ranks report it
+            share_run_unless_restricted(config, read_manifest(config.data.path.rstrip("/")))
+
+
+def _checks(config: "RunConfig", ranks: int, plan: bool) -> "Iterator[Check]":
     """Everything that ranks would report only after they have imported torch, and opened a model."""
     from ...storage.preconditions import check_free, check_writable
-    from ...storage.remote import is_remote
     from ...training.planning.forecast import CHECKPOINT_BYTES
-    from ...training.recipe.start import open_validation, require_weights, starting_model
+    from ...training.recipe.limits import limits
+    from ...training.recipe.start import starting_model
 
-    metrics, start = config.metrics, config.initial_weights
+    metrics = config.metrics
     clients = [url for url in (config.data.path, config.checkpoint.upload) if url and url.startswith(("gs:", "az:"))]
     yield lambda: check_packages("metrics.wandb_project", "loggers", ["wandb"]) if metrics.wandb_project else None
     yield lambda: check_packages("metrics.mlflow_uri", "loggers", ["mlflow-skinny"]) if metrics.mlflow_uri else None
     yield lambda: check_packages(clients[0], "clouds") if clients else None
-    if start:
-        yield lambda: require_weights(start)
-    if is_remote(config.data.path):
-        yield lambda: starting_model(config)
-    else:
-        yield lambda: _check_data(config)
-        if config.validation.every_steps:
-            yield lambda: open_validation(config.data, config.seed)
+    yield from limits(config, ranks)
+    yield lambda: _check_checkpoint(config)
     if not plan:
         yield lambda: check_writable(config.run_dir / "config.yaml")
         yield lambda: check_free(
@@ -80,13 +90,19 @@ def _checks(config: "RunConfig", plan: bool) -> "Iterator[Check]":
         )
 
 
-def _check_data(config: "RunConfig") -> None:
-    """Open the data set, and check that the model fits it."""
-    from ...streaming_data.loader.dataset import open_dataset
-    from ...training.recipe.start import require_fitting_tokenizer, require_same_tokenizer, starting_model
+def _check_checkpoint(config: "RunConfig") -> None:
+    """Check that the run still has the model of its newest checkpoint on this disk."""
+    from ...storage.remote import is_remote
+    from ...streaming_data.shards.manifest import read_manifest as read_data_manifest
+    from ...training.checkpoint.compatibility import require_same_model
+    from ...training.checkpoint.files import list_checkpoints
+    from ...training.checkpoint.manifest import try_read_manifest
+    from ...training.recipe.start import starting_model
 
-    model = starting_model(config)
-    dataset = open_dataset(config.data, config.seed)
-    if config.initial_weights:
-        require_same_tokenizer(config.initial_weights, dataset)
-    require_fitting_tokenizer(model, dataset)
+    for path in list_checkpoints(config.run_dir / "checkpoints"):
+        if manifest := try_read_manifest(path):
+            model = starting_model(config)
+            remote = is_remote(config.data.path)
+            tokenizer = "" if remote else read_data_manifest(config.data.path.rstrip("/")).tokenizer.sha256
+            require_same_model(path, manifest, config, model, tokenizer)
+            return

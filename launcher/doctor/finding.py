@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ...configs.secrets import scrub
+
 Status = Literal["ok", "warning", "failed"]
 
 
@@ -25,6 +27,11 @@ class Finding:
     status: Status
     result: str
     advice: str = ""
+
+    def __post_init__(self) -> None:
+        """Hide secrets: results quote addresses, variables and errors of libraries, and are pasted into tickets."""
+        for name in ("result", "advice"):
+            object.__setattr__(self, name, scrub(getattr(self, name)))
 
 
 Reports = dict[str, list[Finding]]

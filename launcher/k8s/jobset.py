@@ -10,6 +10,7 @@ run.
 
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from ...training.recipe.config import RunConfig
 from ...training.resilience.exit_codes import REWOUND, STOPPED
 from ..cluster.config import ClusterConfig
 from ..cluster.kubernetes import KubernetesConfig
+from ..ranks.warden import GRACE
 
 RECIPE = Path("/etc/clinical-modernbert/recipe.yaml")
 PORT = 29500
+JOB_SET = "CMBERT_JOBSET"
+"""Variable of the pods: NAMESPACE/NAME of their JobSet, for the launch log."""
 _LONGEST_NAME = 40
 """Kubernetes appends the job, its index and the pod's index, and limits names to 63 characters."""
 _RESTART_CODES = [STOPPED, REWOUND]
@@ -49,6 +53,16 @@ def run_name(run_dir: Path) -> str:
     """Return a DNS label for the run. Creating a second JobSet with it fails, so a run cannot be started twice."""
     label = re.sub("[^a-z0-9]+", "-", run_dir.name.lower()).strip("-")
     return f"cmbert-{label}"[:_LONGEST_NAME].rstrip("-")
+
+
+def run_dir_of(job_set: Mapping[str, Any]) -> Path | None:
+    """Return the run_dir of the recipe that a JobSet contains; None if it is none of ours."""
+    try:
+        job = job_set["spec"]["replicatedJobs"][0]["template"]
+        recipe = job["spec"]["template"]["metadata"]["annotations"][_RECIPE_ANNOTATION]
+        return Path(yaml.safe_load(recipe)["run_dir"])
+    except (LookupError, TypeError, yaml.YAMLError):
+        return None
 
 
 def submit(manifest: str) -> str:
@@ -187,6 +201,8 @@ def _container(name: str, cluster: ClusterConfig, settings: KubernetesConfig) ->
         "GRACE_SECONDS": str(settings.grace_seconds),
         "MASTER_ADDR": f"{name}-node-0-0.{name}",
         "MASTER_PORT": str(PORT),
+        GRACE: str(settings.grace_seconds),
+        JOB_SET: f"{settings.namespace or ''}/{name}",
     }
     references = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": settings.pass_secret, "key": variable}}}

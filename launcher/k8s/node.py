@@ -5,24 +5,42 @@ Kubernetes sets the node's index as JOB_COMPLETION_INDEX; the pod's manifest set
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ...configs.errors import USER_ERROR, UserError
+from ...configs.loader.load import load
 from ...configs.reporting import configure, report_error
+from ...streaming_data.shards.restricted import start_private
+from ...training.recipe.config import RunConfig
 from ..ranks.local import Rendezvous, run_ranks
+from ..runs.launch_log import record_end, record_start
+from .jobset import JOB_SET, RECIPE
 
 ENTRY = Path(__file__).parents[1] / "train.py"
 _VARIABLES = ("JOB_COMPLETION_INDEX", "NODES", "RANKS_PER_NODE", "MASTER_PORT", "GRACE_SECONDS")
 
 
 def main() -> None:
+    start_private()
     configure()
     try:
-        code = run_node(sys.argv[1:])
+        code = record_node(lambda: run_node(sys.argv[1:]))
     except UserError as error:
         report_error(error)
         code = USER_ERROR
     sys.exit(code)
+
+
+def record_node(start: Callable[[], int]) -> int:
+    """Run the ranks of this node with `start`; the first node writes the run's launch log."""
+    if os.environ.get("JOB_COMPLETION_INDEX") != "0" or not RECIPE.is_file():
+        return start()
+    run_dir = load(RunConfig, RECIPE).run_dir
+    record_start(run_dir, "k8s", job=os.environ.get(JOB_SET))
+    code = start()
+    record_end(run_dir, "k8s", code)
+    return code
 
 
 def run_node(arguments: list[str], entry: Path = ENTRY) -> int:

@@ -2,7 +2,7 @@
 
 Each host runs `hostfile_node.py`, which starts its ranks as `cmbert train` would. The request and every signal are sent
 through the stdin of the ssh connection. Therefore nothing needs quoting, values of environment variables appear in no
-process list, and the ranks end when the connection ends for any reason.
+process list, and when the connection ends for any reason, the ranks save a checkpoint and end.
 """
 
 import json
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from ...configs.errors import UserError
@@ -23,6 +24,7 @@ from .local import Rendezvous, collect_signals, kill, start_child, supervise
 _LINE = re.compile(r"(\S+)\s+slots=(\d+)")
 # After a minute without an answer the host is considered lost, and the connection ends, and with it the ranks.
 _SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
+_KILL_SECONDS = 10.0
 _NODE = "clinical_modernbert.launcher.ranks.hostfile_node"
 
 
@@ -92,7 +94,10 @@ def run_on_hosts(
 
 
 class RemoteRanks:
-    """The ranks of one host, with the interface of Popen. Signals are sent as lines; SIGKILL closes the connection."""
+    """The ranks of one host, with the interface of Popen. Signals are sent as lines.
+
+    After SIGKILL, a connection that does not end is closed. The ranks of a connection that is closed save and end.
+    """
 
     def __init__(self, ssh: Sequence[str], request: Mapping[str, Any]) -> None:
         self._ssh = start_child(ssh, stdin=subprocess.PIPE, text=True)
@@ -106,10 +111,11 @@ class RemoteRanks:
         return self._ssh.wait()
 
     def send_signal(self, number: int) -> None:
+        self._send_line(signal.Signals(number).name)
         if number == signal.SIGKILL:
-            self.kill()
-        else:
-            self._send_line(signal.Signals(number).name)
+            timer = Timer(_KILL_SECONDS, self.kill)
+            timer.daemon = True
+            timer.start()
 
     def kill(self) -> None:
         self._ssh.kill()

@@ -1,11 +1,10 @@
 """Run several ranks of one command on this machine; end them together and leave no process behind.
 
 Each rank leads its own session: Ctrl-C reaches only the launcher, which forwards it once, and processes that a rank
-leaves behind (data-loader workers) can be ended as a group. If the launcher itself is killed, the kernel kills its
-ranks (Linux: PR_SET_PDEATHSIG, prctl(2)).
+leaves behind (data-loader workers) can be ended as a group. If the launcher itself is killed, its ranks receive SIGTERM
+and save a checkpoint, and their wardens end those that do not stop (`warden.py`).
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -22,18 +21,17 @@ from typing import Any
 
 from ...configs.errors import USER_ERROR, UserError
 from ...streaming_data.parallel import available_cores
-from ...training.resilience.exit_codes import REWOUND, STOPPED
+from ...training.resilience.exit_codes import REWOUND, STOPPED, WAITING
+from ...training.resilience.signals import requests_to_stop
+from .warden import LAUNCHER_PID, send_at_death_of_parent
 
 logger = logging.getLogger(__name__)
 
-FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
+FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 CRASH_GRACE_SECONDS = 30.0
-EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND)
+EXPLAINED_EXITS = (USER_ERROR, STOPPED, REWOUND, WAITING)
 """Exit codes of a rank that has already reported why it ends."""
 _POLL_SECONDS = 0.02
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ def run_ranks(
 ) -> int:
     """Run `command` once per rank with torch.distributed's variables, and wait for all ranks. Main thread only.
 
-    SIGTERM, SIGUSR1 and SIGINT to this process are forwarded to every rank. When a rank fails after that, it may be
-    stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
+    SIGTERM, SIGUSR1, SIGINT and SIGHUP to this process are forwarded to every rank. When a rank fails after that, it
+    may be stopping as requested, so the other ranks first have `grace` seconds to stop by themselves. When a rank fails
     without a signal, it has crashed and the others get SIGTERM at once. SIGKILL follows SIGTERM after `grace` seconds,
     after a crash at most `crash_grace`.
 
@@ -93,38 +91,32 @@ def run_ranks(
         running: dict[str, subprocess.Popen] = {}
         for local_rank in range(ranks):
             rank = str(local.first_rank + local_rank)
-            running[f"rank {rank}"] = start_child(command, {**shared, "RANK": rank, "LOCAL_RANK": str(local_rank)})
+            own = {"RANK": rank, "LOCAL_RANK": str(local_rank)}
+            # Not SIGKILL: an orphaned rank saves a checkpoint, and its warden sees to it that it ends.
+            running[f"rank {rank}"] = start_child(command, {**shared, **own}, when_orphaned=signal.SIGTERM)
             cleanup.callback(kill, running[f"rank {rank}"])
         return supervise(running, received, grace, crash_grace, silent_codes)
 
 
-def die_with_parent() -> None:
-    """Make the kernel kill this rank when the launcher that started it dies. A rank's entry point calls it.
-
-    It is needed if a wrapper (a profiler, `deepspeed`) runs between `run_ranks` and the rank, or replaces `run_ranks`.
-    It does nothing outside Linux, or without a launcher (no LOCAL_SIZE, which `run_ranks` and DeepSpeed's launcher
-    set): a process that was started by hand may outlive its shell.
-    """
-    if _LIBC is None or "LOCAL_SIZE" not in os.environ:
-        return
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    launcher = os.environ.get(LAUNCHER_PID)
-    if launcher and not _exists(int(launcher)):
-        # The launcher died before prctl was called.
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def start_child(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, **streams: Any
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    when_orphaned: signal.Signals = signal.SIGKILL,
+    **streams: Any,
 ) -> subprocess.Popen:
-    """Start a process that leads its own session and dies with this one. `streams` are passed to Popen."""
+    """Start a process that leads its own session and receives the signal `when_orphaned` when this one dies.
+
+    `streams` are passed to Popen.
+    """
     launcher = os.getpid()
 
     def bind_to_launcher() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != launcher:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if when_orphaned != signal.SIGKILL:
+            signal.signal(when_orphaned, signal.SIG_DFL)  # the launcher's handler, until the command runs
+        send_at_death_of_parent(when_orphaned)
+        if os.getppid() != launcher:
+            os._exit(128 + when_orphaned)
 
     try:
         return subprocess.Popen(
@@ -176,7 +168,7 @@ def collect_signals(received: list[int]) -> Iterator[None]:
     def append(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, append) for number in FORWARDED}
+    previous = {number: signal.signal(number, append) for number in requests_to_stop()}
     try:
         yield
     finally:
@@ -242,13 +234,3 @@ def kill(process: Any) -> None:
 
 def _describe_exit(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,18 +1,19 @@
 """The data of a run, read once from its files. The run may be complete, active, or killed before it wrote all files."""
 
-import json
-import re
-from contextlib import suppress
-from dataclasses import dataclass
+import logging
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...configs.errors import UserError
+from ...configs.secrets import scrub
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
 from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
 from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
 from ...training.recipe.schedule import Plan
+from ...training.resilience.skips import load_skips
 from ..runs.status import (
     RUNNING,
     Attempt,
@@ -25,8 +26,9 @@ from ..runs.status import (
     seconds_since_update,
 )
 
+logger = logging.getLogger(__name__)
+
 _MIX_STEPS = 300
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,10 @@ def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
         rows=rows,
         validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
-        config=_CREDENTIALS.sub("://...@", _text(run_dir / "config.yaml")),
+        config=scrub(_text(run_dir / "config.yaml")),
         plan=load_plan(run_dir, attempts),
         attempts=attempts,
-        skips=_json(run_dir / "skips.json") or [],
+        skips=_skips(run_dir),
         checkpoints=_checkpoints(run_dir / "checkpoints"),
         results=read_scores(run_dir, evaluations),
         seconds_since_update=seconds_since_update(run_dir),
@@ -120,11 +122,13 @@ def _checkpoints(directory: Path) -> dict[str, CheckpointManifest | None]:
     return {path.name: try_read_manifest(path) for path in reversed(list_checkpoints(directory))}
 
 
+def _skips(run_dir: Path) -> list[dict[str, int]]:
+    try:
+        return [asdict(skip) for skip in load_skips(run_dir)]
+    except UserError as error:  # a page about the rest of the run is better than none
+        logger.warning(error)
+        return []
+
+
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _json(path: Path) -> Any:
-    with suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def summary(status: "Status") -> list[str]:
     """Return the main values, one per line."""
     lines = [f"{status.run_dir}: {status.state}", f"step        {_step(status)}"]
+    if status.source:
+        lines.append(f"known from  {status.source}")
     if status.loss is not None:
         lines.append(f"loss        {status.loss:.4f}")
     if status.tokens_per_second is not None:

@@ -19,13 +19,15 @@ from ...training.metrics.writer import StepMetrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
 from ...training.resilience.exit_codes import REWOUND
+from .asking import RUNNING, Answer, ask
 from .find import similar_runs
-from .launch_log import LAUNCHES, REASONS, read_launches
+from .launch_log import LAUNCHES, REASONS, UNKNOWN, read_launches
+from .snapshot import LAUNCH_NAME
+from .stop_request import RequestedStop, read_stop
 
 RECENT_STEPS = 50
 """The speed of a run is the median of this many steps."""
 LOST = "lost with its launcher"
-RUNNING = "running"
 COMPLETE = REASONS[0]
 
 
@@ -39,7 +41,7 @@ class Attempt:
         step: the step from which the ranks continued.
         ranks: number of ranks.
         hosts: their machines.
-        launcher: local, hostfile, slurm or deepspeed; None for a launcher that does not record attempts.
+        launcher: such as local, hostfile, slurm, k8s or torchrun; None for a launcher that does not record attempts.
         job: the SLURM job.
         code: exit code; None while the ranks run, or if their launcher was lost.
         reason: why the ranks ended.
@@ -69,6 +71,9 @@ class Status:
         seconds_since_update: time since metrics or the launch log were last written.
         checkpoint: directory of the newest checkpoint.
         attempts: oldest first.
+        source: who knows the state, and what they said; None: the run's own records.
+        active: the run goes on, or will by itself; None: unknown.
+        stop: the request to stop it, if there is one.
     """
 
     run_dir: str
@@ -82,12 +87,16 @@ class Status:
     checkpoint: str | None
     checkpoint_step: int | None
     attempts: list[Attempt]
+    source: str | None = None
+    active: bool | None = None
+    stop: str | None = None
 
 
 def read_status(run_dir: Path) -> Status:
     """Read the status of the run in `run_dir`. Raises UserError if no run was ever started there."""
     attempts = run_attempts(run_dir)
-    if not attempts:
+    answer, stop = ask(run_dir), read_stop(run_dir)
+    if not attempts and not answer:
         raise no_run(run_dir)
     rows = read_last_rows(run_dir / "metrics.csv", StepMetrics, RECENT_STEPS)
     step = rows[-1]["step"] if rows else 0
@@ -99,7 +108,7 @@ def read_status(run_dir: Path) -> Status:
     complete = plan is not None and step >= plan.steps
     return Status(
         run_dir=str(run_dir),
-        state=describe_state(attempts, complete),
+        state=describe_state(attempts, complete, answer, stop),
         step=step,
         steps=plan.steps if plan else None,
         loss=rows[-1]["loss"] if rows else None,
@@ -109,6 +118,9 @@ def read_status(run_dir: Path) -> Status:
         checkpoint=str(checkpoint) if checkpoint else None,
         checkpoint_step=step_of(checkpoint) if checkpoint else None,
         attempts=attempts,
+        source=answer.source if answer else None,
+        active=answer.active if answer else None,
+        stop=str(stop) if stop else None,
     )
 
 
@@ -124,8 +136,10 @@ def has_ended(status: Status) -> bool:
 
     A rewound run starts again at once. Under SLURM, stopped and crashed runs do too, until the job gives up.
     """
+    if status.active is not None or not status.attempts:
+        return not status.active
     last = status.attempts[-1]
-    if status.state == COMPLETE or last.code == USER_ERROR:
+    if status.state == COMPLETE or last.code == USER_ERROR or (status.stop and last.reason is not None):
         return True
     if last.reason is None or last.code == REWOUND:
         return False
@@ -134,7 +148,7 @@ def has_ended(status: Status) -> bool:
 
 def _slurm_gave_up(run_dir: Path) -> bool:
     """Return whether the script of the newest job wrote `over` (`launcher/slurm/job.sh`)."""
-    launches = sorted((run_dir / "launches").glob("*/"))
+    launches = sorted(path for path in (run_dir / "launches").glob("*/") if LAUNCH_NAME.fullmatch(path.name))
     return bool(launches) and (launches[-1] / "over").exists()
 
 
@@ -184,12 +198,27 @@ def describe_outcome(attempt: Attempt) -> str:
     return f"{attempt.reason} (exit code {attempt.code})" if attempt.code else attempt.reason
 
 
-def describe_state(attempts: Sequence[Attempt], complete: bool) -> str:
-    """Return the state of a run: the outcome of the last attempt, else a state from `complete`: all steps completed."""
+def describe_state(
+    attempts: Sequence[Attempt], complete: bool, answer: Answer | None = None, stop: RequestedStop | None = None
+) -> str:
+    """Return the state of a run: the outcome of the last attempt, else what was answered, else what the files show.
+
+    Args:
+        complete: all steps are done.
+        answer: of the scheduler or machine, if it was asked.
+        stop: the request to stop the run.
+    """
+    if answer and answer.active:
+        return f"{answer.state}, {stop}" if stop else answer.state
+    if answer and attempts and (attempts[-1].reason or "").startswith(UNKNOWN):
+        return answer.state
     if attempts and attempts[-1].reason:
-        return describe_outcome(attempts[-1])
+        outcome = describe_outcome(attempts[-1])
+        return f"stopped by request ({stop.by}); last attempt: {outcome}" if stop and not complete else outcome
     if complete:
         return COMPLETE
+    if answer:
+        return f"{answer.state}, {stop}" if stop else answer.state
     if not attempts:
         return "not complete"
     # A launcher records the end of its ranks, unless it was lost together with its machine.
@@ -200,13 +229,14 @@ def load_plan(run_dir: Path, attempts: Sequence[Attempt]) -> Plan | None:
     """Load the plan for the latest known number of ranks; None if config.yaml is missing or does not load."""
     ranks = next((attempt.ranks for attempt in reversed(attempts) if attempt.ranks), 1)
     with suppress(UserError):
-        return make_plan(load(RunConfig, run_dir / "config.yaml"), ranks)
+        return make_plan(load(RunConfig, run_dir / "config.yaml", allow_secrets=True), ranks)
     return None
 
 
 def recent_speed(rows: Sequence[dict[str, Any]]) -> float | None:
     """Return the median tokens per second of the last rows; None if there are none."""
-    return median(row["tokens_per_second"] for row in rows[-RECENT_STEPS:]) if rows else None
+    speeds = [row["tokens_per_second"] for row in rows[-RECENT_STEPS:] if row["tokens_per_second"] is not None]
+    return median(speeds) if speeds else None
 
 
 def seconds_left(plan: Plan | None, step: int, speed: float | None) -> float | None:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
-from ..cluster.config import SECRET
+from ...configs.secrets import is_secret_name, scrub
+from ..ranks.local import EXPLAINED_EXITS
 from ..ranks.slurm import expand_host_list
 
 # DeepSpeed's runner (EXPORT_ENVS, and `export_envs` for CUDA) passes these to srun as --export=ALL,NAME=VALUE.
@@ -45,9 +46,15 @@ def run_deepspeed(directory: Path, pythonpath: Path, entry: Path, arguments: Seq
     options = ["--launcher_args=--kill-on-bad-exit=1", f"--master_addr={first}", "--no_ssh_check", "--force_multi"]
     command = ["deepspeed", "--launcher", "slurm", "--hostfile", str(hostfile), *options, str(entry), *arguments]
     code = subprocess.run(command, env=environment).returncode
-    if exit_file.is_file():
-        return int(exit_file.read_text().split()[0])
-    return code or 1
+    return _exit_code(exit_file, code)
+
+
+def _exit_code(exit_file: Path, code: int) -> int:
+    """The code that a rank wrote; else that of DeepSpeed, unless only a rank can mean it."""
+    written = exit_file.read_text().split() if exit_file.is_file() else []
+    if written:
+        return int(written[0])
+    return 1 if code in (0, *EXPLAINED_EXITS) else code
 
 
 def allocated_hosts(environment: Mapping[str, str]) -> dict[str, int]:
@@ -76,7 +83,9 @@ def require_safe_exports(environment: Mapping[str, str], files: Sequence[Path]) 
         for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
             name, _, value = line.partition("=")
             exported.append((name, f"{name} (in {file})", value))
-    if exposed := sorted(label for name, label, _ in exported if SECRET.search(name.strip())):
+    if exposed := sorted(
+        label for name, label, value in exported if is_secret_name(name.strip()) or scrub(value) != value
+    ):
         raise UserError(
             f"DeepSpeed's SLURM runner would show {', '.join(exposed)} to every user, on srun's command line: use "
             "`cmbert launch slurm`, which passes secrets by name (pass_env), or unset the variables"

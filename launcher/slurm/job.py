@@ -3,7 +3,6 @@
 The script consists of the settings of the run, rendered here, and `job.sh`, which is the same for every run.
 """
 
-import hashlib
 import os
 import re
 import shlex
@@ -13,7 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...configs.secrets import scrub
 from ..cluster.config import ClusterConfig
+from ..ranks.warden import GRACE
+from ..runs.jobs import job_name
 from ..runs.snapshot import code_directory
 
 # Enough for a login shell; all other variables of a job are set in its script.
@@ -42,13 +44,7 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
         *environment_lines(cluster, code_directory(launch)),
         "",
     ]
-    return "\n".join(head) + _JOB_SCRIPT.read_text(encoding="utf-8")
-
-
-def job_name(run_dir: Path) -> str:
-    """Return a unique name per run directory: `--dependency=singleton` runs one job per name at a time."""
-    path = str(run_dir.resolve())
-    return f"cmbert-{re.sub('[^A-Za-z0-9._-]', '_', run_dir.name)}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
+    return scrub("\n".join(head)) + _JOB_SCRIPT.read_text(encoding="utf-8")
 
 
 def log_pattern(directory: Path, name: str) -> str:
@@ -65,9 +61,9 @@ def allocation_options(cluster: ClusterConfig) -> list[str]:
     """Return the options of sbatch for partition, account, time limit, environment and directory of a job."""
     slurm = cluster.slurm
     values = {"partition": slurm.partition, "account": slurm.account, "qos": slurm.qos, "time": slurm.time}
-    options = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    options = [f"--{name}={_quote(value)}" for name, value in values.items() if value is not None]
     if slurm.exclude:
-        options.append(f"--exclude={','.join(slurm.exclude)}")
+        options.append(f"--exclude={_quote(','.join(slurm.exclude))}")
     # Names only: a value on the command line would end at its first comma and be visible to all users.
     options.append(f"--export={','.join((*_EXPORTED, *cluster.pass_env))}")
     return [*options, f"--chdir={shlex.quote(os.getcwd())}"]
@@ -75,11 +71,13 @@ def allocation_options(cluster: ClusterConfig) -> list[str]:
 
 def environment_lines(cluster: ClusterConfig, pythonpath: Path | None) -> list[str]:
     """Return shell lines that set the environment of a job and define the function `set_up`."""
-    environment = cluster.environment()
+    environment = {GRACE: str(cluster.slurm.stop_seconds), **cluster.environment()}
     if pythonpath is not None:
         environment = {"PYTHONPATH": str(pythonpath), **environment}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
-    steps = [f"    {line} || {{ echo 'setup failed:' {shlex.quote(line)}; exit 1; }}" for line in cluster.setup]
+    # eval: a comment, or quotes that are not closed, end with their line and not with the check that follows.
+    lines = map(shlex.quote, cluster.setup)
+    steps = [f"    eval {line} || {{ echo 'setup failed:' {line}; exit 1; }}" for line in lines]
     # After the setup lines, which may put another Python on the path.
     path = f'    export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
     return [*exports, "set_up() {", *steps, path, "}"]
@@ -108,7 +106,7 @@ def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
         f"--nodes={cluster.nodes}",
         f"--ntasks-per-node={cluster.ranks_per_node}",
     ]
-    if cluster.gpus():
+    if cluster.gpus() and not _requests_gpus(cluster.slurm.options):
         options.append(f"--gpus-per-node={cluster.gpus()}")
     if cluster.slurm.cpus_per_rank:
         options.append(f"--cpus-per-task={cluster.slurm.cpus_per_rank}")
@@ -119,8 +117,54 @@ def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
         "--requeue",
         "--open-mode=append",
         f"--output={log_pattern(run_dir / 'logs', 'slurm-%j.out')}",
-        *cluster.slurm.options,
+        *map(quote_option, cluster.slurm.options),
     ]
+
+
+def quote_option(option: str) -> str:
+    """Return an option of sbatch for a line of a script, where sbatch ends words at blanks and lines at `#`.
+
+    `--name=any words` is one option. In other forms, such as `-C haswell`, quotes mean the same as in a shell.
+    """
+    if re.match(r"--[\w-]+=[^'\"\\]*$", option):
+        name, _, value = option.partition("=")
+        return f"{name}={_quote(value)}"
+    try:
+        return " ".join(map(_quote, shlex.split(option)))
+    except ValueError as error:
+        raise UserError(f"slurm.options: {option!r}: {error}; write it as in a shell") from error
+
+
+def _quote(value: str) -> str:
+    # sbatch needs no quotes around node lists, and scripts are easier to read without.
+    return value if re.fullmatch(r"[\w@%+=:,./\[\]-]+", value) else shlex.quote(value)
+
+
+def _requests_gpus(options: Iterable[str]) -> bool:
+    """Whether options request GPUs, such as `--gres=gpu:a100:8`: sbatch rejects a second request of another kind."""
+    return any(re.match(r"--gpus|-G|--gres[= ]\S*\bgpu\b", option) for option in options)
+
+
+def require_mounted(cluster: ClusterConfig, paths: Iterable[Path]) -> None:
+    """Require that the ranks' container sees these paths where this machine has them.
+
+    Raises:
+        UserError: a path is on no mount, or the mount gives it another name.
+    """
+    slurm = cluster.slurm
+    if slurm.container is None:
+        return
+    for path in map(Path.resolve, paths):
+        if not any(_shows(mount, path) for mount in slurm.container_mounts):
+            raise UserError(
+                f"{path} is in no mount of the container, or under another name there, and its ranks would not see "
+                f"it: add a directory above it to slurm.container_mounts, such as {path.parent}:{path.parent}"
+            )
+
+
+def _shows(mount: str, path: Path) -> bool:
+    source, *target = map(Path, mount.split(":")[:2])
+    return path.is_relative_to(source) and target in ([], [source])
 
 
 def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequence[str]) -> list[str]:
@@ -132,6 +176,7 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
         f"srun_options=({shlex.join(_srun_options(cluster))})",
         f"preflight={shlex.quote(_preflight(cluster, command[0]))}",
         f"preflight_seconds={slurm.preflight_seconds}",
+        f"stop_seconds={slurm.stop_seconds}",
         f"max_failures={slurm.max_failures}",
         f"max_excluded={slurm.max_excluded}",
         f"always_excluded={shlex.quote(','.join(slurm.exclude))}",

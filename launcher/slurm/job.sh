@@ -19,7 +19,7 @@ wait_for_process() {
 }
 
 newest_step() {
-    local all=("$run_dir"/checkpoints/step[0-9]*)
+    local all=("$run_dir"/checkpoints/step[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9])
     [ -d "${all[-1]}" ] && echo $((10#${all[-1]##*/step})) || echo 0
 }
 
@@ -35,6 +35,21 @@ job_info=''
 is_current() {
     for _ in {1..360}; do job_info=$(scontrol -o show job "$SLURM_JOB_ID") && break; sleep 10; done
     [[ -z $job_ending && $job_info == *" JobState=RUNNING "* && $job_info == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]]
+}
+
+# Why this start is not current, according to the last query.
+why_ended() {
+    local state=unknown
+    [[ ! $job_info =~ " JobState="([A-Z_]+) ]] || state=${BASH_REMATCH[1]}
+    [[ $job_info == *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]] || state=RESTARTED
+    case $state in
+        CANCELLED) echo "cancelled" ;;
+        TIMEOUT | DEADLINE) echo "out of time" ;;
+        PREEMPTED) echo "preempted" ;;
+        NODE_FAIL) echo "a node was lost" ;;
+        RESTARTED) echo "SLURM started the job again" ;;
+        *) echo "ended by SLURM, cause unknown (job state $state)" ;;
+    esac
 }
 
 # Whether this start is being preempted, according to the last query. SLURM sends TERM to job steps, not to this shell.
@@ -63,9 +78,17 @@ finish() {
     exit "$1"
 }
 
+# `cmbert launch stop` writes `over` too: what has ended is not started again.
+exit_if_over() {
+    [ -e "$launch/over" ] || return 0
+    log "nothing more to do: $(cat "$launch/over")"
+    exit 0
+}
+
 # Continue the run in the next job of the chain, or by requeueing this job.
 continue_later() {
     is_current || wait_for_slurm 85
+    exit_if_over
     if [ -n "$(pending_jobs)" ]; then
         log "the next job of this run continues"
         exit 0
@@ -116,11 +139,24 @@ check_nodes() {
     continue_without $failed
 }
 
+# The tasks of a srun that was killed run on. Their wardens (launcher/ranks/warden.py) end them; wait until they have.
+end_steps() {
+    local steps seconds=0
+    while steps=$(squeue --noheader --steps --job="$SLURM_JOB_ID" --format=%i | grep -E '\.[0-9]+$'); do
+        [ "$seconds" -ne 2 ] || { log "ranks are left: they are requested to stop"; scancel --signal=TERM $steps; }
+        [ "$seconds" -lt "$stop_seconds" ] || scancel $steps
+        sleep 1
+        ((++seconds))
+    done
+}
+
 run_ranks() {
     record started
     # srun returns the highest exit code of all tasks, 137 for tasks that it killed, and 0 if a node was lost. So the first
     # rank that fails writes its exit code to this file, or rank 0 writes 0 on success.
     export CMBERT_EXIT_FILE="$launch/exit.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}.$((++attempts))"
+    # SLURM may give this start other nodes than the recipe was checked for.
+    export CMBERT_RANKS_VARY=1
     # Below the ephemeral ports, and different for each attempt in case one is in use.
     export MASTER_PORT=$((20000 + (SLURM_JOB_ID + 97 * (${SLURM_RESTART_COUNT:-0} + attempts)) % 12768))
     # One task per rank: srun passes on signals and exit codes; a launcher between srun and the ranks would lose them.
@@ -132,9 +168,11 @@ run_ranks() {
     [ -z "$stop_requested" ] || signal_ranks &
     wait_for_process "$ranks_pid"
     code=$? ranks_pid='' reason=''
+    end_steps
     if [ -s "$CMBERT_EXIT_FILE" ]; then
         read -r code reason < "$CMBERT_EXIT_FILE"
-    elif [ "$code" -eq 0 ]; then
+    elif [[ $code =~ ^(0|2|8[5-7])$ ]]; then
+        # Not from a rank: 0 if a node was lost, 2 from a Python that did not find its file or a shell.
         code=1 reason="no rank wrote an exit code"
     fi
     log "the ranks ended with exit code $code${reason:+ ($reason)}; the newest checkpoint is of step $(newest_step)"
@@ -148,10 +186,7 @@ count_failures() {
     [ "$count" -lt "$max_failures" ] || finish "$code" "gave up: $count crashes without a new checkpoint"
 }
 
-if [ -e "$launch/over" ]; then
-    log "nothing to do: $(cat "$launch/over")"
-    exit 0
-fi
+exit_if_over
 set_up
 
 # The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
@@ -160,6 +195,7 @@ MASTER_ADDR=$(scontrol -o show node "$first" | grep -oP ' NodeAddr=\K\S+')
 export MASTER_ADDR=${MASTER_ADDR:-$first}
 
 while :; do
+    exit_if_over
     [ -z "$stop_requested" ] || continue_later
     check_nodes
     [ -z "$stop_requested" ] || continue_later
@@ -170,7 +206,7 @@ while :; do
         finish 0 "the run is complete"
     fi
     if ! is_current; then
-        record ended "$code" "ended by SLURM: cancelled, preempted, out of time, or a node lost"
+        record ended "$code" "$(why_ended)"
         wait_for_slurm "$code"
     fi
     if is_preempted; then
@@ -187,6 +223,12 @@ while :; do
             continue_later
             ;;
         86) record ended 86 "rewound after a loss spike" ;;
+        87)
+            # --nodes=MIN-MAX gave this start a number of nodes that fits no batch; the next start may have another one.
+            record ended 87 "waiting for a number of ranks that divides the batch"
+            log "$SLURM_NNODES nodes cannot share the batch (see above); waiting for another number of nodes"
+            continue_later
+            ;;
         *)
             record ended "$code" "crashed${reason:+: $reason}"
             count_failures

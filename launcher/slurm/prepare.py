@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cluster.config import ClusterConfig
-from ..runs.snapshot import code_directory, new_launch_directory, recipe_path, take_snapshot
-from .job import SHELL, allocation_options, directives, environment_lines, log_pattern, submit
+from ..runs.snapshot import code_directory, new_launch_directory, recipe_path, snapshot
+from .job import SHELL, allocation_options, directives, environment_lines, log_pattern, quote_option, submit
 
 if TYPE_CHECKING:
     from ...streaming_data.prepare.config import PrepareConfig
@@ -24,11 +24,12 @@ def render_prepare(launch: Path, cluster: ClusterConfig, shares: int) -> tuple[s
 def submit_prepare(config: "PrepareConfig", cluster: ClusterConfig, shares: int) -> tuple[str, str]:
     """Submit both; return the job numbers of the array and of the final job."""
     launch = prepare_directory(config)
-    take_snapshot(launch, config)
     paths = launch / "share.sbatch", launch / "pack.sbatch"
-    for path, text in zip(paths, render_prepare(launch, cluster, shares), strict=True):
-        path.write_text(text, encoding="utf-8")
-    array = submit(paths[0], cluster)
+    with snapshot(launch, config) as submitted:
+        for path, text in zip(paths, render_prepare(launch, cluster, shares), strict=True):
+            path.write_text(text, encoding="utf-8")
+        array = submit(paths[0], cluster)
+        submitted()
     # afterany: the final job also processes what failed shares have left.
     return array, submit(paths[1], cluster, f"--dependency=afterany:{array}")
 
@@ -51,7 +52,7 @@ def _render(launch: Path, cluster: ClusterConfig, name: str, options: list[str],
         "--requeue",
         "--open-mode=append",
         f"--output={log_pattern(launch, log)}",
-        *slurm.options,
+        *map(quote_option, slurm.options),
     ]
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(recipe_path(launch))]
     lines = [

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
+from ...configs.limits import CODE_FILE_BYTES
 from ..documents.archives import START, Rank, open_wanted
+from ..documents.bounded import read_at_once
 from ..documents.files import decode_text, explain_read_errors
 
 
@@ -66,7 +68,7 @@ def read_code_list(path: Path, form: CodeForm) -> Iterator[tuple[str, str]]:
         open_wanted(path, list_rank(form), expected_list(form)) as file,
         explain_read_errors(path, lambda: f"line {number}"),
     ):
-        text = decode_text(path, file.read())
+        text = decode_text(path, read_at_once(file, CODE_FILE_BYTES, str(path)))
     descriptions: dict[str, str] = {}
     typical = form.typical is None
     for number, line in enumerate(text.splitlines(), start=1):

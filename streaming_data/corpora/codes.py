@@ -13,7 +13,9 @@ from typing import Literal, NamedTuple
 from pydantic import model_validator
 
 from ...configs.errors import UserError
+from ...configs.limits import HEADER_CHARACTERS, TooLargeError
 from ..documents.archives import Rank, open_wanted, report_choice
+from ..documents.bounded import bounded_lines
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
 from ..documents.files import explain_read_errors
@@ -140,7 +142,8 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
         open_wanted(path, _hcpcs_rank, _EXPECTED_HCPCS) as file,
         explain_read_errors(path, lambda: f"line {number}"),
     ):
-        for number, line in enumerate(io.TextIOWrapper(file, "latin-1"), start=1):
+        lines = bounded_lines(path, io.TextIOWrapper(file, "latin-1"), HEADER_CHARACTERS)
+        for number, line in enumerate(lines, start=1):
             match = _HCPCS_RECORD.match(line)
             if match is None:
                 continue  # disclaimers precede the records
@@ -151,6 +154,8 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
                 current = Code(_SYSTEM_OF_FIRST_LINE[kind], code, text, code[:3])
             elif current and current.code == code:
                 current = current._replace(description=f"{current.description} {text}")
+                if len(current.description) > HEADER_CHARACTERS:
+                    raise TooLargeError(f"{path}: line {number}: {code} has more than {HEADER_CHARACTERS:,} characters")
             else:
                 raise UserError(f"{path}: line {number} continues {code}, whose first line is missing")
     if current:

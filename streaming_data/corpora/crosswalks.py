@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
+from ...configs.limits import CODE_FILE_BYTES
 from ..documents.archives import Rank, open_wanted
+from ..documents.bounded import read_at_once
 from ..documents.csv_records import read_csv
 from ..documents.files import decode_text, explain_read_errors, find_files
 from .code_lists import CodeForm, first_lines
@@ -90,7 +92,7 @@ def _read_text(path: Path, form: CodeForm, target: CodeForm) -> Iterator[tuple[s
         open_wanted(path, _rank(form, target), f"a crosswalk from {form.name} to {target.name}") as file,
         explain_read_errors(path, lambda: f"line {number}"),
     ):
-        text = decode_text(path, file.read())
+        text = decode_text(path, read_at_once(file, CODE_FILE_BYTES, str(path)))
     for number, line in enumerate(text.splitlines(), start=1):
         if match := _LINE.fullmatch(line.strip()):
             yield f"line {number}", match[1], match[2], match[3]

@@ -16,6 +16,7 @@ from ...configs.errors import UserError
 from ..documents.archives import START, open_wanted, report_choice, xml_root
 from ..documents.document import Document
 from ..documents.files import explain_read_errors
+from ..documents.xml_bounds import BoundedXml, Budget
 from . import dotted_codes
 from .code_lists import ICD9_DIAGNOSES, ICD10CM, list_rank, read_code_list
 from .crosswalks import read_crosswalk, unmatched_crosswalk
@@ -113,7 +114,8 @@ def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
         explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"),
     ):
         try:
-            for _, chapter in etree.iterparse(file, tag="chapter", no_network=True, remove_comments=True):
+            bounded = BoundedXml(file, Budget(str(path), "the file"))
+            for _, chapter in etree.iterparse(bounded, tag="chapter", no_network=True, remove_comments=True):
                 for entry in _below(chapter, [], {}, source):
                     code = entry.code
                     yield entry

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
+from ...configs.limits import CODE_FILE_BYTES, CODE_LINES, HEADER_CHARACTERS, TooLargeError
+from ..documents.bounded import bounded_lines
 from ..documents.files import explain_read_errors, open_text
 
 _TREE_NUMBER = re.compile(r"[A-Z](?:\d\d(?:\.\d{3})*)?")
@@ -29,7 +31,9 @@ def read_mesh(path: Path) -> Iterator[Entry]:
     names: dict[str, str] = {}
     number = 0
     with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(bounded_lines(path, file, HEADER_CHARACTERS), start=1):
+            if number > CODE_LINES:
+                raise TooLargeError(f"{path}: more than {CODE_LINES:,} lines; expected MeSH's tree")
             code, separator, name = line.strip().partition("\t")
             if not separator:
                 name, separator, code = line.strip().rpartition(";")
@@ -49,7 +53,10 @@ def read_mesh(path: Path) -> Iterator[Entry]:
 def read_hpo(path: Path) -> Iterator[Entry]:
     """The terms of an OBO file that are not obsolete; details: definition, synonyms and parents."""
     with open_text(path) as file, explain_read_errors(path, lambda: "its first terms"):
-        terms = file.read().replace("\r\n", "\n").split("\n[")
+        text = file.read(CODE_FILE_BYTES + 1)
+        if len(text) > CODE_FILE_BYTES:
+            raise TooLargeError(f"{path}: more than {CODE_FILE_BYTES:,} characters; expected an OBO file of terms")
+        terms = text.replace("\r\n", "\n").split("\n[")
     for term in terms:
         if not term.startswith("Term]"):
             continue

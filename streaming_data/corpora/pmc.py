@@ -14,9 +14,13 @@ from typing import Any, Literal
 from lxml import etree
 
 from ...configs.errors import UserError
+from ...configs.limits import XML_BYTES
+from ..documents.bounded import read_at_once
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
+from ..documents.tar_package import read_members
+from ..documents.xml_bounds import check_tags
 from .source import Source
 
 
@@ -33,12 +37,13 @@ class PmcSource(Source):
 
 
 _MATHML = "{http://www.w3.org/1998/Math/MathML}"
-_TEX = re.compile(r"\\begin\{document\}\s*(.*?)\s*\\end\{document\}", re.DOTALL)
+_TEX = ("\\begin{document}", "\\end{document}")
 _FORMULAS = {"inline-formula", "disp-formula", "alternatives", f"{_MATHML}math"}
 _LISTS = ("list", "def-list")
 _FLOATS = ("fig", "table-wrap")
 _GROUPS = ("sec", "app", "boxed-text", "disp-quote", "fig-group", "table-wrap-group")
 _NOT_INLINE = {*_LISTS, *_FLOATS, *_GROUPS, "supplementary-material", "fn", "graphic", "inline-graphic", "media"}
+_LETTER = re.compile(r"[^\W\d_]")
 _CITATION_MARK = "\ue000"  # a private-use character in place of a citation's number
 _CITATIONS = rf"{_CITATION_MARK}(?:[\s,;–-]*{_CITATION_MARK})*"
 _EMPTY_CITATION = re.compile(rf"\s*[\[(][\s,;–-]*{_CITATIONS}[\s,;–-]*[\])]|\s*{_CITATIONS}")
@@ -47,6 +52,7 @@ _EMPTY_CITATION = re.compile(rf"\s*[\[(][\s,;–-]*{_CITATIONS}[\s,;–-]*[\])]|
 def read(path: Path, source: PmcSource) -> Iterator[Document]:
     """One document per article; meta holds its PMCID, and its PMID or, if it has none, the PMCID again."""
     for name, content in _files(path):
+        check_tags(name, content)
         parser = etree.XMLParser(no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
         try:
             root = etree.fromstring(content, parser)
@@ -77,17 +83,14 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """The XML files in a file: a name for messages, and the bytes."""
     if not path.name.removesuffix(".gz").endswith((".tar", ".tgz")):
         with open_binary(path) as file, explain_read_errors(path, lambda: "its first bytes"):
-            yield str(path), file.read()
+            yield str(path), read_at_once(file, XML_BYTES, str(path))
         return
     last = "its first bytes"
     with open_binary(path) as file, explain_read_errors(path, lambda: last):
         try:
-            with tarfile.open(fileobj=file, mode="r|") as archive:
-                for member in archive:
-                    content = archive.extractfile(member) if member.name.endswith((".xml", ".nxml")) else None
-                    if content is not None:
-                        yield f"{path}: {member.name}", content.read()
-                        last = member.name
+            for name, member in read_members(path, file, (".xml", ".nxml")):
+                yield f"{path}: {name}", read_at_once(member, XML_BYTES, f"{path}: {name}")
+                last = name
         except tarfile.TarError as error:
             raise UserError(f"{path}: truncated or corrupt after {last} ({error}); download the file again") from error
 
@@ -163,7 +166,8 @@ def _inline(element: Any) -> str:
     parts: list[str] = []
     if element is not None:
         _collect(element, parts)
-    return " ".join(_EMPTY_CITATION.sub("", "".join(parts)).split())
+    line = " ".join("".join(parts).split())  # first, because the expression takes quadratic time on runs of spaces
+    return " ".join(_EMPTY_CITATION.sub("", line).split())
 
 
 def _collect(element: Any, parts: list[str]) -> None:
@@ -171,7 +175,7 @@ def _collect(element: Any, parts: list[str]) -> None:
     for child in element:
         if child.tag in _FORMULAS:
             parts.append(f" {_formula(child)} ")
-        elif child.tag == "xref" and child.get("ref-type") == "bibr" and not re.search(r"[^\W\d_]", _inline(child)):
+        elif child.tag == "xref" and child.get("ref-type") == "bibr" and not _LETTER.search("".join(child.itertext())):
             parts.append(_CITATION_MARK)
         elif child.tag == "break":
             parts.append(" ")
@@ -189,5 +193,8 @@ def _formula(element: Any) -> str:
     tex = element.find(".//tex-math")
     if tex is not None:
         text = "".join(tex.itertext())
-        return (match[1] if (match := _TEX.search(text)) else text).strip(" $\n")
+        begin, end = _TEX
+        start = text.find(begin)
+        stop = text.find(end, start)
+        return (text[start + len(begin) : stop].strip() if 0 <= start < stop else text).strip(" $\n")
     return " ".join("".join(element.itertext()).split())

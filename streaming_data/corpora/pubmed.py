@@ -16,10 +16,12 @@ import numpy.typing as npt
 from lxml import etree
 
 from ...configs.errors import UserError
+from ...configs.limits import XML_BYTES, TooLargeError
 from ..documents.archives import START, xml_root
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
+from ..documents.xml_bounds import Budget
 from .source import Source
 
 
@@ -45,6 +47,9 @@ _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)
 _CITATION_TAG = re.compile(rb"<MedlineCitation[\s/>]")
 _LONGEST_TAG = 1 << 10
 _SCAN_BLOCK = 1 << 20
+_LONGEST_SCANNED = 1 << 24
+_MOST_PMID = 99_999_999  # NLM's own limit is eight digits; there is an array with a number per PMID
+_MOST_VERSION = 9_999
 _PARSE_BLOCK = 1 << 20
 # Elements removed before parsing: start, end and replacement. The largest come first, because removed text is not
 # searched again.
@@ -108,8 +113,9 @@ def scan(path: Path) -> Scan:
                 cut = rest.rfind(b"<", 0, len(rest) - _LONGEST_TAG)
             as_expected = _collect(rest[: max(cut, 0)], records, deleted)
             rest = rest[max(cut, 0) :]
+            as_expected = as_expected and len(rest) <= _LONGEST_SCANNED  # the parser explains what is wrong
         as_expected = as_expected and _collect(rest, records, deleted)
-    return Scan(_versions(records), _versions(deleted)) if as_expected and records else _parsed_scan(path)
+    return Scan(_versions(path, records), _versions(path, deleted)) if as_expected and records else _parsed_scan(path)
 
 
 def _parsed_scan(path: Path) -> Scan:
@@ -117,7 +123,7 @@ def _parsed_scan(path: Path) -> Scan:
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
     with open_binary(path) as file, _explain_errors(path, lambda: records[-1][1].decode() if records else ""):
-        for element in _elements(file, "MedlineCitation", "DeleteCitation"):
+        for element in _elements(path, file, "MedlineCitation", "DeleteCitation"):
             found = records if element.tag == "MedlineCitation" else deleted
             pmids = list(element.iterchildren("PMID"))
             for pmid in pmids[:1] if element.tag == "MedlineCitation" else pmids:
@@ -127,7 +133,7 @@ def _parsed_scan(path: Path) -> Scan:
                 found.append((version.encode(), number.encode()))
             if not pmids and element.tag == "MedlineCitation":
                 raise UserError(f"{path}: line {element.sourceline:,}: a MedlineCitation without a PMID")
-    return Scan(_versions(records), _versions(deleted))
+    return Scan(_versions(path, records), _versions(path, deleted))
 
 
 def scan_all(paths: Sequence[Path]) -> list[Scan]:
@@ -137,11 +143,11 @@ def scan_all(paths: Sequence[Path]) -> list[Scan]:
 
 def save_scan(scan: Scan, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, *scan.records, *scan.deleted)
+        np.savez(file, *scan.records, *scan.deleted, allow_pickle=False)
 
 
 def load_scan(path: Path) -> Scan:
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         pmids, versions, deleted, deleted_versions = (arrays[f"arr_{number}"] for number in range(4))
     return Scan(Versions(pmids, versions), Versions(deleted, deleted_versions))
 
@@ -162,7 +168,13 @@ def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tup
     return as_expected
 
 
-def _versions(matches: list[tuple[bytes, bytes]]) -> Versions:
+def _versions(path: Path, matches: list[tuple[bytes, bytes]]) -> Versions:
+    for version, pmid in matches:
+        if len(pmid) > len(str(_MOST_PMID)) or len(version) > len(str(_MOST_VERSION)):
+            raise UserError(
+                f"{path}: a PMID of {len(pmid):,} digits with a version of {len(version):,}; expected at most "
+                f"{len(str(_MOST_PMID))} and {len(str(_MOST_VERSION))}: download the file again"
+            )
     pmids = np.array([int(pmid) for _, pmid in matches], np.int64)
     return Versions(pmids, np.array([int(version or 1) for version, _ in matches], np.int64))
 
@@ -171,7 +183,7 @@ def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_]) -> Itera
     """The documents of the records of one file that `keep` selects, an array of `newest_records`."""
     pmid, number = "", 0
     with open_binary(path) as file, _explain_errors(path, lambda: pmid):
-        for citation in _elements(file, "MedlineCitation"):
+        for citation in _elements(path, file, "MedlineCitation"):
             pmid = citation.findtext("PMID", "").strip()
             if number < len(keep) and keep[number] and (document := _document(citation, pmid, source)):
                 yield document
@@ -201,18 +213,21 @@ def _explain_errors(path: Path, last_pmid: Callable[[], str]) -> Iterator[None]:
         raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
 
 
-def _elements(file: BinaryIO, *tags: str) -> Iterator[Any]:
-    """The elements with these tags; each is freed when the next one is requested."""
+def _elements(path: Path, file: BinaryIO, *tags: str) -> Iterator[Any]:
+    """The elements with these tags; each is freed when the next one is requested, with all that precedes it."""
     parser: Any = etree.XMLPullParser(tag=tags, no_network=True, remove_comments=True, remove_pis=True)
-    for block in _pruned_blocks(file):
+    budget = Budget(str(path), " or ".join(f"a {tag}" for tag in tags))
+    for block in _pruned_blocks(path, file):
+        budget.add(block)
         syntax_error = _feed(parser, block)
         for _, element in parser.read_events():
+            budget.reset()
             yield element
             element.clear()
-            parent = element.getparent()
-            record = parent if parent is not None and parent.tag == "PubmedArticle" else element
-            while record.getprevious() is not None:
-                del record.getparent()[0]
+            while (parent := element.getparent()) is not None:
+                while element.getprevious() is not None:
+                    del parent[0]
+                element = parent
         if syntax_error:
             raise syntax_error
     parser.close()
@@ -227,7 +242,7 @@ def _feed(parser: Any, block: bytes) -> etree.XMLSyntaxError | None:
     return None
 
 
-def _pruned_blocks(file: BinaryIO) -> Iterator[bytes]:
+def _pruned_blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
     """The file in blocks without references, authors and the like, which are three quarters of its bytes.
 
     Their line breaks are kept, so that the parser's line numbers are those of the file. Corruption inside removed
@@ -237,6 +252,10 @@ def _pruned_blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(_PARSE_BLOCK):
         rest += block
         cut = min([_unclosed(rest, opening, closing) for opening, closing, _ in _REMOVED])
+        if len(rest) - cut > XML_BYTES:
+            raise TooLargeError(
+                f"{path}: more than {XML_BYTES:,} bytes without the end of an element; expected citations"
+            )
         yield _prune(rest[:cut])
         rest = rest[cut:]
     yield rest

@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ...configs.errors import UserError
+from ...configs.limits import DOCUMENT_CHARACTERS
+from ..documents.bounded import document_too_long
 from ..documents.clean import clean
 from ..documents.document import Document, uniform_hash
 from ..documents.files import find_files
@@ -64,9 +67,14 @@ def read_file(source: AnySource, file: InputFile, changed: "Counter[str] | None"
     `changed` counts the documents that each cleaning step changes.
     """
     changed = Counter() if changed is None else changed
-    for document in _read_all(source, file):
+    for number, document in enumerate(_read_all(source, file), start=1):
         if source.sample == 1.0 or uniform_hash("sample", document.id) < source.sample:
-            text = clean(document.text, source.clean, changed)
+            if len(document.text) > DOCUMENT_CHARACTERS:
+                raise document_too_long(file.path, f"document {number:,}", len(document.text))
+            try:
+                text = clean(document.text, source.clean, changed)
+            except UserError as error:
+                raise UserError(f"{file.path}: document {number:,}: {error}") from error
             yield document if text is document.text else replace(document, text=text)
 
 

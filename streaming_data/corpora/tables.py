@@ -12,7 +12,9 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from ...configs.errors import UserError
+from ...configs.limits import DOCUMENT_CHARACTERS, EXPANSION, FREE_EXPANSION, RECORD_CHARACTERS, TooLargeError
 from ...configs.spelling import nearest_name
+from ..documents.bounded import bounded_lines, document_too_long
 from ..documents.columns import check_columns, describe_names, match_names
 from ..documents.csv_records import read_csv
 from ..documents.document import Document
@@ -51,7 +53,8 @@ class TableSource(Source):
 
 _CSV = (".csv", ".tsv")
 _JSON_LINES = (".jsonl", ".ndjson")
-_PARQUET_ROWS = 1024
+_PARQUET_ROWS = 64  # each may be a document of the largest size
+_PARQUET_BUFFER = 1 << 20
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -90,7 +93,12 @@ def read_records(path: Path, required: Sequence[str], encoding: str = "utf-8") -
         records = _read_parquet(path, required)
     else:
         raise UserError(f"{path}: not a table; expected .csv, .tsv, .jsonl or .ndjson (plain or .gz), or .parquet")
+    unit = "line" if name.endswith(_JSON_LINES) else "record"
     for number, row in records:
+        if (longest := max((len(value) for value in row.values() if isinstance(value, str)), default=0)) > (
+            DOCUMENT_CHARACTERS
+        ):
+            raise document_too_long(path, f"{unit} {number}", longest)
         yield number, {name: _replace_lone_surrogates(value) for name, value in row.items()}
 
 
@@ -110,7 +118,7 @@ def _replace_lone_surrogates(value: Any) -> Any:
 def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     with open_text(path, encoding) as file, explain_read_errors(path, lambda: f"line {number}", encoding):
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(bounded_lines(path, file, RECORD_CHARACTERS), start=1):
             if not line.strip():
                 continue
             try:
@@ -128,6 +136,19 @@ def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iter
             yield number, record
 
 
+def _check_row_groups(path: Path, metadata: Any) -> None:
+    """Refuse a file whose row groups say that they expand out of proportion.
+
+    Only numbers of groups are read: pyarrow ends the process at damaged metadata of a column.
+    """
+    size, compressed = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)), 0
+    if size > max(FREE_EXPANSION, EXPANSION * (compressed := path.stat().st_size)):
+        raise TooLargeError(
+            f"{path}: {compressed:,} bytes of Parquet expand to {size:,}, over {EXPANSION} times as many, as no text "
+            "does; if it is right nevertheless, write the file without compression"
+        )
+
+
 def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
@@ -135,10 +156,11 @@ def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, di
         raise UserError(f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`") from error
     number = 0
     try:
-        table = parquet.ParquetFile(path)
+        table = parquet.ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False)  # not a row group at once
         names = match_names(table.schema_arrow.names, required)
         check_columns(path, names, required)
         columns = dict(zip(names, table.schema_arrow.names, strict=True))
+        _check_row_groups(path, table.metadata)
         for batch in table.iter_batches(_PARQUET_ROWS, columns=[columns[name] for name in required]):
             for row in batch.to_pylist():
                 number += 1

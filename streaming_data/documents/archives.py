@@ -2,13 +2,18 @@
 
 import logging
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from ...configs.errors import UserError
+from ...configs.limits import ZIP_DIRECTORY_BYTES, ZIP_MEMBERS, TooLargeError
+from .bounded import bound_expansion
 from .files import open_binary
+from .markup import COMMENT
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +23,11 @@ Rank: TypeAlias = "Callable[[bytes], int | None]"
 START = 1 << 16
 _MADE_BY_SYSTEMS = ("__macosx/", "._", ".ds_store", "thumbs.db", "desktop.ini")
 _MAX_NAMED = 12
+_END = (1 << 16) + 128  # bytes at an archive's end that describe its directory, after which a comment may follow
+# zipfile raises any of these for an archive with wrong numbers in it.
+_CORRUPT = (zipfile.BadZipFile, EOFError, OSError, ValueError, IndexError, struct.error, zlib.error)
 _CLEARLY_LARGER = 1.25
-_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*|<!--.*?-->\s*)*<([\w.:-]+)", re.DOTALL)
+_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!(?!--)[^>]*>\s*|%s\s*)*<([\w.:-]+)" % COMMENT.encode())
 
 
 class Member(NamedTuple):
@@ -46,7 +54,10 @@ def open_wanted(path: Path, rank: Rank, expected: str) -> BinaryIO:
     if not is_zip(path):
         return open_binary(path)
     archive = _archive(path)
-    return cast(BinaryIO, archive.open(_choose(path, _members(path, archive), rank, expected).info))
+    member = _choose(path, _members(path, archive), rank, expected)
+    compressed = min(member.info.compress_size, path.stat().st_size)
+    file = cast(BinaryIO, archive.open(member.info))
+    return bound_expansion(f"{path}: {member.name}", file, lambda: compressed)
 
 
 def report_choice(path: Path, rank: Rank, expected: str) -> None:
@@ -67,10 +78,32 @@ def xml_root(start: bytes) -> str:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
+    _check_directory(path)
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+    except (*_CORRUPT, NotImplementedError) as error:
         raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
+    if len(archive.infolist()) > ZIP_MEMBERS:
+        raise TooLargeError(
+            f"{path}: {len(archive.infolist()):,} files in a zip archive, more than {ZIP_MEMBERS:,}; unpack the one "
+            "that you want and name it in `paths`"
+        )
+    return archive
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse an archive whose directory, which zipfile reads at once, says that it is large."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END))
+        end = file.read()
+    sizes = [
+        int.from_bytes(end[at.start() + 12 : at.start() + 16], "little") for at in re.finditer(rb"PK\x05\x06", end)
+    ]
+    if any(size > ZIP_DIRECTORY_BYTES for size in sizes) or b"PK\x06\x07" in end:
+        raise TooLargeError(
+            f"{path}: a zip archive with a directory of more than {ZIP_DIRECTORY_BYTES:,} bytes, or of more than 4 GB; "
+            "unpack the file that you want and name it in `paths`"
+        )
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
@@ -78,7 +111,11 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
     members = []
     for info in archive.infolist():
         folded = info.filename.casefold()
-        if info.is_dir() or folded.startswith("__macosx/") or folded.rsplit("/", 1)[-1].startswith(_MADE_BY_SYSTEMS):
+        if (
+            folded.endswith("/")
+            or folded.startswith("__macosx/")
+            or folded.rsplit("/", 1)[-1].startswith(_MADE_BY_SYSTEMS)
+        ):
             continue
         try:
             with archive.open(info) as file:
@@ -87,7 +124,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
             raise UserError(
                 f"{path}: {_readable_name(info)} cannot be unpacked ({error}); unpack it yourself"
             ) from error
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except _CORRUPT as error:
             raise UserError(f"{path}: truncated or corrupt ({error}); download the file again") from error
     return members
 

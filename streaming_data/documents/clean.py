@@ -7,11 +7,13 @@ changes line breaks, spaces or `___` of plain text, which are the structure of a
 import re
 from collections import Counter
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Literal
-from unicodedata import normalize
+from unicodedata import combining, normalize
 
 from ftfy import TextFixerConfig, fix_text
 
+from ...configs.limits import TooLargeError
 from .html_text import convert_html
 from .rtf import convert_rtf
 
@@ -25,16 +27,17 @@ _FTFY = TextFixerConfig(uncurl_quotes=False, fix_character_width=False, remove_c
 _MAY_BE_BROKEN = re.compile(
     "[\x80-\U0010ffff](?:[\x80-\U0010ffff]|(?<=[\u00c2-\u00f4]) |(?<=[\x80-\x9f\u2028\u2029\ufb00-\ufb06]))"
 )
+_MOST_MARKS = 1_000
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 # Phrases that publishers append to abstracts, at line ends only; each occurs many times in PubMed.
 _HINTS = ("©", "opyright", "eserved", "TRUNCATED")
 _BOILERPLATE = re.compile(
-    r"""[ \t]*(?:
+    r"""(?<![ \t])[ \t]*(?:
       This\ article\ is\ protected\ by\ copyright\.?(?:\ All\ rights\ reserved\.?)?
     | \(PsycInfo\ Database\ Record\ \(c\)\ \d{4}\ APA,\ all\ rights\ reserved\)\.?
-    | (?:Copyright\s?)?(?:©|Copyright\ \([cC]\))\s?(?:Copyright\s?)?(?:19|20)\d\d\b[^\n©]{0,200}?
+    | (?:Copyright\s?)?(?:©|Copyright\ \([cC]\))\s?(?:Copyright\s?)?(?:19|20)\d\d\b[^\n©]{0,200}?(?<![ \t])
     | All\ rights\ reserved\.?
     | \(ABSTRACT\ TRUNCATED(?:\ AT\ \d+\ WORDS)?\)\.?
     )[ \t]*$""",
@@ -53,9 +56,18 @@ def clean(text: str, steps: Collection[CleaningStep], changed: "Counter[str]") -
 
 def _fix_encoding(text: str) -> str:
     """Fix doubly encoded text, HTML entities, ligatures and CR LF; apply NFC. The slow ftfy runs only where needed."""
+    if not text.isascii() and _many_marks().search(text):
+        raise TooLargeError(f"{_MOST_MARKS:,} combining characters in a row, which are no text")
     if "&" in text or "\r" in text or (not text.isascii() and _MAY_BE_BROKEN.search(text)):
         return fix_text(text, _FTFY)
     return normalize("NFC", text)
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    """Matches combining characters in a row, on which Unicode's normal form takes quadratic time."""
+    marks = "".join(chr(code) for code in range(0x300, 0x1E94B) if combining(chr(code)))
+    return re.compile(f"[{marks}]{{{_MOST_MARKS}}}")
 
 
 def _remove_control_characters(text: str) -> str:

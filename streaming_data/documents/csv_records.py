@@ -5,12 +5,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 from ...configs.errors import UserError
+from ...configs.limits import DOCUMENT_CHARACTERS, HEADER_CHARACTERS, RECORD_CHARACTERS, TooLargeError
+from .bounded import bounded_lines, document_too_long
 from .columns import check_columns, match_names, visible_name
 from .files import explain_read_errors, has_nul, open_text
 
-_MAX_FIELD_SIZE = 1 << 30
 _DELIMITERS = ",;\t"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"])"?[,;\t]*[\r\n]*', re.IGNORECASE)
 
@@ -21,7 +23,7 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
     Fields are separated as a first line `sep=;` of Excel says; without one by commas, or by semicolons or tabs if these
     yield more of the required columns.
     """
-    csv.field_size_limit(_MAX_FIELD_SIZE)
+    csv.field_size_limit(RECORD_CHARACTERS)
     number = 0
     with (
         open_text(path, encoding) as file,
@@ -29,7 +31,7 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
     ):
         lines: list[str] = []
         separator = None
-        for line in file:
+        for line in bounded_lines(path, file, HEADER_CHARACTERS):
             if not separator and (separator := separator_of(line)):
                 line = "\n"  # blank records are skipped, and the numbers of lines stay those of the file
             lines.append(line)
@@ -38,7 +40,8 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
         if lines and "\0" in lines[-1]:
             raise has_nul(path)
         delimiter = separator or _delimiter(path, lines[-1:], required)
-        rows = csv.reader(chain(lines, file), delimiter=delimiter, strict=True)
+        rest = _Records(path, file)
+        rows = csv.reader(chain(lines, rest), delimiter=delimiter, strict=True)
         try:
             header = match_names([name.strip() for name in next(filter(_is_filled, rows), [])], required)
             if not header:
@@ -46,11 +49,14 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
             check_columns(path, header, required)
             for row in filter(_is_filled, rows):
                 number += 1
+                rest.next_record()
                 if len(row) != len(header):
                     raise UserError(
                         f"{path}: record {number}, ending at line {rows.line_num}, has {len(row)} fields where the "
                         f"header has {len(header)}; fix its quotes or delimiters"
                     )
+                if (longest := max(map(len, row), default=0)) > DOCUMENT_CHARACTERS:
+                    raise document_too_long(path, f"record {number}", longest)
                 yield number, dict(zip(header, row, strict=True))
         except csv.Error as error:
             raise UserError(
@@ -58,6 +64,30 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
                 'in a field is written twice, "", not after a backslash, as MySQL does), or download it again if it '
                 "is truncated"
             ) from error
+
+
+class _Records:
+    """The lines of a file, of which one record may have so many characters in all."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self._path = path
+        self._lines = bounded_lines(path, file, RECORD_CHARACTERS)
+        self._records = 0
+        self._characters = 0
+
+    def next_record(self) -> None:
+        self._records += 1
+        self._characters = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self._characters += len(line)
+            if self._characters > RECORD_CHARACTERS:
+                raise TooLargeError(
+                    f"{self._path}: after record {self._records}: the next one has more than {RECORD_CHARACTERS:,} "
+                    "characters; a quote that is not closed makes one field of the rest of a file"
+                )
+            yield line
 
 
 def separator_of(line: str) -> str | None:

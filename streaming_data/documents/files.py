@@ -17,6 +17,7 @@ from typing import BinaryIO, TextIO, cast
 
 from ...configs.errors import UserError
 from ...configs.preconditions import check_all
+from .bounded import bound_expansion
 
 PACKAGE = "package:"
 _START = 512  # bytes in which UTF-16 shows
@@ -71,12 +72,27 @@ def _in_package(pattern: str) -> list[Path]:
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The file's bytes, decompressed if it is gzip."""
+    """The file's bytes, decompressed if it is gzip; TooLargeError while reading if they expand out of proportion."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     if path.suffix == ".gz" and not is_gzip and path.stat().st_size:
         raise UserError(f"{path}: named .gz but not gzip; download the file again or correct its name")
-    return cast(BinaryIO, gzip.open(path, "rb")) if is_gzip else path.open("rb")
+    file = path.open("rb")
+    if not is_gzip:
+        return file
+    return bound_expansion(str(path), cast(BinaryIO, _Gzip(file)), file.tell)
+
+
+class _Gzip(gzip.GzipFile):
+    """Decompresses a file, which it closes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file)
+        self._compressed = file
+
+    def close(self) -> None:
+        super().close()
+        self._compressed.close()
 
 
 def open_text(path: Path, encoding: str = "utf-8") -> TextIO:

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from .markup import TAG, unescape_tags
+from ...configs.limits import MARKUP_DEPTH, TooLargeError
+from .markup import TAG, check_markup, unescape_tags
 
 
 def _names(text: str) -> frozenset[str]:
@@ -30,7 +31,8 @@ _LAYOUT = re.compile(r"<(?:!doctype|html|body|table|ul|ol|pre|center|(?:p|div|tr
 _NEWLINE_AFTER_BREAK = re.compile(r"(<br\s*/?>)[ \t]*\r?\n", re.I)
 # An angle bracket that begins neither a tag nor a comment, as in `K <3.5` or `if a <b then`, is a character.
 _CHARACTER = re.compile(
-    r"""<(?!/?[a-z][\w:.-]*(?:[\s/](?:[^<>"']|"[^"<]*"|'[^'<]*')*)?>|!--|!\[|!doctype|\?xml)""", re.IGNORECASE
+    r"""<(?!/?[a-z][\w:.-]*(?:[\s/](?:[^<>"']|"[^"<]*"|'[^'<]*')*)?>|!--|!\[(?:(?:if|else|endif)\b[^<>]*\]>|CDATA\[[^<>]*\]\]>)|!doctype|\?xml)""",
+    re.IGNORECASE,
 )
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
 _PRESERVED = re.compile(r"white-space\s*:\s*pre", re.I)
@@ -46,12 +48,23 @@ def convert_html(text: str) -> str:
     tagged = unescape_tags(text)
     if not TAG.search(tagged):
         return text
+    check_markup(tagged, "HTML")
     has_layout = bool(_LAYOUT.search(tagged))
     if not has_layout:
         tagged = _NEWLINE_AFTER_BREAK.sub(r"\1", tagged)
     reader = _Reader(keep_newlines=not has_layout)
-    reader.feed(_CHARACTER.sub("&lt;", tagged))
+    reader.feed(_escape_unclosed(_CHARACTER.sub("&lt;", tagged)))
     return reader.finished()
+
+
+def _escape_unclosed(text: str) -> str:
+    """The text in which a comment, declaration or instruction that has no end does not begin either.
+
+    HTMLParser would search all the rest for its end, once per such start.
+    """
+    comments, tags = text.rfind("-->") + 1, text.rfind(">") + 1
+    between = text[comments:tags].replace("<!--", "&lt;!--")
+    return text[:comments] + between + text[tags:].replace("<", "&lt;")
 
 
 @dataclass
@@ -59,20 +72,34 @@ class _Block:
     """Lines under construction: of the document, or of a cell."""
 
     lines: list[str] = field(default_factory=list)
-    line: str = ""
     bullet: str = ""  # of a list item without text yet
+    _parts: list[str] = field(default_factory=list)  # of the current line; adding to one string takes quadratic time
+
+    @property
+    def line(self) -> str:
+        return "".join(self._parts)
+
+    @line.setter
+    def line(self, text: str) -> None:
+        self._parts = [text] if text else []
+
+    @property
+    def last(self) -> str:
+        """The last character of the current line, or nothing."""
+        return self._parts[-1][-1] if self._parts else ""
 
     def write(self, text: str) -> None:
         """Add text to the current line, in which runs of white space are one space."""
         text = _SPACES.sub(" ", text)
-        if not self.line or self.line.endswith((" ", "\t")):
+        if self.last in ("", " ", "\t"):
             text = text.lstrip(" ")
         self.write_exactly(text)
 
     def write_exactly(self, text: str) -> None:
         if text and self.bullet:
             text, self.bullet = self.bullet + text, ""
-        self.line += text
+        if text:
+            self._parts.append(text)
 
     def end_line(self, exactly: bool = False) -> None:
         self.lines.append(self.line if exactly else self.line.rstrip(" "))
@@ -168,7 +195,7 @@ class _Reader(HTMLParser):
         if self._hidden:
             return
         block = self._block
-        if self._raised and block.line[-1:].isdigit() and _RAISED.match(data):
+        if self._raised and block.last.isdigit() and _RAISED.match(data):
             data = f"^{data}"  # 10<sup>9</sup> is not 109
         if not self._exactly:
             block.write(data)
@@ -218,6 +245,8 @@ class _Reader(HTMLParser):
     def _start_in_table(self, tag: str) -> None:
         if tag == "table" or not self._tables:
             self._block.start_paragraph()
+            if len(self._tables) == MARKUP_DEPTH:
+                raise TooLargeError(f"HTML with more than {MARKUP_DEPTH} tables inside one another")
             self._tables.append(_Table())
         if tag == "tr":
             self._end_row()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ...configs.errors import UserError
+from ...configs.limits import MARKUP_CHARACTERS, TooLargeError
 
 Kind: TypeAlias = Literal["RTF", "HTML", "XML", "an encoded file"]
 
@@ -28,7 +29,9 @@ _ATTRIBUTES = r"""(?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'|[^\s"'<>]+))*"""
 TAG = re.compile(rf"<(/?)({_NAMES}){_ATTRIBUTES}\s*/?>", re.IGNORECASE)
 """A tag as programs write it: `<br/>` or `<td class="x">`, but neither `<5 mg`, `<b and c>` nor `<ADDRESS>`."""
 
-_HTML_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
+# A comment is spelled so that there is one way to match it; with `.*?` the time would be exponential in their number.
+COMMENT = r"<!--[^-]*(?:-(?!->)[^-]*)*-->"
+_HTML_START = re.compile(rf"\s*(?:<\?xml[^>]*>\s*)?(?:{COMMENT}\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _XML_START = re.compile(r"\s*(?:<\?xml\s|<(?:\w+:)?ClinicalDocument\b)")
 # RTF, PDF and Office files as bytes, base64 or hexadecimal digits.
 _ENCODED = ("e1xydGY", "7B5C727466", "7b5c727466", "0x7B5C", "0x7b5c", "%PDF-", "JVBERi0", "PK\x03\x04", "UEsDB")
@@ -50,6 +53,15 @@ def find_markup(text: str) -> Kind | None:
     if _XML_START.match(tagged):
         return "XML"
     return "HTML" if _has_tags(tagged) else None
+
+
+def check_markup(text: str, kind: Kind) -> None:
+    """Raise TooLargeError if a text is too long to be converted."""
+    if len(text) > MARKUP_CHARACTERS:
+        raise TooLargeError(
+            f"{kind} of {len(text):,} characters; at most {MARKUP_CHARACTERS:,} are converted: remove its pictures, or "
+            "extract its text before"
+        )
 
 
 def unescape_tags(text: str) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from striprtf.striprtf import rtf_to_text
 
-from .markup import RTF_START
+from ...configs.errors import UserError
+from ...configs.limits import TooLargeError
+from .markup import RTF_START, check_markup
 
 _ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 # What striprtf would write as a vertical bar, or fail at: a number that is missing or is no character.
@@ -15,6 +17,9 @@ _REWRITTEN = re.compile(
     r"|\\u(?P<character>-?\d+)"
 )
 _REPLACEMENTS = {"backslash": r"\'5c", "cell": r"\tab", "skip": r"\uc1", "binary": r"\b"}
+_FONT_TABLE = re.compile(r"\{[^{}]*\\fonttbl")
+_FONT, _CHARSET = re.compile(r"\\f(\d{1,9})(?!\d)"), re.compile(r"\\fcharset(\d{1,3})(?!\d)")
+_MAX_LINKS = 1_000
 _SPACES = str.maketrans({"\u00a0": " ", "\u2011": "-", "\u00ad": None})
 
 
@@ -25,6 +30,7 @@ def convert_rtf(text: str) -> str:
     """
     if RTF_START not in text:
         return text
+    check_markup(text, "RTF")
     parts = (_convert(part) if part.startswith(RTF_START) else part.strip("\r\n") for part in _parts(text))
     return "\n".join(part for part in parts if part.strip())
 
@@ -49,10 +55,31 @@ def _group_end(text: str, start: int) -> int:
 
 
 def _convert(document: str) -> str:
-    text = rtf_to_text(_REWRITTEN.sub(_rewritten, document.replace("\r\n", "\n")), errors="replace")
+    rewritten = _REWRITTEN.sub(_rewritten, document.replace("\r\n", "\n"))
+    if rewritten.count("HYPERLINK") > _MAX_LINKS:  # for which striprtf's search takes quadratic time
+        raise TooLargeError(f"RTF with more than {_MAX_LINKS:,} hyperlinks")
+    try:
+        text = rtf_to_text(_with_plain_font_table(rewritten), errors="replace")
+    except (ValueError, LookupError, TypeError, OverflowError) as error:  # numbers that are none, unknown code pages
+        raise UserError(f"RTF that is damaged ({type(error).__name__}); extract its text before") from error
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")  # \uN is UTF-16
     lines = (line.rstrip("\t ") for line in text.translate(_SPACES).split("\n"))
     return "\n".join(lines).strip("\n")
+
+
+def _with_plain_font_table(document: str) -> str:
+    """The document with a font table of numbers and character sets only.
+
+    striprtf's own search takes cubic time in a table that is damaged, and gives a font without a character set that of
+    the next one.
+    """
+    start = _FONT_TABLE.search(document)
+    if start is None:
+        return document
+    end = _group_end(document, start.start())
+    fonts = [(_FONT.search(entry), _CHARSET.search(entry)) for entry in document[start.end() : end].split(";")]
+    entries = (f"{{\\f{font[1]}\\fcharset{charset[1]} a;}}" for font, charset in fonts if font and charset)
+    return f"{document[: start.end()]}{''.join(entries)}}}{document[end:]}"
 
 
 def _rewritten(match: "re.Match[str]") -> str:

@@ -126,10 +126,23 @@ def load(
     world_size: int = 1,
     ahead: int = 2,
 ) -> Iterator[list[MicroBatch]]:
-    """Yield the rank's micro-batches of each step; a thread prepares them `ahead` steps in advance.
+    """Yield the rank's micro-batches of each step, prepared ahead. An error while reading is raised at its step."""
+    for future in load_ahead(dataset, steps, micro_batch_size, rank, world_size, ahead):
+        yield future.result()
+
+
+def load_ahead(
+    dataset: PackDataset,
+    steps: Iterable[StepData],
+    micro_batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    ahead: int = 2,
+) -> Iterator[Future[list[MicroBatch]]]:
+    """Yield the future of the rank's micro-batches of each step; a thread prepares them `ahead` steps in advance.
 
     A second thread downloads and checks the shards of the current and the next shuffle window. An error while reading
-    is raised at the step that it belongs to.
+    is that of the step's future, so a caller can wait for data and still obey a request to stop.
     """
     # Import torch (through mosaic) once, before the two threads import it concurrently.
     from ...storage import mosaic  # noqa: F401
@@ -141,9 +154,9 @@ def load(
             pending.append(batches.submit(rank_micro_batches, dataset, step, micro_batch_size, rank, world_size))
             shards.submit(dataset.fetch_ahead, step.start)
             if len(pending) > ahead:
-                yield pending.popleft().result()
+                yield pending.popleft()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()
     finally:
         for future in pending:
             future.cancel()

@@ -1,6 +1,5 @@
 """A prepared data set opened for training: its manifest, the packs of its sources and their mixed order."""
 
-import json
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +8,8 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...configs.spelling import nearest_name
+from ...storage.files import atomic_write
+from ...storage.json_text import parse_json
 from ...storage.remote import CorruptDataError, read
 from ..shards.manifest import DataManifest, SplitCounts, read_manifest
 from ..shards.mds import PackReader
@@ -118,7 +119,7 @@ def copy_tokenizer(address: str, directory: Path) -> None:
     """Copy the data set's tokenizer to `directory`, so that a run can be exported without its data."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
-        (directory / name).write_bytes(read(f"{address}/tokenizer/{name}", _checked_json))
+        atomic_write(directory / name, read(f"{address}/tokenizer/{name}", _checked_json))
 
 
 def read_tokenizer(address: str) -> bytes:
@@ -178,7 +179,9 @@ def _open_source(address: str, name: str, split: str, packs: int, config: DataCo
 
 def _checked_json(content: bytes) -> bytes:
     try:
-        json.loads(content)
+        value = parse_json(content)
     except ValueError as error:
         raise CorruptDataError(f"not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise CorruptDataError("not a JSON object")
     return content

@@ -36,7 +36,7 @@ def find_duplicates(files: Sequence[TokenizedFile]) -> Duplicates:
     if banded:
         # One band of all documents is in memory at a time.
         columns = (
-            np.concatenate([np.load(file.bands_path, mmap_mode="r")[:, band] for file in banded])
+            np.concatenate([np.load(file.bands_path, mmap_mode="r", allow_pickle=False)[:, band] for file in banded])
             for band in range(banded[0].bands)
         )
         masks = _by_file(banded, near_duplicate_mask(columns))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from ...configs.secrets import scrub_tree
 from ..corpora.readers import AnySource
 from ..phi.patterns import sum_audits
 from ..shards.manifest import (
@@ -69,7 +70,7 @@ def write(
             unmaskable_ids=list(tokenizer.unmaskable_ids),
         ),
         sources=dict(sources),
-        config=config.model_dump(mode="json"),
+        config=scrub_tree(config.model_dump(mode="json")),
         packages=package_versions(),
     )
     (directory / NAME).write_text(manifest.to_json(), encoding="utf-8")

@@ -13,7 +13,9 @@ from typing import Protocol, TypeAlias
 from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
+from ...configs.secrets import scrub_tree
 from ...storage.files import hash_file, require_writable
+from ...storage.trust import require_own_tree
 from ..corpora.readers import AnySource
 from ..parallel import ProgressCallback, available_cores, parallel_map
 from ..shards.manifest import SPLITS, DataManifest, FileInfo, SplitCounts, read_manifest
@@ -79,6 +81,7 @@ def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -
     require_writable(config.output)
     workers = config.workers or available_cores()
     building = _building_directory(config.output)
+    require_own_tree(building)
     tokenizer = tokenizers.load(config.tokenizer)
     try:
         tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"), share)
@@ -109,7 +112,7 @@ def _building_directory(output: Path) -> Path:
 def is_prepared(config: PrepareConfig) -> bool:
     """Whether the output exists, complete, and was written with exactly this config."""
     written = config.output / "manifest.json"
-    return written.is_file() and read_manifest(str(config.output)).config == config.model_dump(mode="json")
+    return written.is_file() and read_manifest(str(config.output)).config == scrub_tree(config.model_dump(mode="json"))
 
 
 def require_new(output: Path) -> None:
@@ -128,6 +131,7 @@ def _locked_building_directory(output: Path) -> Iterator[Path]:
     holds results of finished tasks.
     """
     building = _building_directory(output)
+    require_own_tree(building)
     require_writable(output)
     lock = FileLock(output.with_name(f".{output.name}.lock"), timeout=0)
     try:

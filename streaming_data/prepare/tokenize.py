@@ -6,7 +6,7 @@ task, so any process can redo a task that was interrupted.
 """
 
 import hashlib
-import pickle
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,17 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..documents.document import Document, is_held_out
 from ..parallel import Count
 from ..phi.patterns import PhiAudit
+from ..shards.manifest import AuditCounts
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .chunking import Segment, cut_into_segments
-from .done_markers import mark_done, read_result
+from .done_markers import ignore, mark_done, read_result
 from .minhash import Bands, band_hashes
+from .segment_file import read_batches, write_batch
 
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 20
@@ -52,6 +55,20 @@ class TokenizeTask:
     seed: int
     bands: Bands | None
     stem: Path
+
+
+class _Summary(BaseModel):
+    """The JSON in a done marker: the attributes of `TokenizedFile` that are not arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    bytes: NonNegativeInt
+    sha256: str
+    empty: NonNegativeInt
+    cleaned: dict[str, NonNegativeInt]
+    audit: AuditCounts | None
+    bands: NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -90,24 +107,44 @@ class TokenizedFile:
 def read_segments(stem: Path, selected: npt.NDArray[np.bool_]) -> Iterator[list[Segment]]:
     """The segments of each selected document of a finished task, in order; `selected` is bool (documents,)."""
     number = 0
-    with stem.with_suffix(_SEGMENTS).open("rb") as file:
-        while number < len(selected):
-            batch: list[list[Segment]] = pickle.load(file)
-            yield from (segments for segments, keep in zip(batch, selected[number:], strict=False) if keep)
-            number += len(batch)
+    for batch in read_batches(stem.with_suffix(_SEGMENTS), len(selected)):
+        yield from (segments for segments, keep in zip(batch, selected[number:], strict=False) if keep)
+        number += len(batch)
 
 
 def tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     """Run a task unless it is done; `count` receives the number of documents as they are read."""
-    done: TokenizedFile | None = read_result(task.stem)
-    if done is None:
-        done = _tokenize(task, count)
-        mark_done(task.stem, done)
-    return done
+    if (done := _read_done(task.stem)) is not None:
+        return done
+    file = _tokenize(task, count)
+    summary = {name: value for name, value in vars(file).items() if name not in ("stem", "digests", "held_out")}
+    summary["audit"] = file.audit and vars(file.audit)
+    text = np.frombuffer(json.dumps(summary).encode(), np.uint8)
+    mark_done(task.stem, {"summary": text, "digests": file.digests, "held_out": file.held_out})
+    return file
+
+
+def _read_done(stem: Path) -> TokenizedFile | None:
+    """The summary of a finished task; None if it is not finished, or another version wrote its done marker."""
+    if (arrays := read_result(stem)) is None:
+        return None
+    try:
+        digests, held_out = arrays["digests"], arrays["held_out"]
+        if digests.dtype != np.uint64 or held_out.dtype != np.bool_ or digests.shape != held_out.shape:
+            raise ValueError("other arrays than expected")
+        summary = _Summary.model_validate_json(arrays["summary"].tobytes())
+    except (KeyError, ValueError) as error:
+        ignore(stem, error)
+        return None
+    audit = PhiAudit(**dict(summary.audit)) if summary.audit else None
+    if audit:
+        audit.kinds = Counter(audit.kinds)
+    values = {**dict(summary), "audit": audit}
+    return TokenizedFile(stem=stem, digests=digests, held_out=held_out, **values)
 
 
 def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
-    """Write `<stem>.segments`, per batch a pickled list of each document's list of segments, and `<stem>.npy`."""
+    """Write `<stem>.segments` (see `segment_file.py`) and, if near duplicates are searched, `<stem>.npy`."""
     tokenizer = _load_tokenizer(task.tokenizer)
     source = task.source
     audit = None if source.public else PhiAudit()
@@ -125,7 +162,8 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
                 cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length)
                 for document, encoding in zip(documents, encodings, strict=True)
             ]
-            pickle.dump(segments, file)
+            if documents:
+                write_batch(file, [document.id for document in documents], segments)
             for document in documents:
                 digests.append(_digest(document.text))
                 held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
@@ -137,7 +175,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
             count(len(batch))
     if task.bands:
         with stage_file(task.stem.with_suffix(_BANDS)) as staging, staging.open("wb") as file:
-            np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number))
+            np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number), allow_pickle=False)
     return TokenizedFile(
         stem=task.stem,
         name=task.file.path.name,

@@ -7,6 +7,7 @@ directory without coordination, and a kill cannot leave it inconsistent.
 
 import fcntl
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -47,7 +48,8 @@ class BoundedCache:
         fcntl.flock(file, fcntl.LOCK_SH)
         if not path.exists():
             raise FileNotFoundError(path)
-        os.utime(path)
+        # The last use is the time of access; that of modification tells readers that a file was changed.
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         with self._lock:
             self._held.pop(path, None)
             self._held[path] = file
@@ -92,7 +94,7 @@ class BoundedCache:
             if path.suffix != ".lock":
                 with suppress(FileNotFoundError):
                     stat = path.stat()
-                    yield stat.st_mtime, stat.st_size, path
+                    yield stat.st_atime, stat.st_size, path
 
 
 def _remove_unused(path: Path) -> bool:

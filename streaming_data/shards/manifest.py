@@ -7,15 +7,22 @@ relies on is required; the rest has defaults, for manifests that earlier version
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
+from ...configs.names import FileName
+from ...storage.json_text import first_problem, parse_json
 from ...storage.remote import CorruptDataError, read
 
 NAME = "manifest.json"
 VERSION = 1
 SPLITS = ("train", "held_out")
+NonNegativeInt = Annotated[int, Field(ge=0, lt=1 << 63)]
+PositiveInt = Annotated[int, Field(gt=0, lt=1 << 63)]
+TokenId = Annotated[int, Field(ge=0, lt=1 << 16)]
+SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=255)]
+"""The name of a source, which is that of its directory: the form that `corpora/source.py` accepts."""
 
 
 class _Section(BaseModel):
@@ -25,11 +32,11 @@ class _Section(BaseModel):
 class SpecialIds(_Section):
     """The id of each special token, by its role."""
 
-    unk: NonNegativeInt | None = None
-    cls: NonNegativeInt
-    sep: NonNegativeInt
-    pad: NonNegativeInt
-    mask: NonNegativeInt
+    unk: TokenId | None = None
+    cls: TokenId
+    sep: TokenId
+    pad: TokenId
+    mask: TokenId
 
 
 class TokenizerInfo(_Section):
@@ -42,9 +49,16 @@ class TokenizerInfo(_Section):
     """
 
     sha256: str = ""
-    vocab_size: PositiveInt
+    vocab_size: Annotated[int, Field(gt=0, le=1 << 16)]
     special_ids: SpecialIds
-    unmaskable_ids: list[NonNegativeInt]
+    unmaskable_ids: list[TokenId]
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> "TokenizerInfo":
+        special = [number for number in dict(self.special_ids).values() if number is not None]
+        if (largest := max([*special, *self.unmaskable_ids])) >= self.vocab_size:
+            raise ValueError(f"token id {largest} is not below vocab_size ({self.vocab_size})")
+        return self
 
 
 class FileInfo(_Section):
@@ -109,7 +123,7 @@ class SourceInfo(_Section):
     near_duplicates: NonNegativeInt = 0
     empty: NonNegativeInt = 0
     audit: AuditCounts | None = None
-    splits: dict[str, SplitCounts]
+    splits: dict[FileName, SplitCounts]
     cleaned: dict[str, NonNegativeInt] = {}
     crosswalks: list[FileInfo] = Field(default=[], exclude_if=lambda files: not files)
 
@@ -127,7 +141,7 @@ class DataManifest(_Section):
     version: Literal[1]
     seq_length: PositiveInt
     tokenizer: TokenizerInfo
-    sources: dict[str, SourceInfo]
+    sources: dict[SourceName, SourceInfo]
     config: dict[str, Any] = {}
     packages: dict[str, str] = {}
     _content: dict[str, Any] | None = PrivateAttr(default=None)
@@ -140,12 +154,14 @@ class DataManifest(_Section):
             CorruptDataError: it is not JSON, or a field is missing or has a wrong value; the message names the field.
         """
         try:
+            # Parsed by Python too: the hash of a manifest is that of what Python reads.
+            parsed = parse_json(content)
             manifest = cls.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "top level"
-            raise CorruptDataError(f"not a manifest of version {VERSION}: {field}: {first['msg']}") from error
-        manifest._content = json.loads(content)
+            raise CorruptDataError(f"not a manifest of version {VERSION}: {first_problem(error)}") from error
+        except ValueError as error:
+            raise CorruptDataError(f"not a manifest of version {VERSION}: not JSON ({error})") from error
+        manifest._content = parsed
         return manifest
 
     def content(self) -> dict[str, Any]:

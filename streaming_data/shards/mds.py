@@ -6,8 +6,10 @@ downloaded or was in the cache, and a failure is an error, never a shorter epoch
 """
 
 import hashlib
-import json
+import logging
 import os
+import re
+import struct
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
@@ -15,20 +17,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import xxhash
 from filelock import FileLock
 
 from ...configs.errors import UserError
+from ...configs.limits import INDEX_BYTES, parse_json_object
+from ...configs.limits import SHARD_BYTES as MOST_SHARD_BYTES
+from ...configs.names import shorten
 from ...storage.remote import CorruptDataError, download, is_remote, read
+from ...storage.trust import require_own
 from .cache import BoundedCache
 from .pack import MDS_COLUMNS, Pack, from_mds, to_mds
+from .receipts import confirm, is_confirmed
 
 if TYPE_CHECKING:
     from ...storage.mosaic import MDSReader
 
+logger = logging.getLogger(__name__)
+
 INDEX = "index.json"
 HASH = "xxh3_64"
 SHARD_BYTES = 1 << 26
+_SHARD_NAME = re.compile(r"shard\.\d{5,9}\.mds", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _COLUMNS = sorted(MDS_COLUMNS)  # the order within an MDS sample
 
 
@@ -82,9 +94,11 @@ class PackReader:
         self._remote = is_remote(address)
         cache = cache or _default_cache()
         self._directory = cache / self.fingerprint[:16] if self._remote else Path(self.address)
+        if self._remote:
+            require_own(self._directory)
         self._bounded = BoundedCache(cache, limit, max_held) if self._remote and limit is not None else None
         self._ends = list(accumulate(shard.packs for shard in self.shards))
-        self._ready: set[int] = set()
+        self._ready: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -98,9 +112,17 @@ class PackReader:
         try:
             if not self._is_ready(number):
                 self._make_ready(number)
-            return from_mds(reader[offset])
+            return _read_pack(reader, offset, self._directory / shard.name)
         except FileNotFoundError:  # another process removed it to make room, or a user did
-            self._ready.discard(number)
+            pass
+        except UserError:
+            raise
+        except Exception:
+            # The file may have been damaged after its check; then it is fetched again, or named in an error.
+            if not _find_corruption(self._directory / shard.name, shard):
+                raise
+            logger.warning(f"{self._directory / shard.name}: this shard was damaged after it was checked")
+        self._ready.pop(number, None)
         return self[index]
 
     def fetch_ahead(self, number: int) -> None:
@@ -120,8 +142,10 @@ class PackReader:
             self._make_ready(number)
 
     def _is_ready(self, number: int) -> bool:
-        held = self._bounded is None or self._bounded.holds(self._directory / self.shards[number].name)
-        return held and number in self._ready
+        """Whether the shard was checked and its file is still the one that was."""
+        path = self._directory / self.shards[number].name
+        held = self._bounded is None or self._bounded.holds(path)
+        return held and number in self._ready and self._ready[number] == _version(path)
 
     def _make_ready(self, number: int, patient: bool = True) -> None:
         """Check the shard, after downloading it if the local copy is missing or corrupt.
@@ -131,16 +155,19 @@ class PackReader:
         """
         shard = self.shards[number]
         path = self._directory / shard.name
-        if problem := _find_corruption(path, shard):
+        confirmed = self._remote and is_confirmed(path, shard.hash)
+        if problem := None if confirmed else _find_corruption(path, shard):
             if not self._remote:
                 raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
             try:
                 self._download(shard, path, patient)
             except OSError as error:  # such as a directory that is read-only, or without file locks
                 raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
+        if self._remote and not confirmed:
+            confirm(path, shard.hash)
         if self._bounded is not None:
             self._bounded.hold(path)
-        self._ready.add(number)
+        self._ready[number] = _version(path)
 
     def _download(self, shard: Shard, path: Path, patient: bool) -> None:
         """Download the shard, unless another process just did."""
@@ -151,6 +178,16 @@ class PackReader:
                     self._bounded.make_room(shard.bytes)
                 url = f"{self.address}/{shard.name}"
                 download(url, path, lambda file: _find_corruption(file, shard), retry=patient)
+
+
+def _read_pack(reader: "MDSReader", offset: int, path: Path) -> Pack:
+    try:
+        return from_mds(reader[offset])
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
+        raise UserError(
+            f"{path}: pack {offset} is damaged ({type(error).__name__}); restore this file from its source, or prepare "
+            "the data again"
+        ) from error
 
 
 def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
@@ -171,6 +208,16 @@ def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
     )
 
 
+def _version(path: Path) -> tuple[int, ...]:
+    """Changes when the file is replaced or written to.
+
+    Raises:
+        FileNotFoundError: it was removed.
+    """
+    status = path.stat()
+    return status.st_size, status.st_ino, status.st_mtime_ns
+
+
 def _find_corruption(path: Path, shard: Shard) -> str | None:
     """What is wrong with the file of a shard, or None if it is identical to what was written."""
     try:
@@ -186,14 +233,25 @@ def _find_corruption(path: Path, shard: Shard) -> str | None:
         return f"this shard's {HASH} differs from its index: the file is corrupt"
     if (packs := int.from_bytes(content[:4], "little")) != shard.packs:
         return f"this shard has {packs:,} packs, but its index expects {shard.packs:,}: the index is corrupt"
+    if not _offsets_are_valid(content, packs):
+        return "this shard's header has offsets outside it or out of order: the file is corrupt"
     return None
+
+
+def _offsets_are_valid(content: bytes, packs: int) -> bool:
+    """Whether the packs that a shard's header names follow one another inside the shard."""
+    header = 4 * (packs + 2)
+    if len(content) < header:
+        return False
+    offsets = np.frombuffer(content, "<u4", packs + 1, 4)
+    return bool(offsets[0] >= header and offsets[-1] <= len(content) and np.all(offsets[:-1] <= offsets[1:]))
 
 
 def _parse_index(index: bytes) -> tuple[str, list[Shard]]:
     """The hash of the index, and its shards."""
     try:
-        shards = [_parse_shard(shard) for shard in json.loads(index)["shards"]]
-    except (ValueError, KeyError, TypeError) as error:
+        shards = [_parse_shard(shard) for shard in parse_json_object(index, INDEX_BYTES)["shards"]]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         problem = f"not an index of packs written by `cmbert data prepare` ({type(error).__name__}: {error})"
         raise CorruptDataError(problem) from error
     return hashlib.sha256(index).hexdigest(), shards
@@ -203,9 +261,16 @@ def _parse_shard(entry: dict[str, Any]) -> Shard:
     if entry["column_names"] != _COLUMNS or entry["zip_data"] is not None:
         raise ValueError(f"expected uncompressed columns {_COLUMNS}, got {entry['column_names']}")
     data = entry["raw_data"]
-    if Path(data["basename"]).name != data["basename"]:
-        raise ValueError(f"expected a shard in the directory of its index, got {data['basename']}")
-    return Shard(data["basename"], int(data["bytes"]), data["hashes"][HASH], int(entry["samples"]))
+    if not _SHARD_NAME.fullmatch(data["basename"]):
+        raise ValueError(f"expected a shard with a name like shard.00000.mds, got {shorten(data['basename'])}")
+    if not _HASH.fullmatch(data["hashes"][HASH]):
+        raise ValueError(f"expected the {HASH} of a shard, got {shorten(data['hashes'][HASH])}")
+    size, packs = data["bytes"], entry["samples"]
+    if type(size) is not int or not 0 <= size <= MOST_SHARD_BYTES:
+        raise ValueError(f"expected a shard of at most {MOST_SHARD_BYTES:,} bytes, got {shorten(size)}")
+    if type(packs) is not int or not 0 <= packs <= size // 4:
+        raise ValueError(f"{shorten(packs)} packs cannot be in {size:,} bytes")
+    return Shard(data["basename"], size, data["hashes"][HASH], packs)
 
 
 def _default_cache() -> Path:

@@ -53,6 +53,8 @@ def to_mds(pack: Pack) -> dict[str, bytes]:
 def from_mds(sample: Mapping[str, Any]) -> Pack:
     """The inverse of `to_mds`."""
     tokens = np.frombuffer(sample["tokens"], "<u2")
+    if len(sample["word_starts"]) != (len(tokens) + 7) // 8:  # numpy would pad them
+        raise ValueError(f"{len(sample['word_starts'])} bytes of word starts for {len(tokens)} tokens")
     word_starts = np.unpackbits(np.frombuffer(sample["word_starts"], np.uint8), count=len(tokens))
     return Pack(
         tokens=tokens,

@@ -24,6 +24,8 @@ from tokenizers import (
 )
 
 from ...configs.errors import UserError
+from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, parse_json_object, read_file
+from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
 from . import long_texts
 
@@ -35,6 +37,7 @@ ROLES = ("unk", "cls", "sep", "pad", "mask")
 MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
 VOCAB_MULTIPLE = 64
+_MOST_SHOWN = 200
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -91,17 +94,24 @@ def load(directory: Path) -> LoadedTokenizer:
                 f"{directory / name}: no such file; a tokenizer is a directory with {' and '.join(FILES)}, from "
                 f"Hugging Face or from `cmbert tokenizer train`{advice}"
             )
-    content = (directory / FILES[0]).read_bytes()
     try:
+        content = read_file(directory / FILES[0], TOKENIZER_BYTES)
+        parse_json_object(content, TOKENIZER_BYTES)
         backend = Tokenizer.from_str(content.decode())
         config = _read_config(directory)
-    except Exception as error:  # the Rust library raises plain Exception
-        raise UserError(f"{directory}: not a Hugging Face tokenizer ({error})") from error
+        backend.encode("a [MASK]")  # what it cannot do shows here, not after an hour
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the Rust library raises plain Exception, and for a panic a BaseException
+        reason = str(error) if len(str(error)) <= _MOST_SHOWN else f"{str(error)[:_MOST_SHOWN]}..."
+        raise UserError(f"{directory}: not a Hugging Face tokenizer ({reason})") from error
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True  # "[MASK]" written in a document is text, not a mask
     vocabulary = backend.get_vocab(with_added_tokens=True)
-    size = max(vocabulary.values()) + 1
+    size = max(vocabulary.values(), default=-1) + 1
+    if size == 0:
+        raise UserError(f"{directory}: a tokenizer without a vocabulary")
     if size > MAX_VOCAB_SIZE:
         raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
     return LoadedTokenizer(
@@ -116,11 +126,19 @@ def load(directory: Path) -> LoadedTokenizer:
 
 def _read_config(directory: Path) -> dict[str, Any]:
     """tokenizer_config.json, with the roles that only special_tokens_map.json has, as transformers saved them once."""
-    config: dict[str, Any] = json.loads((directory / FILES[1]).read_bytes())
+    config = _read_settings(directory / FILES[1])
     older = directory / _ROLES_FILE
-    roles = json.loads(older.read_bytes()) if older.is_file() else {}
+    roles = _read_settings(older) if older.is_file() else {}
     missing = [name for role in ROLES if config.get(name := f"{role}_token") is None and name in roles]
     return config | {name: roles[name] for name in missing}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Raises ValueError, which names the file, for one that is too large, or no JSON object."""
+    try:
+        return parse_json_object(read_file(path, SETTINGS_BYTES), SETTINGS_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -136,8 +154,10 @@ def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, 
     for role in ROLES:
         token = config.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
-        if token not in vocabulary:
-            raise UserError(f"{directory / FILES[1]}: {role}_token is {token!r}; expected a token of the vocabulary")
+        if not isinstance(token, str) or token not in vocabulary:
+            raise UserError(
+                f"{directory / FILES[1]}: {role}_token is {shorten(token)}; expected a token of the vocabulary"
+            )
         ids[role] = vocabulary[token]
     if len(set(ids.values())) < len(ROLES):
         raise UserError(

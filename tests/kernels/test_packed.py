@@ -21,6 +21,14 @@ def test_starts_positions_and_lengths(lengths: list[int]) -> None:
 
 
 @given(lengths_strategy)
+def test_each_part_is_aligned_to_16_bytes(lengths: list[int]) -> None:
+    """Triton compiles another variant of a kernel for an unaligned pointer."""
+    batch = PackedBatch.from_lengths(lengths, "cpu")
+    parts = (batch.cu_seqlens, batch.positions, *batch.tiles.values())
+    assert [part.data_ptr() % 16 for part in parts if part.numel()] == [0] * sum(part.numel() > 0 for part in parts)
+
+
+@given(lengths_strategy)
 def test_tiles_cover_every_token_once_with_the_longest_sequences_first(lengths: list[int]) -> None:
     batch = PackedBatch.from_lengths(lengths, "cpu")
     for size in TILE_SIZES:

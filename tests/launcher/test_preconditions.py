@@ -162,6 +162,11 @@ CASES = {
     "train: remote data": Case(
         "train run.yaml --set data.path=az://container/packs", ("obstore is not installed", "is 64, but"), ("obstore",)
     ),
+    # launch
+    "launch stop": Case("launch stop models", ("models: no run was started here",)),
+    "launch stop: cluster": Case(
+        "launch stop runs/good --cluster cluster.yaml", ("cluster.yaml: no section `kubernetes`: --cluster is for",)
+    ),
     # data
     "data prepare: everything": Case(
         "data prepare everything.yaml --share 3/2",
@@ -284,7 +289,7 @@ def write_world(root: Path) -> None:
             manifest = read_manifest(checkpoint)
             model = ModelConfig.model_validate({**manifest.model.model_dump(), "vocab_size": 10**15})
             write_manifest(checkpoint, manifest.model_copy(update={"model": model}))
-    write_files(root, {"file": "", "run.yaml": RECIPE})
+    write_files(root, {"file": "", "run.yaml": RECIPE, "cluster.yaml": "ranks_per_node: 1\n"})
     write_files(root / "init", {"data.yaml": "", "train.yaml": ""})
     write_tasks(root)
     write_data_recipes(root)

@@ -235,3 +235,32 @@ def test_export_does_not_overwrite(exported: Exported) -> None:
     with pytest.raises(UserError, match="exists already"):
         save_pretrained(model.state_dict(), ModelConfig(**model.config.model_dump()), directory)
     assert (directory / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda value: value.to(torch.float8_e4m3fn), "torch.float8_e4m3fn, expected floating point of 16 bits"),
+        (lambda value: value.to_sparse(), "torch.sparse_coo, expected a dense tensor"),
+        (lambda value: value.to("meta"), "a meta tensor without values"),
+    ],
+)
+@pytest.mark.parametrize("name", [EMBEDDING, "model.final_norm.weight", "decoder.weight"])
+def test_tensors_of_another_kind_are_refused(
+    exported: Exported, config: ModelConfig, name: str, change: Callable[[Tensor], Tensor], problem: str
+) -> None:
+    directory, _ = exported
+    weights = load_file(directory / "model.safetensors")
+    weights["decoder.weight"] = weights[EMBEDDING].clone()
+    torch.save({**weights, name: change(weights[name])}, directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=f"type of {name}: {problem}"):
+        read_weights(directory, config)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "null", "[]", '"modernbert"'])
+def test_a_config_that_is_no_object_is_one_error(exported: Exported, content: str) -> None:
+    directory, _ = exported
+    (directory / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json: "):
+        from_pretrained(directory)

@@ -1,5 +1,7 @@
 """MaskedLM: the loss and its gradient, dropout, activation checkpointing and low precision."""
 
+from typing import Any
+
 import pytest
 import torch
 from gradients import gradient_of
@@ -47,6 +49,30 @@ def test_loss_and_correct_predictions_are_those_of_the_logits(
     assert correct.sum() >= 8
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_layer_computes_masked_rows_only(
+    config: ModelConfig, random_model: RandomModel, task: Task, checkpointing: bool
+) -> None:
+    """The loss and all gradients equal those of a model that computes all rows and selects afterwards."""
+    model = random_model(config).train()
+    model.model.activation_checkpointing = checkpointing
+    ids, batch, positions, targets = task
+    rows = []
+    last_mlp = list(model.model.layers.children())[-1].get_submodule("mlp")
+    hook = last_mlp.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    selected = gradients(model, task)
+    hook.remove()
+    assert set(rows) == {len(positions)}
+    model.zero_grad()
+    hidden = model.model(ids, batch)
+    assert len(hidden) == len(ids)
+    loss, _ = model.decoder(model.head(hidden[positions]), targets)
+    torch.testing.assert_close(model(*task)[0], loss, rtol=1e-6, atol=0)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(selected[name], gradient_of(parameter), rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_the_decoder_is_tied_to_the_embedding(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     model = random_model(config)
     embedding = model.model.embeddings.tok_embeddings.weight
@@ -92,9 +118,9 @@ def test_activation_checkpointing_gives_equal_gradients(
     calls = []
     original = EncoderLayer.forward
 
-    def forward(self: EncoderLayer, hidden: Tensor, batch: PackedBatch, backend: str) -> Tensor:
+    def forward(self: EncoderLayer, *arguments: Any) -> tuple[Tensor, Tensor]:
         calls.append(self)
-        return original(self, hidden, batch, backend)
+        return original(self, *arguments)
 
     monkeypatch.setattr(EncoderLayer, "forward", forward)
     rates = {"embedding_dropout": 0.1, "attention_dropout": 0.1, "mlp_dropout": 0.1}

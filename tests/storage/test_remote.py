@@ -123,9 +123,10 @@ def test_patience_is_set_by_an_environment_variable(
     with pytest.raises(UserError, match="gave up after"):
         download(URL, tmp_path / "shard", check, clock=clock)
     assert 0 < clock.now <= 20
-    monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "soon")
-    with pytest.raises(UserError, match="CMBERT_DOWNLOAD_PATIENCE is 'soon'; expected a number of seconds"):
-        download(URL, tmp_path / "shard", check, clock=clock)
+    for value in ("soon", "", "nan", "inf", "-inf", "-1", "1e999"):
+        monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", value)
+        with pytest.raises(UserError, match=f"CMBERT_DOWNLOAD_PATIENCE is '{value}'; expected a number of seconds"):
+            download(URL, tmp_path / "shard", check, clock=clock)
 
 
 @pytest.mark.parametrize(

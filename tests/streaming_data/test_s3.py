@@ -134,6 +134,28 @@ def test_an_attempt_is_one_request_with_short_timeouts(s3: FaultProxy, monkeypat
     assert len(s3.requested("GET", "manifest.json")) == 1
 
 
+def test_corruption_is_reported_after_three_tries(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
+    """With the five minutes of patience that a store which does not answer gets."""
+    dataset = opened(URL, tmp_path)
+    s3.fault = Fault("corrupt", SHARD)
+    with pytest.raises(UserError, match=f"^{URL}/{SHARD}: gave up after 3 tries .*upload the data again"):
+        dataset.readers[0].verify()
+    assert len(s3.requested("GET", SHARD)) == 3
+
+
+def test_a_store_that_hangs_is_waited_for_no_longer_than_the_patience(
+    local: Path, s3: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "READ_SECONDS", READ_SECONDS)
+    dataset = opened(URL, tmp_path)
+    monkeypatch.setenv("CMBERT_DOWNLOAD_PATIENCE", "2")
+    s3.fault = Fault("hang", SHARD)
+    start = time.monotonic()
+    with pytest.raises(UserError, match="gave up after 1 tries"):
+        dataset.readers[0].verify()
+    assert time.monotonic() - start < READ_SECONDS - 5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -186,17 +208,17 @@ def read_again(path: Path) -> bytes:
 def test_a_forked_process_has_its_own_client(local: Path, s3: FaultProxy, tmp_path: Path) -> None:
     """Forked while the parent holds an open connection, as the workers of a loader would be."""
     expected = read_again(tmp_path / "parent")
-    client = id(s3_module._client(os.getpid(), s3.url))
+    client = id(s3_module._client(os.getpid(), s3.url, s3_module.READ_SECONDS))
     with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
         for child_client, content in pool.map(of_a_child, [tmp_path / f"child{number}" for number in range(6)]):
             assert content == expected
             assert child_client != client  # the child inherited the parent's, which still exists
-    assert id(s3_module._client(os.getpid(), s3.url)) == client
+    assert id(s3_module._client(os.getpid(), s3.url, s3_module.READ_SECONDS)) == client
 
 
 def of_a_child(path: Path) -> tuple[int, bytes]:
     content = read_again(path)
-    return id(s3_module._client(os.getpid(), os.environ["S3_ENDPOINT_URL"])), content
+    return id(s3_module._client(os.getpid(), os.environ["S3_ENDPOINT_URL"], s3_module.READ_SECONDS)), content
 
 
 READ_AS_A_RANK = """

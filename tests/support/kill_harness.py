@@ -2,10 +2,10 @@
 
     PYTHONPATH=tests/support python tests/support/kill_harness.py --kills 300 [--s3] [--worlds 1 2 4]
 
-Each run is killed with -9 a few times and then left to finish. The victim is the launcher or a rank. The moment is a
-random time, while a checkpoint is being written, or between its publication and the pruning of older ones. All packs,
-masks and rates must then equal those of the uninterrupted run, in order, none lost and none repeated, and the losses
-must be bit-equal where the number of ranks did not change.
+Each run is killed with -9 a few times and then left to finish. The victim is the launcher, a rank, or all of them. The
+moment is a random time, while a checkpoint is being written, or between its publication and the pruning of older ones.
+All packs, masks and rates must then equal those of the uninterrupted run, in order, none lost and none repeated, and
+the losses must be bit-equal where the number of ranks did not change.
 """
 
 import argparse
@@ -92,8 +92,10 @@ def start_and_kill(run: SmallRun, ranks: int, draw: random.Random) -> str | None
     if not process.is_alive() or not victims:
         process.join()
         return None
-    with suppress(ProcessLookupError):
-        os.kill(draw.choice(victims), signal.SIGKILL)
+    # One of them, or all at once, as a node is lost.
+    for victim in victims if draw.random() < 0.5 else [draw.choice(victims)]:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
     process.join()
     return moment if process.exitcode else None
 

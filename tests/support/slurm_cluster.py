@@ -100,6 +100,11 @@ class SlurmCluster:
         space = os.readlink(f"/proc/{_children(self._nodes[name].pid)[0]}/ns/pid")
         return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _namespace(entry) == space]
 
+    def run_by(self, job: str) -> list[int]:
+        """Return the ids of all processes of a job's script on its first node, and of their children."""
+        host, variable = self.job_info(job)["BatchHost"], f"SLURM_JOB_ID={job}".encode()
+        return [pid for pid in self.processes(host) if variable in _environment(pid)]
+
     def job_info(self, job: str) -> dict[str, str]:
         """Return the fields of `scontrol show job`."""
         words = self.run("scontrol", "-o", "show", "job", job).split()
@@ -232,6 +237,12 @@ def _children(pid: int) -> list[int]:
 
 def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def _environment(pid: int) -> list[bytes]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
 def _namespace(process: Path) -> str:

@@ -9,7 +9,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from small_data import CLS, PAD, SEP, SEQ_LENGTH, VOCAB
-from warm_start import start
+from warm_start import is_running, processes, start
 
 from clinical_modernbert.training.checkpoint.files import list_checkpoints
 from clinical_modernbert.training.metrics.writer import read_metrics
@@ -75,8 +75,13 @@ class SmallRun:
             assert time.monotonic() < deadline, "training completed too few steps"
             time.sleep(0.005)
         assert process.pid is not None
+        started = processes(process)
         os.kill(process.pid, number)
         process.join(timeout=100)
+        # Ranks whose launcher was killed save first.
+        while any(is_running(rank) for rank in started):
+            assert time.monotonic() < deadline, "ranks outlived their launcher"
+            time.sleep(0.01)
         return process.exitcode
 
     def completed_steps(self) -> int:

@@ -19,6 +19,8 @@ from typing import NoReturn
 
 from clinical_modernbert.launcher.ranks.local import FORWARDED
 
+PATCH = "CMBERT_TEST_PATCH"
+"""Names a Python file that each rank runs first, for faults that nothing outside the process can cause."""
 IMPORTED = [
     "deepspeed.runtime.zero.stage3",
     "deepspeed.runtime.zero.muon.muon_optimizer",
@@ -41,6 +43,13 @@ def processes(launcher: ForkServerProcess) -> list[int]:
         children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         return [launcher.pid or 0, *map(int, children)]
     return []
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 @cache
@@ -78,7 +87,7 @@ class ForkedRank:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _become_rank(command, env, preexec_fn)
+            become_rank(command, env, preexec_fn)
 
     def poll(self) -> int | None:
         return self._reap(os.WNOHANG)
@@ -100,7 +109,7 @@ class ForkedRank:
         return self._code
 
 
-def _become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
+def become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
     """Run the rank's program. It never returns into the launcher's code, whatever happens."""
     try:
         os.setsid()
@@ -114,6 +123,8 @@ def _become_rank(command: Sequence[str], environment: dict[str, str], bind_to_la
         from clinical_modernbert.launcher import train
 
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+        if patch := environment.get(PATCH):
+            exec(Path(patch).read_text(), {})
         sys.argv = list(command[1:])
         train.main()
     finally:

@@ -102,7 +102,9 @@ def test_a_changed_model_is_not_continued(finished: SmallRun, new_run: Callable[
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
     output = run.train("model.intermediate_size=64", ranks=2, code=2)
-    assert "the model section changed" in output
+    assert "model.intermediate_size was 48, is 64" in output
+    permitted = run.train("model.intermediate_size=64", "allow_changed=[model.intermediate_size]", ranks=2, code=2)
+    assert "the model section changed" in permitted
     output = run.train("batch.global_batch_size=8", ranks=2, code=2)
     assert "48 packs were consumed in its 12 steps, but the batch section now plans 96: restore it" in output
 

@@ -28,10 +28,11 @@ def test_a_superseded_attempt_writes_nothing(
 ) -> None:
     run = new_run()
     lost = run.start(ranks=2)
-    wait_for(lambda: run.completed_steps() >= 5)
-    output = run.output.rename(tmp_path / "output.txt")  # the next start writes its own
+    wait_for(lambda: (run.run_dir / "checkpoints/step00000004").exists())
     for pid in processes(lost):
         os.kill(pid, signal.SIGSTOP)
+    output = run.output.rename(tmp_path / "output.txt")  # the next start writes its own
+    saved = checkpoint_files.step_of(run.newest_checkpoint())
     run.train(ranks=2)
     before = written(run)
     for pid in processes(lost):
@@ -41,7 +42,7 @@ def test_a_superseded_attempt_writes_nothing(
     assert "this attempt was superseded by a newer start" in output.read_text()
     assert written(run) == before
     assert run.column("loss") == finished.column("loss")
-    assert [attempt["step"] for attempt in read_attempts(run.run_dir)] == [0, 4]
+    assert [attempt["step"] for attempt in read_attempts(run.run_dir)] == [0, saved]
 
 
 def written(run: SmallRun) -> dict[Path, bytes]:
@@ -66,7 +67,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_complete(finished: SmallRun, new
     """A limit on the size of files simulates the full disk: writing fails midway, on every rank."""
     run = new_run()
     process = run.start(ranks=2)
-    wait_for(lambda: run.completed_steps() >= 5)
+    wait_for(lambda: (run.run_dir / "checkpoints/step00000004").exists())
     size = max(path.stat().st_size for path in (run.run_dir / "checkpoints").rglob("*.safetensors"))
     for pid in processes(process)[1:]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size // 2, size // 2))

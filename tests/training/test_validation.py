@@ -58,7 +58,8 @@ def test_a_source_without_a_masked_token_is_left_out(monkeypatch: pytest.MonkeyP
     engine = SimpleNamespace(device="cpu", eval=lambda: None, train=lambda: None)
     monkeypatch.setattr("clinical_modernbert.training.validation._token_sums", lambda *_: next(sums).double())
     monkeypatch.setattr("clinical_modernbert.training.validation._word_sums", lambda *_: torch.zeros(0))
-    (row,) = evaluate(engine, readers, packs=1, step=3)  # type: ignore[arg-type]
+    held_out = [SimpleNamespace(addresses=[None])] * 2
+    (row,) = evaluate(engine, readers, packs=1, step=3, held_out=held_out)  # type: ignore[arg-type]
     assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
 
 

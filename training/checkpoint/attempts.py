@@ -4,15 +4,42 @@ A node that was considered lost may come back while its replacement trains. Its 
 """
 
 import json
+import logging
+import re
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+
 from ...configs.errors import UserError
+from ...configs.names import ignore_foreign
+from ...storage.json_text import Timestamp, first_problem, parse_json
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"(\d{5,18})\.json", re.ASCII)
+
+
+class AttemptRecord(BaseModel):
+    """The content of an attempt's file.
+
+    Attributes:
+        started: UTC.
+        step: steps that were completed before.
+        hosts: the machines of the ranks.
+    """
+
+    started: Timestamp
+    step: NonNegativeInt = 0
+    world_size: PositiveInt
+    hosts: list[str] = []
+
+
+_SCHEMA = TypeAdapter(AttemptRecord)
 
 
 @dataclass(frozen=True)
@@ -21,6 +48,11 @@ class Attempt:
 
     run_dir: Path
     number: int
+
+    @property
+    def file(self) -> Path:
+        """On rank 0's disk."""
+        return _file(self.run_dir, self.number)
 
     def superseded(self) -> bool:
         """Whether a newer attempt owns the run."""
@@ -53,9 +85,18 @@ def begin_attempt(run_dir: Path, step: int) -> Attempt:
 def read_attempts(run_dir: Path) -> list[dict[str, Any]]:
     """All attempts so far, oldest first, without those that were killed while they wrote their file."""
     attempts = []
-    for path in sorted((run_dir / "attempts").glob("*.json")):
-        with suppress(json.JSONDecodeError):
-            attempts.append(json.loads(path.read_text()))
+    for _, path in sorted(_files(run_dir)):
+        try:
+            record = parse_json(path.read_bytes())
+        except ValueError:
+            continue
+        except OSError as error:
+            logger.warning(f"{path}: cannot be read ({error.strerror}): this attempt is not shown")
+            continue
+        try:
+            attempts.append(_SCHEMA.validate_python(record).model_dump())
+        except ValidationError as error:
+            logger.warning(f"{path}: {first_problem(error)}: this attempt is not shown; restore the file")
     return attempts
 
 
@@ -63,7 +104,7 @@ def _register(run_dir: Path, step: int, hosts: Sequence[str]) -> int:
     """Reserve a number that no other attempt has or will have. `hosts` has the machine of each rank."""
     directory = run_dir / "attempts"
     directory.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(path.stem) for path in directory.glob("*.json")), default=0)
+    number = 1 + max((number for number, _ in _files(run_dir)), default=0)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         # Not an atomic write: creating the file is what reserves the number.
@@ -73,6 +114,17 @@ def _register(run_dir: Path, step: int, hosts: Sequence[str]) -> int:
         # Another attempt began at the same moment; the higher number owns the run.
         return _register(run_dir, step, hosts)
     return number
+
+
+def _files(run_dir: Path) -> Iterator[tuple[int, Path]]:
+    """The number and the file of each attempt. Other files are ignored."""
+    directory = run_dir / "attempts"
+    for path in directory.iterdir() if directory.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if match and path == _file(run_dir, int(match[1])):
+            yield int(match[1]), path
+        elif not path.name.startswith("."):
+            ignore_foreign(path, "00001.json")
 
 
 def _file(run_dir: Path, number: int) -> Path:

@@ -2,25 +2,35 @@
 
 import json
 import logging
+from concurrent.futures import Future
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
+from types import TracebackType
 from typing import Any
 
 import torch.distributed as dist
 
 from ...configs.errors import UserError
+from ...storage.background import Background
 from ...streaming_data.loader.dataset import PackDataset
 from ...streaming_data.shards.manifest import manifest_hash
 from ..recipe.config import RunConfig
 from ..recipe.schedule import Plan
+from ..recipe.start import initial_sources
 from ..resilience.skips import Skip, read_skips, restore_skips
-from ..zero.loss_scaling import restore_scaling, scaling_state
+from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
 from .attempts import Attempt, begin_attempt
+from .compatibility import differences, require_same_model
+from .disks import disk_leaders, require_shared
 from .manifest import CheckpointManifest, FileEntry, SourceTerms, read_manifest
-from .mirror import Mirror, download_newest
+from .mirror import Mirror
+from .names import StoredName, new_attempt_name
 from .progress import Progress
 from .provenance import provenance
+from .snapshot import Snapshot, copy_to_host
+from .stored import agree_on_newest, download_newest
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +38,8 @@ logger = logging.getLogger(__name__)
 class Checkpointer:
     """Resumes a run, saves its checkpoints, removes old ones, and copies them to an object store if configured.
 
-    Every rank has one, and every method is called by all ranks, `resume` first.
+    Every rank has one, and every method is called by all ranks, `resume` first. It is a context manager, which waits on
+    exit until the last save is on the disk, whatever ended the training.
 
     Attributes:
         skips: the packs that the run leaves out after spikes of its loss. They do not change during an attempt.
@@ -42,27 +53,44 @@ class Checkpointer:
         self._directory = config.run_dir / "checkpoints"
         self._attempt: Attempt | None = None
         self._mirror: Mirror | None = None
+        self._leader = 0
+        self._initial_sources: dict[str, SourceTerms] = {}
+        self._stored_as: str | None = None
+        self._snapshot: Snapshot | None = None
+        self._saving: Future[None] | None = None
+        self._background = Background("checkpoint")
+        # The background thread must not use the collectives of training, which run at the same time.
+        self._group = dist.new_group(backend="gloo", timeout=timedelta(minutes=config.engine.timeout_minutes))
 
     def resume(self, plan: Plan) -> Progress:
         """Continue from the newest checkpoint, if there is one, and take over the run from earlier attempts.
 
         Raises:
-            UserError: all checkpoints are corrupt, or the newest does not fit the data, the plan or the skips.
+            UserError: all checkpoints are corrupt, or the newest does not fit the model, the data, the plan or the
+                skips; or the ranks share neither `run_dir` nor an object store.
         """
-        progress = Progress()
+        self._find_disks()
+        progress, before = Progress(), initial_sources(self._config)
+        self._initial_sources = {name: SourceTerms.model_validate(source) for name, source in before.items()}
         if (newest := self.newest()) is not None:
             path, manifest = newest
             progress = manifest.progress
+            # The directory of the initial weights may be gone by now.
+            self._initial_sources = {**manifest.initial_sources, **self._initial_sources}
+            model, tokenizer = self._engine.module.config, self._dataset.manifest.tokenizer.sha256
+            permitted = require_same_model(path, manifest, self._config, model, tokenizer)
             self._require_same_data(path, manifest)
             self._require_same_schedule(path, progress, plan)
             restore_skips(self._config.run_dir, manifest.skips)
             self.load(path, manifest)
             logger.info(f"continuing from {path}: step {progress.step}, {progress.packs:,} packs consumed")
+            for change in permitted:
+                logger.warning(f"changed, as allow_changed permits: {change}. {path} is kept")
             for change in differences(manifest.config, self._config.model_dump(mode="json")):
                 logger.info(f"changed since this checkpoint: {change}")
         self._attempt = begin_attempt(self._config.run_dir, progress.step)
         self.skips = read_skips(self._config.run_dir)
-        if self._config.checkpoint.upload and dist.get_rank() == 0:
+        if self._config.checkpoint.upload and dist.get_rank() == 0 and self._stored_as is None:
             self._mirror = Mirror(self._directory, self._config.checkpoint.upload)
         return progress
 
@@ -72,6 +100,8 @@ class Checkpointer:
         Raises:
             UserError: all checkpoints are corrupt, or the disk has none and the store cannot be read.
         """
+        if self._stored_as is not None:
+            return self._newest_stored()
         if self._config.checkpoint.upload and dist.get_rank() == 0:
             download_newest(self._config.checkpoint.upload, self._directory)
         path, corrupt = save_load.newest_complete(self._directory)
@@ -84,44 +114,128 @@ class Checkpointer:
         save_load.load(self._engine, checkpoint, manifest)
         restore_scaling(self._engine, manifest.scaling)
 
-    def save(self, progress: Progress, validation_loss: float | None = None) -> Path:
-        """Write a checkpoint, queue it for upload, and remove those that are not to be kept.
+    def save(self, progress: Progress, validation_loss: float | None = None) -> None:
+        """Copy the state, and begin to write it as a checkpoint. Training may continue on return.
+
+        One save is in flight at a time: this waits for the one before.
 
         Args:
             validation_loss: mean over sources, if it was measured at this step.
+        Raises:
+            UserError: the save before failed; see `save_load.save`.
         """
         started = perf_counter()
-        attempt = self._begun()
+        self.wait()
+        attempt, scaling, updates = self._begun(), scaling_state(self._engine), save_load.optimizer_step(self._engine)
+        self._snapshot = copy_to_host(self._engine, self._snapshot)
+        stall = perf_counter() - started
 
         def describe(written: dict[str, FileEntry]) -> CheckpointManifest:
-            return self._manifest(written, progress, attempt, validation_loss)
+            return self._manifest(written, progress, attempt, validation_loss, scaling, updates)
 
-        path = save_load.save(self._engine, self._directory, progress.step, attempt, describe)
-        if self._mirror is not None:
-            self._mirror.add(path)
-        self.prune(progress.step)
-        logger.info(f"checkpoint {path}, {perf_counter() - started:.2f} s")
-        return path
+        def write(snapshot: Snapshot) -> None:
+            name, address = files.directory_name(progress.step), None
+            if self._stored_as is not None:
+                address = f"{self._upload_url()}/{StoredName(progress.step, self._stored_as)}"
+            save_load.save(snapshot, self._directory, progress.step, attempt, describe, self._group, address)
+            if self._mirror is not None:
+                self._mirror.add(self._directory / name)
+            self.prune(progress.step)
+            logger.info(
+                f"checkpoint {address or self._directory / name}, written in {perf_counter() - started:.2f} s, "
+                f"training waited {stall:.2f} s"
+            )
+
+        self._saving = self._background.submit(write, self._snapshot)
+
+    def failed(self) -> bool:
+        """Whether the save in flight has failed on this rank. The next `wait` or `save` raises its error."""
+        return self._saving is not None and self._saving.done() and self._saving.exception() is not None
+
+    def wait(self) -> None:
+        """Wait until the last save is complete.
+
+        Raises:
+            UserError: it failed; see `save_load.save`.
+        """
+        if self._saving is not None:
+            saving, self._saving = self._saving, None
+            saving.result()
 
     def prune(self, newest_step: int) -> None:
-        """Remove the checkpoints that the configuration does not keep.
+        """Remove the checkpoints that the configuration does not keep. Called in the background.
 
         Args:
             newest_step: step of the newest complete checkpoint.
         """
-        if dist.get_rank() == 0 and not self.superseded():
+        if dist.get_rank() == self._leader and not self.superseded():
             keep = self._config.checkpoint
             files.prune(self._directory, keep.keep_last, keep.keep_every_steps, keep.keep_best, newest_step)
-        dist.barrier()
+        # Pruning also removes staging directories, so no rank may begin the next one before.
+        dist.barrier(self._group)
 
     def superseded(self) -> bool:
-        """Whether a newer attempt owns the run."""
-        return self._begun().superseded()
+        """Whether rank 0 sees that a newer attempt owns the run; False on other ranks, whose disk may be another."""
+        return dist.get_rank() == 0 and self._begun().superseded()
+
+    def attempt_file(self) -> Path:
+        """The file of this attempt, on rank 0's disk."""
+        return self._begun().file
 
     def close(self) -> None:
-        """Wait until queued checkpoints are in the object store."""
+        """Wait until the last save is complete, and queued checkpoints are in the object store."""
+        self.wait()
         if self._mirror is not None:
             self._mirror.close()
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            return  # a second Ctrl-C does not wait
+        try:
+            self.wait()
+        except Exception as failure:
+            if kind is None:
+                raise
+            logger.warning(f"the last checkpoint was not completed: {failure}")
+
+    def _find_disks(self) -> None:
+        """Find out which ranks share `run_dir`."""
+        leaders = disk_leaders(self._config.run_dir)
+        if not any(leaders):
+            return
+        if not self._config.checkpoint.upload:
+            require_shared(self._config.run_dir, leaders)
+        self._leader = leaders[dist.get_rank()]
+        name = [new_attempt_name()]
+        dist.broadcast_object_list(name, src=0)
+        self._stored_as = name[0]
+        logger.info(
+            f"{self._config.run_dir} is not shared: {len(set(leaders)):,} disks for {len(leaders):,} ranks. "
+            f"Checkpoints are kept in {self._upload_url()} only"
+        )
+
+    def _newest_stored(self) -> tuple[Path, CheckpointManifest] | None:
+        url = self._upload_url()
+        path = agree_on_newest(url, self._directory, leads=dist.get_rank() == self._leader)
+        lists: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(lists, [str(local) for local in files.list_checkpoints(self._directory)])
+        newest = max((name for names in lists for name in names), default=None)
+        if path is None and newest is not None:
+            raise UserError(
+                f"{newest} is on one disk only, and {url} has no checkpoint: continue where all nodes share run_dir, "
+                "or start in another run_dir"
+            )
+        if newest is not None and newest > str(path):
+            logger.warning(f"{newest} is on one disk only and not in {url}: it is not used")
+        return None if path is None else (path, read_manifest(path))
+
+    def _upload_url(self) -> str:
+        return (self._config.checkpoint.upload or "").rstrip("/")
 
     def _begun(self) -> Attempt:
         assert self._attempt is not None, "resume() begins the attempt"
@@ -147,18 +261,25 @@ class Checkpointer:
             )
 
     def _manifest(
-        self, written: dict[str, FileEntry], progress: Progress, attempt: Attempt, validation_loss: float | None
+        self,
+        written: dict[str, FileEntry],
+        progress: Progress,
+        attempt: Attempt,
+        validation_loss: float | None,
+        scaling: ScalingState,
+        updates: int,
     ) -> CheckpointManifest:
         dataset, origin = self._dataset, provenance()
         return CheckpointManifest(
             step=progress.step,
             world_size=dist.get_world_size(),
-            optimizer_step=save_load.optimizer_step(self._engine),
+            optimizer_step=updates,
             files=written,
             progress=progress,
             attempt=attempt.number,
-            scaling=scaling_state(self._engine),
+            scaling=scaling,
             model=self._engine.module.config,
+            tokenizer=dataset.manifest.tokenizer.sha256 or None,
             data=dataset.identity(),
             skips=tuple(self.skips),
             data_manifest=manifest_hash(dataset.manifest),
@@ -167,24 +288,10 @@ class Checkpointer:
                 name: SourceTerms.model_validate(dataset.manifest.sources[name], from_attributes=True)
                 for name in dataset.sources
             },
+            initial_sources=self._initial_sources,
             config=self._config.model_dump(mode="json"),
             python=origin.python,
             packages=origin.packages,
             git_revision=origin.git_revision,
             validation_loss=validation_loss,
         )
-
-
-def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """The differences between two JSON trees, by dotted names; long values such as hashes are shortened."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys((*now, *before))
-        return [
-            each for key in keys for each in differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if before == now else [f"{name} was {_short(before)}, is {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:20]}..."

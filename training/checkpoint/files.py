@@ -3,14 +3,22 @@
 Nothing here reads a tensor, so nothing imports torch; `save_load.py` reads and writes tensors.
 """
 
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ...configs.errors import UserError
+from ...configs.names import ignore_foreign
 from ...configs.progress import Progress
 from ...storage.files import hash_file
+from .compatibility import before_changes
 from .manifest import FileEntry, read_manifest, try_read_manifest
+
+_NAME = re.compile(r"step(\d{8,18})", re.ASCII)
+_LEFTOVER = re.compile(r"\.step\d{8,18}\..+", re.ASCII)
+"""What writers, downloads and pruning leave behind when they are interrupted."""
 
 
 def directory_name(step: int) -> str:
@@ -19,15 +27,31 @@ def directory_name(step: int) -> str:
 
 def step_of(checkpoint: Path) -> int:
     """The step of a checkpoint, from the name of its directory."""
-    return int(checkpoint.name.removeprefix("step"))
+    if (step := _step(checkpoint.name)) is None:
+        raise UserError(f"{checkpoint}: not the directory of a checkpoint, expected a name like {directory_name(8)}")
+    return step
+
+
+def _step(name: str) -> int | None:
+    """The step that a name stands for; None if it is not exactly the name of a checkpoint."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match and directory_name(int(match[1])) == name else None
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """The published checkpoints in a run's `checkpoints` directory, newest first."""
+    """The published checkpoints in a run's `checkpoints` directory, newest first.
+
+    Anything else that somebody put there, such as a copy of a checkpoint, is ignored with a warning.
+    """
     if not directory.is_dir():
         return []
-    published = [path for path in directory.iterdir() if path.name.startswith("step") and path.is_dir()]
-    return sorted(published, reverse=True)
+    published = []
+    for path in directory.iterdir():
+        if _step(path.name) is not None and path.is_dir():
+            published.append(path)
+        elif not path.name.startswith("."):
+            ignore_foreign(path, directory_name(8))
+    return sorted(published, key=step_of, reverse=True)
 
 
 def require_checkpoints(run_dir: Path) -> list[Path]:
@@ -90,6 +114,8 @@ def prune(
 ) -> list[Path]:
     """Remove checkpoints that no rule keeps, and what interrupted writers left behind.
 
+    The newest checkpoint before each change of the model (`compatibility.py`) is always kept.
+
     Args:
         keep_last: keep the newest so many.
         keep_every_steps: keep those at multiples of it; 0: none.
@@ -100,15 +126,26 @@ def prune(
         The checkpoints that are kept, newest first.
     """
     checkpoints = [path for path in list_checkpoints(directory) if newest_step is None or step_of(path) <= newest_step]
-    kept = {*checkpoints[:keep_last], *_best(checkpoints, keep_best)}
+    kept = {*checkpoints[:keep_last], *_best(checkpoints, keep_best), *before_changes(checkpoints)}
     for path in checkpoints:
         if path in kept or (keep_every_steps and step_of(path) % keep_every_steps == 0):
             continue
         # A directory with the name of a checkpoint must always be complete, so it is renamed before it is removed.
-        path.rename(path.with_name(f".{path.name}.pruned"))
-    for leftover in directory.glob(".step*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        pruned = path.with_name(f".{path.name}.pruned")
+        _remove(pruned)
+        path.rename(pruned)
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if _LEFTOVER.fullmatch(path.name):
+            _remove(path)
     return list_checkpoints(directory)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _best(checkpoints: list[Path], count: int) -> list[Path]:

@@ -7,21 +7,44 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import xxhash
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
 from ...configs.errors import UserError
 from ...configs.loader.explain import RENAMED
+from ...configs.secrets import scrub, scrub_tree
 from ...model.config import ModelConfig
 from ...storage.files import fsync
+from ...storage.json_text import first_problem, parse_json
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
+from .names import is_rank_file
 from .progress import Progress
 
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
+
+
+def _require_rank_file(name: str) -> str:
+    if not is_rank_file(name):  # a name from outside must not become a path
+        raise ValueError("expected names such as rank00000-of-00002.safetensors")
+    return name
+
+
+RankFile = Annotated[str, AfterValidator(_require_rank_file)]
 
 
 class FileEntry(BaseModel):
@@ -29,7 +52,7 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    bytes: int
+    bytes: NonNegativeInt
     xxh3_128: str
 
 
@@ -52,10 +75,12 @@ class CheckpointManifest(BaseModel):
         optimizer_step: updates the optimizer has applied; fewer than `step` if fp16 skipped some.
         files: by name, one per rank.
         attempt: number of the attempt that wrote it.
+        tokenizer: SHA-256 of the data's tokenizer.json, if known; earlier versions did not record it.
         data: `PackDataset.identity()`: everything that decides which tokens come in which order with which masks.
         data_manifest: hash of the data set's manifest.
         data_address: path or URL of the data set.
         sources: by name.
+        initial_sources: those of the model that the run continues, by name, as far as they are known.
         config: the recipe as JSON. Keys of earlier versions have their current names.
         git_revision: of the code, if it is a checkout.
         validation_loss: mean over sources, if it was measured at this step.
@@ -64,30 +89,41 @@ class CheckpointManifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = VERSION
-    step: int
-    world_size: int
-    optimizer_step: int
-    files: dict[str, FileEntry]
+    step: NonNegativeInt
+    world_size: PositiveInt
+    optimizer_step: NonNegativeInt
+    files: dict[RankFile, FileEntry]
     progress: Progress
     attempt: int | None = None
     scaling: ScalingState = ScalingState()
     model: ModelConfig
+    tokenizer: str | None = None
     data: dict[str, Any]
     skips: tuple[Skip, ...] = ()
     data_manifest: str
     data_address: str | None = None
     sources: dict[str, SourceTerms]
+    initial_sources: dict[str, SourceTerms] = {}
     config: dict[str, Any]
     python: str
     packages: dict[str, str]
     git_revision: str | None
     validation_loss: float | None = Field(None, validation_alias=AliasChoices("validation_loss", "held_out_loss"))
 
+    @field_serializer("config", "data_address")
+    def _without_secrets(self, value: Any) -> Any:
+        return scrub_tree(value)
+
     @field_validator("config")
     @classmethod
     def _use_current_names(cls, config: dict[str, Any]) -> dict[str, Any]:
-        renamed: dict[str, Any] = _with_current_names(config)
+        renamed: dict[str, Any] = _with_current_names(scrub_tree(config))
         return renamed
+
+    @field_validator("data_address")
+    @classmethod
+    def _hide_secrets(cls, address: str | None) -> str | None:
+        return address and scrub(address)
 
 
 def _with_current_names(tree: Any, path: str = "") -> Any:
@@ -111,7 +147,7 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
     """
     file = checkpoint / MANIFEST
     try:
-        content = json.loads(file.read_text())
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error}): not a complete checkpoint") from error
     if not isinstance(content, dict) or "manifest_hash" not in content:
@@ -123,9 +159,7 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
     try:
         return CheckpointManifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the manifest"
-        raise UserError(f"{file}: {key}: {first['msg']}: not the manifest of a checkpoint") from error
+        raise UserError(f"{file}: {first_problem(error)}: not the manifest of a checkpoint") from error
 
 
 def try_read_manifest(checkpoint: Path) -> CheckpointManifest | None:

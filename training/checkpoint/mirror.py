@@ -1,8 +1,8 @@
-"""Copies of checkpoints in an object store: uploaded while training continues, downloaded to a disk that lacks them.
+"""Copies of checkpoints in an object store, uploaded while training continues. `stored.py` reads them.
 
 `checkpoints/.uploading` is the queue. Each checkpoint to be uploaded is a directory of hard links there, so that
 pruning does not remove files that an upload still reads, and a run that was killed continues the upload. The manifest
-is uploaded last: without a manifest there is no checkpoint.
+is uploaded last, when the store has been asked for the size of every file: without a manifest there is no checkpoint.
 
 Each checkpoint is stored under its step and a name of the attempt that wrote it. That name has a time and a random
 part, because a new disk counts attempts from 1 again. So nothing in the store is ever overwritten.
@@ -10,21 +10,16 @@ part, because a new disk counts attempts from 1 again. So nothing in the store i
 
 import logging
 import os
-import secrets
 import shutil
-from collections.abc import Callable
-from datetime import datetime, timezone
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...configs.errors import UserError
-from ...configs.progress import Progress
 from ...storage.background import Background
 from ...storage.files import stage_directory
-from ...storage.put import LocalFile, local_file, put
-from ...storage.remote import download, store_of, with_retries
-from .files import find_corruption, find_file_corruption, list_checkpoints, step_of
+from ...storage.put import LocalFile, local_file, put, require_stored
 from .manifest import MANIFEST, read_manifest
+from .names import new_attempt_name, parse_stored_name
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +40,13 @@ class Mirror:
         url: str,
         upload: Callable[[LocalFile, str], None] = put,
         background: Background | None = None,
+        confirm: Callable[[str, Mapping[str, int]], None] = require_stored,
     ) -> None:
         self._queue = checkpoints / QUEUE
         self._url = url.rstrip("/")
         self._upload = upload
-        self._attempt = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._confirm = confirm
+        self._attempt = new_attempt_name()
         for leftover in self._queue.glob(".step*"):
             shutil.rmtree(leftover, ignore_errors=True)
         self._background = background or Background("checkpoint upload")
@@ -73,7 +70,7 @@ class Mirror:
     def _upload_queued(self) -> None:
         """Upload the newest first: it is the one that a new disk continues from."""
         try:
-            while queued := sorted(path for path in self._queue.glob("step*") if path.is_dir()):
+            while queued := sorted(path for path in self._queue.glob("step*") if parse_stored_name(path.name)):
                 for older in queued[:-MAX_QUEUED]:
                     shutil.rmtree(older)
                     logger.warning(f"{older.name} is not uploaded: {MAX_QUEUED} newer ones are queued already")
@@ -83,9 +80,11 @@ class Mirror:
 
     def _upload_one(self, links: Path) -> None:
         address = f"{self._url}/{links.name}"
-        files = [local_file(links, path) for path in links.iterdir()]
-        for file in sorted(files, key=lambda file: file.name == MANIFEST):
-            self._upload(file, f"{address}/{file.name}")
+        files = {name: entry.bytes for name, entry in read_manifest(links).files.items()}
+        for name in files:
+            self._upload(local_file(links, links / name), f"{address}/{name}")
+        self._confirm(address, files)
+        self._upload(local_file(links, links / MANIFEST), f"{address}/{MANIFEST}")
         shutil.rmtree(links)
         logger.info(f"uploaded {address}")
 
@@ -103,59 +102,3 @@ def _link(file: Path, link: Path) -> None:
         os.link(file, link)
     except OSError:
         shutil.copyfile(file, link)
-
-
-def download_newest(
-    url: str, checkpoints: Path, fetch: Callable[[str, Path, Callable[[Path], str | None]], None] = download
-) -> Path | None:
-    """Download the newest uploaded checkpoint if it is newer than all on this disk; None if nothing is downloaded.
-
-    Args:
-        fetch: downloads one object to a path and checks it.
-    Raises:
-        UserError: the disk has no checkpoint and the store cannot be read, or the store's content is corrupt.
-    """
-    local = list_checkpoints(checkpoints)
-    url = url.rstrip("/")
-    try:
-        newest = _newest(url, retry=not local)
-    except UserError as error:
-        if not local:
-            raise
-        logger.warning(f"continuing from {local[0].name} on this disk; the store may hold a newer one: {error}")
-        return None
-    if newest is None:
-        return None
-    final = checkpoints / newest.partition(".")[0]
-    if local and step_of(local[0]) >= step_of(final):
-        return None
-    # The name is fixed, so that a start after an interruption continues this download.
-    staging = checkpoints / f".{newest}.download"
-    staging.mkdir(parents=True, exist_ok=True)
-    fetch(f"{url}/{newest}/{MANIFEST}", staging / MANIFEST, lambda path: None)
-    files = read_manifest(staging).files
-    with Progress("downloading the checkpoint", sum(entry.bytes for entry in files.values()), "B") as progress:
-        for name, entry in files.items():
-            if find_file_corruption(staging / name, entry):  # else an earlier start has downloaded it
-                fetch(f"{url}/{newest}/{name}", staging / name, partial(_wrong_size, entry.bytes))
-            progress.advance(entry.bytes)
-    if problem := find_corruption(staging):
-        raise UserError(f"{url}/{newest}: {problem}: remove it there to continue from the one before")
-    staging.rename(final)
-    logger.info(f"downloaded {url}/{newest}")
-    return final
-
-
-def _newest(url: str, retry: bool) -> str | None:
-    """The name of the last step's complete checkpoint in the store; of several attempts, that of the last."""
-    if (store := store_of(url)) is None:
-        raise UserError(
-            f"checkpoint.upload is {url}: expected s3://bucket/path, gs://bucket/path or az://container/path"
-        )
-    names = with_retries(url, lambda deadline: store.names(url), retry)
-    return max((name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")), default=None)
-
-
-def _wrong_size(expected: int, path: Path) -> str | None:
-    size = path.stat().st_size
-    return None if size == expected else f"{size:,} bytes of {expected:,}"

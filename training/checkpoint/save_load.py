@@ -5,41 +5,61 @@ parameters and optimizer state, each under the parameter's name and with its off
 it depends on ZeRO's stage or partitioning, so it can be read at any world size, by anything that reads safetensors, and
 nothing is unpickled.
 
-Writing: every rank writes into a staging directory and hashes its file. When all ranks are done, rank 0 adds the
-manifest and renames the directory. A checkpoint under its final name is complete, whenever the machine stops, and is
-never overwritten: only the newest attempt of a run publishes, and a complete checkpoint of the same step stays.
+Writing: every rank writes its snapshot into a staging directory and hashes its file, in a background thread. When all
+ranks are done, rank 0 looks at the files, adds the manifest and renames the directory. A checkpoint under its final
+name is complete, whenever the machine stops, and is never overwritten: only the newest attempt of a run publishes, and
+a complete checkpoint of the same step stays.
+
+Where ranks do not share a disk, every rank stores its own file in the object store instead, and rank 0 stores the
+manifest last, when it has looked at what the store holds.
 """
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from ...configs.errors import TransientError, UserError
-from ...storage.files import fsync, hash_file
-from ..zero.engine import optimizer_state
-from ..zero.parameter_shards import ParameterShard, parameter_shards, shards_to_save, update_model_weights
+from ...storage.files import fsync
+from ...storage.put import local_file, put, require_stored
+from ...storage.trust import require_owner
+from ..zero.parameter_shards import parameter_shards, update_model_weights
 from .attempts import Attempt
 from .files import directory_name, find_corruption, list_checkpoints, verify
-from .manifest import CheckpointManifest, FileEntry, read_manifest, write_manifest
+from .manifest import MANIFEST, CheckpointManifest, FileEntry, read_manifest, write_manifest
+from .names import rank_file
 from .shard_reader import WEIGHTS, ShardReader
+from .snapshot import Snapshot, write_snapshot
 
 Describe = Callable[[dict[str, FileEntry]], CheckpointManifest]
 
+VISIBLE_WITHIN_SECONDS = 10.0
+"""A network file system may show the file of another node only after some seconds."""
 
-def save(engine: Any, directory: Path, step: int, attempt: Attempt, describe: Describe) -> Path:
-    """Write the checkpoint of `step` into `directory`. Every rank calls it.
+
+def save(
+    snapshot: Snapshot,
+    directory: Path,
+    step: int,
+    attempt: Attempt,
+    describe: Describe,
+    group: Any = None,
+    address: str | None = None,
+) -> None:
+    """Write the checkpoint of `step` into `directory`. Every rank calls it, each from its background thread.
 
     Args:
         describe: makes the manifest from the entries of all files; called on rank 0.
+        group: the process group of the background threads; training uses its own at the same time.
+        address: where to store the checkpoint if the ranks do not share `directory`, which then holds it only until it
+            is stored.
     Raises:
-        TransientError: a rank could not write.
+        TransientError: a rank could not write, or what it wrote is not there.
         UserError: a newer attempt owns the run. In both cases nothing is published and older checkpoints are untouched.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
@@ -50,27 +70,35 @@ def save(engine: Any, directory: Path, step: int, attempt: Attempt, describe: De
     problem = None
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        written = _write_rank(engine, staging / f"rank{rank:05d}-of-{world_size:05d}.safetensors")
-    except (OSError, SafetensorError) as error:
+        require_owner(staging)
+        file = staging / rank_file(rank, world_size)
+        written = write_snapshot(snapshot, file)
+        if address is not None:
+            put(local_file(staging, file), f"{address}/{file.name}")
+    except (OSError, SafetensorError, UserError) as error:
         problem = f"rank {rank}: {error}"
     reports: list[Any] = [None] * world_size
-    dist.all_gather_object(reports, (written, problem))
+    dist.all_gather_object(reports, (written, problem), group=group)
     if not (problems := [problem for _, problem in reports if problem]) and rank == 0:
         manifest = describe({name: entry for files, _ in reports for name, entry in files.items()})
         try:
-            _publish(staging, final, manifest, attempt)
-        except OSError as error:
+            if address is None:
+                _publish(staging, final, manifest, attempt)
+            else:
+                _publish_stored(staging, address, manifest, attempt)
+        except (OSError, UserError) as error:
             problems = [f"rank 0: {error}"]
-    outcome: list[Any] = [problems, bool(problems) and attempt.superseded()]
-    dist.broadcast_object_list(outcome, src=0)
+    outcome: list[Any] = [problems, rank == 0 and bool(problems) and attempt.superseded()]
+    dist.broadcast_object_list(outcome, src=0, group=group)
     problems, superseded = outcome
+    if address is not None or (problems and rank == 0):
+        shutil.rmtree(staging, ignore_errors=True)
     if problems:
-        if rank == 0:
-            shutil.rmtree(staging, ignore_errors=True)
         # An attempt that was superseded must not be restarted.
         kind = UserError if superseded else TransientError
-        raise kind(f"{final}: this checkpoint could not be written, older ones are intact: {'; '.join(problems)}")
-    return final
+        raise kind(
+            f"{address or final}: this checkpoint could not be written, older ones are intact: {'; '.join(problems)}"
+        )
 
 
 @torch.no_grad()
@@ -137,31 +165,50 @@ def optimizer_step(engine: Any) -> int:
     return max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
 
 
-def _write_rank(engine: Any, file: Path) -> dict[str, FileEntry]:
-    tensors, layout = {}, {}
-    for shard in shards_to_save(engine):
-        layout[shard.name] = (shard.start, shard.numel, shard.shape)
-        for key, value in _values(engine, shard):
-            tensors[f"{shard.name}/{key}"] = value.detach().cpu().contiguous()
-    save_file(tensors, file, metadata={"layout": json.dumps(layout)})
-    fsync(file)
-    return {file.name: FileEntry(bytes=file.stat().st_size, xxh3_128=hash_file(file))}
-
-
-def _values(engine: Any, shard: ParameterShard) -> Iterator[tuple[str, torch.Tensor]]:
-    yield WEIGHTS, shard.view_in(shard.flat)
-    yield from optimizer_state(engine, shard).items()
-
-
 def _publish(staging: Path, final: Path, manifest: CheckpointManifest, attempt: Attempt) -> None:
+    _require_written(staging, manifest.files)
     write_manifest(staging, manifest)
     fsync(staging)
-    if attempt.superseded():
-        raise OSError("a newer attempt owns the run")
-    if final.exists():
+    _require_newest(attempt)
+    if final.exists() or final.is_symlink():  # a link that leads nowhere does not exist, and is in the way
         if find_corruption(final) is None:
             shutil.rmtree(staging)
             return
         final.rename(final.with_name(f".{final.name}.damaged"))
     staging.rename(final)
     fsync(final.parent)
+
+
+def _publish_stored(staging: Path, address: str, manifest: CheckpointManifest, attempt: Attempt) -> None:
+    require_stored(address, {name: entry.bytes for name, entry in manifest.files.items()})
+    write_manifest(staging, manifest)
+    _require_newest(attempt)
+    put(local_file(staging, staging / MANIFEST), f"{address}/{MANIFEST}")
+
+
+def _require_newest(attempt: Attempt) -> None:
+    if attempt.superseded():
+        raise OSError("a newer attempt owns the run")
+
+
+def _require_written(staging: Path, files: Mapping[str, FileEntry]) -> None:
+    """Look at every file that the manifest will name: a rank that wrote it may have written to another disk."""
+    deadline = time.monotonic() + VISIBLE_WITHIN_SECONDS
+    while absent := [name for name, entry in files.items() if _size(staging, name) != entry.bytes]:
+        if time.monotonic() > deadline:
+            size = _size(staging, absent[0])
+            found = "is absent" if size is None else f"has {size:,} bytes"
+            raise OSError(
+                f"{absent[0]} {found} where {files[absent[0]].bytes:,} bytes were written: is {staging.parent} the "
+                "same directory on all nodes?"
+            )
+        time.sleep(0.05)
+
+
+def _size(staging: Path, name: str) -> int | None:
+    try:
+        if name not in {path.name for path in staging.iterdir()}:  # listed, so that NFS looks anew
+            return None
+        return (staging / name).stat().st_size
+    except FileNotFoundError:
+        return None

@@ -1,17 +1,20 @@
 """Reading a checkpoint by parameter and range, independent of which rank wrote which part."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ...configs.errors import UserError
+from ...storage.json_text import first_problem, parse_json
 from ..zero.parameter_shards import ParameterShard
 
 WEIGHTS = "fp32"
+_LAYOUT = TypeAdapter(dict[str, tuple[NonNegativeInt, NonNegativeInt, tuple[NonNegativeInt, ...]]])
+"""The metadata of a file: parameter -> start, numel and shape of its shard."""
 
 
 class ShardReader:
@@ -30,7 +33,7 @@ class ShardReader:
             except (OSError, SafetensorError) as error:
                 raise UserError(f"{checkpoint / name}: cannot be read ({error}): name another checkpoint") from error
             self._files.append(file)
-            for parameter, (start, numel, shape) in json.loads(file.metadata()["layout"]).items():
+            for parameter, (start, numel, shape) in _layout(checkpoint / name, file).items():
                 self._shards.setdefault(parameter, []).append((start, start + numel, file))
                 self.shapes[parameter] = tuple(shape)
 
@@ -55,7 +58,7 @@ class ShardReader:
         for start, end, file in sorted(self._find(shard.name), key=lambda saved: saved[0]):
             if start <= position < min(end, stop):
                 until = min(end, stop)
-                parts.append(file.get_slice(f"{shard.name}/{key}")[position - start : until - start])
+                parts.append(self._values(file, f"{shard.name}/{key}", position - start, until - start))
                 position = until
         if position < stop:
             raise UserError(f"{self._checkpoint}: {shard.name} is incomplete in it: name another checkpoint")
@@ -66,6 +69,18 @@ class ShardReader:
         shape = self.shapes[parameter]
         full = ParameterShard(parameter, shape, 0, torch.Size(shape).numel(), flat=torch.empty(0), offset=0)
         return self.read(full, key).view(shape)
+
+    def _values(self, file: Any, name: str, start: int, end: int) -> torch.Tensor:
+        try:
+            values: torch.Tensor = file.get_slice(name)[start:end]
+        except (SafetensorError, IndexError, ValueError, TypeError) as error:
+            raise UserError(f"{self._checkpoint}: {name} cannot be read ({error}): name another checkpoint") from error
+        if values.shape != (end - start,) or values.dtype != torch.float32:
+            raise UserError(
+                f"{self._checkpoint}: {name} has {values.dtype} of shape {tuple(values.shape)}, expected "
+                f"{end - start:,} values of torch.float32: name another checkpoint"
+            )
+        return values
 
     def _find(self, parameter: str) -> list[tuple[int, int, Any]]:
         if parameter not in self._shards:
@@ -78,3 +93,13 @@ class ShardReader:
     def __exit__(self, *_: object) -> None:
         for file in self._files:
             file.__exit__(None, None, None)
+
+
+def _layout(path: Path, file: Any) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """The shards in a file of a checkpoint, from its metadata."""
+    try:
+        return _LAYOUT.validate_python(parse_json((file.metadata() or {}).get("layout", "null")))
+    except ValidationError as error:
+        raise UserError(f"{path}: layout: {first_problem(error)}: not a file of a checkpoint") from error
+    except ValueError as error:
+        raise UserError(f"{path}: layout: {error}: not a file of a checkpoint") from error

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,12 +12,14 @@ from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
 from ...storage.files import stage_directory
-from ..checkpoint.manifest import CheckpointManifest, read_manifest
+from ...streaming_data.shards.restricted import every_source, share_unless_restricted
+from ..checkpoint.manifest import read_manifest
 from ..checkpoint.save_load import consolidate
 from .inputs import TRAINING, check_export, find_checkpoint
 from .model_card import model_card
 from .numerics_check import require_close
 from .onnx import write_onnx
+from .public import provenance, public_tree
 from .scores import read_scores
 from .sentence_embedding import write_sentence_embedding
 
@@ -42,15 +43,16 @@ def export_checkpoint(
     check_export(run, out, evaluations, onnx)
     path = find_checkpoint(run)
     manifest = read_manifest(path)
+    share_unless_restricted(every_source(manifest.sources, manifest.initial_sources))
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
     with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:
         weights = consolidate(path)
         progress.advance()
         write_pretrained(weights, config, staging)
-        shutil.copytree(path.parent.parent / "tokenizer", staging, dirs_exist_ok=True)
+        _copy_tokenizer(path.parent.parent / "tokenizer", staging)
         (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
-        (staging / TRAINING).write_text(json.dumps(_provenance(manifest), indent=1))
+        (staging / TRAINING).write_text(json.dumps(provenance(manifest), indent=1))
         if sentence_embedding:
             write_sentence_embedding(config, staging)
         progress.advance()
@@ -66,7 +68,7 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    theirs = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
+    theirs = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32, trust_remote_code=False).eval()
     ours = assemble(config, weights).eval()
     lengths = [min(length, config.max_position_embeddings) for length in _CHECKED_LENGTHS]
     generator = torch.Generator().manual_seed(0)
@@ -77,5 +79,11 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     require_close(separate, packed, "transformers computes different logits from the exported model", "transformers")
 
 
-def _provenance(manifest: CheckpointManifest) -> dict[str, Any]:
-    return manifest.model_dump(mode="json", exclude={"files", "version"})
+def _copy_tokenizer(directory: Path, staging: Path) -> None:
+    """Copy contents only, since modes are those of a new file; the configuration has names in place of paths."""
+    for file in directory.iterdir():
+        shutil.copyfile(file, staging / file.name)
+    config = staging / "tokenizer_config.json"
+    written = json.loads(config.read_text(encoding="utf-8"))
+    if (public := public_tree(written)) != written:
+        config.write_text(json.dumps(public, indent=2) + "\n", encoding="utf-8")

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.config import ModelConfig
-from ...streaming_data.shards.restricted import restricted_sources
+from ...streaming_data.shards.restricted import every_source, restricted_sources
 from ..checkpoint.manifest import CheckpointManifest
+from .public import public_name
 from .scores import Scores
 
 
@@ -14,7 +15,9 @@ def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores
     run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
-    started = f"continued from `{run['initial_weights']}`" if run["initial_weights"] else "trained from scratch"
+    started = (
+        f"continued from `{public_name(run['initial_weights'])}`" if run["initial_weights"] else "trained from scratch"
+    )
     packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
     return f"""---
 library_name: transformers
@@ -84,11 +87,14 @@ def _sources(manifest: CheckpointManifest) -> str:
         kind = "synthetic" if terms.synthetic else "public" if terms.public else "restricted"
         share = seen.get(name, 0) / total if total else 0.0
         rows.append((name, f"{seen.get(name, 0):,}", f"{share:.1%}", str(terms.licence), kind))
-    return _table(("source", "tokens seen", "share", "license", "kind"), rows)
+    table = _table(("source", "tokens seen", "share", "license", "kind"), rows)
+    if not manifest.initial_sources:
+        return table
+    return f"{table}\n\nIt continues a model that was trained on: {', '.join(sorted(manifest.initial_sources))}."
 
 
 def _restricted(manifest: CheckpointManifest) -> str:
-    restricted = sorted(restricted_sources(manifest.sources))
+    restricted = sorted(restricted_sources(every_source(manifest.sources, manifest.initial_sources)))
     if not restricted:
         return ""
     return f"Restricted sources: {', '.join(restricted)}. Distribute the model only as their licenses allow."
@@ -114,7 +120,7 @@ def _results(manifest: CheckpointManifest, scores: Scores) -> str:
         f"Validation loss {loss:.4f} per masked token, the mean over sources, at 15 % masking.\n\n" if loss else ""
     )
     rows = [
-        (task, model, name, _format_score(score))
+        (task, public_name(model), name, _format_score(score))
         for task, models in scores.items()
         for model, model_scores in models.items()
         for name, score in model_scores.items()

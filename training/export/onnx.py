@@ -32,7 +32,7 @@ def write_onnx(directory: Path, hidden_states: bool = False) -> None:
     """
     from transformers import AutoModelForMaskedLM
 
-    masked_lm = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
+    masked_lm = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32, trust_remote_code=False).eval()
     model = masked_lm.base_model if hidden_states else masked_lm
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.config.max_position_embeddings)}
     path = directory / DIRECTORY / "model.onnx"
@@ -47,7 +47,27 @@ def write_onnx(directory: Path, hidden_states: bool = False) -> None:
             output_names=["last_hidden_state" if hidden_states else "logits"],
             dynamic_shapes=(axes, axes),
         )
+    _remove_traces(path)
     _require_equal_outputs(model, path)
+
+
+def _remove_traces(path: Path) -> None:
+    """Remove the exporter's stack traces, which name directories of this machine, from the graph's file."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False)
+    _clear(graph)
+    path.write_bytes(graph.SerializeToString())
+
+
+def _clear(message: Any) -> None:
+    """Remove metadata and comments from a message of protobuf and from those in it."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type:
+            for part in value if hasattr(value, "__len__") else [value]:
+                _clear(part)
 
 
 class _TensorOutput(torch.nn.Module):

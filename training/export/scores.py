@@ -1,15 +1,28 @@
 """Results of `cmbert evaluate`, read from results.json for the report and the model card."""
 
-import json
+import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
 from ...configs.errors import UserError
+from ...storage.json_text import read_json
+
+logger = logging.getLogger(__name__)
 
 Scores = dict[str, dict[str, dict[str, dict[str, Any]]]]
 """Task -> model -> score -> its `mean`, `deviation` and the `values` of the seeds."""
+
+
+class _Score(BaseModel):
+    mean: float
+    deviation: float | None = None
+    values: list[float] = []
+
+
+_SCHEMA = TypeAdapter(dict[str, dict[str, dict[str, _Score]]])
 
 
 def read_scores(run_dir: Path, evaluations: Sequence[Path] = ()) -> Scores:
@@ -18,17 +31,23 @@ def read_scores(run_dir: Path, evaluations: Sequence[Path] = ()) -> Scores:
     For the same task and model the later directory wins.
 
     Raises:
-        UserError: one of `evaluations` has no results.
+        UserError: one of `evaluations` has no results, or its results.json is not as it was written.
     """
     merged: Scores = {}
     for directory in [run_dir / "evaluation", *evaluations]:
-        results = None
-        with suppress(OSError, ValueError):
-            results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-        if results is None and directory in evaluations:
-            raise UserError(
-                f"{directory}: no results.json, or it cannot be read: expected the --out directory of cmbert evaluate"
-            )
-        for task, models in (results or {}).items():
-            merged.setdefault(task, {}).update(models)
+        path = directory / "results.json"
+        if not path.is_file():
+            if directory not in evaluations:
+                continue
+            raise UserError(f"{directory}: no results.json: expected the --out directory of cmbert evaluate")
+        try:
+            results = read_json(path, _SCHEMA, "restore it, or run the same cmbert evaluate again")
+        except UserError as error:
+            if directory in evaluations:
+                raise
+            logger.warning(f"{error}. It is left out")
+            continue
+        for task, models in results.items():
+            scores = {model: {name: score.model_dump() for name, score in of.items()} for model, of in models.items()}
+            merged.setdefault(task, {}).update(scores)
     return merged

@@ -1,4 +1,4 @@
-"""Exact floating-point operations of a step: packed, windowed, bidirectional, with the head on masked tokens only.
+"""Exact floating-point operations of a step: packed, windowed, bidirectional, the end of it on masked tokens only.
 
 A matrix product of (a, b) and (b, c) costs 2abc, its backward twice that. Attention counts only the pairs of query and
 key that are not masked: n^2 in a global layer; in a local layer each query has itself and at most `window` keys on
@@ -26,8 +26,9 @@ def step_flops(config: ModelConfig, micro_batches: "Iterable[MicroBatch]") -> in
 def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int) -> int:
     """FLOPs of forward and backward for sequences of these lengths, of which `masked` tokens pass through the head."""
     d, layers = config.hidden_size, config.num_hidden_layers
-    matrices = layers * (4 * d * d + 3 * d * config.intermediate_size)
-    head = d * d + d * config.vocab_size
+    after_attention = d * d + 3 * d * config.intermediate_size  # Wo and the MLP
+    matrices = layers * 3 * d * d + (layers - 1) * after_attention
+    head = after_attention + d * d + d * config.vocab_size  # with that part of the last layer
     global_layers = sum(config.is_global(layer) for layer in range(layers))
     pairs = global_layers * int((lengths**2).sum())
     pairs += (layers - global_layers) * int(window_pairs(lengths, config.window).sum())

@@ -16,14 +16,15 @@ from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
-from .memory import Activations, States, activations, optimizer_step, states
+from .memory import Activations, States, activations, states
 
 PUBLISHED_MFU = (0.25, 0.35)
 """Range of MFU of ModernBERT and Ettin, bf16 on H100 (arXiv 2412.13663 and 2507.11412).
 
 Tokens per second and GPU, derived from the published hours, and the resulting MFU: ModernBERT-base 304k (25 %) at 1,024
 tokens and 218k (30 %) at 8,192; ModernBERT-large 139k (32 %) and 108k (35 %); at 1,024 tokens Ettin 150M 295k (25 %)
-and Ettin 400M 146k (34 %). FLOPs as in `flops.py`, with every sequence at its maximum length.
+and Ettin 400M 146k (34 %). FLOPs as in `flops.py`, with every sequence at its maximum length and, since their code
+computes them, with all tokens in the last layer.
 """
 USABLE = 0.9
 """Share of a device's memory; the rest is left to CUDA, NCCL and fragmentation of the allocator."""
@@ -178,8 +179,7 @@ def micro_batches(plan: Plan) -> list[int]:
 
 def _peak(model: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int) -> float:
     compute = _activations(model, engine, plan, micro_batch_size).device
-    update = optimizer_step(model, engine, plan.world_size)
-    return states(model, engine, plan.world_size).device + max(compute, update)
+    return states(model, engine, plan.world_size).device + compute
 
 
 def _activations(model: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int) -> Activations:

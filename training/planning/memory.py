@@ -93,7 +93,7 @@ class Activations:
         layers: saved by the encoder for backward.
         head: saved by the head on masked tokens for backward: rows, and the gradients, which forward computes.
         in_head: temporary, while the head computes and everything of the encoder is saved.
-        in_layer: temporary, in the backward of a layer, when the tensors of the head are freed.
+        in_layer: temporary, in the backward of a layer, less the tensors of head and last layer that are freed by then.
     """
 
     layers: float
@@ -109,13 +109,19 @@ class Activations:
 def activations(config: ModelConfig, engine: EngineConfig, tokens: int, masked: int) -> Activations:
     """Predict the activations of `tokens` tokens, of which `masked` pass through the head, at any sequence lengths."""
     size, d, vocabulary = PRECISION_BYTES[engine.precision], config.hidden_size, config.vocab_size
-    one_layer, row, statistics = bytes_per_token(config, size) * tokens, size * d * tokens, 8 * tokens
-    ends = 8 * tokens + 2 * (row + statistics)  # ids; inputs of the embedding norm and of the final norm
-    without_norm = row + statistics  # layer 0 has no norm before attention
-    layers = ends + config.num_hidden_layers * one_layer - without_norm
-    in_layer = float(size * tokens * 3 * config.intermediate_size)  # gradients of Wi's output and of Wo's input
+    attention, mlp = bytes_per_token(config, size)
+    one_layer, row, norm = (attention + mlp) * tokens, size * d * tokens, size * d + 8
+    # After its attention, the last layer has the masked rows only.
+    last_layer = attention * tokens + (size * d + mlp) * masked
+    ends = 8 * tokens + norm * (tokens + masked)  # ids; inputs of the embedding norm and of the final norm
+    without_norm = norm * tokens  # layer 0 has no norm before attention
+    layers = ends + (config.num_hidden_layers - 1) * one_layer + last_layer - without_norm
+    # In the backward of the layer before the last: gradients of Wi's output and of Wo's input; the rest is freed.
+    in_layer = float(size * tokens * 3 * config.intermediate_size - norm * masked)
     if engine.activation_checkpointing:
-        layers, in_layer = ends + config.num_hidden_layers * row, in_layer + one_layer - row
+        layers, in_layer = ends + config.num_hidden_layers * row, in_layer + one_layer - 2 * row
+    else:
+        in_layer -= last_layer
     return Activations(
         layers,
         head=masked * (4 * size * d + 8 + 8) + size * vocabulary * (d + 1),
@@ -125,20 +131,12 @@ def activations(config: ModelConfig, engine: EngineConfig, tokens: int, masked: 
     )
 
 
-def bytes_per_token(config: ModelConfig, size: int) -> float:
-    """Bytes that a layer saves for backward, per token."""
+def bytes_per_token(config: ModelConfig, size: int) -> tuple[float, float]:
+    """Bytes that a layer saves for backward, per token: by attention with its norm, and by the MLP with its norm."""
     d, inner = config.hidden_size, config.intermediate_size
-    norms = 2 * (2 * size * d + 8)  # input and output of each; mean and scale
+    norm = 2 * size * d + 8  # input and output; mean and scale
     attention = 4 * size * d + 4 * config.num_attention_heads  # q, k, v, output; logsumexp of the softmax
     mlp = 3 * size * inner  # Wi's output and Wo's input
-    dropout_masks = d * bool(config.attention_dropout) + inner * bool(config.mlp_dropout)  # one byte per element
-    return norms + attention + mlp + dropout_masks
-
-
-def optimizer_step(config: ModelConfig, engine: EngineConfig, ranks: int) -> float:
-    """Temporary bytes of the weight update, during which there are no activations.
-
-    Per weight: its square in fp64, the int64 index of its parameter's learning rate, and that rate.
-    """
-    largest = config.num_parameters / (ranks if engine.zero_stage else 1)
-    return 0.0 if engine.offload_optimizer == "cpu" else (8 + 8 + 4) * largest
+    # One byte per element; that of attention is drawn after Wo.
+    dropout_masks = d * bool(config.attention_dropout) + inner * bool(config.mlp_dropout)
+    return norm + attention, norm + mlp + dropout_masks

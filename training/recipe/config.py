@@ -12,15 +12,20 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
+from ...configs.spelling import did_you_mean
 from ...model.config import ModelConfig
 from ...streaming_data.loader.config import DataConfig
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An infinite or undefined number would be met as an overflow somewhere in the run.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _require_increasing(what: str, values: list[int]) -> None:
@@ -105,7 +110,7 @@ class OptimizerConfig(_Section):
 
     name: Literal["stable_adamw", "adamw"] = "stable_adamw"
     lr: PositiveFloat = Field(le=1, description="peak learning rate")
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: PositiveFloat = 1e-6
     weight_decay: NonNegativeFloat = Field(
         1e-5,
@@ -122,8 +127,10 @@ class EngineConfig(_Section):
     precision: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="of computation; weights stay in fp32")
     max_skipped_steps: NonNegativeInt = Field(
         10,
-        description="consecutive steps that fp16 may skip after overflows, lowering its loss scale; more end the run",
+        description="steps within skip_window that may be skipped because their loss or gradients are not finite; one "
+        "more rewinds the run (spikes.max_rewinds), then ends it",
     )
+    skip_window: PositiveInt = Field(128, description="steps over which max_skipped_steps counts")
     gradient_clipping: NonNegativeFloat = Field(1.0, description="maximum global norm; 0: no clipping")
     activation_checkpointing: bool = Field(False, description="recompute each layer in backward")
     offload_optimizer: Literal["none", "cpu", "nvme"] = Field(
@@ -218,13 +225,16 @@ class MetricsConfig(_Section):
 
 
 class SpikeConfig(_Section):
-    """When a loss spike rewinds the run to its last checkpoint, to continue without the packs read since."""
+    """When a loss spike rewinds the run to its last checkpoint, to continue without the packs read since.
+
+    Too many steps that are not finite (engine.max_skipped_steps) rewind it too.
+    """
 
     factor: NonNegativeFloat = Field(
         0.0, description="a loss above this multiple of the previous losses' median is a spike, such as 1.3; 0: never"
     )
     window: PositiveInt = Field(64, description="number of losses in that median")
-    max_rewinds: NonNegativeInt = Field(3, description="per run; after that many, a spike stops the run")
+    max_rewinds: NonNegativeInt = Field(3, description="per run; after that many, one more ends the run")
 
 
 class ValidationConfig(_Section):
@@ -232,6 +242,16 @@ class ValidationConfig(_Section):
 
     every_steps: NonNegativeInt = Field(0, description="0: never")
     packs: PositiveInt = Field(16, description="held-out packs per source, the same ones every time")
+
+
+IDENTITY_KEYS = (
+    # initializer_* decide only what a model starts from, which a checkpoint has replaced.
+    *(f"model.{name}" for name in ModelConfig.model_fields if not name.startswith("initializer_")),
+    "tokenizer",
+    "data.masking",
+    "schedule.mlm_probability",
+)
+"""What makes the model of a run that model: architecture, tokenizer and objective."""
 
 
 class RunConfig(_Section):
@@ -256,6 +276,20 @@ class RunConfig(_Section):
     metrics: MetricsConfig = MetricsConfig()
     validation: ValidationConfig = ValidationConfig()
     spikes: SpikeConfig = SpikeConfig()
+    allow_changed: tuple[str, ...] = Field(
+        (),
+        description="keys of architecture, tokenizer or objective that may differ from those of the checkpoint that "
+        "the run continues, such as model.local_attention",
+    )
+
+    @field_validator("allow_changed")
+    @classmethod
+    def _check_allowed(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if key not in IDENTITY_KEYS:
+                hint = did_you_mean(key, IDENTITY_KEYS)
+                raise ValueError(f"{key} is none of the keys that are compared, {', '.join(IDENTITY_KEYS)}{hint}")
+        return keys
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ...configs.errors import UserError
+from ...configs.errors import RankCountError
 from ...streaming_data.loader.config import DataConfig
 from .config import BatchConfig, RunConfig, ScheduleConfig
 
@@ -118,7 +118,7 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
     """Derive the steps of a run on `world_size` ranks.
 
     Raises:
-        UserError: the packs of a step cannot be divided evenly among the ranks.
+        RankCountError: the packs of a step cannot be divided evenly among the ranks.
     """
     micro = config.batch.micro_batch_size
     for key, packs in (
@@ -131,7 +131,7 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
         if packs % (micro * world_size):
             valid_ranks = [ranks for ranks in range(1, packs + 1) if packs % (micro * ranks) == 0]
             valid_micro = [size for size in range(micro, 0, -1) if packs % (size * world_size) == 0]
-            raise UserError(
+            raise RankCountError(
                 f"{key} ({packs}) must be divisible by batch.micro_batch_size x ranks ({micro} x {world_size}): "
                 + (f"use {_join(valid_ranks)} ranks, or " if valid_ranks else "")
                 + (f"set batch.micro_batch_size={valid_micro[0]}, or " if valid_micro else "")

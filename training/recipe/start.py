@@ -12,6 +12,8 @@ from ...model.config import ModelConfig
 from ...model.hugging_face_config import read_config, read_json
 from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
+from ...streaming_data.shards.manifest import DataManifest
+from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from .config import RunConfig
 
 
@@ -51,6 +53,24 @@ def require_weights(directory: Path) -> None:
     names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
     if not any((directory / name).is_file() for name in names):
         raise UserError(f"{directory}: no weights; expected {', '.join(names[:-1])} or {names[-1]}")
+
+
+def share_run_unless_restricted(config: RunConfig, manifest: DataManifest) -> None:
+    """Let others read what the run writes, as the user's umask allows, if nothing that it starts from is restricted.
+
+    That is its data and the model that it continues, whose sources are known if `cmbert export` wrote it.
+
+    Args:
+        manifest: of the run's data.
+    """
+    share_unless_restricted(every_source(manifest.sources, initial_sources(config)))
+
+
+def initial_sources(config: RunConfig) -> dict[str, object]:
+    """The sources on which the model to continue was trained, by name, if `cmbert export` wrote it; else none."""
+    exported = config.initial_weights / "training.json" if config.initial_weights else None
+    content = read_json(exported) if exported and exported.is_file() else {}
+    return every_source(content.get("sources") or {}, content.get("initial_sources") or {})
 
 
 def open_validation(config: DataConfig, seed: int) -> PackDataset:

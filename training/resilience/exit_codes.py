@@ -4,4 +4,7 @@ STOPPED = 85
 """The run was requested to stop and has saved a checkpoint. Start it again later."""
 
 REWOUND = 86
-"""The loss spiked. Start the run again at once; it then leaves packs out."""
+"""The loss spiked, or too many steps were not finite. Start the run again at once; it then leaves packs out."""
+
+WAITING = 87
+"""The scheduler gave the run a number of ranks that does not divide its batch. Start it again with another number."""

@@ -8,17 +8,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter
 
 from ...configs.errors import UserError
 from ...storage.files import atomic_write
+from ...storage.json_text import read_json
 
 
 @dataclass(frozen=True)
 class Skip:
     """After `after` packs were consumed, the next `packs` packs of the order are left out."""
 
-    after: int
-    packs: int
+    after: NonNegativeInt
+    packs: PositiveInt
+
+
+_SCHEMA = TypeAdapter(list[Skip])
 
 
 def order_offset(skips: Sequence[Skip], packs: int) -> int:
@@ -27,13 +34,35 @@ def order_offset(skips: Sequence[Skip], packs: int) -> int:
 
 
 def read_skips(run_dir: Path) -> list[Skip]:
-    """The skips of the run, oldest first. Every rank calls it."""
+    """The skips of the run, oldest first. Every rank calls it.
+
+    Raises:
+        UserError: skips.json is not a list of skips.
+    """
     import torch.distributed as dist  # checkpoint manifests, which hold skips, are read without torch on login nodes
 
+    outcome: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            outcome = [load_skips(run_dir)]
+        except UserError as error:  # raised on every rank: the others would wait
+            outcome = [error]
+    dist.broadcast_object_list(outcome, src=0)
+    if isinstance(outcome[0], UserError):
+        raise outcome[0]
+    skips: list[Skip] = outcome[0]
+    return skips
+
+
+def load_skips(run_dir: Path) -> list[Skip]:
+    """The skips of the run, oldest first, read by this process.
+
+    Raises:
+        UserError: skips.json is not a list of skips.
+    """
     path = run_dir / "skips.json"
-    entries = [json.loads(path.read_text()) if dist.get_rank() == 0 and path.is_file() else []]
-    dist.broadcast_object_list(entries, src=0)
-    return [Skip(**entry) for entry in entries[0]]
+    advice = 'expected a list such as [{"after": 4096, "packs": 64}]; restore the file, or remove it'
+    return read_json(path, _SCHEMA, advice) if path.is_file() else []
 
 
 def restore_skips(run_dir: Path, saved: Sequence[Skip]) -> None:

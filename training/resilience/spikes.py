@@ -1,5 +1,8 @@
-"""Spikes of the loss: the run goes back to its last checkpoint and leaves out the packs that were read since."""
+"""Spikes of the loss, and too many steps that are not finite: the run goes back to its last checkpoint and leaves out
+the packs that were read since.
+"""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +15,8 @@ from ..recipe.config import SpikeConfig
 from .skips import Skip, write_skips
 
 
-class LossSpikeError(Exception):
-    """The loss spiked; the run should be started again at once."""
+class RewoundError(Exception):
+    """The run was rewound; it should be started again at once."""
 
 
 class SpikeDetector:
@@ -25,31 +28,31 @@ class SpikeDetector:
 
     def is_spike(self, loss: float) -> bool:
         """Whether this loss is a spike. None is detected before a full window of losses since the process started."""
+        if not math.isfinite(loss):
+            return False  # the step was skipped
         full = len(self._losses) == self._losses.maxlen
         spike = full and 0 < self._config.factor * median(self._losses) < loss
         self._losses.append(loss)
         return spike
 
 
-def rewind(run_dir: Path, config: SpikeConfig, skips: Sequence[Skip], skip: Skip, step: int) -> NoReturn:
+def rewind(run_dir: Path, config: SpikeConfig, skips: Sequence[Skip], skip: Skip, reason: str) -> NoReturn:
     """Record what the next attempt leaves out, and end this one. Every rank calls it.
 
     Args:
         skips: what the run leaves out already.
         skip: what it leaves out in addition.
-        step: the step whose loss spiked.
+        reason: what happened, and at which step.
     Raises:
-        LossSpikeError: the skip is recorded.
+        RewoundError: the skip is recorded.
         RuntimeError: the run has been rewound `config.max_rewinds` times already.
     """
     if len(skips) >= config.max_rewinds:
         raise RuntimeError(
-            f"step {step}: the loss spiked again after {len(skips)} rewinds; the run stopped. Lower optimizer.lr, "
-            "inspect the documents of its last packs, or raise spikes.max_rewinds"
+            f"{reason} again after {len(skips)} rewinds; the run stopped. Lower optimizer.lr, inspect the documents "
+            "of its last packs, or raise spikes.max_rewinds"
         )
     if dist.get_rank() == 0:
         write_skips(run_dir, [*skips, skip])
     dist.barrier()
-    raise LossSpikeError(
-        f"step {step}: the loss spiked; going back to the last checkpoint, without {skip.packs:,} packs"
-    )
+    raise RewoundError(f"{reason}; going back to the last checkpoint, without {skip.packs:,} packs")

@@ -2,15 +2,37 @@
 
 Ranks that get out of step do not always hang: a rank that runs one micro-batch more than the others can silently pair
 its collectives with the wrong ones. So before each step all ranks exchange their step and their counts.
+
+The exchange is also where they wait for data. A rank whose data is not there yet says so once per second, and all
+exchange again. So a request to stop, or an error while reading, on any rank is known to all ranks within seconds,
+whatever the others wait for, and all of them still have the healthy weights of the last completed step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from ...configs.errors import UserError
 from ...streaming_data.loader.batches import MicroBatch
+
+POLL_SECONDS = 1.0
+_WAITING, _READY, _FAILED = range(3)
+
+
+class DataFailedError(Exception):
+    """Some rank could not prepare its data. All ranks raise this together, before the step.
+
+    Attributes:
+        error: the error to end with: the rank's own, or that of another rank.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -20,50 +42,104 @@ class Agreement:
     Attributes:
         masked: masked tokens in the step.
         source_tokens: real tokens in the step, of each source.
-        stop: some rank was requested to stop.
+        stop: some rank was requested to stop. The data may be incomplete, and the counts are then too low.
         superseded: rank 0 detected that a newer attempt owns the run.
+        lost: rank 0 detected that the run's directory was moved or removed.
     """
 
     masked: int
     source_tokens: tuple[int, ...]
     stop: bool
     superseded: bool
+    lost: bool
 
 
 def agree(
     step: int,
-    micro_batches: Sequence[MicroBatch],
+    data: Future[list[MicroBatch]],
     sources: int,
     device: torch.device,
     *,
-    stop: bool = False,
-    superseded: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    superseded: Callable[[], bool] = lambda: False,
+    lost: Callable[[], bool] = lambda: False,
 ) -> Agreement:
-    """Exchange the counts of one step. Every rank calls it.
+    """Exchange the counts of one step, as soon as all ranks have its data. Every rank calls it.
 
     Args:
+        data: this rank's micro-batches.
         sources: number of sources.
-        stop, superseded: this rank's values; see `Agreement`.
+        stop, superseded, lost: this rank's values; see `Agreement`. If one of them is true, nobody waits for data.
     Raises:
+        DataFailedError: some rank could not prepare its data.
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
     """
-    masked = sum(len(batch.targets) for batch in micro_batches)
+    while True:
+        wait([data], timeout=POLL_SECONDS)
+        state = _state(data)
+        micro_batches = data.result() if state == _READY else []
+        masked, tokens = _counts(micro_batches, sources)
+        report = [step, len(micro_batches), state, stop(), superseded(), lost(), masked, *tokens]
+        reports = _exchange(report, device)
+        states = {report[2] for report in reports}
+        _require_same([report[:2] if states == {_READY} else [report[0], -1] for report in reports])
+        agreement = Agreement(
+            masked=sum(report[6] for report in reports),
+            source_tokens=tuple(map(sum, zip(*(report[7:] for report in reports), strict=True))),
+            stop=any(report[3] for report in reports),
+            superseded=any(report[4] for report in reports),
+            lost=any(report[5] for report in reports),
+        )
+        if states == {_READY} or agreement.stop or agreement.superseded or agreement.lost:
+            return agreement
+        if _FAILED in states:
+            raise DataFailedError(_first_error(data))
+
+
+def _state(data: "Future[Any]") -> int:
+    if not data.done():
+        return _WAITING
+    return _READY if data.exception() is None else _FAILED
+
+
+def _counts(micro_batches: Sequence[MicroBatch], sources: int) -> tuple[int, list[int]]:
+    """(masked tokens, real tokens of each source)."""
     tokens = [0] * sources
     for batch in micro_batches:
         for address, count in zip(batch.addresses, batch.pack_tokens, strict=True):
             tokens[address.source] += count
-    local = torch.tensor(
-        [step, len(micro_batches), masked, stop, superseded, *tokens], dtype=torch.int64, device=device
-    )
+    return sum(len(batch.targets) for batch in micro_batches), tokens
+
+
+def _exchange(report: Sequence[int], device: torch.device) -> list[list[int]]:
+    local = torch.tensor(report, dtype=torch.int64, device=device)
     gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, local)
-    reports = torch.stack(gathered).tolist()
-    if any(report[:2] != reports[0][:2] for report in reports):
-        positions = ", ".join(f"rank {rank}: step {r[0]}, {r[1]} micro-batches" for rank, r in enumerate(reports))
-        raise RuntimeError(f"the ranks are out of step ({positions}); the step was not taken")
-    return Agreement(
-        masked=sum(report[2] for report in reports),
-        source_tokens=tuple(map(sum, zip(*(report[5:] for report in reports), strict=True))),
-        stop=any(report[3] for report in reports),
-        superseded=any(report[4] for report in reports),
-    )
+    reports: list[list[int]] = torch.stack(gathered).tolist()
+    return reports
+
+
+def _require_same(positions: Sequence[Sequence[int]]) -> None:
+    """Require that all ranks report the same [step, number of micro-batches]; -1 batches if they are not all known."""
+    if any(position != positions[0] for position in positions):
+        described = ", ".join(
+            f"rank {rank}: step {step}" + (f", {batches} micro-batches" if batches >= 0 else "")
+            for rank, (step, batches) in enumerate(positions)
+        )
+        raise RuntimeError(f"the ranks are out of step ({described}); the step was not taken")
+
+
+def _first_error(data: "Future[Any]") -> BaseException:
+    """The error of the first rank that has one, so that all ranks end with the same one. Every rank calls it."""
+    own = data.exception() if data.done() else None
+    known = (type(own), str(own)) if isinstance(own, UserError) else None
+    errors: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(errors, known or (type(own).__name__ if own else None))
+    if own is not None and known is None:
+        return own  # with its traceback
+    rank, first = next((rank, error) for rank, error in enumerate(errors) if error)
+    if isinstance(first, str):
+        return RuntimeError(f"rank {rank} could not prepare its data ({first}, see its output)")
+    kind, message = first
+    error: BaseException = kind(message)
+    return error

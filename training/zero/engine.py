@@ -14,9 +14,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ...configs.errors import UserError
+from ...configs.errors import TransientError, UserError
 from ...model.encoder import EncoderLayer
 from ..recipe.config import EngineConfig, OptimizerConfig
+from ..recipe.limits import require_whole_copies
 from .optimizer import StableAdamW, make_optimizer
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
 from .partition import reduce_bucket_size
@@ -29,12 +30,15 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
 
     Returns:
         (rank, world size, this rank's device).
+    Raises:
+        UserError: the launcher's environment is incomplete.
+        TransientError: the port is in use, or the other ranks cannot be reached.
     """
     require_visible_gpus(os.environ)
     if not torch.cuda.is_available():
         # DeepSpeed reads it when it is imported; otherwise it would guess from the installed packages.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    if "RANK" not in os.environ:
+    if "RANK" not in os.environ and not _is_one_of_mpi(os.environ):
         os.environ.update(_single_process(os.environ))
     import deepspeed
     import deepspeed.ops
@@ -47,12 +51,54 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     if not torch.cuda.is_available():
         # DeepSpeed requires a CPU with fp16 instructions; torch computes fp16 on any CPU, slowly.
         deepspeed.get_accelerator().is_fp16_supported = lambda: True
-    deepspeed.init_distributed(timeout=timedelta(minutes=timeout_minutes), verbose=False)
+    require_rendezvous(os.environ)
+    try:
+        # DeepSpeed would ask mpi4py for ranks that are not in the environment, and this project needs no MPI.
+        deepspeed.init_distributed(timeout=timedelta(minutes=timeout_minutes), verbose=False, auto_mpi_discovery=False)
+    except dist.DistNetworkError as error:
+        raise _rendezvous_error(os.environ, str(error)) from error
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return dist.get_rank(), dist.get_world_size(), device
+
+
+def require_rendezvous(environment: Mapping[str, str]) -> None:
+    """Require the variables by which ranks find each other.
+
+    Raises:
+        UserError: the launcher has not set them all, as `mpirun` does, or one is not a number.
+    """
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in names if not environment.get(name)]:
+        raise UserError(
+            f"the launcher has not set {', '.join(missing)}: start the ranks with `cmbert train`, torchrun, deepspeed "
+            "or srun. mpirun sets none of these: export MASTER_ADDR (the first host) and MASTER_PORT, and RANK, "
+            "LOCAL_RANK and WORLD_SIZE from OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_LOCAL_RANK and OMPI_COMM_WORLD_SIZE"
+        )
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not (environment[name].isascii() and environment[name].isdigit()):
+            raise UserError(f"{name} is {environment[name]!r}, expected a number: the launcher sets it")
+
+
+def _is_one_of_mpi(environment: Mapping[str, str]) -> bool:
+    """Whether Open MPI's mpirun started this process as one of several: alone it must not train.
+
+    MPICH's PMI_SIZE says less: srun sets it too, for the steps of a job's preflight.
+    """
+    return environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1"
+
+
+def _rendezvous_error(environment: Mapping[str, str], problem: str) -> TransientError:
+    address, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
+    first = problem.splitlines()[0] if problem else "no answer"
+    if "EADDRINUSE" in problem or "address already in use" in problem.lower():
+        return TransientError(
+            f"port {port} of {address} is in use by another process, perhaps another run on this machine: choose a "
+            "free one, with --master_port (deepspeed), --master-port (torchrun) or MASTER_PORT"
+        )
+    return TransientError(f"rank {environment['RANK']} cannot reach the first rank at {address}:{port}: {first}")
 
 
 def deepspeed_config(config: EngineConfig, micro_batch_size: int, parameters: int) -> dict[str, Any]:
@@ -116,6 +162,11 @@ def start_engine(
     if isinstance(client, StableAdamW) and config.zero_stage > 0:
         names = [name for name, _ in engine.module.named_parameters()]
         client.bind(flat_partitions(engine), parameter_shards(engine), names, engine.optimizer.dp_process_group, device)
+    if config.precision == "bf16" and hasattr(engine.optimizer, "check_grad_overflow"):
+        # DeepSpeed skips steps that are not finite by their norm, except at ZeRO-2 in bf16: there only if it also
+        # searches all gradients, which costs a collective and finds nothing that the norm does not show.
+        engine.optimizer.check_grad_overflow = True
+        engine.optimizer.check_overflow = lambda **_: None
     if config.zero_stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine
@@ -142,17 +193,13 @@ def require_supported(config: EngineConfig, device: torch.device) -> None:
     Raises:
         UserError: they do not support `config`.
     """
-    zero, ranks = config.zero_optimization, dist.get_world_size()
+    zero = config.zero_optimization
     if device.type == "cpu" and (quantized := [key for key in QUANTIZED if zero.get(key)]):
         raise UserError(
             f"engine.zero_optimization.{quantized[0]}: DeepSpeed quantizes with CUDA kernels, and these ranks run on "
             "CPUs: remove this key"
         )
-    if ranks % config.zero_hpz_partition_size:
-        raise UserError(
-            f"engine.zero_hpz_partition_size={config.zero_hpz_partition_size} does not divide the {ranks} ranks: "
-            "set it to the number of ranks per node, or to 1"
-        )
+    require_whole_copies(config, dist.get_world_size())
 
 
 def optimizer_state(engine: Any, shard: ParameterShard) -> dict[str, torch.Tensor]:
@@ -167,9 +214,16 @@ def set_learning_rate(engine: Any, lr: float) -> None:
 
 
 def _clip_without_zero(max_norm: float, optimizer: Any, *_: Any) -> None:
-    """Clip gradients before the optimizer's step, and store their norm where the engine reads it."""
+    """Clip gradients before the optimizer's step, and store their norm where the engine reads it.
+
+    If the norm is not finite, there is nothing to apply, and the engine counts the step as skipped.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer._global_grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+    optimizer.overflow = not math.isfinite(optimizer._global_grad_norm)
+    if optimizer.overflow:
+        for parameter in parameters:
+            parameter.grad = None
 
 
 def _single_process(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,17 +1,14 @@
-"""Loss scaling in fp16, and steps whose gradients are not finite.
+"""Loss scaling in fp16, and steps that are skipped because their loss or gradients are not finite.
 
-In bf16 and fp32 a gradient that is not finite is an error, and the run stops before it is saved. In fp16 it is how the
-dynamic loss scale finds its value: the step is skipped and the scale halved, and only too many skipped steps in a row
-stop the run.
+A skipped step changes neither weights nor optimizer state, in any precision. In fp16 it is also how the dynamic loss
+scale finds its value: the scale is halved. Only too many skipped steps within a window lead to a rewind (`spikes.py`).
+Which of the last steps were skipped is part of a checkpoint, so a resumed run rewinds at the same step.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-
-from ..recipe.config import EngineConfig
 
 _SCALER_STATE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
@@ -21,12 +18,14 @@ class ScalingState(BaseModel):
 
     Attributes:
         skipped_steps: steps skipped since the start of the run.
+        recently_skipped: their numbers, within the window that `record_step` counts.
         loss_scaler: attributes of DeepSpeed's dynamic loss scaler; empty if the precision is not fp16.
     """
 
     model_config = ConfigDict(frozen=True)
 
     skipped_steps: int = 0
+    recently_skipped: tuple[int, ...] = ()
     loss_scaler: dict[str, int | float] = {}
 
 
@@ -41,30 +40,15 @@ def loss_scale(engine: Any) -> float:
     return float(scaler.loss_scale) if scaler else 1.0
 
 
-def count_skipped_steps(
-    engine: Any, config: EngineConfig, skipped_before: int, describe_step: Callable[[], str]
-) -> int:
-    """The number of consecutive skipped steps up to and including the last one.
+def record_step(engine: Any, step: int, window: int) -> tuple[bool, int]:
+    """(whether step number `step`, the last one, was skipped; how many of the last `window` steps were).
 
-    Args:
-        skipped_before: the same number before the last step.
-        describe_step: the step and its packs, for the error. They come after the last checkpoint.
-    Raises:
-        RuntimeError: the gradients are not finite and the precision is not fp16, or more than
-            `config.max_skipped_steps` steps in a row were skipped.
+    It needs no device: DeepSpeed decides on the host, from the norm, and all ranks decide alike.
     """
-    if math.isfinite(norm := gradient_norm(engine)):
-        return 0
-    if config.precision != "fp16":
-        raise RuntimeError(
-            f"{describe_step()}: gradients are not finite (norm {norm}); the run stopped before saving them"
-        )
-    if skipped_before >= config.max_skipped_steps:
-        raise RuntimeError(
-            f"{describe_step()}: gradients overflowed in {skipped_before + 1} steps in a row, down to a loss scale of "
-            f"{loss_scale(engine):,.0f}; the run stopped. Set engine.precision=bf16, or a smaller optimizer.lr"
-        )
-    return skipped_before + 1
+    skipped = not engine.was_step_applied()
+    recent = [*_recently_skipped(engine), *([step] if skipped else [])]
+    engine.recently_skipped = tuple(number for number in recent if number > step - window)
+    return skipped, len(engine.recently_skipped)
 
 
 def scaling_state(engine: Any) -> ScalingState:
@@ -72,12 +56,14 @@ def scaling_state(engine: Any) -> ScalingState:
     scaler = _scaler(engine)
     return ScalingState(
         skipped_steps=engine.skipped_steps,
+        recently_skipped=_recently_skipped(engine),
         loss_scaler={key: getattr(scaler, key) for key in _SCALER_STATE} if scaler else {},
     )
 
 
 def restore_scaling(engine: Any, state: ScalingState) -> None:
     engine.skipped_steps = state.skipped_steps
+    engine.recently_skipped = state.recently_skipped
     if scaler := _scaler(engine):
         for key, value in state.loss_scaler.items():
             setattr(scaler, key, value)
@@ -86,3 +72,7 @@ def restore_scaling(engine: Any, state: ScalingState) -> None:
 def _scaler(engine: Any) -> Any:
     """DeepSpeed's dynamic loss scaler, if the precision is fp16."""
     return engine.optimizer.loss_scaler if engine.fp16_enabled() else None
+
+
+def _recently_skipped(engine: Any) -> tuple[int, ...]:
+    return getattr(engine, "recently_skipped", ())

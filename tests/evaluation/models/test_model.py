@@ -100,3 +100,32 @@ def test_a_directory_without_a_model_is_an_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"^no/where: no such directory, and it cannot be fetched"):
         open_model("no/where")
+
+
+@pytest.mark.parametrize("kind", ["unknown", "bert"])
+def test_code_in_a_models_directory_does_not_run(
+    kind: str, bert_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """config.json and tokenizer_config.json ask for code of the directory; nobody is asked whether it may run."""
+
+    def asked(prompt: str = "") -> str:
+        raise AssertionError(f"a prompt appeared: {prompt}")
+
+    monkeypatch.setattr("builtins.input", asked)
+    directory = tmp_path / "model"
+    shutil.copytree(bert_directory, directory)
+    marker = tmp_path / "ran"
+    (directory / "code.py").write_text(f"open({str(marker)!r}, 'w')\nclass Any: pass\n")
+    config = json.loads((directory / "config.json").read_text())
+    names = {"AutoConfig": "code.Any", "AutoModel": "code.Any", "AutoModelForMaskedLM": "code.Any"}
+    config |= {"auto_map": names} | ({"model_type": "unknown_kind"} if kind == "unknown" else {})
+    (directory / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((directory / "tokenizer_config.json").read_text())
+    tokenizer["auto_map"] = {"AutoTokenizer": ["code.Any", "code.Any"]}
+    (directory / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    if kind == "unknown":
+        with pytest.raises(UserError, match="transformers cannot open it"):
+            open_model(str(directory))
+    else:
+        open_model(str(directory))
+    assert not marker.exists()

@@ -1,14 +1,22 @@
 """Cluster files: defaults, the environment, and rejected values."""
 
 import getpass
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
-from clinical_modernbert.launcher.cluster.config import FABRICS, ClusterConfig
-from clinical_modernbert.launcher.slurm.job import job_name, render_job
+from clinical_modernbert.launcher.cluster.config import FABRICS, ClusterConfig, SlurmConfig
+from clinical_modernbert.launcher.slurm.job import (
+    environment_lines,
+    job_name,
+    quote_option,
+    render_job,
+    require_mounted,
+)
 
 
 def read(directory: Path, text: str) -> ClusterConfig:
@@ -31,6 +39,15 @@ def test_the_environment_combines_fabric_caches_and_user_variables(tmp_path: Pat
     assert (environment["NCCL_SOCKET_IFNAME"], environment["A"]) == ("eth", "x, y")
 
 
+def test_shards_are_cached_on_a_local_disk_that_is_set(tmp_path: Path) -> None:
+    mine = f"cmbert-{getpass.getuser()}"
+    environment = read(tmp_path, "{ranks_per_node: 1, local_disk: /scratch}").environment()
+    assert environment["CMBERT_CACHE"] == f"/scratch/{mine}/data"
+    assert "CMBERT_CACHE" not in read(tmp_path, "{ranks_per_node: 1}").environment(), "/tmp may be small"
+    own = "{ranks_per_node: 1, local_disk: /scratch, env: {CMBERT_CACHE: /mine}}"
+    assert read(tmp_path, own).environment()["CMBERT_CACHE"] == "/mine"
+
+
 def test_secrets_come_only_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = read(tmp_path, "{ranks_per_node: 1, pass_env: [WANDB_API_KEY]}")
     monkeypatch.setenv("WANDB_API_KEY", "secret-value")
@@ -48,6 +65,10 @@ def test_secrets_come_only_from_the_environment(tmp_path: Path, monkeypatch: pyt
         ("ranks_per_node: 1\nslurm: {time: tomorrow}", "2: slurm.time: expected minutes, H:M:S or D-H:M:S"),
         ("ranks_per_node: 1\nslurm: {time: '24:00'}", "2: slurm.time: .*two parts as minutes and seconds"),
         ("ranks_per_node: 1\nslurm: {time: '4'}", "2: slurm: stop_seconds=300 leaves no time to train: time=4"),
+        ("ranks_per_node: 1\nslurm: {time: 1-}", "2: slurm.time: expected minutes, H:M:S or D-H:M:S"),
+        ("ranks_per_node: 1\nslurm: {options: [exclusive]}", "2: slurm.options: expected one option of sbatch per"),
+        ('ranks_per_node: 1\nslurm: {options: ["-C a\\n#"]}', "2: slurm.options: expected one option of sbatch per"),
+        ("ranks_per_node: 1\nslurm: {container_mounts: [data]}", "2: slurm.container_mounts: expected absolute paths"),
         ("ranks_per_node: 1\nslurm: {partion: a}", "2: slurm.partion: unknown key; did you mean partition?"),
         ("nodes: 1", "ranks_per_node"),
     ],
@@ -78,4 +99,87 @@ slurm: {partition: gpu, account: clin, qos: long, time: 2-00:00:00, cpus_per_ran
     accounted = {"--partition=gpu", "--account=clin", "--qos=long", "--time=2-00:00:00", "--exclusive"}
     assert machines | accounted | {"--signal=B:USR1@600", "--requeue", "--dependency=singleton"} <= requested
     assert "srun_options=(--cpus-per-task=12 --container-image=image.sqsh --container-mounts=/data:/data)" in script
-    assert "    module load cuda/12.8 || " in script
+    assert "    eval 'module load cuda/12.8' || " in script
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("90", 5400), ("1:02:03", 3723), ("1-00", 86_400), ("1-02:30", 95_400), ("2-00:00:07", 172_807)],
+)
+def test_every_form_of_a_time_limit_is_read_as_sbatch_does(time: str, seconds: int) -> None:
+    assert SlurmConfig(time=time).seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("false", 1),
+        ("false # the check must survive this comment", 1),
+        ("# only a comment", 0),
+        ("echo 'not closed", 1),
+        ("true \\", 0),
+        ("export SEEN='a b' # and a comment", 0),
+        ("true; false", 1),
+    ],
+)
+def test_a_failed_line_of_setup_ends_the_job(line: str, code: int) -> None:
+    cluster = ClusterConfig(ranks_per_node=1, setup=(line,))
+    script = "\n".join([*environment_lines(cluster, None), "set_up", "echo reached"])
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert ended.returncode == code, ended.stderr
+    assert ("reached" in ended.stdout) == (code == 0)
+    assert ("setup failed:" in ended.stdout) == (code != 0)
+
+
+@pytest.mark.parametrize(
+    "option", ["--gres=gpu:a100:4", "--gres gpu:4", "--gres=tmpfs:1,gpu:2", "--gpus=8", "-G 8", "--gpus-per-task=1"]
+)
+def test_gpus_are_requested_once(tmp_path: Path, option: str) -> None:
+    plain = render_job(tmp_path, tmp_path, ClusterConfig(ranks_per_node=4), ["true"])
+    assert "#SBATCH --gpus-per-node=4" in plain
+    cluster = ClusterConfig(ranks_per_node=4, slurm=SlurmConfig(options=(option,)))
+    script = render_job(tmp_path, tmp_path, cluster, ["true"])
+    assert "--gpus-per-node" not in script
+    assert f"#SBATCH {option}" in script
+    other = ClusterConfig(ranks_per_node=4, slurm=SlurmConfig(options=("--gres=tmpfs:1",)))
+    assert "#SBATCH --gpus-per-node=4" in render_job(tmp_path, tmp_path, other, ["true"])
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--exclusive", ["--exclusive"]),
+        ("--comment=my run #2", ["--comment=my run #2"]),
+        ("--comment='my run'", ["--comment=my run"]),
+        ("-C haswell", ["-C", "haswell"]),
+        ("--constraint=[rack1|rack2]&a100", ["--constraint=[rack1|rack2]&a100"]),
+        ("--nodelist=node[1-3]", ["--nodelist=node[1-3]"]),
+    ],
+)
+def test_options_are_quoted_as_one_line_of_the_script(option: str, words: list[str]) -> None:
+    assert shlex.split(quote_option(option), comments=True) == words
+
+
+@pytest.mark.parametrize(
+    ("mounts", "seen"),
+    [
+        ((), False),
+        (("/data:/data",), False),
+        (("{root}:{root}",), True),
+        (("{root}:{root}:rw",), True),
+        (("{root}",), True),
+        (("{root}:/elsewhere",), False),
+        (("{root}/ru:{root}/ru",), False),
+        (("/data:/data", "{root}/run:{root}/run"), True),
+    ],
+)
+def test_a_container_must_show_the_run(tmp_path: Path, mounts: tuple[str, ...], seen: bool) -> None:
+    run = tmp_path.resolve() / "run"
+    given = tuple(mount.replace("{root}", str(run.parent)) for mount in mounts)
+    require_mounted(ClusterConfig(ranks_per_node=1), [run])
+    cluster = ClusterConfig(ranks_per_node=1, slurm=SlurmConfig(container="x.sqsh", container_mounts=given))
+    if seen:
+        require_mounted(cluster, [run])
+    else:
+        with pytest.raises(UserError, match=r"run is in no mount of the container.*add a directory above it"):
+            require_mounted(cluster, [run])

@@ -42,8 +42,13 @@ def test_json_output_for_programs(tmp_path: Path) -> None:
     assert json.loads(plan("base", "--cluster", str(cluster), "--nodes", "1", "--json"))["ranks"] == 4
 
 
-def test_the_docs_show_the_real_output() -> None:
-    found = re.search(r"`cmbert plan (.*?)`, one node.*?```\n(.*?)```", DOCS.read_text(), re.DOTALL)
+@pytest.mark.parametrize(
+    "pattern",
+    [r"`cmbert plan (.*?)`, one node.*?```\n(.*?)```", r"`cmbert plan ([^`]*? --roofline)`:\n\n```\n(.*?)```"],
+    ids=["forecast", "roofline"],
+)
+def test_the_docs_show_the_real_output(pattern: str) -> None:
+    found = re.search(pattern, DOCS.read_text(), re.DOTALL)
     assert found is not None
     command, expected = found.groups()
     printed = plan(*shlex.split(command), columns=90)
@@ -84,6 +89,19 @@ def test_nothing_is_cut_on_a_narrow_terminal(columns: int) -> None:
 def test_errors(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan(*arguments)
+
+
+@pytest.mark.parametrize("gpu", ["h200", "a100", "l40s", "mi300x", "b200"])
+def test_the_roofline_of_known_gpus(gpu: str) -> None:
+    text = plan("large", "--gpu", gpu, "--nodes", "1", "--gpus-per-node", "1", "--roofline")
+    assert "attention dK dV, global" in text
+    floor, expected = re.findall(r"8,192 +(\S+) ms +(\S+) ms", text)[0]
+    assert 0 < float(floor) < float(expected)
+
+
+def test_a_roofline_without_kernels_is_refused() -> None:
+    with pytest.raises(UserError, match="no Triton kernels for gfx90a and heads of 64"):
+        plan("base", "--gpu", "mi250x", "--roofline")
 
 
 def test_the_command_does_not_import_torch() -> None:

@@ -45,8 +45,9 @@ def test_a_rank_that_is_killed_leaves_a_usable_terminal(new_run: Callable[[], Sm
     run = new_run()
     with Terminal([*CMBERT, *run.arguments(LONG, ranks=2)], 80) as terminal:
         terminal.wait_for(lambda lines: bool(steps(lines[-1:])))
-        ranks = {pid: Path(f"/proc/{pid}/environ").read_bytes() for pid in children(terminal.pid)}
-        rank_0 = next(pid for pid, variables in ranks.items() if b"\0RANK=0\0" in variables)
+        rank_0 = next(
+            pid for pid in children(terminal.pid) if b"\0RANK=0\0" in Path(f"/proc/{pid}/environ").read_bytes()
+        )
         os.kill(rank_0, signal.SIGKILL)
         assert terminal.finish() == 128 + signal.SIGKILL
         assert not steps(terminal.lines()), terminal.output[-3000:]

@@ -182,6 +182,7 @@ def test_commands_about_a_run(
     assert (report, export) == (f"cmbert report {directory}", f"cmbert export {directory} --out models/run")
     for arguments in (["status"], ["report"], ["checkpoint", "list"], ["checkpoint", "verify"]):
         assert export in cmbert(*arguments, directory)
+    assert cmbert("launch", "stop", directory) == [f"cmbert status {directory}"]
     assert cmbert("checkpoint", "prune", directory) == [f"cmbert checkpoint list {directory}"]
     (export_checkpoint,) = cmbert(
         "checkpoint", "convert", str(run.newest_checkpoint()), str(tmp_path / "a.safetensors")

@@ -19,6 +19,7 @@ from ssh_server import SshServer, missing
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.ranks.hostfile import read_hostfile
+from clinical_modernbert.launcher.ranks.warden import GRACE
 from clinical_modernbert.training.resilience.exit_codes import STOPPED
 
 REPOSITORY = Path(__file__).parents[3]
@@ -58,7 +59,7 @@ class Hosts:
             "setup": setup,
             "address": address,
             "command": [sys.executable, "-c", RANK + rank],
-            "env": {"HOME_OF_TEST": str(self.directory), MARK: self.mark, **env},
+            "env": {"HOME_OF_TEST": str(self.directory), MARK: self.mark, GRACE: "2", **env},
             "path": str(self.directory / "package"),
             "ssh": f"ssh -F {self.server.config}",
         }
@@ -142,12 +143,16 @@ def test_a_signal_reaches_every_rank_and_is_waited_for(hosts: Hosts, number: sig
     hosts.await_files("got0", "got1", "got2")
 
 
-def test_ranks_on_all_hosts_end_with_a_killed_launcher(hosts: Hosts) -> None:
-    launcher = hosts.launch("signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(600)")
+def test_ranks_on_all_hosts_save_or_end_with_a_killed_launcher(hosts: Hosts) -> None:
+    launcher = hosts.launch(
+        "def save(*_): print('saving'); time.sleep(0.5); (home / f'saved{rank}').touch(); os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, save if rank else signal.SIG_IGN); ready()\nwhile True: time.sleep(0.05)"
+    )
     hosts.await_files("ready0", "ready1", "ready2")
     assert len(hosts.alive()) == 3
     launcher.kill()
     hosts.await_that(lambda: not hosts.alive())
+    assert {path.name for path in hosts.directory.glob("saved*")} == {"saved1", "saved2"}
 
 
 def test_a_rank_that_ignores_sigterm_is_killed_after_another_host_failed(hosts: Hosts) -> None:

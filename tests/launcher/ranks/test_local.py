@@ -156,55 +156,6 @@ def test_ranks_end_with_a_killed_launcher(processes: MarkedProcesses) -> None:
     wait_until(lambda: not processes.alive(), 5)
 
 
-BOUND = """
-import os, time
-from pathlib import Path
-from clinical_modernbert.launcher.ranks.local import die_with_parent
-die_with_parent()
-Path("readybound" + os.environ["RANK"]).write_text(str(os.getpid()))
-time.sleep(60)
-"""
-
-
-def test_wrapped_ranks_end_with_a_killed_launcher(processes: MarkedProcesses) -> None:
-    launcher = processes.launch(f"subprocess.run([sys.executable, '-c', {BOUND!r}])")
-    processes.ready("bound0", "bound1")
-    assert len(processes.alive()) == 5
-    launcher.kill()
-    wait_until(lambda: not processes.alive(), 5)
-
-
-def test_a_rank_of_another_launcher_ends_with_it(processes: MarkedProcesses) -> None:
-    environment = {**os.environ, MARK: processes.mark, "LOCAL_SIZE": "1", "RANK": "0"}
-    launcher = subprocess.Popen(
-        ["bash", "-c", '"$0" -c "$1" & wait', sys.executable, BOUND], env=environment, cwd=processes.directory
-    )
-    processes.ready("bound0")
-    launcher.kill()
-    wait_until(lambda: not processes.alive(), 5)
-
-
-def test_a_rank_whose_launcher_has_died_ends() -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    code = "from clinical_modernbert.launcher.ranks.local import die_with_parent; die_with_parent()"
-    for variables, expected in (
-        ({"LOCAL_SIZE": "1", local.LAUNCHER_PID: str(dead.pid)}, -signal.SIGKILL),
-        ({"LOCAL_SIZE": "1", local.LAUNCHER_PID: str(os.getpid())}, 0),
-        ({}, 0),
-    ):
-        assert subprocess.run([sys.executable, "-c", code], env={**os.environ, **variables}).returncode == expected
-
-
-def test_a_process_started_by_hand_outlives_its_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LOCAL_SIZE", raising=False)
-    code = "from clinical_modernbert.launcher.ranks import local; local.die_with_parent(); import time; time.sleep(0.5)"
-    done = tmp_path / "done"
-    shell = f"({sys.executable} -c '{code}' && touch {done}) & sleep 0.3"
-    subprocess.run(["bash", "-c", shell], check=True)
-    wait_until(done.exists)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_the_launcher_reaches_every_rank_and_is_waited_for(
     processes: MarkedProcesses, number: signal.Signals

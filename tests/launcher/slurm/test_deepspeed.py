@@ -74,6 +74,7 @@ def test_secrets_that_every_user_could_see_are_rejected_by_name(tmp_path: Path) 
     file.write_text("NCCL_DEBUG=INFO\nWANDB_API_KEY=do-not-print\n")
     for environment, files, name in (
         ({"MLFLOW_TRACKING_PASSWORD": "do-not-print"}, [], "MLFLOW_TRACKING_PASSWORD"),
+        ({"MLFLOW_TRACKING_URI": "https://bob:do-not-print@host"}, [], "MLFLOW_TRACKING_URI"),
         ({}, [file], r"WANDB_API_KEY \(in .*\.deepspeed_env\)"),
     ):
         with pytest.raises(UserError, match=f"would show {name} to every user.*pass_env") as error:

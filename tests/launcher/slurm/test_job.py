@@ -21,9 +21,8 @@ from slurm_job import RANK, SlurmRun
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
 from clinical_modernbert.launcher.runs.launch_log import read_launches
+from clinical_modernbert.launcher.runs.status import read_status
 from clinical_modernbert.launcher.slurm.job import render_job
-
-ENDED_BY_SLURM = "ended by SLURM: cancelled, preempted, out of time, or a node lost"
 
 Scenario = Callable[[SlurmRun], None]
 
@@ -94,7 +93,10 @@ def stays_cancelled_after_its_ranks_saved(run: SlurmRun) -> None:
     assert run.ended(job)["JobState"] == "CANCELLED"
     wait_for(lambda: not run.slurm.run("squeue", "-h", "-j", job), 30)
     assert list((run.run_dir / "checkpoints").iterdir())
-    assert run.outcomes() == [(85, ENDED_BY_SLURM)]
+    ((code, _),) = run.outcomes()
+    assert code == 85
+    # The script may end while SLURM only says that the job is completing; later, SLURM says why.
+    assert "cancelled" in read_status(run.run_dir).state
     assert run.slurm.state(job) == "CANCELLED"
 
 
@@ -141,6 +143,20 @@ def gives_up_with_its_chain_after_crashes_without_progress(run: SlurmRun) -> Non
     assert len(run.attempts()) == 3
 
 
+def waits_for_the_ranks_of_a_killed_srun_to_save(run: SlurmRun) -> None:
+    """SLURM lets them run on. A second start beside them would find their GPUs occupied."""
+    job = run.submit("--steps", 300)
+    run.await_attempts(1)
+    for pid in run.slurm.run_by(job):
+        if Path(f"/proc/{pid}/comm").read_text() == "srun\n":
+            os.kill(pid, signal.SIGKILL)
+    info = run.ended(job)
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
+    assert run.outcomes() == [(85, "stopped on request"), (0, "complete")]
+    (_, first, _), (_, second, _) = run.attempts()
+    assert first == 0 < second, run.log()
+
+
 def does_not_retry_a_configuration_error(run: SlurmRun) -> None:
     assert run.ended(run.submit("--crash-at", 2, "--code", 2))["ExitCode"] == "2:0"
     assert len(run.attempts()) == 1
@@ -150,6 +166,19 @@ def restarts_immediately_after_a_rewind_without_counting_a_crash(run: SlurmRun) 
     info = run.ended(run.submit("--crash-at", 5, "--every", 2, "--code", 86, max_failures=1))
     assert info["JobState"] == "COMPLETED", run.log()
     assert [code for code, _ in run.outcomes()] == [86, 0]
+
+
+def waits_for_a_number_of_nodes_that_divides_the_batch(run: SlurmRun) -> None:
+    info = run.ended(run.submit("--crash-at", 2, "--code", 87, max_failures=1))
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
+    assert run.outcomes() == [(87, "waiting for a number of ranks that divides the batch"), (0, "complete")]
+    assert "2 nodes cannot share the batch (see above); waiting for another number of nodes" in run.log()
+
+
+def takes_a_mistake_that_no_rank_reported_for_a_crash(run: SlurmRun) -> None:
+    info = run.ended(run.submit_command([sys.executable, "/no/such/file.py"], max_failures=2))
+    assert (info["JobState"], info["ExitCode"]) == ("FAILED", "1:0"), run.log()
+    assert run.outcomes() == [(1, "crashed: no rank wrote an exit code")] * 2
 
 
 def hands_over_to_the_next_job_of_its_chain(run: SlurmRun) -> None:
@@ -232,7 +261,10 @@ SCENARIOS: list[Scenario] = [
     passes_its_environment_unchanged,
     stays_cancelled_after_its_ranks_saved,
     restarts_immediately_after_a_crash,
+    waits_for_the_ranks_of_a_killed_srun_to_save,
     does_not_retry_a_configuration_error,
+    waits_for_a_number_of_nodes_that_divides_the_batch,
+    takes_a_mistake_that_no_rank_reported_for_a_crash,
     restarts_immediately_after_a_rewind_without_counting_a_crash,
     stops_when_every_node_fails_the_preflight,
 ]

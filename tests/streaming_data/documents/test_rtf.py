@@ -1,6 +1,7 @@
 """RTF to text: any text that is written as RTF, in any of the ways that RTF has, comes back."""
 
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -95,3 +96,15 @@ def test_other_text_is_unchanged(text: str) -> None:
 def test_structure(rtf: str, text: str) -> None:
     assert convert_rtf(r"{\rtf1\ansi " + rtf + "}") == text
     assert convert_rtf(r"{\rtf1\ansi " + rtf) == text
+
+
+def test_fonts_have_their_own_character_set_only() -> None:
+    table = r"{\fonttbl{\f0\fnil Arial;}{\f1\fnil\fcharset204{\*\falt Times} Arial Cyr;}}"
+    assert convert_rtf(rf"{{\rtf1\ansi\ansicpg1252{table}\f0 caf\'e9 \f1 \'cf\'f0}}") == "café Пр"
+
+
+@pytest.mark.parametrize("damage", ["0" * 100_000, "\\" * 100_000, r"\f0\fcharset0 x" * 300, "{" * 50_000])
+def test_a_damaged_font_table_takes_no_longer(damage: str) -> None:
+    started = time.process_time()
+    convert_rtf(rf"{{\rtf1\ansi{{\fonttbl{{\f0{damage}\fcharset0 Arial;}}}}\f0 BP 120/80}}")
+    assert time.process_time() - started < 5

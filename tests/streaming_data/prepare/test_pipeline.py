@@ -394,3 +394,38 @@ def test_an_interrupt_keeps_results_and_publishes_nothing(
     prepare(again, silent)
     assert os.listdir(tmp_path) == ["data"]
     shutil.rmtree(again.output)
+
+
+def test_results_of_another_version_are_made_again(
+    inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pickles of an earlier version in the working directory: their tasks run again, and no code runs."""
+    output = tmp_path / "data"
+    here = config(inputs, tokenizer, output)
+    tasks = plan_tasks(here, tokenizer, tmp_path / "data.building", 1, lambda: silent("scanning"))
+    for task in tasks:
+        task.stem.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (".done", ".segments"):
+            task.stem.with_suffix(suffix).write_bytes(b"cos\nmkdir\n(V%s\ntR." % str(tmp_path / "ran").encode())
+    prepare(here, silent)
+    assert not (tmp_path / "ran").exists()
+    prepare(config(inputs, tokenizer, tmp_path / "new"), silent)
+    shards = [
+        {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*.mds")}
+        for directory in (output, tmp_path / "new")
+    ]
+    assert shards[0] == shards[1]
+
+
+def test_a_working_directory_that_others_can_write_is_refused(
+    inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
+) -> None:
+    building = tmp_path / "data.building"
+    (building / "tokenized").mkdir(parents=True)
+    for path in (building, building / "tokenized"):
+        path.chmod(0o777)
+        (path / "theirs.txt").touch(0o644)
+        with pytest.raises(UserError, match=r"data\.building.*: other users can write there \(mode 0777\)"):
+            prepare(config(inputs, tokenizer, tmp_path / "data"), silent)
+        assert (path / "theirs.txt").is_file(), "nothing of theirs is removed"
+        path.chmod(0o755)

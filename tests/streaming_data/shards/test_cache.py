@@ -154,3 +154,44 @@ def test_a_corrupt_shard_in_a_bounded_cache_is_downloaded_again(store: list[str]
     shard.write_bytes(content)
     assert opened(tmp_path / "cache", 2.5)[3].doc_ids == ["d3"]
     assert store.count(shard.name) == 2
+
+
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "overwritten", "one byte", "replaced"])
+def test_a_shard_that_is_damaged_after_its_check_is_fetched_again(
+    store: list[str], tmp_path: Path, limited: bool, damage: str
+) -> None:
+    cache = tmp_path / "cache"
+    reader = opened(cache, 5) if limited else PackReader("s3://bucket/notes", cache)
+    before = reader[0]
+    path = next(cache.rglob(reader.shards[0].name))
+    spoil(path, damage)
+    assert [reader[number].doc_ids for number in (0, 1)] == [["d0"], ["d1"]]
+    assert np.array_equal(reader[0].tokens, before.tokens)
+    assert store.count(reader.shards[0].name) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "overwritten", "one byte", "replaced"])
+def test_a_local_shard_that_is_damaged_after_its_check_is_named(store: list[str], tmp_path: Path, damage: str) -> None:
+    reader = PackReader(str(tmp_path / "notes"))
+    reader[0]
+    path = tmp_path / "notes" / reader.shards[0].name
+    spoil(path, damage)
+    with pytest.raises(UserError, match=f"^{path}: this shard.*restore this file from its source"):
+        reader[0]
+
+
+def spoil(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    spoiled = {
+        "cut": content[: len(content) // 2],
+        "emptied": b"",
+        "overwritten": bytes(len(content)),
+        "one byte": content[:-1] + bytes([content[-1] ^ 1]),
+        "replaced": content[::-1],
+    }[damage]
+    if damage == "replaced":
+        path.with_suffix(".new").write_bytes(spoiled)
+        path.with_suffix(".new").replace(path)
+    else:
+        path.write_bytes(spoiled)

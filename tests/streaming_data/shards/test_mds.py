@@ -17,6 +17,7 @@ from filelock import FileLock
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.storage import remote
 from clinical_modernbert.storage.mosaic import MDSWriter
+from clinical_modernbert.streaming_data.shards import mds
 from clinical_modernbert.streaming_data.shards.mds import PackReader, PackWriter
 from clinical_modernbert.streaming_data.shards.pack import Pack
 
@@ -298,3 +299,33 @@ def test_importing_mosaic_does_not_affect_torchvision_and_the_skipped_subpackage
         "    assert importlib.util.find_spec(f'streaming.{name}').origin.endswith('__init__.py')\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_one_rank_of_a_node_hashes_a_cached_shard(
+    store: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    PackReader("s3://bucket/notes", tmp_path / "cache").verify()
+    hashed: list[int] = []
+    digest = mds.xxhash.xxh3_64_hexdigest
+
+    def count(content: bytes) -> str:
+        hashed.append(len(content))
+        return digest(content)
+
+    monkeypatch.setattr(mds.xxhash, "xxh3_64_hexdigest", count)
+    reader = PackReader("s3://bucket/notes", tmp_path / "cache")
+    reader.verify()
+    assert hashed == []
+    monkeypatch.setenv("MASTER_PORT", "29501")  # the next attempt checks again
+    PackReader("s3://bucket/notes", tmp_path / "cache").verify()
+    assert len(hashed) == len(reader.shards)
+
+
+def test_a_cache_that_others_can_write_is_refused(store: list[str], tmp_path: Path) -> None:
+    PackReader("s3://bucket/notes", tmp_path / "cache")[0]
+    (shard,) = cached(tmp_path / "cache")
+    shard.parent.chmod(0o777)
+    with pytest.raises(UserError, match=r"other users can write there \(mode 0777\)"):
+        PackReader("s3://bucket/notes", tmp_path / "cache")

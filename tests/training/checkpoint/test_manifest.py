@@ -41,11 +41,21 @@ def test_the_keys_of_a_manifest_do_not_change(finished: SmallRun) -> None:
             "model",
             "data",
         ),
-        *("skips", "data_manifest", "data_address", "sources", "config", "python", "packages", "git_revision"),
+        *(
+            "skips",
+            "data_manifest",
+            "data_address",
+            "sources",
+            "initial_sources",
+            "config",
+            "python",
+            "packages",
+            "git_revision",
+        ),
         *("validation_loss", "manifest_hash"),
     ]
     assert content["progress"].keys() == {"step", "packs", "tokens", "source_tokens"}
-    assert content["scaling"] == {"skipped_steps": 0, "loss_scaler": {}}
+    assert content["scaling"] == {"skipped_steps": 0, "loss_scaler": {}, "recently_skipped": []}
     assert content["sources"]["notes"].keys() == {"licence", "public", "synthetic"}
 
 
@@ -88,3 +98,10 @@ def test_another_manifest_is_one_error(tmp_path: Path, change: dict, message: st
 def test_manifests_are_read_without_torch() -> None:
     program = "import sys; import clinical_modernbert.training.checkpoint.files; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("content", ["null", '"a string"', "7", "[" * 200_000, '{"a":' * 200_000, "\udcff"])
+def test_json_that_is_no_manifest_is_one_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=r"manifest\.json: "):
+        read_manifest(tmp_path)

@@ -3,23 +3,28 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import xxhash
 from s3_server import BUCKET, S3Server, environment
 from small_run import SmallRun
+from written_run import manifest_of
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.storage import remote
 from clinical_modernbert.storage.background import Background
-from clinical_modernbert.storage.put import LocalFile
+from clinical_modernbert.storage.put import LocalFile, put
 from clinical_modernbert.training.checkpoint import files as checkpoint_files
-from clinical_modernbert.training.checkpoint.mirror import QUEUE, Mirror, download_newest
+from clinical_modernbert.training.checkpoint.manifest import FileEntry, read_manifest, write_manifest
+from clinical_modernbert.training.checkpoint.mirror import QUEUE, Mirror
+from clinical_modernbert.training.checkpoint.stored import download_newest
 
 URL = f"s3://{BUCKET}/runs/small"
+RANK_FILE = "rank00000-of-00001.safetensors"
 
 
 @pytest.fixture
@@ -117,6 +122,10 @@ class FakeStore:
             raise UserError("the store is unavailable")
         self.names.append("/".join(url.split("/")[-2:]))
 
+    def confirm(self, address: str, sizes: Mapping[str, int]) -> None:
+        held = [name for name in self.names if name.startswith(address.rpartition("/")[2])]
+        assert [name.rpartition("/")[2] for name in held] == list(sizes)  # asked after the files, before the manifest
+
 
 @pytest.fixture
 def fake_store() -> FakeStore:
@@ -131,14 +140,15 @@ def background() -> ManualBackground:
 @pytest.fixture
 def mirror(tmp_path: Path, fake_store: FakeStore, background: ManualBackground) -> Mirror:
     """A mirror whose store is unavailable at first."""
-    return Mirror(tmp_path / "checkpoints", URL, fake_store.upload, cast(Background, background))
+    return Mirror(tmp_path / "checkpoints", URL, fake_store.upload, cast(Background, background), fake_store.confirm)
 
 
 def checkpoint(tmp_path: Path, step: int) -> Path:
     path = tmp_path / f"checkpoints/step{step:08d}"
     path.mkdir(parents=True)
-    for name in ("manifest.json", "a.safetensors"):
-        (path / name).write_text(f"{name} of {step}")
+    (path / RANK_FILE).write_text(f"weights of {step}")
+    entry = FileEntry(bytes=(path / RANK_FILE).stat().st_size, xxh3_128="0")
+    write_manifest(path, manifest_of(step).model_copy(update={"files": {RANK_FILE: entry}}))
     return path
 
 
@@ -159,7 +169,7 @@ def test_each_checkpoint_retries_the_queue_and_the_queue_stays_short(
     background.run()
     assert queued(tmp_path) == []
     assert [re.sub(r"\..*/", "/", name) for name in fake_store.names[:2]] == [
-        "step00000006/a.safetensors",
+        f"step00000006/{RANK_FILE}",
         "step00000006/manifest.json",
     ]
     assert len(fake_store.names) == 2 * 3  # 6, 5 and 4
@@ -235,16 +245,104 @@ def test_an_older_disk_downloads_the_newer_checkpoint(
     assert record.message.startswith("continuing from step00000012 on this disk; the store may hold a newer one: ")
 
 
+def damage(store: S3Server, pattern: str) -> None:
+    """Change a byte of the one object that matches."""
+    (key,) = (f"runs/small/{name}" for name in stored(store) if re.match(pattern, name))
+    content = bytearray(store.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    content[-1] ^= 1
+    store.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
+
+
 def test_corruption_in_the_store_is_reported(finished: SmallRun, store: S3Server, tmp_path: Path) -> None:
     mirror = Mirror(tmp_path, URL + "/damaged")
     mirror.add(finished.newest_checkpoint())
     mirror.close()
-    (key,) = (f"runs/small/{name}" for name in stored(store) if re.match(r"damaged/.*rank00001-of", name))
-    content = bytearray(store.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    content[-1] ^= 1
-    store.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
+    damage(store, r"damaged/.*rank00001-of")
     with pytest.raises(UserError, match=r"rank00001-of-00002\.safetensors: its content differs .* remove it there"):
         download_newest(URL + "/damaged", tmp_path / "new")
+
+
+@pytest.mark.parametrize("how", ["content", "absent", "short", "manifest"])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    how: str, finished: SmallRun, store: S3Server, tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    url = f"{URL}/fallback-{how}"
+    older, newest = sorted(checkpoint_files.list_checkpoints(finished.run_dir / "checkpoints"))[-2:]
+    for number, path in enumerate((older, newest)):
+        mirror = Mirror(tmp_path / str(number), url)
+        mirror.add(path)
+        mirror.close()
+    file = f"fallback-{how}/{newest.name}.*/" + ("manifest" if how == "manifest" else "rank00001-of")
+    if how in ("content", "manifest"):
+        damage(store, file)
+    else:
+        (name,) = (name for name in stored(store) if re.match(file, name))
+        key = {"Bucket": BUCKET, "Key": f"runs/small/{name}"}
+        store.client().delete_object(**key)
+        if how == "short":
+            store.client().put_object(**key, Body=b"short")
+    messages.clear()
+    assert download_newest(url, tmp_path / "new") == tmp_path / "new" / older.name
+    assert checkpoint_files.find_corruption(tmp_path / "new" / older.name) is None
+    assert len([line for line in messages.messages if line.startswith("skipping a damaged checkpoint")]) == 1
+    assert download_newest(url, tmp_path / "new") is None  # what is on this disk is kept
+
+
+def test_a_run_that_is_stored_below_another_is_ignored_with_one_warning(
+    finished: SmallRun, store: S3Server, tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    older, newest = sorted(checkpoint_files.list_checkpoints(finished.run_dir / "checkpoints"))[-2:]
+    for path, url in ((older, f"{URL}/above"), (newest, f"{URL}/above/wide")):
+        mirror = Mirror(tmp_path / path.name, url)
+        mirror.add(path)
+        mirror.close()
+    messages.clear()
+    assert download_newest(f"{URL}/above", tmp_path / "new") == tmp_path / "new" / older.name
+    assert len([line for line in messages.messages if "ignoring 3 objects that no run has written there" in line]) == 1
+
+
+def test_an_upload_that_the_store_lost_gets_no_manifest(
+    finished: SmallRun, store: S3Server, tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    """The store confirms an upload and then does not hold it."""
+    url = f"{URL}/lost"
+
+    def lose(file: LocalFile, address: str) -> None:
+        put(file, address)
+        if "rank00001" in address:
+            store.client().delete_object(Bucket=BUCKET, Key=address.removeprefix(f"s3://{BUCKET}/"))
+
+    mirror = Mirror(tmp_path, url, lose)
+    mirror.add(finished.newest_checkpoint())
+    mirror.close()
+    assert [name.rpartition("/")[2] for name in stored(store) if name.startswith("lost/")] == [
+        "rank00000-of-00002.safetensors"
+    ]
+    assert any("rank00001-of-00002.safetensors: gave up" in line for line in messages.messages)
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "/absolute", "a/../../../../escaped", "conftest.py"])
+def test_a_manifest_in_the_store_never_writes_outside_the_checkpoint(
+    name: str, finished: SmallRun, store: S3Server, tmp_path: Path
+) -> None:
+    name = f"{tmp_path}/escaped" if name == "/absolute" else name
+    url, source = f"{URL}/hostile-{xxhash.xxh3_64_hexdigest(name.encode())}", tmp_path / "source"
+    source.mkdir()
+    entry = FileEntry(bytes=4, xxh3_128=xxhash.xxh3_128_hexdigest(b"evil"))
+    write_manifest(source, read_manifest(finished.newest_checkpoint()).model_copy(update={"files": {name: entry}}))
+    store.store(source, f"{url.removeprefix(f's3://{BUCKET}/')}/step00000012.20260101T000000-abcdef")
+    written: list[str] = []
+
+    def fetch(address: str, path: Path, check: Callable[[Path], str | None]) -> None:
+        """The store has an object for every name."""
+        if path.name == "manifest.json":
+            remote.download(address, path, check)
+        else:
+            written.append(str(path))
+
+    with pytest.raises(UserError, match="no checkpoint in it is complete"):
+        download_newest(url, tmp_path / "a" / "run" / "checkpoints", fetch)
+    assert not written
 
 
 def test_an_address_that_is_not_an_object_store(tmp_path: Path) -> None:

@@ -4,10 +4,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from small_run import SmallRun
+from written_run import manifest_of
 
+from clinical_modernbert.configs.errors import TransientError
+from clinical_modernbert.training.checkpoint import save_load, snapshot
+from clinical_modernbert.training.checkpoint.attempts import Attempt
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, FileEntry
 from clinical_modernbert.training.checkpoint.save_load import consolidate
+from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
+from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 
 def test_one_and_two_ranks_save_the_same_weights_and_state(new_run: Callable[[], SmallRun]) -> None:
@@ -46,3 +54,48 @@ def test_consolidated_weights_equal_the_saved_ones(finished: SmallRun) -> None:
     assert "decoder.weight" not in weights
     for name, value in weights.items():
         assert torch.equal(value.flatten(), saved[f"{name}/fp32"])
+
+
+def test_training_does_not_change_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, moment = torch.arange(6.0), torch.arange(6.0) * 2
+    shard = ParameterShard("weight", (2, 2), start=0, numel=4, flat=flat, offset=1)
+    monkeypatch.setattr(snapshot, "shards_to_save", lambda engine: [shard])
+    monkeypatch.setattr(snapshot, "optimizer_state", lambda engine, shard: {"exp_avg": shard.view_in(moment)})
+    first = copy_to_host(None)
+    flat += 100
+    moment += 100
+    assert {name: value.tolist() for name, value in first.tensors.items()} == {
+        "weight/fp32": [1, 2, 3, 4],
+        "weight/exp_avg": [2, 4, 6, 8],
+    }
+    second = copy_to_host(None, first)
+    assert second.tensors["weight/fp32"].tolist() == [101, 102, 103, 104]
+    assert second.tensors["weight/fp32"].data_ptr() == first.tensors["weight/fp32"].data_ptr()
+
+
+@pytest.mark.parametrize("lost", ["absent", "short"])
+def test_nothing_is_published_that_is_not_on_the_disk(
+    lost: str, process_group: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank reports that it has written its file, and it is not there."""
+
+    def write(tensors: Snapshot, file: Path) -> dict[str, FileEntry]:
+        written = snapshot.write_snapshot(tensors, file)
+        file.unlink()
+        if lost == "short":
+            file.write_bytes(b"short")
+        return written
+
+    def describe(written: dict[str, FileEntry]) -> CheckpointManifest:
+        return manifest_of(4).model_copy(update={"files": written})
+
+    state = Snapshot({"weight/fp32": torch.ones(4)}, {"weight": (0, 4, (4,))})
+    directory = tmp_path / "checkpoints"
+    with monkeypatch.context() as patch:
+        patch.setattr(save_load, "write_snapshot", write)
+        patch.setattr(save_load, "VISIBLE_WITHIN_SECONDS", 0.2)
+        with pytest.raises(TransientError, match=r"rank00000-of-00001\.safetensors (is absent|has 5 bytes) where"):
+            save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe)
+    assert list(directory.iterdir()) == []
+    save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe)
+    assert [path.name for path in directory.iterdir()] == ["step00000004"]

@@ -11,10 +11,11 @@ from torch.distributed._tools.mem_tracker import MemTracker, _MemRefType
 from clinical_modernbert.kernels import geglu, mlm_loss, norm
 from clinical_modernbert.kernels.attention import dispatch as attention
 from clinical_modernbert.kernels.packed import PackedBatch
+from clinical_modernbert.kernels.stable_adamw import PIECE
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.planning.communication import exchange
-from clinical_modernbert.training.planning.memory import activations, optimizer_step, states
+from clinical_modernbert.training.planning.memory import activations, states
 from clinical_modernbert.training.recipe.config import EngineConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW
 from clinical_modernbert.training.zero.parameter_shards import ParameterShard
@@ -128,7 +129,7 @@ def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpoi
 
 
 @pytest.mark.usefixtures("process_group")
-def test_memory_of_the_update_is_as_predicted() -> None:
+def test_the_update_needs_no_memory_of_its_own() -> None:
     numbers = MODEL.num_parameters
     flat = torch.nn.Parameter(torch.zeros(numbers))
     optimizer = StableAdamW([flat], lr=1e-3)
@@ -141,4 +142,4 @@ def test_memory_of_the_update_is_as_predicted() -> None:
     with tracker:
         optimizer.step()
     peak = next(iter(tracker.get_tracker_snapshot("peak").values()))["Total"]
-    assert optimizer_step(MODEL, EngineConfig(), 1) == pytest.approx(peak - 4 * flat.nbytes, rel=0.05)
+    assert peak - 4 * flat.nbytes <= 2 * 4 * PIECE * torch.get_num_threads() + 4096

@@ -1,0 +1,104 @@
+"""The roofline's counts against those of PyTorch's profiler for a real forward and backward on a CPU."""
+
+import numpy as np
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from clinical_modernbert.kernels.packed import PackedBatch
+from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.training.planning.flops import flops
+from clinical_modernbert.training.planning.hardware import GPUS, Gpu
+from clinical_modernbert.training.planning.roofline import ASSUMED, Call, count_calls, roofline
+from clinical_modernbert.training.recipe.config import EngineConfig
+
+LENGTHS, MASKED = [130, 7, 1, 62], 60
+TOKENS = sum(LENGTHS)
+GPU = Gpu("test", peak=1e12, memory=1e9, bandwidth=1e9, architecture="sm90", source="")
+
+
+def config(layers: int = 4) -> ModelConfig:
+    sizes = {"vocab_size": 160, "hidden_size": 64, "intermediate_size": 80, "num_attention_heads": 1}
+    special = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "local_attention": 32}
+    return ModelConfig.model_validate({**sizes, **special, "num_hidden_layers": layers})
+
+
+def calls_of(layers: int = 4, **settings: int) -> list[Call]:
+    return count_calls(config(layers), LENGTHS, MASKED, "sm90", **settings)
+
+
+def test_matrix_products_are_those_that_the_profiler_sees() -> None:
+    model = MaskedLM(config())
+    ids = torch.arange(TOKENS) % 160
+
+    def step() -> None:
+        model(ids, PackedBatch.from_lengths(LENGTHS, "cpu"), torch.arange(MASKED), ids[:MASKED])[0].backward()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    counted = counter.get_flop_counts()["Global"]
+    matmuls = {torch.ops.aten.mm, torch.ops.aten.addmm}
+    missing = 2 * MASKED * 64 * 160  # of addmm_, which it does not count
+    expected = sum(value for operator, value in counted.items() if operator in matmuls) + missing
+    products = [call for call in calls_of(size=4) if call.kind == "matrix product"]
+    assert sum(call.flops for call in products) == expected
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        step()
+    seen = {event.key: event.count for event in profiler.key_averages()}
+    assert len(products) == sum(seen.get(f"aten::{name}", 0) for name in ("mm", "addmm", "addmm_"))
+
+
+def test_flops_are_those_of_the_plan_and_the_masked_pairs_of_tiles() -> None:
+    """With tiles that sequences fill exactly and no windows, only what backward recomputes is added."""
+    lengths = [256, 128]
+    model = config().model_copy(update={"global_attn_every_n_layers": 1})
+    calls = count_calls(model, lengths, MASKED, "sm90")
+    pairs = sum(length**2 for length in lengths)
+    recomputed = 3 * 2 * 64 * pairs * 4  # backward has seven products, of which four are counted as useful
+    assert sum(call.flops for call in calls) == flops(model, np.array(lengths), MASKED) + recomputed
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_bytes_of_the_fused_operators(size: int) -> None:
+    by_name = {(call.phase, call.name): call for call in calls_of(size=size)}
+    rows = {"forward": 3, "backward": 5}  # in units of the intermediate size; the last layer has masked rows only
+    for phase, units in rows.items():
+        assert {call.bytes for call in calls_of(size=size) if call.name == "GeGLU" and call.phase == phase} == {
+            units * 80 * size * TOKENS,
+            units * 80 * size * MASKED,
+        }
+    norm = by_name["forward", "residual + norm"]  # the last one, on masked rows
+    assert norm.bytes == 4 * 64 * size * MASKED + 2 * 4 * MASKED
+
+
+def test_every_layer_adds_the_same_launches_and_no_separate_sum() -> None:
+    def launches(layers: int) -> int:
+        return sum(call.launches for call in calls_of(layers))
+
+    global_layer, local_layer = launches(7) - launches(6), launches(6) - launches(5)
+    assert global_layer == local_layer + 2  # RoPE is applied before the kernels of global layers
+    # Forward: 4 matrix products, attention, GeGLU, 2 norms. Backward: 8 products, 2 of attention, GeGLU, 2 norms, each
+    # with a sum of its weight's gradient.
+    assert local_layer == (4 + 1 + 1 + 2) + (8 + 2 + 1 + 2 * 2)
+    names = {call.name for call in calls_of() if call.phase == "forward"}
+    assert not names & {"add", "mul", "cat", "clone"}
+
+
+def test_the_floor_is_below_the_expected_time_and_the_longest_comes_first() -> None:
+    operations = roofline(config(), EngineConfig(zero_stage=1), LENGTHS, MASKED, GPU, ranks=2)
+    assert all(operation.floor < operation.expected or not operation.bytes for operation in operations)
+    expected = [operation.expected for operation in operations]
+    assert expected == sorted(expected, reverse=True)
+    calls = calls_of()
+    assert sum(o.floor for o in operations) > sum(max(c.bytes / 1e9, c.flops / 1e12) for c in calls)
+    update = next(operation for operation in operations if operation.phase == "update")
+    assert update.bytes == 36 * config().num_parameters / 2
+    assert {call.kind for call in calls} == set(ASSUMED)
+
+
+def test_devices_have_a_bandwidth_and_an_architecture() -> None:
+    for gpu in GPUS:
+        assert 1e11 < gpu.bandwidth < 1e13
+        assert gpu.architecture.startswith(("sm", "gfx"))

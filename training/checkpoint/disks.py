@@ -1,0 +1,100 @@
+"""Which ranks share the disk of the run directory: found by looking, at the start of every attempt.
+
+Every rank looks for a file that another has just written. Its name is new, so that a network file system cannot have
+remembered its absence, and its content is a random word, so that a file of another run is no proof.
+"""
+
+import secrets
+import socket
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ...configs.errors import UserError
+
+PATIENCE_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+
+
+def disk_leaders(run_dir: Path, patience: float = PATIENCE_SECONDS) -> list[int]:
+    """The lowest rank on the disk of each rank: all 0 where the run directory is shared. Every rank calls it.
+
+    Args:
+        patience: seconds until a file that cannot be seen counts as absent.
+    Raises:
+        UserError: `run_dir` cannot be written.
+    """
+    leaders = _lowest_seen(run_dir, {0}, patience)
+    if blind := [rank for rank, leader in enumerate(leaders) if leader is None]:
+        for rank, leader in enumerate(_lowest_seen(run_dir, blind, patience)):
+            leaders[rank] = leader if rank in blind else 0
+    return [rank if leader is None else leader for rank, leader in enumerate(leaders)]
+
+
+def require_shared(run_dir: Path, leaders: list[int]) -> None:
+    """Require that all ranks see rank 0's disk. Every rank calls it.
+
+    Raises:
+        UserError: some do not. The message names their nodes.
+    """
+    hosts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(hosts, socket.gethostname())
+    blind: dict[str, list[str]] = {}
+    for rank, leader in enumerate(leaders):
+        if leader:
+            blind.setdefault(hosts[rank], []).append(str(rank))
+    if blind:
+        nodes = "; ".join(f"{host} (rank {', '.join(ranks)})" for host, ranks in blind.items())
+        raise UserError(
+            f"{run_dir}: not the same directory on all nodes. What rank 0 wrote there on {hosts[0]} is not seen by "
+            f"{nodes}. Set run_dir to a disk that all nodes share, or set checkpoint.upload to an object store that "
+            "all ranks can reach"
+        )
+
+
+def _lowest_seen(run_dir: Path, writers: Collection[int], patience: float) -> list[int | None]:
+    """Of each rank, the lowest of `writers` whose file it sees."""
+    rank, directory = dist.get_rank(), run_dir / "attempts"
+    mine, problem = secrets.token_hex(8) if rank in writers else None, ""
+    try:
+        if mine:
+            directory.mkdir(parents=True, exist_ok=True)
+            _probe(directory, mine).write_text(mine)
+    except OSError as error:
+        problem = f"{run_dir}: cannot be written ({error.strerror}): set a run_dir that all ranks can write"
+    written: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(written, (mine, problem))
+    try:
+        if problems := [problem for _, problem in written if problem]:
+            raise UserError(problems[0])
+        words = {writer: written[writer][0] for writer in sorted(writers)}
+        seen: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(seen, _look(directory, words, patience))
+        return seen
+    finally:
+        if mine:
+            _probe(directory, mine).unlink(missing_ok=True)
+
+
+def _look(directory: Path, words: dict[int, str], patience: float) -> int | None:
+    """The lowest rank of `words` whose word is found; others are accepted when the patience is over."""
+    lowest, deadline = min(words), time.monotonic() + patience
+    while not _holds(directory, words[lowest]) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return next((rank for rank, word in words.items() if _holds(directory, word)), None)
+
+
+def _holds(directory: Path, word: str) -> bool:
+    try:
+        # Listing the directory makes a network file system look anew.
+        names = {path.name for path in directory.iterdir()}
+        return _probe(directory, word).name in names and _probe(directory, word).read_text() == word
+    except OSError:
+        return False
+
+
+def _probe(directory: Path, word: str) -> Path:
+    return directory / f".seen-{word}"
