@@ -4,9 +4,7 @@ What is above a bound is refused with a message; nothing is cut or left out sile
 the time that was measured at each bound.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 from .errors import UserError
 
@@ -73,25 +71,3 @@ def read_file(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise ValueError(f"more than the {limit:,} bytes that such a file may have")
     return content
-
-
-def parse_json(content: bytes, limit: int) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        ValueError: it has more than `limit` bytes, is not JSON, is not UTF-8, or is nested too deeply.
-    """
-    if len(content) > limit:
-        raise ValueError(f"{len(content):,} bytes, more than the {limit:,} that such a file may have")
-    try:
-        return json.loads(content)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def parse_json_object(content: bytes, limit: int) -> dict[str, Any]:
-    """As `parse_json`, of a file that must hold an object; anything else is a ValueError too."""
-    value = parse_json(content, limit)
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    return value

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import BaseModel, TypeAdapter
 from rich.markup import escape
 from rich.table import Table
 
-from ..configs.errors import UserError
+from ..configs.json_text import read_json
 from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
 from .suite import Evaluation, Scores, fine_tunes, identity, run
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
     from .models.model import EvaluatedModel
 
 _SUMMARY = "results.json"
+
+
+class _Seed(BaseModel):
+    """What is read back of a seed's file."""
+
+    scores: Scores
+
+
+_SEED_SCHEMA = TypeAdapter(_Seed)
+_SUMMARY_SCHEMA = TypeAdapter(dict[str, dict[str, dict[str, dict[str, Any]]]])
+"""Task -> model -> score -> mean, deviation and values."""
 
 
 class Result(NamedTuple):
@@ -37,6 +49,7 @@ def evaluate(
     """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available."""
     keys = [identity(evaluation) for evaluation in evaluations]
     require_writable(out / _SUMMARY)
+    _read_summary(out)  # the scores will be added to it
     runs = [
         (model, evaluation, key, seed)
         for evaluation, key in zip(evaluations, keys, strict=True)
@@ -62,8 +75,7 @@ def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
             "values": values,
         }
     out.mkdir(parents=True, exist_ok=True)
-    path = out / _SUMMARY
-    _write(path, {**(_read(path) if path.is_file() else {}), **summary})
+    _write(out / _SUMMARY, {**_read_summary(out), **summary})
     return summary
 
 
@@ -105,7 +117,7 @@ def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
         _write(path, content)
-    return Result(evaluation.name, model.name, seed, _read(path)["scores"])
+    return Result(evaluation.name, model.name, seed, _read_scores(path))
 
 
 def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
@@ -116,12 +128,13 @@ def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[floa
     return values
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON; remove the file to run this seed again") from error
-    return content
+def _read_summary(out: Path) -> dict[str, Any]:
+    path = out / _SUMMARY
+    return read_json(path, _SUMMARY_SCHEMA, "restore or remove the file") if path.is_file() else {}
+
+
+def _read_scores(path: Path) -> Scores:
+    return read_json(path, _SEED_SCHEMA, "remove the file to run this seed again").scores
 
 
 def _write(path: Path, content: Any) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..configs.errors import UserError
-from ..configs.limits import SETTINGS_BYTES, parse_json_object, read_file
+from ..configs.json_text import parse_json_object
+from ..configs.limits import SETTINGS_BYTES, read_file
 from .config import ModelConfig
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from ...configs.errors import UserError
-from ...configs.limits import SETTINGS_BYTES, parse_json_object, read_file
+from ...configs.json_text import parse_json_object
+from ...configs.limits import SETTINGS_BYTES, read_file
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]

@@ -29,6 +29,9 @@ def doctor(
         str | None, typer.Option(metavar="URL", help="Object store to check: an object is written, read and removed.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Directory for cached shards (data.cache) to check.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Directory that all nodes must share, such as the one for runs, to check.")
+    ] = None,
     ranks: Annotated[
         int | None, typer.Option(min=1, help="Ranks on this machine. Default: one per GPU, or two on a CPU.")
     ] = None,
@@ -37,7 +40,7 @@ def doctor(
 ) -> None:
     """Check this machine, or every node under srun, torchrun or deepspeed; exit code 1 if a run would fail.
 
-    Example: srun --ntasks-per-node=8 cmbert doctor --store s3://bucket/runs
+    Example: srun --ntasks-per-node=8 cmbert doctor --store s3://bucket/runs --run-dir /shared/runs
     """
     set_rank_from_slurm(os.environ)
     if as_json:  # stdout is for programs
@@ -45,7 +48,7 @@ def doctor(
     if "RANK" not in os.environ:
         raise typer.Exit(_run_on_this_machine(ranks or _visible_gpus() or 2))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    code = _check_rank(store, cache, quick, as_json)
+    code = _check_rank(store, cache, run_dir, quick, as_json)
     # NCCL's threads would block a normal exit if this rank did not connect to the others.
     sys.stdout.flush()
     os._exit(code)
@@ -64,7 +67,7 @@ def _run_on_this_machine(ranks: int) -> int:
     return run_ranks(command, ranks, silent_codes=(_CHECK_FAILED,))
 
 
-def _check_rank(store: str | None, cache: Path | None, quick: bool, as_json: bool) -> int:
+def _check_rank(store: str | None, cache: Path | None, run_dir: Path | None, quick: bool, as_json: bool) -> int:
     """Run the checks, print the table on rank 0, and return the exit code. Every rank calls it.
 
     The exit code of rank 0 is for all nodes; that of the first rank of another node is for its node; other ranks
@@ -76,7 +79,7 @@ def _check_rank(store: str | None, cache: Path | None, quick: bool, as_json: boo
     node, first, rank_0 = socket.gethostname(), _is_first_on_node(), os.environ["RANK"] == "0"
     findings = list(_rank_findings(store, cache, quick))
     try:
-        reports = _gather_reports(node, findings)
+        reports = _gather_reports(node, findings, run_dir)
     except Exception as error:  # whatever prevents the ranks from connecting
         reports = {node: [*findings, doctor_ranks.connection_failure(error)]}
         if first:
@@ -91,7 +94,7 @@ def _check_rank(store: str | None, cache: Path | None, quick: bool, as_json: boo
     return exit_code(reports if rank_0 else {node: reports[node]}) if first else 0
 
 
-def _gather_reports(node: str, own: "list[Finding]") -> "Reports":
+def _gather_reports(node: str, own: "list[Finding]", run_dir: Path | None) -> "Reports":
     """Return the findings of all nodes. Raises whatever prevents the ranks from connecting."""
     from ..doctor import devices as doctor_devices
     from ..doctor import ranks as doctor_ranks
@@ -103,7 +106,7 @@ def _gather_reports(node: str, own: "list[Finding]") -> "Reports":
     for name, findings in doctor_ranks.all_gather((node, own)):
         reports[name] = reports.get(name, []) + findings
     installed = dict(doctor_ranks.all_gather((node, versions())))
-    shared = [compare_software(installed), *doctor_ranks.collective_checks(doctor_devices.rank_device())]
+    shared = [compare_software(installed), *doctor_ranks.collective_checks(doctor_devices.rank_device(), run_dir)]
     return {name: findings + shared for name, findings in reports.items()}
 
 

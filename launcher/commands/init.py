@@ -125,7 +125,7 @@ def _check_new(data: Path, train: Path) -> None:
 
 def _check_model(model: Path) -> None:
     """Raise UserError unless the directory has a ModernBERT and its tokenizer."""
-    from ...storage.json_text import parse_json
+    from ...configs.json_text import parse_json
 
     missing = [name for name in ("config.json", "tokenizer.json") if not (model / name).is_file()]
     if missing:

@@ -123,7 +123,7 @@ def _check_token() -> None:
 
 
 def _restricted_sources(model: Path) -> list[str]:
-    from ...storage.json_text import parse_json
+    from ...configs.json_text import parse_json
     from ...streaming_data.shards.restricted import every_source, restricted_sources
     from ...training.export.inputs import TRAINING
 

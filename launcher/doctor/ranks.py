@@ -1,16 +1,20 @@
 """Checks that need all ranks: that they connect, compute exact sums, at what bandwidth, and whether clocks agree."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from ...configs.errors import UserError
+from ...training.checkpoint.disks import blind_nodes, disk_leaders
 from .finding import Finding, abbreviate
 
 _T = TypeVar("_T")
@@ -40,9 +44,11 @@ def connection_failure(error: Exception) -> Finding:
     return Finding("ranks", "failed", result, _NETWORK)
 
 
-def collective_checks(device: torch.device) -> Iterator[Finding]:
+def collective_checks(device: torch.device, run_dir: Path | None) -> Iterator[Finding]:
     """Run the checks of all ranks together. Each rank must call it, with the device it would train on."""
     yield clocks(_clock_readings())
+    if run_dir is not None:
+        yield shared_disk(run_dir)
     yield all_reduce(device)
 
 
@@ -60,6 +66,24 @@ def clocks(readings: list[float]) -> Finding:
     if skew > 300:
         return Finding("clocks", "failed", f"{skew:,.0f} s apart", advice)
     return Finding("clocks", "warning", result, advice) if skew > 2 else Finding("clocks", "ok", result)
+
+
+def shared_disk(directory: Path) -> Finding:
+    """Check that all ranks see what rank 0 writes in an existing directory; a network file system has some seconds."""
+    check = f"{directory} on all nodes"
+    missing = [host for host, exists in all_gather((socket.gethostname(), directory.is_dir())) if not exists]
+    if missing:
+        return Finding(
+            check, "failed", f"no such directory on {abbreviate(set(missing))}", "Make it, or mount its disk."
+        )
+    try:
+        blind = blind_nodes(disk_leaders(directory))
+    except UserError as error:
+        return Finding(check, "failed", str(error), "Check its owner and mode, and the identity of the user there.")
+    if blind:
+        result = f"not the same directory: what rank 0 writes is not seen on {abbreviate(blind)}"
+        return Finding(check, "failed", result, "Mount one disk on all nodes, or set checkpoint.upload.")
+    return Finding(check, "ok", f"what rank 0 writes is seen by all {dist.get_world_size():,} ranks")
 
 
 def all_reduce(device: torch.device) -> Finding:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ...configs.errors import USER_ERROR, UserError
-from ...storage.json_text import Timestamp, first_problem, parse_json
+from ...configs.json_text import Timestamp, first_problem, parse_json
 from ...training.resilience.exit_codes import REWOUND, STOPPED, WAITING
 from .processes import Process, this_process
 from .stop_request import clear_stop, read_stop

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
+from ...configs.json_text import parse_json
 from ...configs.spelling import nearest_name
 from ...storage.files import atomic_write
-from ...storage.json_text import parse_json
 from ...storage.remote import CorruptDataError, read
 from ..shards.manifest import DataManifest, SplitCounts, read_manifest
 from ..shards.mds import PackReader

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
+from ...configs.json_text import first_problem, parse_json
 from ...configs.names import FileName
-from ...storage.json_text import first_problem, parse_json
 from ...storage.remote import CorruptDataError, read
 
 NAME = "manifest.json"

@@ -22,7 +22,8 @@ import xxhash
 from filelock import FileLock
 
 from ...configs.errors import UserError
-from ...configs.limits import INDEX_BYTES, parse_json_object
+from ...configs.json_text import parse_json_object
+from ...configs.limits import INDEX_BYTES
 from ...configs.limits import SHARD_BYTES as MOST_SHARD_BYTES
 from ...configs.names import shorten
 from ...storage.remote import CorruptDataError, download, is_remote, read

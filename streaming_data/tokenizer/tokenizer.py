@@ -24,7 +24,8 @@ from tokenizers import (
 )
 
 from ...configs.errors import UserError
-from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, parse_json_object, read_file
+from ...configs.json_text import parse_json_object
+from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, read_file
 from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
 from . import long_texts

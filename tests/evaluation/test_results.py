@@ -109,12 +109,27 @@ def test_names_in_brackets_are_not_markup() -> None:
     assert "t [red]" in text
 
 
+DAMAGED = ["{", "null", "[]", "[" * 200_000, '"text"', '{"scores": 1}', '{"scores": {"f1": "high"}}']
+
+
 def test_a_corrupt_result_is_an_error(ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path) -> None:
     summary([ours], evaluation, tmp_path / "out", seeds=1)
     [path] = (tmp_path / "out/seeds").iterdir()
-    path.write_text("{")
-    with pytest.raises(UserError, match=r"not valid JSON; remove the file to run this seed again"):
-        summary([ours], evaluation, tmp_path / "out", seeds=1)
+    for content in DAMAGED:
+        path.write_text(content)
+        with pytest.raises(UserError, match=rf"{path.name}: .*: remove the file to run this seed again"):
+            summary([ours], evaluation, tmp_path / "out", seeds=1)
+
+
+def test_a_corrupt_summary_is_an_error_before_anything_is_run(
+    ours: EvaluatedModel, evaluation: Evaluation, runs: list, tmp_path: Path
+) -> None:
+    for content in DAMAGED:
+        (tmp_path / "results.json").write_text(content)
+        with pytest.raises(UserError, match=r"results\.json: .*: restore or remove the file"):
+            summary([ours], evaluation, tmp_path, seeds=1)
+        assert (tmp_path / "results.json").read_text() == content
+    assert runs == []
 
 
 def test_an_unwritable_directory_is_an_error_before_anything_is_run(

@@ -42,7 +42,7 @@ def test_without_a_store_one_error_names_the_nodes(nodes: Nodes) -> None:
     output = nodes.train(code=2)
     (line,) = (line for line in output.splitlines() if line.startswith("error"))
     assert "not the same directory on all nodes" in line
-    assert "What rank 0 wrote there on node0 is not seen by node1 (rank 1)" in line
+    assert "What rank 0 wrote there is not seen by node1 (rank 1)" in line
     assert "checkpoint.upload" in line
     assert not list(nodes.disks[0].rglob("step*"))
     assert not list((nodes.disks[0] / "attempts").glob("*"))  # no attempt has begun

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from ...configs.errors import UserError
+from ...configs.json_text import Timestamp, first_problem, parse_json
 from ...configs.names import ignore_foreign
-from ...storage.json_text import Timestamp, first_problem, parse_json
 
 logger = logging.getLogger(__name__)
 

@@ -205,7 +205,7 @@ class Checkpointer:
 
     def _find_disks(self) -> None:
         """Find out which ranks share `run_dir`."""
-        leaders = disk_leaders(self._config.run_dir)
+        leaders = disk_leaders(self._config.run_dir / "attempts")
         if not any(leaders):
             return
         if not self._config.checkpoint.upload:

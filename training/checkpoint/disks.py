@@ -1,4 +1,4 @@
-"""Which ranks share the disk of the run directory: found by looking, at the start of every attempt.
+"""Which ranks share the disk of a directory: found by looking, at the start of every attempt.
 
 Every rank looks for a file that another has just written. Its name is new, so that a network file system cannot have
 remembered its absence, and its content is a random word, so that a file of another run is no proof.
@@ -19,17 +19,18 @@ PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
 
-def disk_leaders(run_dir: Path, patience: float = PATIENCE_SECONDS) -> list[int]:
-    """The lowest rank on the disk of each rank: all 0 where the run directory is shared. Every rank calls it.
+def disk_leaders(directory: Path, patience: float = PATIENCE_SECONDS) -> list[int]:
+    """The lowest rank on the disk of each rank: all 0 where the directory is shared. Every rank calls it.
 
     Args:
+        directory: is made where it does not exist.
         patience: seconds until a file that cannot be seen counts as absent.
     Raises:
-        UserError: `run_dir` cannot be written.
+        UserError: the directory cannot be written.
     """
-    leaders = _lowest_seen(run_dir, {0}, patience)
+    leaders = _lowest_seen(directory, {0}, patience)
     if blind := [rank for rank, leader in enumerate(leaders) if leader is None]:
-        for rank, leader in enumerate(_lowest_seen(run_dir, blind, patience)):
+        for rank, leader in enumerate(_lowest_seen(directory, blind, patience)):
             leaders[rank] = leader if rank in blind else 0
     return [rank if leader is None else leader for rank, leader in enumerate(leaders)]
 
@@ -40,31 +41,38 @@ def require_shared(run_dir: Path, leaders: list[int]) -> None:
     Raises:
         UserError: some do not. The message names their nodes.
     """
+    if not (blind := blind_nodes(leaders)):
+        return
+    nodes = "; ".join(f"{host} (rank {', '.join(map(str, ranks))})" for host, ranks in blind.items())
+    raise UserError(
+        f"{run_dir}: not the same directory on all nodes. What rank 0 wrote there is not seen by {nodes}. "
+        "Set run_dir to a disk that all nodes share, or set checkpoint.upload to an object store that "
+        "all ranks can reach"
+    )
+
+
+def blind_nodes(leaders: list[int]) -> dict[str, list[int]]:
+    """Host name -> its ranks that do not see rank 0's disk. Every rank calls it."""
     hosts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(hosts, socket.gethostname())
-    blind: dict[str, list[str]] = {}
+    blind: dict[str, list[int]] = {}
     for rank, leader in enumerate(leaders):
         if leader:
-            blind.setdefault(hosts[rank], []).append(str(rank))
-    if blind:
-        nodes = "; ".join(f"{host} (rank {', '.join(ranks)})" for host, ranks in blind.items())
-        raise UserError(
-            f"{run_dir}: not the same directory on all nodes. What rank 0 wrote there on {hosts[0]} is not seen by "
-            f"{nodes}. Set run_dir to a disk that all nodes share, or set checkpoint.upload to an object store that "
-            "all ranks can reach"
-        )
+            blind.setdefault(hosts[rank], []).append(rank)
+    return blind
 
 
-def _lowest_seen(run_dir: Path, writers: Collection[int], patience: float) -> list[int | None]:
+def _lowest_seen(directory: Path, writers: Collection[int], patience: float) -> list[int | None]:
     """Of each rank, the lowest of `writers` whose file it sees."""
-    rank, directory = dist.get_rank(), run_dir / "attempts"
+    rank = dist.get_rank()
     mine, problem = secrets.token_hex(8) if rank in writers else None, ""
     try:
         if mine:
             directory.mkdir(parents=True, exist_ok=True)
             _probe(directory, mine).write_text(mine)
     except OSError as error:
-        problem = f"{run_dir}: cannot be written ({error.strerror}): set a run_dir that all ranks can write"
+        where = f"{directory} on {socket.gethostname()}"
+        problem = f"{where}: cannot be written ({error.strerror}): use a directory that all ranks can write"
     written: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(written, (mine, problem))
     try:

@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from ...configs.errors import UserError
+from ...configs.json_text import first_problem, parse_json
 from ...configs.loader.explain import RENAMED
 from ...configs.secrets import scrub, scrub_tree
 from ...model.config import ModelConfig
 from ...storage.files import fsync
-from ...storage.json_text import first_problem, parse_json
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
 from .names import is_rank_file

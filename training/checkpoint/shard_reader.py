@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ...configs.errors import UserError
-from ...storage.json_text import first_problem, parse_json
+from ...configs.json_text import first_problem, parse_json
 from ..zero.parameter_shards import ParameterShard
 
 WEIGHTS = "fp32"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from ...configs.errors import UserError
-from ...storage.json_text import read_json
+from ...configs.json_text import read_json
 
 logger = logging.getLogger(__name__)
 

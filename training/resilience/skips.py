@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt, TypeAdapter
 
 from ...configs.errors import UserError
+from ...configs.json_text import read_json
 from ...storage.files import atomic_write
-from ...storage.json_text import read_json
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import pytest
 import torch
 import typer
 from s3_server import BUCKET, Fault, FaultProxy, S3Server, environment
+from unshared_nodes import can_mount
 
 from clinical_modernbert.kernels.verify import self_test
 from clinical_modernbert.launcher.commands import doctor as doctor_command
@@ -403,8 +404,13 @@ class RankResult:
         return {finding["check"]: finding for finding in json.loads(self.output)["nodes"][node]}
 
 
-def run_on_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: bool = False) -> list[RankResult]:
-    """Run two ranks, each the first of a node, with additional variables `own`; `change` is Python that runs first."""
+def run_on_two_nodes(
+    own: Sequence[dict[str, str]], change: str = "", named: bool = False, options: Sequence[str] = ()
+) -> list[RankResult]:
+    """Run two ranks, each the first of a node, with additional variables `own`; `change` is Python that runs first.
+
+    `named` nodes have host names. Their DISK, if `own` has one, is mounted on their MOUNTED.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -415,8 +421,10 @@ def run_on_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: boo
     imports += "from clinical_modernbert.launcher.commands import doctor as doctor_command\n"
     imports += "from clinical_modernbert.launcher.doctor import ranks as doctor_ranks\n"
     command = [sys.executable, "-c", f"{imports}{change}\ncli.main()", "doctor", "--quick", "--json"]
+    command += options
     if named:
-        command = ["unshare", "--uts", "sh", "-c", 'hostname node$RANK; exec "$@"', "sh", *command]
+        node = 'hostname node$RANK; test -z "$DISK" || mount --bind "$DISK" "$MOUNTED"; exec "$@"'
+        command = ["unshare", "--uts", "--mount", "sh", "-c", node, "sh", *command]
     ranks = [
         subprocess.Popen(
             command,
@@ -431,12 +439,15 @@ def run_on_two_nodes(own: Sequence[dict[str, str]], change: str = "", named: boo
     return [RankResult(rank.returncode, *output) for rank, output in zip(ranks, ended, strict=True)]
 
 
+needs_namespaces = pytest.mark.skipif(
+    not can_mount(), reason="needs the right to give a process its own host name and mounts (root)"
+)
+
+
 @pytest.mark.ranks
-@needs_root
+@needs_namespaces
 def test_two_nodes_with_different_software_fail(tmp_path: Path) -> None:
     """Each rank has its own host name; the second finds another version of transformers first."""
-    if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
-        pytest.skip("this container cannot give a process its own host name")
     metadata = tmp_path / "transformers-4.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.0.0\n")
@@ -452,6 +463,41 @@ def test_two_nodes_with_different_software_fail(tmp_path: Path) -> None:
     assert findings["all-reduce of 2 ranks"]["status"] == "ok"
     assert findings["packages"]["status"] == "ok"
     assert first.findings("node1")["packages"]["status"] == "failed"
+
+
+@pytest.mark.ranks
+@needs_namespaces
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_directory_that_two_nodes_do_not_share_fails(shared: bool, tmp_path: Path) -> None:
+    (runs := tmp_path / "runs").mkdir()
+    disks = [tmp_path / "disk0", tmp_path / ("disk0" if shared else "disk1")]
+    for disk in disks:
+        disk.mkdir(exist_ok=True)
+    own = [{"DISK": str(disk), "MOUNTED": str(runs)} for disk in disks]
+    first, second = run_on_two_nodes(own, named=True, options=["--run-dir", str(runs)])
+    for node in ("node0", "node1"):
+        finding = first.findings(node)[f"{runs} on all nodes"]
+        if shared:
+            assert (finding["status"], finding["result"]) == ("ok", "what rank 0 writes is seen by all 2 ranks")
+        else:
+            assert finding["status"] == "failed"
+            assert finding["result"].endswith("what rank 0 writes is not seen on node1")
+    assert (first.code, second.code) == ((0, 0) if shared else (1, 1))
+    assert [list(disk.iterdir()) for disk in disks] == [[], []], "the disks are left unchanged"
+
+
+@pytest.mark.ranks
+@needs_namespaces
+def test_a_directory_that_a_node_lacks_or_cannot_write_fails(tmp_path: Path) -> None:
+    (runs := tmp_path / "runs").mkdir()
+    (tmp_path / "disk" / "inner").mkdir(parents=True)
+    own = [{"DISK": str(tmp_path / "disk"), "MOUNTED": str(runs)}, {}]
+    first, _ = run_on_two_nodes(own, named=True, options=["--run-dir", str(runs / "inner")])
+    finding = first.findings("node0")[f"{runs / 'inner'} on all nodes"]
+    assert (finding["status"], finding["result"]) == ("failed", "no such directory on node1")
+    first, second = run_on_two_nodes([{}, {}], named=True, options=["--run-dir", "/proc"])
+    assert "cannot be written" in first.findings("node1")["/proc on all nodes"]["result"]
+    assert (first.code, second.code) == (1, 1)
 
 
 @pytest.mark.ranks

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from ..configs.errors import UserError
+from .errors import UserError
 
 DEEPEST = 100
 """Levels of nesting. Our own files have about ten; a parser that recurses fails at about a thousand."""
@@ -27,18 +27,30 @@ Timestamp = Annotated[str, AfterValidator(_require_timestamp)]
 """The type of a time in ISO 8601."""
 
 
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes, limit: int | None = None) -> Any:
     """The value of a JSON text.
 
+    Args:
+        limit: the largest size that such a file may have.
     Raises:
-        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+        ValueError: it is larger, is not JSON in UTF-8, or is nested too deeply.
     """
+    if limit is not None and len(content) > limit:
+        raise ValueError(f"{len(content):,} bytes, more than the {limit:,} that such a file may have")
     try:
         value = json.loads(content)
     except RecursionError:
         raise ValueError(f"nested more than {DEEPEST} levels deep") from None
     if _is_deep(value):
         raise ValueError(f"nested more than {DEEPEST} levels deep")
+    return value
+
+
+def parse_json_object(content: str | bytes, limit: int | None = None) -> dict[str, Any]:
+    """As `parse_json`, of a file that must hold an object; anything else is a ValueError too."""
+    value = parse_json(content, limit)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
 
 
