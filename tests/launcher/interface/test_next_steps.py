@@ -212,7 +212,7 @@ def test_launchers_that_wait_for_the_run(
     cmbert: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clinical_modernbert.launcher.runs.launch_log.run_and_record", lambda *arguments: 0)
-    monkeypatch.setattr("clinical_modernbert.launcher.slurm.deepspeed.allocated_hosts", lambda environment: ["a"])
+    monkeypatch.setattr("clinical_modernbert.launcher.slurm.deepspeed.allocated_hosts", lambda environment: {"a": 1})
     (tmp_path / "hosts").write_text("localhost slots=1\n")
     for launcher in (["hostfile", "tiny", "--hostfile", str(tmp_path / "hosts")], ["deepspeed-slurm", "tiny"]):
         run_dir = tmp_path / launcher[0]
