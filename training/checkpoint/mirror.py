@@ -18,6 +18,7 @@ from ...configs.errors import UserError
 from ...storage.background import Background
 from ...storage.files import stage_directory
 from ...storage.put import LocalFile, local_file, put, require_stored
+from .files import find_corruption
 from .manifest import MANIFEST, read_manifest
 from .names import new_attempt_name, parse_stored_name
 
@@ -79,6 +80,10 @@ class Mirror:
             logger.warning(f"not all checkpoints are uploaded, the next checkpoint or start retries: {error}")
 
     def _upload_one(self, links: Path) -> None:
+        if problem := find_corruption(links):  # it was whole when it was queued: an older one is better than none
+            shutil.rmtree(links)
+            logger.warning(f"{links.name} is not uploaded: {problem}")
+            return
         address = f"{self._url}/{links.name}"
         files = {name: entry.bytes for name, entry in read_manifest(links).files.items()}
         for name in files:

@@ -17,6 +17,7 @@ from written_run import manifest_of
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.storage import remote
 from clinical_modernbert.storage.background import Background
+from clinical_modernbert.storage.files import hash_file
 from clinical_modernbert.storage.put import LocalFile, put
 from clinical_modernbert.training.checkpoint import files as checkpoint_files
 from clinical_modernbert.training.checkpoint.manifest import FileEntry, read_manifest, write_manifest
@@ -147,7 +148,7 @@ def checkpoint(tmp_path: Path, step: int) -> Path:
     path = tmp_path / f"checkpoints/step{step:08d}"
     path.mkdir(parents=True)
     (path / RANK_FILE).write_text(f"weights of {step}")
-    entry = FileEntry(bytes=(path / RANK_FILE).stat().st_size, xxh3_128="0")
+    entry = FileEntry(bytes=(path / RANK_FILE).stat().st_size, xxh3_128=hash_file(path / RANK_FILE))
     write_manifest(path, manifest_of(step).model_copy(update={"files": {RANK_FILE: entry}}))
     return path
 
@@ -177,6 +178,28 @@ def test_each_checkpoint_retries_the_queue_and_the_queue_stays_short(
 
 def queued(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "checkpoints" / QUEUE).iterdir())
+
+
+def test_a_damaged_checkpoint_in_the_queue_does_not_keep_others_from_the_store(
+    mirror: Mirror,
+    background: ManualBackground,
+    fake_store: FakeStore,
+    tmp_path: Path,
+    messages: pytest.LogCaptureFixture,
+) -> None:
+    for step in (1, 2, 3):
+        mirror.add(checkpoint(tmp_path, step))
+    first, second, third = sorted((tmp_path / "checkpoints" / QUEUE).iterdir())
+    (third / "manifest.json").write_text("{")
+    (second / RANK_FILE).unlink()
+    fake_store.available = True
+    background.run()
+    assert queued(tmp_path) == []
+    assert fake_store.names == [f"{first.name}/{RANK_FILE}", f"{first.name}/manifest.json"]
+    assert [line.partition(":")[0] for line in messages.messages if "not uploaded" in line] == [
+        f"{third.name} is not uploaded",
+        f"{second.name} is not uploaded",
+    ]
 
 
 def test_a_checkpoint_that_is_added_twice_is_queued_once(
