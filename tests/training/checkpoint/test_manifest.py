@@ -39,6 +39,7 @@ def test_the_keys_of_a_manifest_do_not_change(finished: SmallRun) -> None:
             "attempt",
             "scaling",
             "model",
+            "tokenizer",
             "data",
         ),
         *(
