@@ -140,7 +140,8 @@ def test_corruption_is_reported_after_three_tries(local: Path, s3: FaultProxy, t
     s3.fault = Fault("corrupt", SHARD)
     with pytest.raises(UserError, match=f"^{URL}/{SHARD}: gave up after 3 tries .*upload the data again"):
         dataset.readers[0].verify()
-    assert len(s3.requested("GET", SHARD)) == 3
+    # A loaded server may also have failed to answer, which does not count. Patience alone would take dozens.
+    assert 3 <= len(s3.requested("GET", SHARD)) < 8
 
 
 def test_a_store_that_hangs_is_waited_for_no_longer_than_the_patience(

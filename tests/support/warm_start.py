@@ -64,6 +64,7 @@ def server() -> ForkServerContext:
 def _launch(arguments: list[str], environment: dict[str, str], output: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    os.umask(0o022)  # the server may have been started after a command that changed it
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

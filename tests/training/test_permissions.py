@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,6 @@ from typer.testing import CliRunner
 from clinical_modernbert.launcher.cli import app
 
 pytestmark = [pytest.mark.slow, pytest.mark.ranks]
-
-
-@pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    """The usual umask of a user."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 def modes(root: Path) -> dict[str, str]:

@@ -93,10 +93,9 @@ def test_a_tokenizer_of_restricted_text_is_readable_by_its_owner_only(folder: Pa
     modes = []
     for public in ("false", "true"):
         out = folder / f"tokenizer-{public}"
-        before = os.umask(0o022)  # earlier commands in this process changed it
+        os.umask(0o022)  # the command before changed it
         arguments = ["tokenizer", "train", str(folder / "recipe.yaml"), "--vocab-size", "600", "--out", str(out)]
         assert cmbert(*arguments, "--set", f"sources.0.public={public}").exit_code == 0
-        os.umask(before)
         modes.append({path.stat().st_mode & 0o777 for path in (out, *out.iterdir())})
     assert modes == [{0o700, 0o600}, {0o755, 0o644}]
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,9 @@ def waits_for_the_ranks_of_a_killed_srun_to_save(run: SlurmRun) -> None:
     job = run.submit("--steps", 300)
     run.await_attempts(1)
     for pid in run.slurm.run_by(job):
-        if Path(f"/proc/{pid}/comm").read_text() == "srun\n":
-            os.kill(pid, signal.SIGKILL)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if Path(f"/proc/{pid}/comm").read_text() == "srun\n":
+                os.kill(pid, signal.SIGKILL)
     info = run.ended(job)
     assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
     assert run.outcomes() == [(85, "stopped on request"), (0, "complete")]

@@ -18,7 +18,7 @@ from clinical_modernbert.training.checkpoint.files import find_corruption, step_
 pytestmark = pytest.mark.slow
 URL = f"s3://{BUCKET}/stop"
 RARELY = ("checkpoint.every_steps=12", "data.shuffle_window=1")
-STOP_SECONDS = 45
+STOP_SECONDS = 120
 """The limit of `run_ranks` is 30 s; a loaded machine may need longer to save and exit."""
 
 
