@@ -16,29 +16,36 @@ FIX = (
     "MLFLOW_TRACKING_PASSWORD, HF_TOKEN, AZURE_STORAGE_KEY, pass_env of a cluster file)"
 )
 
+# Names come from outside, at any length: every repetition has a bound or ends at a character that it cannot contain.
+_ANYWHERE = r"(?:password|passwd|passphrase|secret|credentials?|authorization)"
 _WORD = (
-    r"(?:\w{0,64}(?:password|passwd|passphrase|secret|credentials?|authorization)|token|signature|sig|"
-    r"(?:api|access|account|private|secret|shared|storage|sas|license|encryption|signing)[_.-]?key|sas)"
+    r"(?:token|signature|sig|sas|"
+    r"(?:api|access|account|private|secret|shared|storage|sas|license|encryption|signing)[_.-]?key)"
 )
-_NAME = re.compile(rf"(?:.*[^A-Za-z])?{_WORD}|.*[_-]key|key", re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(rf"(?:.*[^A-Za-z])?(?:\w{{0,64}}{_ANYWHERE}|{_WORD})|.*[_-]key|key", re.IGNORECASE | re.DOTALL)
 _NO_SECRET = re.compile(r"(?:unk|cls|sep|pad|mask|bos|eos|unused)_token|pass_secret", re.IGNORECASE)
 """Words of a tokenizer, and the name of a Kubernetes secret."""
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
 # The user part of abfs://container@account and ssh://user@host is no secret; that of http(s) may be a token.
-_USERINFO = re.compile(rf"({_SCHEME})([^\s/?#]*:[^\s/?#]*|(?<=p://)[^\s/?#]+|(?<=ps://)[^\s/?#]+)@")
-_PREFIX = r"(?:[\w%.-]{0,64}[_.-])?"
-_QUERY = re.compile(
-    rf"([?&;]{_PREFIX}(?:{_WORD}|key|pwd|code|auth|X-Amz-[\w-]+|X-Goog-[\w-]+|AWSAccessKeyId)=)([^\s&;#'\"<>]+)", re.I
-)
-_ASSIGNED = re.compile(
-    rf"((?<![A-Za-z0-9]){_PREFIX}(?:{_WORD}|(?<=_)key)[\"']?\s?=\s?)(\"[^\"]*\"|'[^']*'|[^\s&;,\"']+)", re.I
-)
-_QUOTED_ENTRY = re.compile(rf"([\"']{_PREFIX}{_WORD}[\"']\s*:\s*)(\"[^\"]*\"|'[^']*')", re.I)
+_USERINFO = re.compile(rf"({_SCHEME})([^\s/?#:]*:[^\s/?#]*|(?<=p://)[^\s/?#]+|(?<=ps://)[^\s/?#]+)@")
+
+
+def _named(*more: str) -> str:
+    """A name with a word for secrets, or one of `more`, at its end."""
+    words = "|".join((_WORD, *more))
+    return rf"(?:[\w%.-]{{0,64}}{_ANYWHERE}|(?:[\w%.-]{{0,64}}[_.-])?(?:{words}))"
+
+
+_IN_QUERY = _named("key", "pwd", "code", "auth", r"X-Amz-[\w-]{1,64}", r"X-Goog-[\w-]{1,64}", "AWSAccessKeyId")
+_QUERY = re.compile(rf"([?&;]{_IN_QUERY}=)([^\s&;#'\"<>]+)", re.I)
+_ASSIGNED = re.compile(rf"((?<![A-Za-z0-9]){_named('(?<=_)key')}[\"']?\s?=\s?)(\"[^\"]*\"|'[^']*'|[^\s&;,\"']+)", re.I)
+_QUOTED_ENTRY = re.compile(rf"([\"']{_named()}[\"']\s*:\s*)(\"[^\"]*\"|'[^']*')", re.I)
 _HEADER = re.compile(r"(\bauthorization\s*[:=]\s*(?:(?:bearer|basic|token)\s+)?|\bbearer\s+)([\w.~+/=-]{8,})", re.I)
 _FORM = re.compile(
     r"(?<![A-Za-z0-9])(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|hf_[A-Za-z0-9]{30,}|"
-    r"glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|sk-(?:proj-|ant-)?[A-Za-z0-9_]{20,}|eyJ[\w-]{6,}\.eyJ[\w-]{6,}\.[\w-]+)"
+    r"glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|sk-(?:proj-|ant-)?[A-Za-z0-9_]{20,}|"
+    r"eyJ[\w-]{6,2000}\.eyJ[\w-]{6,2000}\.[\w-]+)"
 )
 _WITH_PREFIX = (_USERINFO, _QUERY, _QUOTED_ENTRY, _HEADER, _ASSIGNED)
 

@@ -3,9 +3,14 @@
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 200
+"""Characters of a word from outside that is compared; the time is quadratic in it."""
+
 
 def nearest_name(word: str, known: Iterable[str]) -> str | None:
     """Return the entry of `known` closest to `word`, ignoring case; None if none is close."""
+    if len(word) > _LONGEST:
+        return None
     spelled = {name.lower(): name for name in known}
     # 0.5 rather than difflib's 0.6, so that swapped letters in a two-letter name still match.
     close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.5)

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -194,3 +195,16 @@ def test_a_manifest_that_an_earlier_version_wrote_is_shown_without_secrets() -> 
     content["config"] = {"metrics": {"mlflow_uri": "http://bob:S3cret1234@host"}}
     content["data_address"] = "https://store/x?sig=S3cret1234"
     assert "S3cret1234" not in repr(CheckpointManifest.model_validate(content))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["f", "_", "-", ".", "%", ":", "x://:", "-eyJaaaaaa", "-eyJaaaaaa.eyJ", "?_", "&a", '"', "'token':'", "token=",
+     "a_", "bearer ", "authorization ", "http://a@", "password", "secret_", "_key", "?X-Amz-a", " ", "é"],
+)  # fmt: skip
+def test_the_time_is_proportional_to_the_length(piece: str) -> None:
+    text = piece * (40_000 // len(piece))
+    started = time.process_time()
+    scrub(text)
+    is_secret_name(text)
+    assert time.process_time() - started < 8  # a second or less; squared it would be minutes
