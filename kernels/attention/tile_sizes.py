@@ -38,7 +38,7 @@ _LARGE_HEADS = Tuning(Tile(64, 64), Tile(64, 32), Tile(32, 64))
 _HOPPER = Tuning(Tile(128, 64, 4, 3), Tile(128, 64, 8), Tile(64, 128, 8))
 _AMD = Tuning(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(32, 64, 4, 1))
 _AMD_LARGE_HEADS = Tuning(Tile(64, 64, 4, 1), Tile(64, 32, 4, 1), Tile(32, 64, 4, 1))
-_RELATIVES = {"sm86": "sm80", "sm89": "sm80", "sm120": "sm80", "sm103": "sm100", "gfx950": "gfx942"}
+RELATIVES = {"sm86": "sm80", "sm89": "sm80", "sm120": "sm80", "sm103": "sm100", "gfx950": "gfx942"}
 """Whose tiles an architecture uses where it has none of its own."""
 _SMALL_SHARED = {
     64: Tuning(Tile(128, 64), Tile(128, 32), Tile(32, 64)),
@@ -99,7 +99,7 @@ def tuning(architecture: str, head_dim: int, bits: int, local: bool) -> Tuning:
     """
     tables = [_32_BITS] if bits == 32 else [_16_BITS_LOCAL, _16_BITS] if local else [_16_BITS]
     for table in tables:
-        for name in (architecture, _RELATIVES.get(architecture, "")):
+        for name in (architecture, RELATIVES.get(architecture, "")):
             if head_dim in table.get(name, {}):
                 return table[name][head_dim]
     raise KeyError(f"{architecture}, heads of {head_dim}, {bits} bits")
