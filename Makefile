@@ -84,9 +84,17 @@ docs: install
 diagrams: install
 	$(BIN)/python docs/site/diagrams.py
 
-# Compiles every Triton kernel for every architecture, checks the machine code, writes its table into docs/kernels.md.
+# Compiles every Triton kernel for every architecture, checks the machine code, writes its tables into docs/kernels.md:
+# with the locked Triton, then with the oldest and the newest that pyproject.toml admits (needs the network once).
+OTHER_TRITONS := 3.5.0 3.9.0
 kernels-report: install
 	$(BIN)/python -m clinical_modernbert.kernels.verify.report
+	for version in $(OTHER_TRITONS); do \
+		test -d build/triton/$$version || $(BIN)/pip install --quiet --no-deps --target build/triton/$$version \
+			triton==$$version || exit 1; \
+		PYTHONPATH=build/triton/$$version TRITON_CACHE_DIR=build/triton/cache-$$version \
+			$(BIN)/python -m clinical_modernbert.kernels.verify.report --summary || exit 1; \
+	done
 
 # After changing what is installed in .venv by hand: write down the versions that work together.
 lock:

@@ -6,8 +6,10 @@ from functools import lru_cache
 
 import torch
 
-AMD_ARCHITECTURES = ("gfx942", "gfx950")
-"""AMD GPUs that the tuning table covers."""
+ARCHITECTURES = ("sm80", "sm86", "sm89", "sm90", "sm100", "sm103", "sm120", "gfx942", "gfx950")
+"""Architectures for which every kernel is compiled and checked (verify/report.py): keys of the tuning tables."""
+OLDEST_TRITON = {"sm103": (3, 6, 0)}
+"""The first release of Triton that compiles for an architecture, where it is later than the first we support."""
 
 
 def interpreter_enabled() -> bool:
@@ -32,10 +34,48 @@ def _triton_unsupported_reason(device: torch.device) -> str | None:
     if device.type != "cuda":
         return f"runs on CUDA and ROCm, not on {device.type}"
     if torch.version.hip:
-        name = torch.cuda.get_device_properties(device).gcnArchName.split(":")[0]
-        return None if name in AMD_ARCHITECTURES else f"has no tile sizes for {name}"
+        name = device_architecture(device)
+        return None if name in ARCHITECTURES else f"has no tile sizes for {name}"
     major, minor = torch.cuda.get_device_capability(device)
-    return None if major >= 8 else f"needs compute capability 8.0, this GPU has {major}.{minor}"
+    if major < 8:
+        return f"needs compute capability 8.0, this GPU has {major}.{minor}"
+    return triton_too_old(device_architecture(device))
+
+
+def triton_too_old(architecture: str) -> str | None:
+    """Why the installed Triton cannot compile for an architecture, as the predicate of a sentence; None if it can."""
+    import triton
+
+    installed, oldest = triton.__version__, OLDEST_TRITON.get(architecture, (0, 0, 0))
+    if tuple(int(part) for part in installed.split("+")[0].split(".")[:3]) >= oldest:
+        return None
+    return f"{installed} cannot compile for {architecture} (pip install 'triton>={'.'.join(map(str, oldest))}')"
+
+
+def device_architecture(device: torch.device) -> str:
+    """The name of a device's architecture: one of ARCHITECTURES, another AMD name, or the type of the device.
+
+    Under Triton's interpreter it is "sm80".
+    """
+    if interpreter_enabled():
+        return "sm80"
+    if device.type != "cuda":
+        return device.type
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(device).gcnArchName).split(":")[0]
+    major, minor = torch.cuda.get_device_capability(device)
+    return nearest_architecture(10 * major + minor)
+
+
+def nearest_architecture(capability: int) -> str:
+    """The name in ARCHITECTURES whose tiles an NVIDIA GPU of this compute capability uses; 90 is 9.0.
+
+    It is the latest of the same major version that is not newer: sm87 is "sm86", sm121 is "sm120". Without one it is
+    "sm86", whose tiles need the least shared memory.
+    """
+    known = [int(name[2:]) for name in ARCHITECTURES if name.startswith("sm")]
+    same = [one for one in known if one // 10 == capability // 10 and one <= capability]
+    return f"sm{max(same, default=86)}"
 
 
 def use_triton(backend: str, device: torch.device) -> bool:

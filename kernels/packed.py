@@ -21,6 +21,7 @@ class PackedBatch:
 
     cu_seqlens: int32 (B+1,), where each sequence starts; the last entry is T.
     max_seqlen: tokens of the longest sequence (0 for an empty batch).
+    attended: tokens in the sequence of a token, on average over all tokens, rounded down.
     positions: int32 (T,), the token's index inside its own sequence.
     lengths: tokens of each sequence, on the host; 0 is allowed.
     tiles: block size -> int32 (n, 2) rows (sequence, index of the tile in it). The longest sequences come first, so
@@ -29,6 +30,7 @@ class PackedBatch:
 
     cu_seqlens: torch.Tensor
     max_seqlen: int
+    attended: int
     positions: torch.Tensor
     lengths: tuple[int, ...]
     tiles: Mapping[int, torch.Tensor]
@@ -49,6 +51,7 @@ class PackedBatch:
         return cls(
             cu_seqlens=cu_seqlens,
             max_seqlen=int(counts.max(initial=0)),
+            attended=int((counts * counts).sum()) // max(total, 1),
             positions=positions_,
             lengths=tuple(counts.tolist()),
             tiles={size: table.view(-1, 2) for size, table in zip(TILE_SIZES, tiles, strict=True)},

@@ -13,22 +13,26 @@ from .packed import PackedBatch
 from .rope_tables import rope_tables
 
 
-def rotate_qk(qkv: torch.Tensor, batch: PackedBatch, theta: float, *, backend: str = "auto") -> torch.Tensor:
-    """q and k of `qkv` (T, 3, H, D), rotated by their positions, as a new tensor (T, 2, H, D). Differentiable.
+def rotate_qk(
+    qkv: torch.Tensor, batch: PackedBatch, theta: float, *, overwrite: bool = False, backend: str = "auto"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q, k and v of `qkv` (T, 3, H, D), each (T, H, D); q and k are rotated by their positions. Differentiable.
 
+    overwrite: rotate in place, inside `qkv`; ValueError if it is a leaf. Otherwise q and k are copies.
     Backends: auto, triton, torch.
     """
-    rotated: torch.Tensor = _Rotate.apply(qkv, batch, theta, use_triton(backend, qkv.device))
+    if overwrite:
+        require_overwritable(qkv)
+    rotated: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = _Rotate.apply(
+        qkv, batch, theta, use_triton(backend, qkv.device), overwrite
+    )
     return rotated
 
 
-def rotate_qk_(qkv: torch.Tensor, batch: PackedBatch, theta: float, *, backend: str = "auto") -> torch.Tensor:
-    """Rotate q and k of `qkv` (T, 3, H, D) in place, leave v as it is, and return `qkv`.
-
-    Differentiable, but `qkv` must not be a leaf. Backends: auto, triton, torch.
-    """
-    rotated: torch.Tensor = _RotateInPlace.apply(qkv, batch, theta, use_triton(backend, qkv.device))
-    return rotated
+def require_overwritable(qkv: torch.Tensor) -> None:
+    """ValueError if `qkv` is a tensor that the caller owns, a leaf: its values would change without a trace."""
+    if qkv.is_leaf and qkv.requires_grad:
+        raise ValueError("qkv is a leaf that requires a gradient and cannot be overwritten: pass overwrite=False")
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -39,35 +43,27 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 class _Rotate(torch.autograd.Function):
-    """Backward is the inverse rotation, so no activation is saved."""
+    """Backward is the inverse rotation, in place in the one gradient that is assembled from three."""
 
     @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool) -> torch.Tensor:
+    def forward(
+        ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool, overwrite: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.batch, ctx.theta, ctx.triton = batch, theta, triton
-        return _rotated(qkv[:, :2], batch, theta, triton)
+        qkv = qkv.detach()  # shares its version: whoever saved the values from before gets an error in backward
+        qk = qkv[:, :2]
+        if overwrite:
+            _rotate_(qk, batch, theta, triton)
+        else:
+            qk = _rotated(qk, batch, theta, triton)
+        return qk[:, 0], qk[:, 1], qkv[:, 2]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        grad_qkv = grad.new_zeros(grad.shape[0], 3, *grad.shape[2:])
-        grad_qkv[:, :2] = _rotated(grad, ctx.batch, ctx.theta, ctx.triton, inverse=True)
-        return grad_qkv, None, None, None
-
-
-class _RotateInPlace(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, batch: PackedBatch, theta: float, triton: bool) -> torch.Tensor:
-        ctx.batch, ctx.theta, ctx.triton = batch, theta, triton
-        ctx.mark_dirty(qkv)
-        _rotate_(qkv[:, :2], batch, theta, triton)
-        return qkv
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        grad = grad.clone(memory_format=torch.contiguous_format)  # autograd may share it with other nodes
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        grad = torch.stack(grads, dim=1)
         _rotate_(grad[:, :2], ctx.batch, ctx.theta, ctx.triton, inverse=True)
-        return grad, None, None, None
+        return grad, None, None, None, None
 
 
 def _rotated(

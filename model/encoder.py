@@ -6,6 +6,8 @@ padded, and no token attends to another sequence. Everything but attention treat
 Each parameter is read only in the forward of the module that owns it, so that ZeRO-3 can gather it there.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -15,6 +17,14 @@ from ..kernels.geglu import geglu
 from ..kernels.norm import add_layer_norm, layer_norm
 from ..kernels.packed import PackedBatch
 from .config import ModelConfig
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Options of `packed_attention` that are the same in all layers."""
+
+    backend: str
+    deterministic: bool
 
 
 class LayerNorm(nn.Module):
@@ -72,10 +82,18 @@ class Attention(nn.Module):
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.out_drop = nn.Dropout(config.attention_dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch, backend: str, rows: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, batch: PackedBatch, how: AttentionOptions, rows: Tensor | None) -> Tensor:
         """x (T, d) to (T, d), or to (R, d) at `rows`, int64 (R,). Attention itself is computed for all tokens."""
         qkv = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim)
-        attended = packed_attention(qkv, batch, window=self.window, rope_theta=self.rope_theta, backend=backend)
+        attended = packed_attention(
+            qkv,
+            batch,
+            window=self.window,
+            rope_theta=self.rope_theta,
+            backend=how.backend,
+            deterministic=how.deterministic,
+            overwrite=True,
+        )
         return self.out_drop(self.Wo(_select(attended.flatten(1), rows)))
 
 
@@ -107,7 +125,7 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, hidden: Tensor, update: Tensor | None, batch: PackedBatch, backend: str, rows: Tensor | None
+        self, hidden: Tensor, update: Tensor | None, batch: PackedBatch, how: AttentionOptions, rows: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The stream and its next update, each (T, d), or (R, d) at `rows`, int64 (R,).
 
@@ -117,7 +135,7 @@ class EncoderLayer(nn.Module):
         normed = hidden
         if self.attn_norm is not None:
             hidden, normed = self.attn_norm(hidden, update)
-        attended = self.attn(normed, batch, backend, rows)
+        attended = self.attn(normed, batch, how, rows)
         hidden, normed = self.mlp_norm(_select(hidden, rows), attended)
         return hidden, self.mlp(normed)
 
@@ -129,9 +147,10 @@ def _select(x: Tensor, rows: Tensor | None) -> Tensor:
 class Encoder(nn.Module):
     """Token ids (T,) and their PackedBatch to contextual vectors (T, d).
 
-    Two attributes control how it runs, not what it computes, and may be set at any time:
+    Three attributes control how it runs, not what it computes, and may be set at any time:
     `activation_checkpointing` saves only each layer's input and recomputes the layer in the backward pass;
-    `attention_backend` is one of `kernels.attention.dispatch.BACKENDS`.
+    `attention_backend` is one of `kernels.attention.dispatch.BACKENDS`; `deterministic_attention` requires backward
+    passes that are equal bit for bit.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -142,6 +161,7 @@ class Encoder(nn.Module):
         self.max_seqlen = config.max_position_embeddings
         self.activation_checkpointing = False
         self.attention_backend = "auto"
+        self.deterministic_attention = True
 
     def forward(self, input_ids: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
         """Token ids (T,) -> (T, d), or (R, d) at `rows`, int64 (R,).
@@ -157,8 +177,9 @@ class Encoder(nn.Module):
                 "split it into shorter segments"
             )
         hidden, update = self.embeddings(input_ids), None
+        how = AttentionOptions(self.attention_backend, self.deterministic_attention)
         for number, layer in enumerate(self.layers, 1):
-            arguments = (batch, self.attention_backend, rows if number == len(self.layers) else None)
+            arguments = (batch, how, rows if number == len(self.layers) else None)
             if self.activation_checkpointing and torch.is_grad_enabled():
                 # The sum is one tensor to save, the pair would be two.
                 hidden = hidden if update is None else hidden + update

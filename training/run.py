@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from ..configs.errors import UserError
 from ..configs.loader.load import dump
+from ..kernels.attention.dispatch import explain_backends
 from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
@@ -21,7 +23,7 @@ from .checkpoint.checkpointer import Checkpointer
 from .checkpoint.progress import Progress
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
-from .recipe.config import RunConfig
+from .recipe.config import EngineConfig, RunConfig
 from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
 from .recipe.start import open_validation, share_run_unless_restricted, starting_model
@@ -76,6 +78,8 @@ def open_run(config: RunConfig) -> Run:
     share_run_unless_restricted(config, dataset.manifest)
     validation = open_validation(config.data, config.seed) if config.validation.every_steps else None
     model = build_model(config, dataset)
+    for line in attention_lines(config.engine, model, device):
+        logger.info(line)
     engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_batch_size, device)
     return Run(
         config=config,
@@ -104,7 +108,24 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
         model = MaskedLM(config.model)
         initialize(model, config.seed)
     model.model.activation_checkpointing = config.engine.activation_checkpointing
+    model.model.attention_backend = config.engine.attention_backend
+    model.model.deterministic_attention = config.engine.deterministic_attention
     return model
+
+
+def attention_lines(engine: EngineConfig, model: MaskedLM, device: torch.device) -> list[str]:
+    """Which backend computes attention in which layers, and why, as the lines that are logged before step 1.
+
+    Raises:
+        UserError: the backend that the recipe names is unavailable here.
+    """
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[engine.precision]
+    backend, deterministic = engine.attention_backend, engine.deterministic_attention
+    try:
+        lines = explain_backends(device, dtype, model.config.head_dim, backend, deterministic)
+    except ValueError as error:
+        raise UserError(f"engine.attention_backend={backend}: {error}; set engine.attention_backend=auto") from error
+    return [f"attention of {line}" for line in lines]
 
 
 def open_batches(run: Run, step: int) -> Iterator[Future[list[MicroBatch]]]:

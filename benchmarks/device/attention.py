@@ -3,6 +3,7 @@
 from functools import partial
 
 from clinical_modernbert.kernels.attention.dispatch import available_backends, packed_attention
+from clinical_modernbert.kernels.attention.flash import LIBRARIES
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.verify.accuracy import Function
 from clinical_modernbert.kernels.verify.bench import padded_attention
@@ -29,11 +30,14 @@ def run(bench: Bench) -> None:
 def _layer(bench: Bench, labels: dict[str, str], lengths: list[int], heads: int, window: int | None) -> None:
     batch = PackedBatch.from_lengths(lengths, bench.device)
     qkv = bench.random(sum(lengths), 3, heads, HEAD_DIM)
+    attention = partial(packed_attention, batch=batch, window=window, rope_theta=THETA)
     candidates: dict[str, Function] = {
-        backend: partial(packed_attention, batch=batch, window=window, rope_theta=THETA, backend=backend)
+        backend: partial(attention, backend=backend)
         for backend in available_backends(bench.device, bench.dtype, HEAD_DIM)
         if backend != "torch" or len(lengths) <= _FEW
     }
+    for library in [name for name in candidates if name in LIBRARIES and LIBRARIES[name].deterministic]:
+        candidates[f"{library}, not deterministic"] = partial(attention, backend=library, deterministic=False)
     if sum(lengths) <= bench.size(8192, 256):
         candidates["padded, eager"] = partial(padded_attention, batch=batch, window=window, rope_theta=THETA)
     for backend, function in candidates.items():

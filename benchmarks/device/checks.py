@@ -1,13 +1,14 @@
 """Every kernel against its reference, by the accuracy rule of the tests."""
 
-from clinical_modernbert.kernels.attention.dispatch import explain_backend
+from clinical_modernbert.kernels.attention.dispatch import explain_backends
 from clinical_modernbert.kernels.verify.self_test import HEAD_DIM, self_test
 
 from .bench import Bench
 
 
 def run(bench: Bench) -> None:
-    bench.note("backend", explain_backend(bench.device, bench.dtype, HEAD_DIM))
+    for line in explain_backends(bench.device, bench.dtype, HEAD_DIM):
+        bench.note("backend", line)
     for check in self_test(bench.device):
         largest = max((result.error / (result.limit or 1.0) for result in check.results), default=0.0)
         rms = max((result.rms / result.rms_limit for result in check.results), default=0.0)

@@ -23,7 +23,7 @@ class Library:
 
     full_window: its `window_size` for attention without a window.
     length_keywords: its names for cu_seqlens of q and k, and max_seqlen of q and k.
-    extra_keywords: further arguments that it is always called with.
+    deterministic: whether its backward can be the same bit for bit in every run, by an argument of that name.
     install: how to install it.
     """
 
@@ -31,43 +31,50 @@ class Library:
     function: str
     full_window: tuple[int, int] | tuple[None, None]
     length_keywords: tuple[str, str, str, str]
-    extra_keywords: dict[str, Any]
+    deterministic: bool
     install: str
 
 
 _FLASH_KEYWORDS = ("cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k")
 LIBRARIES = {
     "flash4": Library(
-        "flash_attn.cute", "flash_attn_varlen_func", (None, None), _FLASH_KEYWORDS, {"deterministic": True},
+        "flash_attn.cute", "flash_attn_varlen_func", (None, None), _FLASH_KEYWORDS, True,
         "pip install --pre flash-attn-4",
     ),
     "flash3": Library(
-        "flash_attn_interface", "flash_attn_varlen_func", (-1, -1), _FLASH_KEYWORDS, {"deterministic": True},
+        "flash_attn_interface", "flash_attn_varlen_func", (-1, -1), _FLASH_KEYWORDS, True,
         "build the hopper directory of the flash-attention repository",
     ),
     "flash2": Library(
-        "flash_attn", "flash_attn_varlen_func", (-1, -1), _FLASH_KEYWORDS, {"deterministic": True},
+        "flash_attn", "flash_attn_varlen_func", (-1, -1), _FLASH_KEYWORDS, True,
         "pip install flash-attn",
     ),
     "varlen": Library(
-        "torch.nn.attention.varlen", "varlen_attn", (-1, -1), ("cu_seq_q", "cu_seq_k", "max_q", "max_k"), {},
+        "torch.nn.attention.varlen", "varlen_attn", (-1, -1), ("cu_seq_q", "cu_seq_k", "max_q", "max_k"), False,
         "pip install 'torch>=2.13'",
     ),
 }  # fmt: skip
 
 
 def flash_attention(
-    library: str, qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float
+    library: str,
+    qkv: torch.Tensor,
+    batch: PackedBatch,
+    window: int | None,
+    rope_theta: float,
+    *,
+    deterministic: bool = True,
+    overwrite: bool = False,
 ) -> torch.Tensor:
     """(T, 3, H, D) -> (T, H, D) by one of LIBRARIES; see `dispatch.packed_attention`."""
     spec = LIBRARIES[library]
-    q, k = rotate_qk(qkv, batch, rope_theta).unbind(1)
+    q, k, v = rotate_qk(qkv, batch, rope_theta, overwrite=overwrite)
     lengths = (batch.cu_seqlens, batch.cu_seqlens, batch.max_seqlen, batch.max_seqlen)
     out = _load_function(library)(
-        q, k, qkv[:, 2],
+        q, k, v,
         **dict(zip(spec.length_keywords, lengths, strict=True)),
         window_size=spec.full_window if window is None else (window, window),
-        **spec.extra_keywords,
+        **({"deterministic": deterministic} if spec.deterministic else {}),
     )  # fmt: skip
     return out[0] if isinstance(out, tuple) else out
 
@@ -88,6 +95,8 @@ def flash_unsupported_reason(library: str, device: torch.device, dtype: torch.dt
         return f"computes in fp16 and bf16 only, not in {dtype}"
     if head_dim > 256 or head_dim % 8:
         return f"needs a head size that is a multiple of 8 and at most 256, not {head_dim}"
+    if library in ("flash3", "flash4") and torch.version.hip:
+        return "is for NVIDIA GPUs"
     capability = torch.cuda.get_device_capability(device)
     if library == "flash3" and capability[0] != 9:
         return f"is for compute capability 9, this GPU has {capability[0]}.{capability[1]}"
@@ -99,7 +108,8 @@ def flash_unsupported_reason(library: str, device: torch.device, dtype: torch.dt
         parameters = inspect.signature(_load_function(library)).parameters
     except (ImportError, AttributeError) as error:
         return f"cannot be imported ({error}): {spec.install}"
-    missing = {"window_size", *spec.length_keywords, *spec.extra_keywords} - set(parameters)
+    needed = {"window_size", *spec.length_keywords, *(["deterministic"] if spec.deterministic else [])}
+    missing = needed - set(parameters)
     if missing:
         return f"is another version, without the arguments {', '.join(sorted(missing))}: {spec.install}"
     return None

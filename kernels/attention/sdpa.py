@@ -15,14 +15,16 @@ CHUNK = 128
 """Queries per chunk of banded attention. With a window of 64, half of the computed scores are useful."""
 
 
-def torch_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float) -> torch.Tensor:
+def torch_attention(
+    qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float, *, overwrite: bool = False
+) -> torch.Tensor:
     """(T, 3, H, D) -> (T, H, D); see `dispatch.packed_attention`."""
     inputs = qkv
     if qkv.device.type == "cpu" and qkv.dtype in (torch.bfloat16, torch.float16):
         inputs = qkv.float()  # SDPA's backward on a CPU is several times slower in 16 bits than in 32
-    q, k = rotate_qk(inputs, batch, rope_theta).unbind(1)
+    planes = rotate_qk(inputs, batch, rope_theta, overwrite=overwrite or inputs is not qkv)
     # split, not slices: its backward is one concatenation, whereas each slice's fills a zero tensor of T tokens
-    per_sequence = zip(*(x.split(batch.lengths) for x in (q, k, inputs[:, 2])), strict=True)
+    per_sequence = zip(*(x.split(batch.lengths) for x in planes), strict=True)
     outputs = [_attend(*(x.transpose(0, 1) for x in one), window=window).transpose(0, 1) for one in per_sequence]
     return torch.cat(outputs).to(qkv.dtype) if outputs else qkv[:, 0]
 

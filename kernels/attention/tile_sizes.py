@@ -1,5 +1,6 @@
 """Tile sizes of the attention kernels, chosen by compiling ahead of time: no spills, no repeated work, and two blocks
-per SM wherever that leaves tiles of a useful size. The results are in docs/kernels.md.
+per SM wherever that leaves tiles of a useful size. The results are in docs/kernels.md, for the oldest and the newest
+Triton that is supported too.
 
 A table, not an autotuner: the same shapes run the same instructions on every rank and in every run.
 """
@@ -37,21 +38,34 @@ _LARGE_HEADS = Tuning(Tile(64, 64), Tile(64, 32), Tile(32, 64))
 _HOPPER = Tuning(Tile(128, 64, 4, 3), Tile(128, 64, 8), Tile(64, 128, 8))
 _AMD = Tuning(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(32, 64, 4, 1))
 _AMD_LARGE_HEADS = Tuning(Tile(64, 64, 4, 1), Tile(64, 32, 4, 1), Tile(32, 64, 4, 1))
+RELATIVES = {"sm86": "sm80", "sm89": "sm80", "sm120": "sm80", "sm103": "sm100", "gfx950": "gfx942"}
+"""Whose tiles an architecture uses where it has none of its own."""
+_SMALL_SHARED = {
+    64: Tuning(Tile(128, 64), Tile(128, 32), Tile(32, 64)),
+    128: Tuning(Tile(128, 64, 8), Tile(128, 32, 8), Tile(32, 32, peel=False)),
+}
 _16_BITS = {
     "sm80": {
         32: Tuning(Tile(128, 64), Tile(64, 64), Tile(32, 64)),
         64: Tuning(Tile(128, 64, 4, 3), Tile(128, 32), Tile(32, 64)),
         128: Tuning(Tile(128, 64, 8), Tile(128, 32, 8), Tile(16, 64, peel=False)),
     },
+    "sm86": _SMALL_SHARED,
+    "sm89": _SMALL_SHARED,
+    "sm120": {
+        64: Tuning(Tile(128, 64, 4, 3), Tile(128, 32, peel=False), Tile(32, 64, peel=False)),
+        128: Tuning(Tile(128, 32, 8), Tile(128, 32, 8, peel=False), Tile(32, 32, peel=False)),
+    },
     "sm90": {32: _SMALL_HEADS, 64: _HOPPER, 128: _LARGE_HEADS},
     "sm100": {32: _SMALL_HEADS, 64: _HOPPER, 128: _LARGE_HEADS},
     "gfx942": {32: _AMD, 64: _AMD, 128: _AMD_LARGE_HEADS},
 }
-_FUSED_ROPE = Tuning(Tile(64, 64), Tile(64, 64), Tile(64, 64), fused_rope=True)
+_FUSED_ROPE = Tuning(Tile(64, 64), Tile(64, 64), Tile(64, 64, peel=False), fused_rope=True)
 _16_BITS_LOCAL = {  # with a window of 64, a tile of 64 queries attends to 192 keys, a tile of 128 to 256
     "sm80": {64: Tuning(Tile(64, 64), Tile(64, 64), Tile(32, 64))},
     "sm90": {64: _FUSED_ROPE},
     "sm100": {64: _FUSED_ROPE},
+    "sm120": {64: Tuning(Tile(64, 64), Tile(64, 64, peel=False), Tile(32, 64, peel=False))},
 }
 _SMALL_HEADS_32 = Tuning(Tile(64, 32, 4, 1), Tile(64, 32, 4, 1, peel=False), Tile(16, 64, 4, 1, peel=False))
 _LARGE_HEADS_32 = Tuning(Tile(32, 16, 2, 1), Tile(32, 16, 2, 1, peel=False), Tile(16, 32, 2, 1, peel=False))
@@ -79,12 +93,13 @@ operand, so that heads of 64 (backward) and of 128 spill."""
 
 
 def tuning(architecture: str, head_dim: int, bits: int, local: bool) -> Tuning:
-    """Tiles for an architecture ("sm80", "sm90", "sm100", "gfx942"), a head size (32, 64, 128) and 16 or 32 bits.
+    """Tiles for an architecture (one of `devices.ARCHITECTURES`), a head size (32, 64, 128) and 16 or 32 bits.
 
-    bits: of one value. local: the layer attends within a window.
+    bits: of one value. local: the layer attends within a window. KeyError if there are none.
     """
-    if bits == 32:
-        return _32_BITS[architecture][head_dim]
-    if local and head_dim in _16_BITS_LOCAL.get(architecture, {}):
-        return _16_BITS_LOCAL[architecture][head_dim]
-    return _16_BITS[architecture][head_dim]
+    tables = [_32_BITS] if bits == 32 else [_16_BITS_LOCAL, _16_BITS] if local else [_16_BITS]
+    for table in tables:
+        for name in (architecture, RELATIVES.get(architecture, "")):
+            if head_dim in table.get(name, {}):
+                return table[name][head_dim]
+    raise KeyError(f"{architecture}, heads of {head_dim}, {bits} bits")

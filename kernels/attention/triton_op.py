@@ -8,6 +8,7 @@ import torch
 from ..architecture import architecture
 from ..launch import launch
 from ..packed import PackedBatch
+from ..rope import require_overwritable
 from ..rope_tables import rope_tables
 from ..rope_triton import rotate_into
 from .tile_sizes import Tile, Tuning, tuning
@@ -15,11 +16,28 @@ from .triton_backward import attention_backward_dkdv, attention_backward_dq
 from .triton_forward import attention_forward
 
 
-def triton_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float) -> torch.Tensor:
+def triton_attention(
+    qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float, *, overwrite: bool = False
+) -> torch.Tensor:
     """(T, 3, H, D) -> (T, H, D); see `dispatch.packed_attention`."""
     tiles = [batch.tiles[size] for size in (32, 64, 128)]
     limit = -1 if window is None else min(window, batch.max_seqlen)
-    return _attention(qkv, batch.cu_seqlens, batch.positions, *tiles, batch.max_seqlen, limit, float(rope_theta))[0]
+    scalars = (batch.max_seqlen, limit, float(rope_theta))
+    if overwrite:
+        require_overwritable(qkv)
+        # To autograd nothing happens here: the last step of backward is the inverse rotation. `detach` would share
+        # the version of qkv, a view, and autograd then rebuild its history by as_strided: nine passes over q.
+        _attention_rotate_(qkv.data, batch.positions, *scalars)
+    return _attention(qkv, batch.cu_seqlens, batch.positions, *tiles, *scalars, overwrite)[0]
+
+
+@torch.library.custom_op("clinical_modernbert::attention_rotate_", mutates_args=("qkv",))
+def _attention_rotate_(
+    qkv: torch.Tensor, positions: torch.Tensor, max_seqlen: int, window: int, rope_theta: float
+) -> None:
+    """Rotate q and k of qkv (T, 3, H, D) in place, unless this layer's kernels do it while they load."""
+    if not _tuning(qkv, window).fused_rope:
+        rotate_into(qkv, qkv, positions, max_seqlen, rope_theta)
 
 
 @torch.library.custom_op("clinical_modernbert::attention", mutates_args=())
@@ -33,13 +51,16 @@ def _attention(
     max_seqlen: int,
     window: int,
     rope_theta: float,
+    rotated: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(output (T, H, D), log2 of the softmax denominators (H, T)). A window of -1 is no window."""
+    """(output (T, H, D), log2 of the softmax denominators (H, T)). A window of -1 is no window.
+
+    rotated: `_attention_rotate_` was called before."""
     tokens, _, heads, dim = qkv.shape
     out, lse = _empty_outputs(qkv)
     settings = _tuning(qkv, window)
     cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
-    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, fused_rope=settings.fused_rope)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, copy=not (settings.fused_rope or rotated))
     tile = settings.forward
     tiles = {32: tiles_32, 64: tiles_64, 128: tiles_128}[tile.block_m]
     launch(
@@ -65,14 +86,15 @@ def _attention_backward(
     max_seqlen: int,
     window: int,
     rope_theta: float,
+    rotated: bool,
 ) -> torch.Tensor:
-    """The gradient (T, 3, H, D) of qkv."""
+    """The gradient (T, 3, H, D) of qkv, as it was before the rotation."""
     tokens, _, heads, dim = qkv.shape
     grad = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
     grad_out = grad_out.contiguous()
     settings = _tuning(qkv, window)
     cos, sin = rope_tables(rope_theta, max_seqlen, dim, qkv.device)
-    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, fused_rope=settings.fused_rope)
+    q, k, v, strides = _split(qkv, positions, max_seqlen, rope_theta, copy=not (settings.fused_rope or rotated))
     delta = torch.empty_like(lse)
     scale = _scale(dim)
     tables = {32: tiles_32, 64: tiles_64, 128: tiles_128}
@@ -103,16 +125,16 @@ def _(grad_out: torch.Tensor, qkv: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    qkv, *tables, max_seqlen, window, rope_theta = inputs
+    qkv, *tables, max_seqlen, window, rope_theta, rotated = inputs
     ctx.save_for_backward(qkv, *output, *tables)
-    ctx.scalars = (max_seqlen, window, rope_theta)
+    ctx.scalars = (max_seqlen, window, rope_theta, rotated)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grad_out: torch.Tensor | None, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
     if grad_out is None:
-        return (None,) * 9
-    return _attention_backward(grad_out, *ctx.saved_tensors, *ctx.scalars), *(None,) * 8
+        return (None,) * 10
+    return _attention_backward(grad_out, *ctx.saved_tensors, *ctx.scalars), *(None,) * 9
 
 
 _attention.register_autograd(_backward, setup_context=_save)
@@ -132,18 +154,17 @@ def _tuning(qkv: torch.Tensor, window: int) -> Tuning:
 
 
 def _split(
-    qkv: torch.Tensor, positions: torch.Tensor, max_seqlen: int, rope_theta: float, *, fused_rope: bool
+    qkv: torch.Tensor, positions: torch.Tensor, max_seqlen: int, rope_theta: float, *, copy: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, ...]]:
     """q, k, v, and the token and head strides of q and k, and of v.
 
-    q and k are rotated unless the attention kernel does it (`fused_rope`). The rotated copy is not saved for
-    backward, which rotates again, to save memory.
+    copy: q and k are rotated copies. They are not saved for backward, which rotates again, to save memory.
     """
     if qkv.stride(3) != 1:
         qkv = qkv.contiguous()
     v = qkv[:, 2]
     qk = qkv
-    if not fused_rope:
+    if copy:
         qk = qkv.new_empty(qkv.shape[0], 2, *qkv.shape[2:])
         rotate_into(qk, qkv, positions, max_seqlen, rope_theta)
     return qk[:, 0], qk[:, 1], v, (qk.stride(0), qk.stride(2), v.stride(0), v.stride(1))

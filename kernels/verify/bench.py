@@ -42,7 +42,7 @@ def padded_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, 
     device, rows, longest = qkv.device, len(batch.lengths), batch.max_seqlen
     lengths = torch.tensor(batch.lengths, device=device)
     slots = batch.positions.long() + torch.arange(rows, device=device).repeat_interleave(lengths) * longest
-    q, k = rotate_qk(qkv, batch, rope_theta).unbind(1)
+    q, k, v = rotate_qk(qkv, batch, rope_theta)
 
     def pad(x: torch.Tensor) -> torch.Tensor:  # (B, H, L, D)
         dense = x.new_zeros(rows * longest, *x.shape[1:]).index_copy(0, slots, x)
@@ -55,7 +55,7 @@ def padded_attention(qkv: torch.Tensor, batch: PackedBatch, window: int | None, 
         if window is not None:
             mask = mask & ((index[:, None] - index).abs() <= window)
             mask = mask | ~mask.any(-1, keepdim=True)  # padding rows attend to everything, so that they stay finite
-    out = F.scaled_dot_product_attention(pad(q), pad(k), pad(qkv[:, 2]), attn_mask=mask)
+    out = F.scaled_dot_product_attention(pad(q), pad(k), pad(v), attn_mask=mask)
     return out.transpose(1, 2).reshape(rows * longest, *q.shape[1:])[slots]
 
 

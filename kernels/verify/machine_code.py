@@ -13,11 +13,23 @@ import triton
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 LIMITS = {  # per SM: 32-bit registers, bytes of shared memory, warps, blocks
     "sm80": (65536, 164 * 1024, 64, 32),
+    "sm86": (65536, 100 * 1024, 48, 16),
+    "sm89": (65536, 100 * 1024, 48, 24),
     "sm90": (65536, 228 * 1024, 64, 32),
     "sm100": (65536, 228 * 1024, 64, 32),
+    "sm103": (65536, 228 * 1024, 64, 32),
+    "sm120": (65536, 100 * 1024, 48, 24),
 }
-AMD_REGISTERS, AMD_SHARED = 512, 64 * 1024
-"""Vector registers per lane of a SIMD (a compute unit has four), and bytes of shared memory per compute unit."""
+"""CUDA C++ programming guide, technical specifications per compute capability."""
+AMD_REGISTERS = 512
+"""Vector registers per lane of a SIMD; a compute unit has four."""
+AMD_SHARED = {"gfx942": 64 * 1024, "gfx950": 160 * 1024}
+"""Bytes of shared memory per compute unit."""
+
+
+def shared_limit(architecture: str) -> int:
+    """Bytes of shared memory that one block may use. CUDA reserves 1 KiB for each."""
+    return AMD_SHARED[architecture] if architecture in AMD_SHARED else LIMITS[architecture][1] - 1024
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class MachineCode:
 
 def read(kernel: Any, architecture: str) -> MachineCode:
     """Analyze a kernel that `ahead_of_time.compiled_for(architecture)` recorded."""
-    return _read_amd(kernel) if architecture.startswith("gfx") else _read_nvidia(kernel, architecture)
+    return _read_amd(kernel, architecture) if architecture.startswith("gfx") else _read_nvidia(kernel, architecture)
 
 
 def _read_nvidia(kernel: Any, architecture: str) -> MachineCode:
@@ -72,7 +84,7 @@ def _read_nvidia(kernel: Any, architecture: str) -> MachineCode:
     )
 
 
-def _read_amd(kernel: Any) -> MachineCode:
+def _read_amd(kernel: Any, architecture: str) -> MachineCode:
     code = kernel.asm["amdgcn"]
 
     def note(name: str) -> int:
@@ -87,7 +99,7 @@ def _read_amd(kernel: Any) -> MachineCode:
         registers=registers,
         spills=note("vgpr_spill_count") + note("sgpr_spill_count"),
         shared=shared,
-        blocks=min(waves // warps, AMD_SHARED // max(shared, 1)),
+        blocks=min(waves // warps, AMD_SHARED[architecture] // max(shared, 1)),
         tensor=len(re.findall(r"^\s+v_mfma_", code, re.MULTILINE)),
         mma_flops=_hottest_loop(code, lambda loop: _mfma_flops(loop, warps)),
         wide=wide,

@@ -1,13 +1,17 @@
-"""Compile every kernel for every architecture, check the machine code, and write the table of docs/kernels.md.
+"""Compile every kernel for every architecture, check the machine code, and write the tables of docs/kernels.md.
 
-    python -m clinical_modernbert.kernels.verify.report [--check]
+    python -m clinical_modernbert.kernels.verify.report [--check | --summary]
 
 Prints each fault and exits with 1 if there is any. Takes minutes the first time; Triton caches what it compiled.
+With --summary it compiles the model's attention only, where spills come from, and writes the row of the installed Triton
+into the table of versions. `make kernels-report` runs it for the release that is locked, then so for the oldest and the
+newest that pyproject.toml admits.
 """
 
 import argparse
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +23,9 @@ from typing import Any
 import torch
 import triton
 
+from ..attention.tile_sizes import RELATIVES
 from ..attention.triton_op import triton_attention
+from ..devices import triton_too_old
 from ..geglu_triton import triton_geglu
 from ..mlm_loss_triton import triton_cross_entropy_
 from ..norm_triton import triton_add_layer_norm
@@ -28,7 +34,7 @@ from ..rope_triton import triton_rotate_
 from ..stable_adamw import Rates
 from ..stable_adamw_triton import Blocks, triton_squared_updates, triton_update_
 from .ahead_of_time import TARGETS, compiled_for
-from .machine_code import MachineCode, read
+from .machine_code import MachineCode, read, shared_limit
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 HEAD_DIMS = (32, 64, 128)
@@ -41,8 +47,7 @@ attention_backward_dkdv loads two statistics of neighboring queries at a time.""
 OPTIMIZER = "StableAdamW"
 UNALIGNED = ("segment_sums",)
 """Kernels of few loads, which begin anywhere."""
-SMALLEST_SHARED = 99 * 1024
-"""Bytes of shared memory that a block may use on sm86, sm89 and sm120, which use the sm80 tiles."""
+VERSIONS_BEGIN, VERSIONS_END = "<!-- kernels-report versions: begin", "<!-- kernels-report versions: end -->"
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,13 @@ def cases(dtypes: Iterable[str] = DTYPES, head_dims: Iterable[int] = HEAD_DIMS) 
     return [*attention, *others, Case(OPTIMIZER, "fp32")]
 
 
+def cases_of(architecture: str) -> list[Case]:
+    """The cases of an architecture: all, or the more important if it is a relative of another."""
+    if architecture not in RELATIVES:
+        return cases()
+    return [case for case in cases() if case.dtype == "bf16" or (case.head_dim == 64 and case.name == "attention")]
+
+
 def measure(architecture: str, case: Case) -> list[Row]:
     """Compile the case for an architecture (a key of TARGETS) and analyze the machine code of its kernels."""
     with compiled_for(architecture) as kernels:
@@ -112,8 +124,8 @@ def faults(row: Row) -> list[str]:
         result.append(f"spills {code.spills} times")
     if not code.blocks:
         result.append("does not fit")
-    if row.architecture == "sm80" and half and code.shared > SMALLEST_SHARED:
-        result.append(f"needs {code.shared} bytes of shared memory, more than {SMALLEST_SHARED}")
+    if code.shared > (limit := shared_limit(row.architecture)):
+        result.append(f"needs {code.shared} bytes of shared memory, a block has at most {limit}")
     if attention and not code.tensor:
         result.append("has no tensor-core instructions")
     if attention and row.work != (3 if nvidia and not half else 1):
@@ -136,8 +148,11 @@ def fingerprint() -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m clinical_modernbert.kernels.verify.report", description=__doc__)
     parser.add_argument("--check", action="store_true", help="check only, do not write docs/kernels.md")
+    parser.add_argument("--summary", action="store_true", help="write only this Triton's row of the table of versions")
     options = parser.parse_args(arguments)
-    jobs = [(architecture, case) for case in cases() for architecture in TARGETS]
+    compilable = [name for name in TARGETS if not triton_too_old(name)]
+    attention = [case for case in cases(["bf16"], [64]) if case.name == "attention"]
+    jobs = [(name, case) for name in compilable for case in (attention if options.summary else cases_of(name))]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         rows = []
         for (architecture, case), measured in zip(jobs, pool.map(measure, *zip(*jobs, strict=True)), strict=True):
@@ -145,7 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{architecture} {case.name} {case.dtype} {case.head_dim}{' local' * case.local}", flush=True)
     problems = [f"{row.architecture} {row.kernel} {row.case}: {fault}" for row in rows for fault in faults(row)]
     print("\n".join(problems) or f"{len(rows)} kernels compiled, no faults")
-    if not options.check:
+    if options.summary:
+        _write_summary(_summary(rows, len(problems)))
+    elif not options.check:
         _write("\n".join(_tables(rows)))
     return 1 if problems else 0
 
@@ -229,6 +246,28 @@ def _tables(rows: list[Row]) -> list[str]:
         cells = [kind, architecture, len(group), max(x.registers for x in codes), spills, min(x.blocks for x in codes)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
+
+
+def _summary(rows: list[Row], problems: int) -> str:
+    """The row of the installed Triton in the table of versions."""
+    codes = [row.code for row in rows]
+    absent = ", ".join(name for name in TARGETS if triton_too_old(name)) or "none"
+    counts = [len(rows), sum(code.spills > 0 for code in codes), problems, max(code.registers for code in codes)]
+    return f"| {' | '.join(map(str, [triton.__version__, *counts, absent, fingerprint()]))} |"
+
+
+def _write_summary(row: str) -> None:
+    page = PAGE.read_text()
+    before, _, rest = page.partition(VERSIONS_BEGIN)
+    table, _, after = rest.partition(VERSIONS_END)
+    head = [
+        "| Triton | kernels | of them spill | faults | most registers | cannot compile for | sources |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = {line.split()[1]: line for line in [*table.splitlines(), row] if re.match(r"\| \d", line)}
+    ordered = sorted(rows, key=lambda version: [int(part) for part in version.split(".")])
+    lines = [f"{before}{VERSIONS_BEGIN} -->", *head, *(rows[version] for version in ordered), f"{VERSIONS_END}{after}"]
+    PAGE.write_text("\n".join(lines))
 
 
 def _write(table: str) -> None:

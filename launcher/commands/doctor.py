@@ -127,6 +127,7 @@ def _rank_findings(store: str | None, cache: Path | None, quick: bool) -> Iterat
 
             yield object_store(store)
     if not quick and (_is_first_on_node() or torch.cuda.is_available()):
+        yield doctor_devices.attention(doctor_devices.rank_device())
         yield doctor_devices.kernels(doctor_devices.rank_device())
 
 

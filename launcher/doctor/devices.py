@@ -107,6 +107,15 @@ def rank_device() -> "torch.device":
     return torch.device("cpu")
 
 
+def attention(device: "torch.device") -> Finding:
+    """Report which backend computes attention on a device, in bf16 and heads of 64, as the recipes have."""
+    import torch
+
+    from ...kernels.attention.dispatch import explain_backends
+
+    return Finding(f"attention on {device}", "ok", "; ".join(explain_backends(device, torch.bfloat16, 64)))
+
+
 def kernels(device: "torch.device") -> Finding:
     """Compare every kernel on a device with its reference."""
     from ...kernels.verify.self_test import self_test

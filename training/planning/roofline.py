@@ -195,26 +195,30 @@ class _Counter(TorchDispatchMode):
 
     # The operators of `kernels`, as their Triton sources read and write.
 
-    def attention(self, args: Any, out: Any) -> None:
+    def attention_rotate(self, args: Any, out: Any) -> None:
         qkv, window = args[0], args[-2]
+        if not self._tiles(window).fused_rope:  # q and k are read and written
+            self._add("RoPE", 2 * _bytes([qkv]) * 2 / 3)
+
+    def attention(self, args: Any, out: Any) -> None:
+        qkv, window = args[0], args[-3]
         unit, where, tiles = self._attention(qkv, window)
         flops = 4 * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tiles.forward, window)
         self._add(f"attention, {where}", 4 * unit + _bytes([out[1]]), "attention forward", flops)
 
     def attention_backward(self, args: Any, out: Any) -> None:
-        qkv, window = args[1], args[-2]
+        qkv, window = args[1], args[-3]
         unit, where, tiles = self._attention(qkv, window)
         for name, tile, matmuls in (("dQ", tiles.dq, 3), ("dK dV", tiles.dkdv, 4)):
             flops = 2 * matmuls * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tile, window)
             self._add(f"attention {name}, {where}", 6 * unit + 2 * _bytes([args[3]]), "attention backward", flops)
 
     def _attention(self, qkv: Any, window: int) -> tuple[float, str, Tuning]:
-        """(bytes of q, name of the kind of layer, its tiles); counts the rotated copy of q and k if there is one."""
-        unit = _bytes([qkv]) / 3
-        tiles = self._global if window < 0 else self._local
-        if not tiles.fused_rope:
-            self._add("RoPE", 4 * unit)
-        return unit, "global" if window < 0 else "local", tiles
+        """(bytes of q, name of the kind of layer, its tiles)."""
+        return _bytes([qkv]) / 3, "global" if window < 0 else "local", self._tiles(window)
+
+    def _tiles(self, window: int) -> Tuning:
+        return self._global if window < 0 else self._local
 
     def _pairs(self, tile: Tile, window: int) -> float:
         """Pairs of query and key in all tiles that one head computes."""

@@ -133,6 +133,12 @@ class EngineConfig(_Section):
     skip_window: PositiveInt = Field(128, description="steps over which max_skipped_steps counts")
     gradient_clipping: NonNegativeFloat = Field(1.0, description="maximum global norm; 0: no clipping")
     activation_checkpointing: bool = Field(False, description="recompute each layer in backward")
+    attention_backend: Literal["auto", "triton", "flash", "flash4", "flash3", "flash2", "varlen", "torch"] = Field(
+        "auto", description="auto: by layer, device and length of sequences; the choice is logged at the start"
+    )
+    deterministic_attention: bool = Field(
+        True, description="backward passes of attention are equal bit for bit; false: faster in some libraries"
+    )
     offload_optimizer: Literal["none", "cpu", "nvme"] = Field(
         "none", description="cpu: keep fp32 weights and optimizer state in host memory and update them there"
     )

@@ -40,16 +40,18 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def fake_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]:
     """Install a stand-in for a library, with its real signature and computed by the reference.
 
-    Returns the list to which each call appends its window.
+    Returns the list to which each call appends its window and its `deterministic` (None: it has no such argument).
     """
 
     def install(library: str) -> list[dict]:
         calls: list[dict] = []
 
-        def compute(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, window: Window) -> Tensor:
+        def compute(
+            q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, window: Window, deterministic: bool | None = None
+        ) -> Tensor:
             lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
             limit = None if window in ((-1, -1), (None, None)) else window[0]
-            calls.append({"window": window})
+            calls.append({"window": window, "deterministic": deterministic})
             sequences = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
             return torch.cat([reference.softmax_attention(*one, limit) for one in sequences])
 
@@ -59,8 +61,7 @@ def fake_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]
             causal: bool = False, window_size: Window = (-1, -1), softcap: float = 0.0,
             alibi_slopes: Tensor | None = None, deterministic: bool = False,
         ) -> Tensor:  # fmt: skip
-            assert deterministic
-            return compute(q, k, v, cu_seqlens_q, window_size)
+            return compute(q, k, v, cu_seqlens_q, window_size, deterministic)
 
         def flash3(
             q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor,
@@ -68,8 +69,7 @@ def fake_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]
             softmax_scale: float | None = None, causal: bool = False, qv: Tensor | None = None,
             window_size: Window = (-1, -1), deterministic: bool = False,
         ) -> Tensor:  # fmt: skip
-            assert deterministic
-            return compute(q, k, v, cu_seqlens_q, window_size)
+            return compute(q, k, v, cu_seqlens_q, window_size, deterministic)
 
         def flash4(
             q: Tensor, k: Tensor, v: Tensor, qv: Tensor | None = None, cu_seqlens_q: Tensor | None = None,
@@ -77,10 +77,9 @@ def fake_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]
             softmax_scale: float | None = None, causal: bool = False, window_size: Window = (None, None),
             deterministic: bool = False,
         ) -> tuple[Tensor, None]:  # fmt: skip
-            assert deterministic
             assert qv is None
             assert cu_seqlens_q is not None
-            return compute(q, k, v, cu_seqlens_q, window_size), None
+            return compute(q, k, v, cu_seqlens_q, window_size, deterministic), None
 
         def varlen(
             query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor, max_q: int, max_k: int, *,

@@ -6,9 +6,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clinical_modernbert.kernels import devices
-from clinical_modernbert.kernels.attention.dispatch import choose_backend, explain_backend, packed_attention
+from clinical_modernbert.kernels.attention import dispatch, flash
+from clinical_modernbert.kernels.attention.choices import BACKENDS, LONG, REGIMES, TABLE
+from clinical_modernbert.kernels.attention.dispatch import (
+    Choice,
+    choose_backend,
+    explain_backends,
+    packed_attention,
+    regime_of,
+)
 from clinical_modernbert.kernels.attention.flash import LIBRARIES
 from clinical_modernbert.kernels.packed import PackedBatch
 
@@ -16,9 +26,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 BF16 = torch.bfloat16
 
 
-def test_cpu_selects_torch_and_states_why() -> None:
-    line = explain_backend(CPU, BF16, 64)
-    assert line.startswith("torch: triton needs a GPU, and the tensors are on the CPU; flash4 needs a CUDA GPU")
+def test_cpu_selects_torch_and_names_the_evidence() -> None:
+    assert explain_backends(CPU, BF16, 64) == ["all layers: torch (measured: docs/kernels.md, On a CPU)"]
 
 
 @pytest.mark.parametrize("backend", ["triton", "flash", "flash2", "flash3", "flash4", "varlen"])
@@ -33,13 +42,153 @@ def test_unknown_backend_error_lists_all_backends() -> None:
         choose_backend(CPU, BF16, 64, "xformers")
 
 
-@pytest.mark.skipif(devices.importlib.util.find_spec("triton") is None, reason="Triton has no wheel for this platform")
-@pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)])
-def test_gpu_selects_triton_first(capability: tuple[int, int], fake_gpu: Callable[..., None]) -> None:
+needs_triton = pytest.mark.skipif(
+    devices.importlib.util.find_spec("triton") is None, reason="Triton has no wheel for this platform"
+)
+
+
+@needs_triton
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)])
+def test_a_gpu_takes_ours_for_local_layers_short_sequences_and_32_bits(
+    capability: tuple[int, int],
+    deterministic: bool,
+    fake_gpu: Callable[..., None],
+    fake_library: Callable[[str], list[dict]],
+) -> None:
     fake_gpu(*capability)
-    assert explain_backend(GPU, BF16, 64) == "triton: the first choice"
-    assert explain_backend(GPU, torch.float32, 128) == "triton: the first choice"
-    assert explain_backend(GPU, BF16, 64, "triton") == "triton: requested"
+    for library in LIBRARIES:
+        fake_library(library)
+    for regime in ("local", "short"):
+        assert choose_backend(GPU, BF16, 64, "auto", regime, deterministic).backend == "triton"
+    for regime in REGIMES:
+        assert choose_backend(GPU, torch.float32, 128, "auto", regime, deterministic).backend == "triton"
+        assert choose_backend(GPU, BF16, 64, "triton", regime, deterministic) == Choice("triton", "requested")
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("capability", "deterministic", "selected"),
+    [
+        ((8, 0), True, "triton"),
+        ((8, 0), False, "flash2"),
+        ((8, 9), False, "flash2"),
+        ((9, 0), True, "flash3"),
+        ((9, 0), False, "flash3"),
+        ((10, 0), True, "flash4"),
+        ((10, 3), True, "flash4"),
+        ((12, 0), False, "triton"),
+    ],
+)
+def test_long_global_layers_take_a_library_where_evidence_says_so(
+    capability: tuple[int, int],
+    deterministic: bool,
+    selected: str,
+    fake_gpu: Callable[..., None],
+    fake_library: Callable[[str], list[dict]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_gpu(*capability)
+    for library in LIBRARIES:
+        fake_library(library)
+    assert choose_backend(GPU, BF16, 64, "auto", "long", deterministic).backend == selected
+    dispatch._choose_backend.cache_clear()
+    flash._load_function.cache_clear()
+    for library in LIBRARIES.values():
+        monkeypatch.setitem(sys.modules, library.module, None)
+    choice = choose_backend(GPU, BF16, 64, "auto", "long", deterministic)
+    assert choice.backend == "triton"
+    assert selected == "triton" or f"{selected} cannot be imported" in choice.reason
+    assert selected == "triton" or LIBRARIES[selected].install in choice.reason
+
+
+@needs_triton
+def test_the_choice_is_made_per_layer_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local layer, then global layers of short and of long sequences, on tensors of the CPU."""
+    from clinical_modernbert.kernels.attention import triton_op
+
+    taken = []
+
+    def stand_in(name: str) -> Callable[..., torch.Tensor]:
+        return lambda qkv, *_, **__: taken.append(name) or qkv[:, 0]
+
+    monkeypatch.setattr(dispatch, "_unsupported_reason", lambda *_: None)
+    monkeypatch.setattr(dispatch, "device_architecture", lambda device: "sm90")
+    monkeypatch.setattr(dispatch, "flash_attention", lambda library, *_, **__: stand_in(library)(*_))
+    monkeypatch.setattr(triton_op, "triton_attention", stand_in("triton"))
+    for lengths, window in (([LONG, 8], 4), ([LONG // 2] * 2, None), ([2 * LONG, 8], None)):
+        batch = PackedBatch.from_lengths(lengths, "cpu")
+        packed_attention(torch.zeros(sum(lengths), 3, 1, 64, dtype=BF16), batch, window=window, rope_theta=1e4)
+    assert taken == ["triton", "triton", "flash3"]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [([8192], "long"), ([LONG] * 8, "long"), ([LONG - 1] * 8, "short"), ([*[100] * 82], "short"), ([], "short")],
+)
+def test_the_regime_is_the_mean_number_of_attended_tokens(lengths: list[int], expected: str) -> None:
+    batch = PackedBatch.from_lengths(lengths, "cpu")
+    assert regime_of(batch, None) == expected
+    assert regime_of(batch, 64) == "local"
+
+
+@given(st.lists(st.integers(0, 9000), max_size=20))
+def test_the_regime_depends_on_the_lengths_only(lengths: list[int]) -> None:
+    attended = [length for length in lengths for _ in range(length)]
+    mean = sum(attended) // max(len(attended), 1)
+    assert PackedBatch.from_lengths(lengths, "cpu").attended == mean
+
+
+def test_every_row_names_its_evidence_and_backends_that_exist() -> None:
+    for row in TABLE:
+        kind, _, detail = row.evidence.partition(": ")
+        assert kind in ("measured", "static bound", "unmeasured")
+        assert detail
+        assert set(row.order) <= set(BACKENDS)
+        assert set(row.regimes) <= set(REGIMES)
+        assert set(row.architectures) <= {*devices.ARCHITECTURES, "cpu"}
+    for regime in REGIMES:  # whatever the device, a row applies
+        assert any(row.applies("gfx1100", 64, 96, regime, True) for row in TABLE[-3:])
+
+
+@needs_triton
+def test_what_is_not_deterministic_is_marked(
+    fake_gpu: Callable[..., None], fake_library: Callable[[str], list[dict]]
+) -> None:
+    fake_gpu(9, 0)
+    fake_library("varlen")
+    remark = "its backward is not deterministic"
+    assert choose_backend(GPU, BF16, 64, "varlen").reason == f"requested; {remark}"
+    assert choose_backend(GPU, BF16, 64, "varlen", deterministic=False).reason == "requested"
+    assert remark in choose_backend(GPU, BF16, 64, "torch").reason
+    assert remark not in choose_backend(GPU, BF16, 64, "triton").reason
+    assert remark not in choose_backend(CPU, BF16, 64, "torch").reason
+
+
+@needs_triton
+def test_a_triton_without_a_compiler_for_the_gpu_is_not_selected(
+    fake_gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import triton
+
+    fake_gpu(10, 3)
+    monkeypatch.setattr(triton, "__version__", "3.5.0")
+    with pytest.raises(ValueError, match=r"triton 3\.5\.0 cannot compile for sm103"):
+        choose_backend(GPU, BF16, 64, "triton")
+
+
+def test_explanations_have_one_line_for_each_choice(
+    fake_gpu: Callable[..., None], fake_library: Callable[[str], list[dict]]
+) -> None:
+    fake_gpu(9, 0)
+    fake_library("flash3")
+    lines = explain_backends(GPU, BF16, 64)
+    assert [line.partition(" (")[0] for line in lines] == [
+        "local layers: triton",
+        "global layers, below 1,024 attended tokens: triton",
+        "global layers, from 1,024 attended tokens on: flash3",
+    ]
+    assert explain_backends(GPU, BF16, 64, "flash3") == ["all layers: flash3 (requested)"]
 
 
 @pytest.mark.parametrize(
@@ -80,21 +229,23 @@ def test_without_triton_the_next_backend_is_selected_and_the_fix_named(
     fake_library("varlen")
     for library in ("flash2", "flash3", "flash4"):
         monkeypatch.setitem(sys.modules, LIBRARIES[library].module, None)
-    line = explain_backend(GPU, BF16, 64)
-    assert line.startswith("varlen: triton is not installed (pip install triton); flash4 is for compute capability 9")
+    (line,) = explain_backends(GPU, BF16, 64)
+    begin = "all layers: varlen (triton is not installed (pip install triton); flash4 is for compute capability 9"
+    assert line.startswith(begin)
     assert "pip install flash-attn" in line
 
 
 def test_unsupported_tensors_fall_back(fake_gpu: Callable[..., None]) -> None:
     fake_gpu(8, 0)
-    assert explain_backend(GPU, torch.float64, 64).startswith("torch: triton has no kernels for torch.float64")
+    (line,) = explain_backends(GPU, torch.float64, 64)
+    assert line.startswith("all layers: torch (triton has no kernels for torch.float64")
     with pytest.raises(ValueError, match="has tile sizes for heads of 32, 64, 128, not 96"):
         choose_backend(GPU, BF16, 96, "triton")
 
 
 def test_old_gpu_falls_back(fake_gpu: Callable[..., None]) -> None:
     fake_gpu(7, 5)
-    assert "triton needs compute capability 8.0, this GPU has 7.5" in explain_backend(GPU, BF16, 64)
+    assert "triton needs compute capability 8.0, this GPU has 7.5" in explain_backends(GPU, BF16, 64)[0]
 
 
 @pytest.mark.parametrize(("name", "selected"), [("gfx942:sramecc+", "triton"), ("gfx1100", "torch")])

@@ -20,8 +20,12 @@ def random(*shape: int, grad: bool = True) -> torch.Tensor:
 
 
 OPERATORS = {
-    "attention global": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, -1, 1e4)),
-    "attention local": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4)),
+    "attention global": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, -1, 1e4, False)),
+    "attention local": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4, True)),
+    "attention_rotate_": (
+        triton_op._attention_rotate_,
+        lambda: (random(23, 3, 2, 32, grad=False), BATCH.positions, 17, -1, 1e4),
+    ),
     "geglu": (geglu_triton.triton_geglu, lambda: (random(9, 64),)),
     "norm": (norm_triton.triton_add_layer_norm, lambda: (None, random(9, 48), random(48), 1e-5)),
     "add norm": (norm_triton.triton_add_layer_norm, lambda: (random(9, 48), random(9, 48), random(48), 1e-5)),
@@ -51,7 +55,7 @@ class Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, batch: PackedBatch, window: int | None, backend: str) -> torch.Tensor:
         qkv = self.qkv(layer_norm(x, self.weights[0], 1e-5, backend=backend)).view(-1, 3, 2, 32)
-        attended = packed_attention(qkv, batch, window=window, rope_theta=1e4, backend=backend)
+        attended = packed_attention(qkv, batch, window=window, rope_theta=1e4, backend=backend, overwrite=True)
         x, normed = add_layer_norm(x, self.out(attended.flatten(1)), self.weights[1], 1e-5, backend=backend)
         return x + self.down(geglu(self.up(normed), backend=backend))
 

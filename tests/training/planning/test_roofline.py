@@ -73,17 +73,23 @@ def test_bytes_of_the_fused_operators(size: int) -> None:
     assert norm.bytes == 4 * 64 * size * MASKED + 2 * 4 * MASKED
 
 
+@pytest.mark.parametrize(("architecture", "layers"), [("sm90", 2), ("sm80", 4), ("gfx950", 4)])
+def test_rope_reads_and_writes_q_and_k_once_per_layer_that_does_not_fuse_it(architecture: str, layers: int) -> None:
+    calls = [call for call in count_calls(config(), LENGTHS, MASKED, architecture) if call.name == "RoPE"]
+    assert [(call.phase, call.bytes) for call in calls] == [("forward", 4 * 64 * 2 * TOKENS)] * layers
+
+
 def test_every_layer_adds_the_same_launches_and_no_separate_sum() -> None:
     def launches(layers: int) -> int:
         return sum(call.launches for call in calls_of(layers))
 
     global_layer, local_layer = launches(7) - launches(6), launches(6) - launches(5)
-    assert global_layer == local_layer + 2  # RoPE is applied before the kernels of global layers
+    assert global_layer == local_layer + 1  # RoPE, once: backward reads the rotated q and k
     # Forward: 4 matrix products, attention, GeGLU, 2 norms. Backward: 8 products, 2 of attention, GeGLU, 2 norms, each
     # with a sum of its weight's gradient.
     assert local_layer == (4 + 1 + 1 + 2) + (8 + 2 + 1 + 2 * 2)
-    names = {call.name for call in calls_of() if call.phase == "forward"}
-    assert not names & {"add", "mul", "cat", "clone"}
+    assert not {call.name for call in calls_of() if call.phase == "forward"} & {"add", "mul", "cat", "clone"}
+    assert not {call.name for call in calls_of() if call.phase == "backward"} & {"copy_", "clone", "stack"}
 
 
 def test_the_floor_is_below_the_expected_time_and_the_longest_comes_first() -> None:

@@ -38,7 +38,7 @@ def multiply(A: tl.tensor, B: tl.tensor, C: tl.tensor, stride: tl.tensor, steps:
 @pytest.mark.parametrize("architecture", TARGETS)
 def test_matrix_work_and_load_widths(architecture: str) -> None:
     a, b, c = torch.zeros(64, 640).half(), torch.zeros(64, 640).half(), torch.zeros(64, 640)
-    mfma = {"matrix_instr_nonkdim": 16} if architecture == "gfx942" else {}
+    mfma = {"matrix_instr_nonkdim": 16} if architecture.startswith("gfx") else {}
     with compiled_for(architecture) as kernels:
         multiply[(1,)](a, b, c, 640, 10, 64, num_warps=4, **mfma)
         multiply[(1,)](a.view(-1)[1:], b.view(-1)[1:], c, 641, 10, 64, num_warps=4, **mfma)

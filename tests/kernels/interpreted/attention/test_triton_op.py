@@ -34,9 +34,11 @@ def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     return request.param
 
 
-def run(qkv: torch.Tensor, lengths: list[int], window: int | None, theta: float = THETA) -> torch.Tensor:
+def run(
+    qkv: torch.Tensor, lengths: list[int], window: int | None, theta: float = THETA, *, overwrite: bool = False
+) -> torch.Tensor:
     batch = PackedBatch.from_lengths(lengths, "cpu")
-    return packed_attention(qkv, batch, window=window, rope_theta=theta, backend="triton")
+    return packed_attention(qkv, batch, window=window, rope_theta=theta, backend="triton", overwrite=overwrite)
 
 
 def with_gradient(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,6 +161,26 @@ class Canaries(TorchDispatchMode):
         return all((x[:MARGIN] == 7).all() and (x[-MARGIN:] == 7).all() for x in self.buffers)
 
 
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES.keys())
+@pytest.mark.parametrize("window", [None, 16])
+def test_rotating_in_place_gives_the_same_bits(window: int | None, dtype: torch.dtype, architecture: str) -> None:
+    """And it changes qkv exactly where q and k are not rotated while they are loaded."""
+    leaf = random_qkv(158, heads=2, dtype=dtype).requires_grad_()
+    fresh = leaf * 1.0
+    out = run(fresh, [33, 0, 125], window, overwrite=True)
+    gradient = torch.autograd.grad(out, leaf, random_cotangent(out))[0]
+    expected = with_gradient(leaf, [33, 0, 125], window)
+    assert torch.equal(out, expected[0])
+    assert torch.equal(gradient, expected[1])
+    fused = architecture == "sm90" and window is not None and dtype != torch.float32
+    assert torch.equal(fresh, leaf) == fused
+
+
+def test_a_leaf_is_not_overwritten() -> None:
+    with pytest.raises(ValueError, match="is a leaf that requires a gradient"):
+        run(random_qkv(8).requires_grad_(), [8], None, overwrite=True)
+
+
 @pytest.mark.parametrize("window", [None, 16])
 def test_writes_stay_inside_their_tensors(window: int | None) -> None:
     qkv = random_qkv(103, heads=2)
@@ -176,7 +198,7 @@ def test_writes_stay_inside_their_tensors(window: int | None) -> None:
 def arguments(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple:
     batch = PackedBatch.from_lengths(lengths, "cpu")
     tables = (batch.cu_seqlens, batch.positions, *batch.tiles.values())
-    return qkv.detach(), *tables, batch.max_seqlen, -1 if window is None else window, THETA
+    return qkv.detach(), *tables, batch.max_seqlen, -1 if window is None else window, THETA, False
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 120.0), (torch.bfloat16, 30.0), (torch.float32, 30.0)])
