@@ -2,8 +2,8 @@
 
     python benchmarks/audit.py [--texts 60] [--clean RECIPE]
 
-It needs `pip install babel`. The forms are those of `audit_forms.py`, made independently of the patterns. `--clean` is a
-data recipe of text without patients, such as PubMed's: nearly everything found there is a false alarm.
+It needs `pip install babel`. The forms are those of `audit_forms.py`, made independently of the patterns. `--clean` is
+a data recipe of text without patients, such as PubMed's: nearly everything found there is real but no patient's.
 """
 
 import argparse

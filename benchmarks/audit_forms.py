@@ -12,8 +12,9 @@ from babel.dates import format_date
 from faker import Faker
 
 LOCALES = (
-    "en_US en_GB en_CA en_IE en_AU de_DE de_AT de_CH fr_FR fr_CA fr_BE fr_CH es_ES nl_NL nl_BE sv_SE it_IT it_CH pt_PT pt_BR"
-).split()  # fmt: skip
+    *("en_US", "en_GB", "en_CA", "en_IE", "en_AU", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_CA", "fr_BE", "fr_CH"),
+    *("es_ES", "nl_NL", "nl_BE", "sv_SE", "it_IT", "it_CH", "pt_PT", "pt_BR"),
+)
 PHONES = {
     "US": "(617) 555-01##;617-555-01##;617.555.01##;+1 617 555 01##",
     "CA": "(613) 555-01##;613-555-01##;613 555-01##;+1 613-555-01##",
@@ -212,21 +213,34 @@ def forms(locale: str, fake: Faker) -> dict[str, list[str]]:
             *(f"{day.year}{mark}{day:%m}{mark}{day:%d}" for mark in "./-"),
         ],
         "date, numbers, two-digit year": [f"{padded}{{0}}{day:%y}".format(mark) for mark in "./-"],
-        "date, 3-Mar-19": [f"{day.day}-{short}-{day:%y}", f"{day:%d}{short.upper()}{day.year}", f"{day.day}/{short}/{day.year}"],
+        "date, 3-Mar-19": [
+            f"{day.day}-{short}-{day:%y}",
+            f"{day:%d}{short.upper()}{day.year}",
+            f"{day.day}/{short}/{day.year}",
+        ],
         "month and year": [f"{wide} {day.year}", f"{day:%m}/{day.year}"],
         "day and month": [numeric.format("/"), numeric.format(".") + "."],
         "phone": [number],
         "phone after its label": [f"{phone}: {number}", f"{phone} {number}"],
         "title and name": [f"{title} {last_name}" for title in titles],
         "TITLE AND NAME": [f"{title} {last_name}".upper() for title in titles],
-        "name field": [f"{surname}: {last_name}", f"{first}: {first_name}", f"{name}: {last_name}, {first_name}", f"{name}: {first_name} {last_name}"],
+        "name field": [
+            f"{surname}: {last_name}",
+            f"{first}: {first_name}",
+            f"{name}: {last_name}, {first_name}",
+            f"{name}: {first_name} {last_name}",
+        ],
         "NAME FIELD": [f"{surname}: {last_name}".upper(), f"{name}: {last_name}, {first_name}".upper()],
         "name field, small letters": [f"{surname}: {last_name}".lower(), f"{name}: {last_name}, {first_name}".lower()],
         "bare First Last": [f"{first_name} {last_name}"],
         "bare Last, First": [f"{last_name}, {first_name}", f"{last_name}, {first_name}".upper()],
-        "record number": [f"{record}: {fake.numerify('%######')}", f"{record} {fake.numerify('%#######')}", f"{record}: A{fake.numerify('######')}"],
+        "record number": [
+            f"{record}: {fake.numerify('%######')}",
+            f"{record} {fake.numerify('%#######')}",
+            f"{record}: A{fake.numerify('######')}",
+        ],
         "age over 89": [form.format(fake.random_int(90, 109)) for form in OLD[language].split(";")],
-    }  # fmt: skip
+    }
     if _knows_addresses(fake, locale):
         found["street and number"] = [fake.street_address().replace("\n", " ")]
         found["postcode"] = [_postcode(country, fake)]

@@ -6,14 +6,9 @@ The rules are those that the issuers publish. Where the number holds a date of b
 from collections.abc import Callable, Sequence
 
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
-_ODD = dict(
-    zip(
-        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        (1, 0, 5, 7, 9, 13, 15, 17, 19, 21) + (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14)
-        + (16, 10, 22, 25, 24, 23),
-        strict=True,
-    )
-)  # fmt: skip
+_ODD_DIGITS = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
+_ODD_LETTERS = (*_ODD_DIGITS, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
+_ODD = dict(zip("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", _ODD_DIGITS + _ODD_LETTERS, strict=True))
 
 
 def is_valid(check: str, number: str) -> bool:
@@ -132,8 +127,10 @@ def _bsn(number: str) -> bool:
 
 
 def _codice_fiscale(number: str) -> bool:
-    values = [_ODD[character] if at % 2 == 0 else _value(character) % 10 if character.isdigit() else ord(character) - 65
-              for at, character in enumerate(number[:15])]  # fmt: skip
+    values = [
+        _ODD[character] if at % 2 == 0 else _value(character) % 10 if character.isdigit() else ord(character) - 65
+        for at, character in enumerate(number[:15])
+    ]
     return chr(65 + sum(values) % 26) == number[15]
 
 
@@ -144,9 +141,8 @@ def _nif(number: str) -> bool:
 
 def _cpf(number: str) -> bool:
     return all(
-        10 * _weighted(number[:length], range(length + 1, 1, -1)) % 11 % 10 == int(number[length])
-        for length in (9, 10)
-    )  # fmt: skip
+        10 * _weighted(number[:length], range(length + 1, 1, -1)) % 11 % 10 == int(number[length]) for length in (9, 10)
+    )
 
 
 def _cns(number: str) -> bool:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 from ..locales.french import FRENCH
+from ..locales.language import words
 from ..locales.locale import LANGUAGES
 from .word_trie import any_of
 
@@ -18,41 +19,43 @@ UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĪİŁŃŇŌŐŒŘŚŞŠŤŪŮŰŸŹ
 LOWER = "a-zß-öø-ÿāăąćčďđēęěğīıłńňōőœřśşšťūůűźżž"
 NAME = rf"[{UPPER}](?:[{UPPER}{LOWER}'-]{{0,40}}[{UPPER}{LOWER}])"
 _PARTICLES = "(?:(?:v[ao]n|zu[mr]?|de[nrsl]?|dell[ae]|d[aio]s?|du|la|le|el|het|te[nr]?|af|y|mc|'t) ){0,3}"
+_LETTERS = f"[{UPPER}{LOWER}][{UPPER}{LOWER}'-]{{1,40}}"
+_SMALL = f"[{LOWER}][{LOWER}'-]{{1,40}}"
 _WORDS = rf"{_PARTICLES}{NAME}(?:(?:,? |-){_PARTICLES}{NAME}){{1,3}}"
 
 _TITLED = re.compile(rf"(?: {{1,2}}|(?<=\.)){_PARTICLES}{NAME}(?:[ -]{_PARTICLES}{NAME}){{0,2}}")
 _MEDICAL_TERMS = ("DR", "FR", "HR", "IR", "ME", "MR", "MRS", "MS", "MW", "MX", "OA", "PR", "SR")
 _UNITS = ("hr.", "mw.", "mW.")
 _A_NUMBER = re.compile(r"\d ?\Z")
+
 _SEPARATOR = re.compile(r"(?: ?\([^()\n]{1,20}\))?[ \t]*(?:[:=][ \t]*|\t[ \t]*| {3,})")
 _FIELD_END = r"(?=[ \t]*(?:[\n\r|;(]|\Z|  |\t|,? ?(?:dob|DOB|d\.o\.b|born|geb|né|nac|nat|\*|\d)))"
-_NAME_ALONE = re.compile(rf"{_PARTICLES}[{UPPER}{LOWER}][{UPPER}{LOWER}'.-]+(?:,? {_PARTICLES}{NAME}){{0,3}}")
-_FULL_NAME = re.compile(
-    rf"{_WORDS}|[{UPPER}{LOWER}][{UPPER}{LOWER}'-]+, ?[{UPPER}{LOWER}][{UPPER}{LOWER}'-]+{_FIELD_END}"
-)
-_PERSON = re.compile(
-    rf"{_WORDS}{_FIELD_END}|[{LOWER}][{LOWER}'-]+(?: [{LOWER}][{LOWER}'-]+){{0,2}}, ?[{LOWER}][{LOWER}'-]+(?: [{LOWER}][{LOWER}'-]+)?{_FIELD_END}"
-)
+_NAME_ALONE = re.compile(rf"{_PARTICLES}{_LETTERS}(?:,? {_PARTICLES}{NAME}){{0,3}}")
+_FULL_NAME = re.compile(rf"{_WORDS}|{_LETTERS}, ?{_LETTERS}{_FIELD_END}")
+_PERSON = re.compile(rf"{_WORDS}{_FIELD_END}|{_SMALL}(?: {_SMALL}){{0,2}}, ?{_SMALL}(?: {_SMALL})?{_FIELD_END}")
+
 _LABELLED_NUMBER = re.compile(
-    r"(?P<between>\.?(?:[ \t]?(?:nr|no|n[°ºo]|num|número|numero|number|id|is|est|es)\b\.?)?[ \t]*(?:[:#=°º][ \t#:]{0,3}|\(|-)?)"
+    r"(?P<between>\.?(?:[ \t]?(?:nr|no|n[°ºo]|num|número|numero|number|id|is|est|es)\b\.?)?"
+    r"[ \t]*(?:[:#=°º][ \t#:]{0,3}|\(|-)?)"
     r"(?P<number>(?:[A-Z]{1,4}[ /-]?|[a-z]{1,3})?\d(?:[ ./-]?\d|[ /-]?[A-Z](?![A-Za-z])){3,23})"
 )
 _PHONE = re.compile(r"[ \t.:=#n°º()]{0,6}(?P<number>[+(]{0,2}\d(?:[ ()./-]{0,3}\d){6,15})(?!\d)")
 _OLD_AGE = re.compile(r"[ \t:=(]{0,3}(?P<age>9\d|1[01]\d)(?!\d|[.,-] ?\d|[ ]?(?:%|m[glm]|[-/]))")
-_STREET_AND_NUMBER = re.compile(
-    rf"\.? {{0,2}}(?:(?:d[eiou]s?|del|della|delle|dei|l[aeo]s?|l'|d'|d[ae]s|of|der) ?){{0,3}}{NAME}"
-    rf"(?:[ -]{_PARTICLES}{NAME}){{0,4}},? {{0,2}}(?:n[.°ºr]{{1,2}} ?)?\d{{1,4}}(?![\d.,]\d|\d)"
-)
-_STREET = re.compile(
-    rf"\.? {{1,2}}(?:(?:d[eiou]s?|del|della|delle|dei|l[aeo]s?|l'|d'|of|der) ?){{0,3}}{NAME}(?:[ -]{_PARTICLES}{NAME}){{0,4}}"
-)
+
+_OF_THE = "(?:(?:d[eiou]s?|dell?[aei]?|l[aeo]s?|l'|d'|das|of|der) ?){0,3}"
+_STREET_NAME = rf"\.? {{0,2}}{_OF_THE}{NAME}(?:[ -]{_PARTICLES}{NAME}){{0,4}}"
+_STREET = re.compile(_STREET_NAME)
+_STREET_AND_NUMBER = re.compile(rf"{_STREET_NAME},? {{0,2}}(?:n[.°ºr]{{1,2}} ?)?\d{{1,4}}(?![\d.,]\d|\d)")
 _NUMBER_BEFORE = re.compile(r"(?<![\d.,])\d{1,5} ?(?:bis|ter|[a-zA-Z])?,? \Z")
 _SMALL_STREETS = ("rue", "avenue", "av.", "boulevard", "bd", "chemin", "quai", "chaussée")
+
 _PLACEHOLDERS = frozenset(
-    "unknown redacted deleted removed anonymous anonymised anonymized deidentified withheld not none nil null na name "
-    "unbekannt anonym anonymisiert geschwärzt inconnu inconnue anonyme anonymisé desconocido desconocida anónimo "
-    "anonimizado onbekend anoniem geanonimiseerd okänd anonymiserad sconosciuto anonimo anonimizzato desconhecido "
-    "the of and is was xyz".split()
+    words(
+        "unknown; redacted; deleted; removed; anonymous; anonymised; anonymized; deidentified; withheld; not; none; nil;"
+        "null; na; unbekannt; anonym; anonymisiert; geschwärzt; inconnu; inconnue; anonyme; anonymisé;"
+        "desconocido; desconocida; anónimo; anonimizado; onbekend; anoniem; geanonimiseerd; okänd; anonymiserad;"
+        "sconosciuto; anonimo; anonimizzato; desconhecido; the; of; and; is; was; xyz"
+    )
 )
 _ENGLISH_NAME = ("name", "names")
 
@@ -105,9 +108,9 @@ def _titled(text: str, start: int, end: int) -> Found | None:
     if not (match := _TITLED.match(text, end)):
         return None
     title = text[start:end]
-    if title.isupper() and len(title.rstrip(".")) > 1:
-        if title in _MEDICAL_TERMS or not match[0].strip()[:2].isupper():
-            return None
+    in_capitals = title.isupper() and len(title.rstrip(".")) > 1
+    if in_capitals and (title in _MEDICAL_TERMS or not match[0].strip()[:2].isupper()):
+        return None
     if title.islower() and (len(title) == 2 or title == "ms."):
         return None
     if title in _UNITS and _A_NUMBER.search(text, max(0, start - 2), start):
@@ -156,12 +159,13 @@ def _age(text: str, start: int, end: int) -> Found | None:
 
 def _street(text: str, start: int, end: int) -> Found | None:
     """A street with its number before, as in `12, rue de la Paix`, or behind, as in `Via Roma 12`."""
-    if text[start:end].lower() in FRENCH.streets and (before := _NUMBER_BEFORE.search(text, max(0, start - 10), start)):
-        if match := _STREET.match(text, end):
-            return Found("address", before.start(), match.end())
-    if text[start].isupper() or text[end - 1] == "/" or text[start:end] in _SMALL_STREETS:
-        if match := _STREET_AND_NUMBER.match(text, end):
-            return Found("address", start, match.end())
+    cue = text[start:end]
+    before = _NUMBER_BEFORE.search(text, max(0, start - 10), start) if cue.lower() in FRENCH.streets else None
+    if before and (match := _STREET.match(text, end)):
+        return Found("address", before.start(), match.end())
+    is_named = cue[0].isupper() or cue[-1] == "/" or cue in _SMALL_STREETS
+    if is_named and (match := _STREET_AND_NUMBER.match(text, end)):
+        return Found("address", start, match.end())
     return None
 
 

@@ -48,7 +48,8 @@ _ORDINAL = "(?:st|nd|rd|th|er|re|º|ª|°|:e|o)?"
 _OF = "(?:del? |of |di |d'|do )?"
 _MOST_DIGITS = 11
 _FIRST_NAME = re.compile(
-    rf", {NAME}(?: [A-Z]\.?)?(?=[ \t]*[,;|(\t ][ \t]*\(?(?:DOB|D\.O\.B|MRN|NHS|geb|né|nac|[0-3]?\d[./-](?:[01]?\d|[A-Za-z]{{3}})[./-]\d\d(?![\d.]\b)|[MF]\b))"
+    rf", {NAME}(?: [A-Z]\.?)?(?=[ \t]*[,;|(\t ][ \t]*\(?(?:DOB|D\.O\.B|MRN|NHS|geb|né|nac|[MF]\b"
+    r"|[0-3]?\d[./-](?:[01]?\d|[A-Za-z]{3})[./-]\d\d(?![\d.]\b)))"
 )
 _LAST_NAME = re.compile(rf"{NAME}\Z")
 _LONGEST_NAME = 40
@@ -151,7 +152,8 @@ def _before_year(languages: Iterable[str]) -> re.Pattern[str]:
     month = _months(LANGUAGES)
     alone = rf"|(?:{_months(languages)})" if languages else ""
     return re.compile(
-        rf"(?<![\w.,])(?:{_DAY}{_ORDINAL}[ .\n/-]{{0,2}}{_OF}(?:{month})|(?:{month})[ ./-]{{0,2}}{_DAY}{_ORDINAL}{alone})"
+        rf"(?<![\w.,])(?:{_DAY}{_ORDINAL}[ .\n/-]{{0,2}}{_OF}(?:{month})"
+        rf"|(?:{month})[ ./-]{{0,2}}{_DAY}{_ORDINAL}{alone})"
         rf"[ \n.,/'-]{{0,3}}{_OF}\Z"
     )
 
@@ -171,7 +173,8 @@ def _anywhere(languages: tuple[str, ...]) -> Iterator[tuple[str, re.Pattern[str]
         yield (
             "date",
             re.compile(
-                rf"(?<![^\W_])(?:{since}) {_DAY}(?:\.{_PADDED_MONTH}\.|\.{_MONTH}\.(?= )|/{_PADDED_MONTH}|{_ORDINAL}\.? {_OF}{own})"
+                rf"(?<![^\W_])(?:{since}) {_DAY}(?:\.{_PADDED_MONTH}\.|\.{_MONTH}\.(?= )|/{_PADDED_MONTH}"
+                rf"|{_ORDINAL}\.? {_OF}{own})"
                 r"(?![\w/]|[.,-]\d)"
             ),
         )
@@ -209,8 +212,12 @@ def find_local_numbers(forms: Forms, text: str, folded: str) -> Iterator[Found]:
 def _of_forms(forms: Iterable[Form], text: str, start: int, end: int) -> Iterator[Found]:
     for form in forms:
         for match in _apart(form).finditer(text, start, end):
-            if form.check is None:
+            if form.check is None or _is_number(form, match[0]):
                 yield Found(form.kind, *match.span())
-            elif form.plain or not match[0].isdigit() or len(match[0]) > _MOST_DIGITS:
-                if is_valid(form.check, "".join(filter(str.isalnum, match[0]))):
-                    yield Found(form.kind, *match.span())
+
+
+def _is_number(form: Form, number: str) -> bool:
+    """Whether its digits satisfy the check. A short number without separators must be expected in the text, too."""
+    if number.isdigit() and len(number) <= _MOST_DIGITS and not form.plain:
+        return False
+    return form.check is not None and is_valid(form.check, "".join(filter(str.isalnum, number)))

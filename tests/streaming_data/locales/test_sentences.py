@@ -10,15 +10,24 @@ from clinical_modernbert.streaming_data.locales.locale import LOCALES
 from clinical_modernbert.streaming_data.locales.sentences import sentence_ends
 
 SENTENCES = {
-    "de_DE": ["Der Pat. wurde am 3. März von Dr. Groß bzw. z.B. Prof. A. Müller aufgenommen.", "Keine Beschwerden, ca. 3 Std. später „beschwerdefrei.“", "Entlassung!"],
+    "de_DE": [
+        "Der Pat. wurde am 3. März von Dr. Groß bzw. z.B. Prof. A. Müller aufgenommen.",
+        "Keine Beschwerden, ca. 3 Std. später „beschwerdefrei.“",
+        "Entlassung!",
+    ],
     "en_GB": ["Seen by Dr. Smith, i.e. the pt. of Mr. Jones, vs. last year.", "No pain at 5 mg.", "Well?"],
-    "fr_FR": ["M. Dupont, vu par le Dr. Martin et Mme. Petit, prend p.ex. 3 cp. par jour.", "Pas de fièvre à 37.", "« Va bien. »", "Sortie !"],
+    "fr_FR": [
+        "M. Dupont, vu par le Dr. Martin et Mme. Petit, prend p.ex. 3 cp. par jour.",
+        "Pas de fièvre à 37.",
+        "« Va bien. »",
+        "Sortie !",
+    ],
     "es_ES": ["El Sr. García y la Dra. López, p.ej. en la pág. 3, toman aprox. 5 mg.", "¿Dolor?", "No."],
     "nl_NL": ["Dhr. de Vries heeft o.a. koorts, bijv. sinds 3 dgn., resp. i.v.m. een infectie.", "Gaat goed."],
     "sv_SE": ["Pat. har t.ex. feber, bl.a. p.g.a. infektion, enl. Dr. Berg ca. 38 grader.", "Mår bra."],
     "it_IT": ["Il Sig. Rossi, ecc. e la Dott.ssa. Bianchi, v. pag. 3, assume 2 cp. al giorno.", "Sta bene."],
     "pt_PT": ["O Sr. Silva e a Dra. Costa, p.ex. na pág. 3, tomam aprox. 5 mg.", "Está bem."],
-}  # fmt: skip
+}
 
 
 def sentences(text: str, locales: list[str]) -> list[str]:
