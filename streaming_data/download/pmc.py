@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -108,6 +108,7 @@ class Result:
     kept: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
+    failed_in_a_row: int = 0
 
     def require_complete(self) -> None:
         """Raises UserError if an article could not be brought, or if there is none at all."""
@@ -120,8 +121,19 @@ class Result:
             raise UserError("no article was selected; see what was left out above, and choose another --licence")
 
     def add(self, path: Path, articles: list[Article]) -> None:
+        """Count the articles of a package.
+
+        Raises:
+            UserError: so many could not be brought, one after the other, that the others will not come either.
+        """
         self.packages.append(path)
         for article in articles:
+            self.failed_in_a_row = self.failed_in_a_row + 1 if article.failed else 0
+            if self.failed_in_a_row > _MOST_FAILURES:
+                raise UserError(
+                    f"{self.failed_in_a_row:,} articles in a row could not be brought, the last {article.name}: "
+                    f"{article.left_out}"
+                )
             if article.failed:
                 self.failed.append(f"{article.name}: {article.left_out}")
             elif article.left_out is not None:
@@ -190,70 +202,70 @@ def fetch(
             candidates = find_articles(bucket, address, directory / _INVENTORIES, advice)
             _remove_older(directory / _INVENTORIES)
             atomic_write(directory / _SELECTION, selection.model_dump_json(indent=2) + "\n")
-            return _fetch(bucket, candidates, directory, selection, progress, pool, connections, limit)
+            packages = (
+                _start(package, partial(pool.submit, _bring, bucket, selection))
+                for package in _packages(candidates, directory)
+            )
+            return _finish_all(_ahead(packages, SPAN + 2 * connections), len(candidates.numbers), progress, limit)
         except BaseException:
             web.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _fetch(
-    bucket: Bucket,
-    candidates: Candidates,
-    directory: Path,
-    selection: Selection,
-    progress: ProgressCallback,
-    pool: ThreadPoolExecutor,
-    connections: int,
-    limit: int | None,
-) -> Result:
-    result, total, done, received, failures = Result(), len(candidates.numbers), 0, 0, 0
-    started: deque[_Package] = deque()
+def _finish_all(packages: Iterator[_Package], total: int, progress: ProgressCallback, limit: int | None) -> Result:
+    result, done, received = Result(), 0, 0
 
-    def finish(package: _Package) -> None:
-        nonlocal done, received, failures
-        articles, members = [], []
-        old = {} if package.is_current else read_members(package.path, package.present)
-        for candidate in package.candidates:
-            if candidate.name in package.present:
-                articles.append(package.present[candidate.name])
-                if candidate.name in old:
-                    members.append(pack(f"{candidate.name}.xml", old[candidate.name]))
-            else:
-                article, member, size = package.coming[candidate.name].result()
-                articles.append(article)
-                members += [member] if member is not None else []
-                received += size
-                failures = failures + 1 if article.failed else 0
-                if failures > _MOST_FAILURES:
-                    raise UserError(
-                        f"{failures:,} articles in a row could not be brought, the last {article.name}: "
-                        f"{article.left_out}"
-                    )
-            done += 1
-            progress(done, total, received)
-        if not package.is_current:
-            write_package(package.path, articles, members)
-        result.add(package.path, articles)
+    def count(size: int) -> None:
+        nonlocal done, received
+        done, received = done + 1, received + size
+        progress(done, total, received)
 
     progress(0, total, 0)
-    for package in _packages(candidates, directory):
-        for candidate in package.candidates:
-            if candidate.name not in package.present:
-                bring = partial(_bring, bucket, candidate, selection)
-                package.coming[candidate.name] = pool.submit(bring)
-        started.append(package)
-        while len(started) > 1 and sum(len(waiting.coming) for waiting in started) > SPAN + 2 * connections:
-            finish(started.popleft())
+    for package in packages:
+        result.add(package.path, _finish(package, count))
         if limit is not None and result.kept >= limit:
             break
-    while started and (limit is None or result.kept < limit):
-        finish(started.popleft())
-    for package in started:
-        for future in package.coming.values():
-            future.cancel()
     result.packages.reverse()
     return result
+
+
+def _finish(package: _Package, count: Callable[[int], None]) -> list[Article]:
+    """Wait for all articles of a package, and write it if it changes."""
+    articles, members = [], []
+    old = {} if package.is_current else read_members(package.path, package.present)
+    for candidate in package.candidates:
+        name, size = candidate.name, 0
+        if name in package.present:
+            articles.append(package.present[name])
+            members += [pack(f"{name}.xml", old[name])] if name in old else []
+        else:
+            article, member, size = package.coming[name].result()
+            articles.append(article)
+            members += [] if member is None else [member]
+        count(size)
+    if not package.is_current:
+        write_package(package.path, articles, members)
+    return articles
+
+
+def _start(package: _Package, submit: "Callable[[Candidate], Future[_Brought]]") -> _Package:
+    """Request what a package lacks."""
+    for candidate in package.candidates:
+        if candidate.name not in package.present:
+            package.coming[candidate.name] = submit(candidate)
+    return package
+
+
+def _ahead(packages: Iterator[_Package], requests: int) -> Iterator[_Package]:
+    """The packages in order, while the next ones are started, up to about so many requests."""
+    started: deque[_Package] = deque()
+    for package in packages:
+        started.append(package)
+        while len(started) > 1 and sum(len(waiting.coming) for waiting in started) > requests:
+            yield started.popleft()
+    yield from started
 
 
 def _packages(candidates: Candidates, directory: Path) -> Iterator[_Package]:
@@ -270,7 +282,7 @@ def _packages(candidates: Candidates, directory: Path) -> Iterator[_Package]:
         yield _Package(path, group, present, is_current=len(present) == len(group) == len(known))
 
 
-def _bring(bucket: Bucket, candidate: Candidate, selection: Selection) -> _Brought:
+def _bring(bucket: Bucket, selection: Selection, candidate: Candidate) -> _Brought:
     """An article with its metadata, after a few tries. What is wrong with it is in its record, so that others go on."""
     for _ in range(_TRIES - 1):
         brought = _try(bucket, candidate, selection)
@@ -352,19 +364,27 @@ def _locked(directory: Path) -> Iterator[None]:
     Raises:
         UserError: another download is running there.
     """
+    is_new = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, directory)
         for left in directory.glob(".*.partial"):  # by a download that was killed
             left.unlink()
         yield
-    except BlockingIOError as error:
-        raise UserError(f"{directory}: another download is running here; wait until it ends") from error
     finally:
         os.close(descriptor)
-        with suppress(OSError):
+        if is_new and not any(directory.iterdir()):
             directory.rmdir()
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"{directory}: another download is running here; wait until it ends") from error
+    except OSError as error:
+        logger.debug(f"{directory}: this file system has no locks ({error.strerror})")
 
 
 def _require_same(path: Path, selection: Selection) -> None:

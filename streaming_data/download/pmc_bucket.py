@@ -31,8 +31,8 @@ from .web import Content, MissingError, Web
 INVENTORY = "inventory-reports/pmc-oa-opendata/metadata/"
 MD5 = re.compile(r"[0-9a-f]{32}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\dZ")
-_METADATA = re.compile(r"metadata/PMC(\d{1,18})\.(\d{1,4})\.json")
-_FOLDER = re.compile(r"PMC(\d{1,18})\.(\d{1,4})")
+_METADATA = re.compile(r"metadata/PMC(\d{1,9})\.(\d{1,4})\.json")
+_FOLDER = re.compile(r"PMC(\d{1,9})\.(\d{1,4})")
 _ETAG_BYTES = 16
 
 
@@ -70,21 +70,21 @@ class Candidates:
     """The newest versions of all articles, by ascending number.
 
     Attributes:
-        numbers: of the PMCIDs, int64 (articles,).
-        versions: int64 (articles,).
+        numbers: of the PMCIDs, uint32 (articles,).
+        versions: uint16 (articles,).
         etags: of their metadata, uint8 (articles, 16).
     """
 
-    numbers: npt.NDArray[np.int64]
-    versions: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.uint32]
+    versions: npt.NDArray[np.uint16]
     etags: npt.NDArray[np.uint8]
 
     def between(self, first: int, end: int) -> list[Candidate]:
         """Those with a number from `first` to before `end`."""
-        start, stop = np.searchsorted(self.numbers, [first, end])
+        start, stop = np.searchsorted(self.numbers, np.array([first, end], dtype=self.numbers.dtype))
         return [
             Candidate(int(self.numbers[at]), int(self.versions[at]), self.etags[at].tobytes().hex())
-            for at in range(start, stop)
+            for at in range(int(start), int(stop))
         ]
 
 
@@ -220,22 +220,23 @@ def _rows(bucket: Bucket, name: str, content: bytes, cache: Path, advice: str) -
         )
     any_article = False
     for file in manifest.files:
-        for row in _read_rows(_verified(bucket, file, cache), columns):
-            if match := _METADATA.fullmatch(row["Key"]):
+        for key, etag in _read_rows(_verified(bucket, file, cache), columns):
+            if match := _METADATA.fullmatch(key):
                 any_article = True
-                yield int(match[1]), int(match[2]), _etag_bytes(row["ETag"].strip('"'))
+                yield int(match[1]), int(match[2]), _etag_bytes(etag.strip('"'))
     if not any_article:
         raise UserError(f"{name}: names no object like metadata/PMC123.1.json; {advice}")
 
 
-def _read_rows(path: Path, columns: list[str]) -> Iterator[dict[str, str]]:
-    number = 0
+def _read_rows(path: Path, columns: list[str]) -> Iterator[tuple[str, str]]:
+    """Key and ETag of each row."""
+    key_at, etag_at, number = columns.index("Key"), columns.index("ETag"), 0
     with open_text(path) as text, explain_read_errors(path, lambda: f"row {number:,}"):
         for row in csv.reader(text):
             number += 1
             if len(row) != len(columns):
                 raise UserError(f"{path}: row {number:,} has {len(row)} columns; expected {', '.join(columns)}")
-            yield dict(zip(columns, row, strict=True))
+            yield row[key_at], row[etag_at]
 
 
 def _verified(bucket: Bucket, file: _InventoryFile, cache: Path) -> Path:
@@ -271,16 +272,16 @@ def _scan(root: Path) -> Iterator[tuple[int, int, bytes]]:
 
 def _newest(rows: Iterator[tuple[int, int, bytes]]) -> Candidates:
     """The rows with the highest version of their number; there are millions, so they are packed at once."""
-    numbers, versions, etags = array("q"), array("q"), bytearray()
+    numbers, versions, etags = array("I"), array("H"), bytearray()
     for number, version, etag in rows:
         numbers.append(number)
         versions.append(version)
         etags += etag
-    all_numbers, all_versions = np.array(numbers, dtype=np.int64), np.array(versions, dtype=np.int64)
+    all_numbers, all_versions = np.array(numbers, dtype=np.uint32), np.array(versions, dtype=np.uint16)
     order = np.lexsort((all_versions, all_numbers))
     ordered = all_numbers[order]
     newest = order[np.append(ordered[1:] != ordered[:-1], True)] if len(order) else order
-    etag_rows = np.frombuffer(bytes(etags), dtype=np.uint8).reshape(-1, _ETAG_BYTES)
+    etag_rows = np.frombuffer(etags, dtype=np.uint8).reshape(-1, _ETAG_BYTES)
     return Candidates(all_numbers[newest], all_versions[newest], etag_rows[newest])
 
 

@@ -234,8 +234,8 @@ def links(*targets: str) -> Answer:
     return Answer("".join(f'<a href="{target}">x</a>' for target in targets).encode())
 
 
-def fetch_icd(site: Site, folder: Path, **attributes: str) -> list[Path]:
-    publisher = replace(PUBLISHERS["icd10cm"], addresses=(f"{site.url}/ICD10CM/",), **attributes)
+def fetch_icd(site: Site, folder: Path, checked: str = "2026-11-28") -> list[Path]:
+    publisher = replace(PUBLISHERS["icd10cm"], addresses=(f"{site.url}/ICD10CM/",), checked=checked)
     return fetch(publisher, folder, lambda done, total, counted: None)
 
 
