@@ -357,10 +357,11 @@ def _fetch_pmc(
     connections: int,
 ) -> None:
     from ...streaming_data.download import pmc
+    from ...streaming_data.download.pmc_articles import COMMERCIAL, Selection, licence_codes
     from ...streaming_data.shards.restricted import share_unless_restricted
 
-    selection = pmc.Selection(
-        licences=pmc.licence_codes(licences) if licences else pmc.COMMERCIAL, retracted=retracted, scanned=scanned
+    selection = Selection(
+        licences=licence_codes(licences) if licences else COMMERCIAL, retracted=retracted, scanned=scanned
     )
     share_unless_restricted({})
     with Progress("downloading", unit="articles", counts="B") as progress:

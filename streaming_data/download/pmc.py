@@ -6,10 +6,8 @@ inventory costs no request, so the same command continues after a kill, and late
 """
 
 import fcntl
-import hashlib
 import logging
 import os
-import re
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -18,79 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ...configs.errors import UserError
-from ...configs.limits import XML_BYTES, TooLargeError
-from ...configs.spelling import did_you_mean
 from ...storage.files import atomic_write
 from ...storage.json_text import read_json
 from ..parallel import ProgressCallback
-from .pmc_bucket import MD5, Bucket, Candidate, Candidates, find_articles, key_of, open_bucket
+from .pmc_articles import Brought, Selection, bring
+from .pmc_bucket import Candidate, Candidates, find_articles, open_bucket
 from .pmc_package import SPAN, Article, pack, package_path, read_index, read_members, write_package
-from .publishers import CHECKED
-from .web import Content, MissingError, RefusedError, Web, WrongContentError, is_page
+from .web import Web
 
 logger = logging.getLogger(__name__)
 
-ANY = "any"
-TEXT_MINING = "TDM"
-COMMERCIAL = ("CC BY", "CC BY-ND", "CC BY-SA", "CC0")
-LICENCES = (*COMMERCIAL, "CC BY-NC", "CC BY-NC-SA", "CC BY-NC-ND", TEXT_MINING)
-"""The codes that were known on the date of the addresses; PMC may add others."""
 CONNECTIONS = 64
-_TRIES = 3
 _MOST_FAILURES = 100
 _MOST_SHOWN = 5
-_METADATA_BYTES = 1 << 24
 _SELECTION = "selection.json"
 _INVENTORIES = ".inventory"
-
-
-class Selection(BaseModel):
-    """Which articles a directory holds.
-
-    Attributes:
-        licences: values of `license_code`; `any` for all of the open-access subset.
-        retracted: whether retracted articles are included.
-        scanned: whether articles are included whose text was recognized from scans.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    licences: tuple[str, ...] = COMMERCIAL
-    retracted: bool = False
-    scanned: bool = False
-
-    def reason_against(self, metadata: "Metadata") -> str | None:
-        """Why an article is left out; None if it is selected."""
-        # Author manuscripts may be mined, but are outside the open-access subset.
-        mined = metadata.is_manuscript and TEXT_MINING in self.licences
-        if metadata.is_retracted and not self.retracted:
-            return "retracted"
-        if not metadata.is_pmc_openaccess and not mined:
-            return "outside the open-access subset"
-        if ANY not in self.licences and metadata.license_code not in self.licences:
-            return f"licence {metadata.license_code or 'without a code'}"
-        if metadata.is_historical_ocr and not self.scanned:
-            return "recognized from a scan"
-        return None if metadata.xml_url else "without XML"
-
-
-class Metadata(BaseModel):
-    """What PMC says about one version of an article; what decides about its use must be there."""
-
-    pmcid: str
-    version: int
-    is_pmc_openaccess: bool
-    is_retracted: bool
-    license_code: str | None
-    is_manuscript: bool = False
-    is_historical_ocr: bool = False
-    xml_url: str | None = None
 
 
 @dataclass
@@ -142,14 +86,6 @@ class Result:
                 self.kept += 1
 
 
-class _Brought(NamedTuple):
-    """An article as it came: its record and, if it is selected, its member of the package."""
-
-    article: Article
-    member: bytes | None
-    size: int = 0
-
-
 @dataclass
 class _Package:
     """A package that is to be written: what it has already, and what is on its way."""
@@ -158,19 +94,7 @@ class _Package:
     candidates: list[Candidate]
     present: dict[str, Article]
     is_current: bool
-    coming: "dict[str, Future[_Brought]]" = field(default_factory=dict)
-
-
-def licence_codes(names: list[str]) -> tuple[str, ...]:
-    """The codes as PMC writes them, sorted: `cc-by-nc` is `CC BY-NC`. A code that is not known gives a warning."""
-    known = {re.sub(r"[\W_]", "", code).lower(): code for code in (*LICENCES, ANY)}
-    codes = {known.get(re.sub(r"[\W_]", "", name).lower(), name) for name in names}
-    for code in sorted(codes - set(known.values())):
-        logger.warning(
-            f"--licence {code}: not a code that was known on {CHECKED}{did_you_mean(code, known.values())} "
-            f"(known: {', '.join(known.values())})"
-        )
-    return tuple(sorted(codes))
+    coming: "dict[str, Future[Brought]]" = field(default_factory=dict)
 
 
 def fetch(
@@ -202,10 +126,8 @@ def fetch(
             candidates = find_articles(bucket, address, directory / _INVENTORIES, advice)
             _remove_older(directory / _INVENTORIES)
             atomic_write(directory / _SELECTION, selection.model_dump_json(indent=2) + "\n")
-            packages = (
-                _start(package, partial(pool.submit, _bring, bucket, selection))
-                for package in _packages(candidates, directory)
-            )
+            request = partial(bring, bucket, selection)
+            packages = (_start(package, pool, request) for package in _packages(candidates, directory))
             return _finish_all(_ahead(packages, SPAN + 2 * connections), len(candidates.numbers), progress, limit)
         except BaseException:
             web.stop()
@@ -250,11 +172,11 @@ def _finish(package: _Package, count: Callable[[int], None]) -> list[Article]:
     return articles
 
 
-def _start(package: _Package, submit: "Callable[[Candidate], Future[_Brought]]") -> _Package:
+def _start(package: _Package, pool: ThreadPoolExecutor, request: Callable[[Candidate], Brought]) -> _Package:
     """Request what a package lacks."""
     for candidate in package.candidates:
         if candidate.name not in package.present:
-            package.coming[candidate.name] = submit(candidate)
+            package.coming[candidate.name] = pool.submit(request, candidate)
     return package
 
 
@@ -280,81 +202,6 @@ def _packages(candidates: Candidates, directory: Path) -> Iterator[_Package]:
             name: article for name, article in known.items() if wanted.get(name) == article.etag and not article.failed
         }
         yield _Package(path, group, present, is_current=len(present) == len(group) == len(known))
-
-
-def _bring(bucket: Bucket, selection: Selection, candidate: Candidate) -> _Brought:
-    """An article with its metadata, after a few tries. What is wrong with it is in its record, so that others go on."""
-    for _ in range(_TRIES - 1):
-        brought = _try(bucket, candidate, selection)
-        if not brought.article.failed:
-            return brought
-    return _try(bucket, candidate, selection)
-
-
-def _try(bucket: Bucket, candidate: Candidate, selection: Selection) -> _Brought:
-    name, record = candidate.name, partial(Article, name=candidate.name, etag=candidate.etag)
-    try:
-        metadata, size = _metadata(bucket, name)
-        if reason := selection.reason_against(metadata):
-            return _Brought(record(license_code=metadata.license_code, left_out=reason), None, size)
-        data, md5 = _xml(bucket, metadata)
-    except WrongContentError as error:  # or it was replaced in the meantime
-        return _Brought(record(left_out=str(error), failed=True), None)
-    except _WithdrawnError:
-        return _Brought(record(left_out="in the inventory, but not there"), None)
-    except RefusedError as error:
-        return _Brought(record(left_out=str(error).partition(";")[0], failed=True), None)
-    except TooLargeError:
-        return _Brought(record(left_out=f"more than {XML_BYTES:,} bytes"), None)
-    return _Brought(record(license_code=metadata.license_code, md5=md5), pack(f"{name}.xml", data), size + len(data))
-
-
-class _WithdrawnError(Exception):
-    """The article has no metadata any more."""
-
-
-def _metadata(bucket: Bucket, name: str) -> tuple[Metadata, int]:
-    """The metadata of an article and their size in bytes."""
-    content = None
-    for key in (f"metadata/{name}.json", f"{name}/{name}.json"):
-        try:
-            content = bucket.read(key, _METADATA_BYTES)
-            break
-        except MissingError:
-            continue
-    if content is None:
-        raise _WithdrawnError
-    if MD5.fullmatch(content.etag) and _md5(content.data) != content.etag:
-        raise WrongContentError(f"its metadata have an MD5 other than their ETag ({content.etag})")
-    try:
-        metadata = Metadata.model_validate_json(content.data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        seen = "an HTML page" if is_page(content.data) else f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise WrongContentError(f"its metadata are not as expected ({seen})") from error
-    if f"{metadata.pmcid}.{metadata.version}" != name:
-        raise WrongContentError(f"its metadata are those of {metadata.pmcid}.{metadata.version}")
-    return metadata, len(content.data)
-
-
-def _xml(bucket: Bucket, metadata: Metadata) -> tuple[bytes, str]:
-    """The XML of an article and its MD5, which its metadata or, if these have none, its ETag confirm."""
-    assert metadata.xml_url is not None
-    content: Content = bucket.read(key_of(metadata.xml_url), XML_BYTES)
-    md5 = _md5(content.data)
-    (stated,) = parse_qs(urlsplit(metadata.xml_url).query).get("md5", [""])[:1]
-    for expected, source in ((stated.lower(), "metadata give"), (content.etag, "ETag gives")):
-        if MD5.fullmatch(expected):
-            if md5 != expected:
-                raise WrongContentError(f"its XML has another MD5 ({md5}) than its {source} ({expected})")
-            break
-    if is_page(content.data):
-        raise WrongContentError("is an HTML page instead of XML")
-    return content.data, md5
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @contextmanager
