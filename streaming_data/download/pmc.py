@@ -91,6 +91,7 @@ class _Package:
     """A package that is to be written: what it has already, and what is on its way."""
 
     path: Path
+    selection: str
     candidates: list[Candidate]
     present: dict[str, Article]
     is_current: bool
@@ -127,7 +128,7 @@ def fetch(
             _remove_older(directory / _INVENTORIES)
             atomic_write(directory / _SELECTION, selection.model_dump_json(indent=2) + "\n")
             request = partial(bring, bucket, selection)
-            packages = (_start(package, pool, request) for package in _packages(candidates, directory))
+            packages = (_start(package, pool, request) for package in _packages(candidates, directory, selection))
             return _finish_all(_ahead(packages, SPAN + 2 * connections), len(candidates.numbers), progress, limit)
         except BaseException:
             web.stop()
@@ -168,7 +169,7 @@ def _finish(package: _Package, count: Callable[[int], None]) -> list[Article]:
             members += [] if member is None else [member]
         count(size)
     if not package.is_current:
-        write_package(package.path, articles, members)
+        write_package(package.path, package.selection, articles, members)
     return articles
 
 
@@ -190,18 +191,19 @@ def _ahead(packages: Iterator[_Package], requests: int) -> Iterator[_Package]:
     yield from started
 
 
-def _packages(candidates: Candidates, directory: Path) -> Iterator[_Package]:
+def _packages(candidates: Candidates, directory: Path, selection: Selection) -> Iterator[_Package]:
     """All packages, those with the newest articles first, with what they have already."""
+    as_text = selection.model_dump_json()
     firsts = sorted({int(number) // SPAN * SPAN for number in candidates.numbers}, reverse=True)
     for first in firsts:
         path = package_path(directory, first)
         group = candidates.between(first, first + SPAN)
-        known = read_index(path)
+        known = read_index(path, as_text)
         wanted = {candidate.name: candidate.etag for candidate in group}
         present = {
             name: article for name, article in known.items() if wanted.get(name) == article.etag and not article.failed
         }
-        yield _Package(path, group, present, is_current=len(present) == len(group) == len(known))
+        yield _Package(path, as_text, group, present, is_current=len(present) == len(group) == len(known))
 
 
 @contextmanager

@@ -53,6 +53,7 @@ class _Index(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1]
+    selection: str
     articles: list[Article]
 
 
@@ -69,21 +70,22 @@ def pack(name: str, data: bytes) -> bytes:
     return gzip.compress(member.tobuf(tarfile.USTAR_FORMAT) + data + padding, _LEVEL, mtime=0)
 
 
-def write_package(path: Path, articles: list[Article], members: Iterable[bytes]) -> None:
+def write_package(path: Path, selection: str, articles: list[Article], members: Iterable[bytes]) -> None:
     """Write a package in one step.
 
     Args:
+        selection: by which articles were left out, in any form.
         members: made by `pack`, in the order of the articles that are not left out.
     """
-    index = _Index(format=1, articles=articles).model_dump_json(exclude_defaults=True).encode()
+    index = _Index(format=1, selection=selection, articles=articles).model_dump_json(exclude_defaults=True).encode()
     with stage_file(path) as staging, staging.open("wb") as file:
         file.write(pack(_INDEX, index))
         file.writelines(members)
         file.write(gzip.compress(bytes(2 * tarfile.BLOCKSIZE), _LEVEL, mtime=0))
 
 
-def read_index(path: Path) -> dict[str, Article]:
-    """The articles of a package by their names; none if there is no package.
+def read_index(path: Path, selection: str) -> dict[str, Article]:
+    """The articles of a package by their names; none if there is no package, or it is of another selection.
 
     Raises:
         UserError: the file is not one of our packages.
@@ -96,7 +98,7 @@ def read_index(path: Path) -> dict[str, Article]:
         if content is None:
             raise ValueError(f"its first member is not {_INDEX}")
         index = _Index.model_validate_json(read_at_once(cast(BinaryIO, content), INDEX_BYTES, str(path)))
-    return {article.name: article for article in index.articles}
+    return {article.name: article for article in index.articles} if index.selection == selection else {}
 
 
 def read_members(path: Path, wanted: Mapping[str, Article]) -> dict[str, bytes]:
