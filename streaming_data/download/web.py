@@ -37,6 +37,7 @@ _MISSING = (404, 410)
 _PERMANENT_REDIRECTS = (301, 308)
 _REDIRECTS = (*_PERMANENT_REDIRECTS, 302, 303, 307)
 _MOST_REDIRECTS = 5
+_SCHEMES = ("https://", "http://")
 _WORTH_ANOTHER_TRY = (408, 425, 429)
 _HTML = (b"<!doctype html", b"<html")
 
@@ -173,6 +174,8 @@ class Web:
 
     def _request(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         """The answer at the end of all redirects. A permanent one is reported, once per server."""
+        if not url.startswith(_SCHEMES):
+            raise UserError(f"{url}: expected an address that begins with https:// or http://; {self.advice}")
         agent = {"User-Agent": f"clinical-modernbert/{__version__}"}
         address = url
         for _ in range(_MOST_REDIRECTS + 1):
@@ -180,7 +183,7 @@ class Web:
                 "GET", address, headers=agent | headers, preload_content=False, redirect=False, retries=False
             )
             target = urljoin(address, response.headers.get("Location", ""))
-            if response.status not in _REDIRECTS or not target.startswith(("https://", "http://")):
+            if response.status not in _REDIRECTS or not target.startswith(_SCHEMES):
                 return response
             response.close()
             if response.status in _PERMANENT_REDIRECTS:

@@ -109,6 +109,12 @@ def test_redirects_without_end_are_an_error(site: Site) -> None:
         read(site, "/a")
 
 
+@pytest.mark.parametrize("address", ["mirrors/pubmed", "file:///etc/passwd", "ftp://ftp.ncbi.nlm.nih.gov/", ""])
+def test_other_addresses_are_refused_at_once(address: str) -> None:
+    with pytest.raises(UserError, match=rf"^{address}: expected an address that begins with https:// or http://"):
+        Web(2, ADVICE).read(address, 10)
+
+
 def test_content_above_the_limit_is_refused(site: Site) -> None:
     site.answers["/a"] = [Answer(b"x" * 11)]
     assert len(read(site, "/a", 11)) == 11
