@@ -46,9 +46,9 @@ def gpus(incomplete: str) -> list[tuple[str, str]]:
 
 def corpora(incomplete: str) -> list[tuple[str, str]]:
     """Complete the corpora that `cmbert data fetch` downloads."""
-    from ...streaming_data.download.publishers import COLLECTIONS
+    from ...streaming_data.download.publishers import PUBLISHERS
 
-    return _starting(incomplete, ((name, "a corpus") for name in COLLECTIONS))
+    return _starting(incomplete, ((name, publisher.what) for name, publisher in PUBLISHERS.items()))
 
 
 def _starting(incomplete: str, words: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

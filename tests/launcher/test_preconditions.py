@@ -404,6 +404,7 @@ def refuse(case: Case, root: Path, path: Callable[[tuple[str, ...]], str]) -> Re
     with tempfile.TemporaryDirectory() as scratch:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "CMBERT_"))}
         environment |= {"HOME": str(root / "home"), "PYTHONPATH": path(case.absent), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"CMBERT_DOWNLOAD_PATIENCE": "1"}
         environment |= {"XDG_CACHE_HOME": str(root / "home"), "MPLCONFIGDIR": str(root / "home/matplotlib")}
         report = Path(scratch) / "report.json"
         program = [sys.executable, "-S", str(REPOSITORY / "tests/support/recorded_command.py"), str(report)]

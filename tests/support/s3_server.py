@@ -124,7 +124,8 @@ class Fault:
     """A fault of the first `times` requests with a method whose path contains `match`.
 
     Attributes:
-        kind: 403, 404, 503, hang, reset, truncate, corrupt, or slow, which sends 2,000 bytes per second.
+        kind: 403, 404, 503, busy (503 and for how long), hang, reset, truncate, corrupt, etag (a wrong one), or slow,
+            which sends 2,000 bytes per second.
     """
 
     kind: str
@@ -141,6 +142,7 @@ class FaultProxy(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, upstream: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -192,6 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if kind in ("403", "404", "503"):
             self._refuse(int(kind))
+        elif kind == "busy":
+            self._refuse(503, {"Retry-After": "1"})
         elif kind == "hang":
             self.server.closing.wait(600)
         elif kind != "reset":
@@ -199,11 +203,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, headers: dict[str, str] | None = None) -> None:
         code = {403: "AccessDenied", 404: "NoSuchKey", 503: "SlowDown"}[status]
         content = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected</Message></Error>'.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/xml")
+        for name, value in {"Content-Type": "application/xml", **(headers or {})}.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(b"" if self.command == "HEAD" else content)
@@ -226,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(response.status)
         for name, value in response.getheaders():
             if name.lower() not in ("connection", "transfer-encoding", "content-length"):
-                self.send_header(name, value)
+                self.send_header(name, f'"{0:032x}"' if kind == "etag" and name.lower() == "etag" else value)
         self.send_header("Connection", "close")
         known = response.getheader("Content-Length") if self.command == "HEAD" else None
         self.send_header("Content-Length", known or str(len(content)))

@@ -127,7 +127,7 @@ def test_the_commands_of_data_lead_from_one_to_the_next(
     monkeypatch.setattr("clinical_modernbert.streaming_data.prepare.upload.upload", lambda *arguments: None)
     assert cmbert("data", "upload", str(tmp_path / "data"), "s3://bucket/a/")[1].endswith("data.path=s3://bucket/a")
     cmbert("tokenizer", "extend", recipe, "--out", str(tmp_path / "extended"), "--tokens", "10")
-    monkeypatch.setattr("clinical_modernbert.streaming_data.download.publishers.fetch", lambda *arguments: [])
+    monkeypatch.setattr("clinical_modernbert.streaming_data.download.listed.fetch", lambda *arguments: [])
     cmbert("data", "fetch", "pubmed", "--out", str(tmp_path / "pubmed"))
 
 
