@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from ...configs.errors import UserError
 from ...storage.files import atomic_write
-from ...storage.json_text import read_json
+from ...configs.json_text import read_json
 from ..parallel import ProgressCallback
 from .pmc_articles import Brought, Selection, bring
 from .pmc_bucket import Candidate, Candidates, find_articles, open_bucket
