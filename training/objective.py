@@ -4,18 +4,17 @@ The loss of a step is the sum over its masked tokens divided by their number, bo
 So one rank, two ranks and accumulation have the same gradient, however unevenly masked tokens are distributed.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from ..kernels.packed import PackedBatch
 from ..streaming_data.loader.batches import MicroBatch
+from .copies import DeviceBatch, StagedMicroBatch, on_device
 
 
-def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, seed: int) -> torch.Tensor:
+def accumulate(engine: Any, micro_batches: Sequence[StagedMicroBatch], masked: int, seed: int) -> torch.Tensor:
     """Forward and backward over a rank's micro-batches.
 
     Args:
@@ -25,7 +24,7 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
     """
     totals = torch.zeros(2, dtype=torch.float64, device=engine.device)
-    for batch in micro_batches:
+    for batch in on_device(micro_batches, engine.device):
         # Dropout is seeded by the packs, as masking is, so that a resumed run draws the same as an uninterrupted one.
         torch.manual_seed(hash((seed, *batch.addresses)))
         loss, correct = forward(engine, batch)
@@ -37,30 +36,11 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
     return totals
 
 
-def forward(engine: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def forward(engine: Any, batch: DeviceBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum of losses, fp32 scalar; which masked tokens are predicted, bool (M,)), on the rank's device."""
-    device = engine.device
-    return engine(
-        batch.input_ids.to(device, non_blocking=True),
-        PackedBatch.from_lengths(batch.lengths, device),
-        batch.masked_positions.to(device, non_blocking=True),
-        batch.targets.to(device, non_blocking=True),
-    )
+    return engine(batch.input_ids, batch.sequences, batch.masked_positions, batch.targets)
 
 
 def digest(micro_batches: Sequence[MicroBatch]) -> int:
-    """A digest of the packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them.
-
-    Packs are hashed separately, so that the digest does not depend on the size of a micro-batch either.
-    """
-    total = 0
-    for batch in micro_batches:
-        size = len(batch.input_ids) // len(batch.addresses)
-        rows = torch.div(batch.masked_positions, size, rounding_mode="floor")
-        for row, address in enumerate(batch.addresses):
-            in_pack = rows == row
-            content = hashlib.blake2b(repr(tuple(address)).encode(), digest_size=4)
-            content.update((batch.masked_positions[in_pack] - row * size).numpy().tobytes())
-            content.update(batch.targets[in_pack].numpy().tobytes())
-            total += int.from_bytes(content.digest(), "big")
-    return total
+    """A digest of the packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them."""
+    return sum(batch.digest for batch in micro_batches)

@@ -4,21 +4,24 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from ..configs.loader.load import dump
 from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
 from ..storage.files import as_user_error, atomic_write
-from ..streaming_data.loader.batches import MicroBatch, StepData, load_ahead
+from ..streaming_data.loader.batches import StepData, load_ahead
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
 from ..streaming_data.loader.mix import describe_mix, plan_mix
 from .checkpoint.checkpointer import Checkpointer
 from .checkpoint.progress import Progress
+from .copies import StagedMicroBatch, stage
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
 from .recipe.config import RunConfig
@@ -26,6 +29,7 @@ from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
 from .recipe.start import open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
+from .resilience.step_agreement import host_group
 from .zero.engine import join_ranks, start_engine
 
 logger = logging.getLogger(__name__)
@@ -39,6 +43,7 @@ class Run:
         dataset: packs to train on.
         validation: held-out packs, if the recipe configures validation.
         profiler: records steps on rank 0.
+        hosts: the process group of the exchange before each step.
     """
 
     config: RunConfig
@@ -50,6 +55,7 @@ class Run:
     engine: Any
     checkpointer: Checkpointer
     profiler: StepProfiler
+    hosts: dist.ProcessGroup
 
     def due(self, every_steps: int, step: int) -> bool:
         """Whether something that happens every `every_steps` steps and at the end happens after `step`; 0 is never."""
@@ -87,6 +93,7 @@ def open_run(config: RunConfig) -> Run:
         engine=engine,
         checkpointer=Checkpointer(engine, config, dataset),
         profiler=StepProfiler(config.profile if rank == 0 else None, config.run_dir),
+        hosts=host_group(config.engine.timeout_minutes),
     )
 
 
@@ -107,14 +114,15 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     return model
 
 
-def open_batches(run: Run, step: int) -> Iterator[Future[list[MicroBatch]]]:
+def open_batches(run: Run, step: int) -> Iterator[Future[list[StagedMicroBatch]]]:
     """This rank's micro-batches of every step from `step` on, prepared ahead."""
     skips = run.checkpointer.skips
     data = (
         StepData(order_offset(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability)
         for s in run.plan.from_step(step)
     )
-    return load_ahead(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
+    size, for_device = run.config.batch.micro_batch_size, partial(stage, device=run.device)
+    return load_ahead(run.dataset, data, size, for_device, run.rank, run.plan.world_size)
 
 
 def directory_check(run: Run) -> Callable[[], bool]:
