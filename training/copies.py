@@ -1,8 +1,8 @@
 """Copies between host and device for which neither waits.
 
 A micro-batch travels in one buffer. The loader's thread lays it out, in pinned memory if there is a GPU, and the loop
-copies it on a stream of its own while the micro-batch before it is computed. Numbers for the host go the other way: they
-are copied to pinned memory, and read when the device is past them.
+copies it on a stream of its own while the micro-batch before it is computed. Numbers for the host go the other way:
+they are copied to pinned memory, and read when the device is past them.
 
 On a CPU the device's memory is the host's: nothing is pinned, and the buffer itself is what the model reads.
 """

@@ -42,5 +42,5 @@ def forward(engine: Any, batch: DeviceBatch) -> tuple[torch.Tensor, torch.Tensor
 
 
 def digest(micro_batches: Sequence[MicroBatch]) -> int:
-    """A digest of the packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them."""
+    """A digest of packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them."""
     return sum(batch.digest for batch in micro_batches)

@@ -83,8 +83,10 @@ def _masked_tokens(dataset: PackDataset, address: PackAddress, device: torch.dev
 
 
 def _masked_words(dataset: PackDataset, address: PackAddress, device: torch.device) -> StagedMicroBatch:
-    """A pack under whole-word masking. With it go, for each masked token, its word, int64 (M,), and for each word of the
-    pack, whether all of it is masked, bool."""
+    """A pack under whole-word masking.
+
+    With it go, for each masked token, its word, int64 (M,), and for each word, whether all of it is masked, bool.
+    """
     batch = micro_batch(replace(dataset, masking="whole_word"), [address], dataset.seq_length, MLM_PROBABILITY)
     pack, is_real = dataset.read(address), dataset.vocabulary.is_real
     words = mask_groups("whole_word", pack.tokens, pack.word_starts, is_real, None)

@@ -296,4 +296,4 @@ def count_in_rank() -> None:
             save(*args)
 
     vars(trainer).update(train_from=counted_loop, accumulate=counted_accumulate, validate=counted_validate)
-    checkpointer.Checkpointer.save = counted_save  # type: ignore[method-assign]
+    checkpointer.Checkpointer.save = counted_save  # type: ignore[method-assign,assignment]
