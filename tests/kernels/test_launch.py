@@ -58,8 +58,14 @@ class Variants:
 @pytest.fixture(scope="module")
 def variants() -> Iterator[Variants]:
     """The kernels of a GPU are chosen, and only recorded."""
-    from clinical_modernbert.kernels import architecture, geglu_triton, mlm_loss_triton, norm_triton, rope_triton
-    from clinical_modernbert.kernels import stable_adamw_triton
+    from clinical_modernbert.kernels import (
+        architecture,
+        geglu_triton,
+        mlm_loss_triton,
+        norm_triton,
+        rope_triton,
+        stable_adamw_triton,
+    )
     from clinical_modernbert.kernels.attention import dispatch, triton_op
 
     loaded = (geglu_triton, mlm_loss_triton, norm_triton, rope_triton, stable_adamw_triton, triton_op)

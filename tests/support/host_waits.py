@@ -45,6 +45,7 @@ class HostWaits(TorchFunctionMode):
         self._device: dict[int, StorageWeakRef] = {}
         self._pinned: dict[int, StorageWeakRef] = {}
         self._below = _Operators(self)
+        self._counting = False
 
     def __enter__(self) -> "HostWaits":
         for one in gc.get_objects():
@@ -52,14 +53,20 @@ class HostWaits(TorchFunctionMode):
                 self.put_on_device(one)
         self._below.__enter__()
         super().__enter__()
+        self._counting = True
         return self
 
     def __exit__(self, *details: Any) -> None:
+        self._counting = False
         super().__exit__(*details)
         self._below.__exit__(*details)
 
     @contextmanager
     def again(self) -> Iterator[None]:
+        """Count inside the function of a mode, where the mode is off, if counting has begun."""
+        if not self._counting:
+            yield
+            return
         super().__enter__()
         try:
             yield
@@ -186,7 +193,6 @@ def install(waits: HostWaits) -> None:
     backward = autograd._engine_run_backward
 
     def backward_with_hooks(*args: Any, **kwargs: Any) -> Any:
-        # Inside the function of a mode the mode is off, and DeepSpeed's hooks run there.
         with waits.again():
             return backward(*args, **kwargs)
 
