@@ -24,16 +24,30 @@ def accumulate(engine: Any, micro_batches: Sequence[StagedMicroBatch], masked: i
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
     """
     totals = torch.zeros(2, dtype=torch.float64, device=engine.device)
+    losses, predicted = totals.unbind()
+    world_size, generator = dist.get_world_size(), random_generator(engine.device)
     for batch in on_device(micro_batches, engine.device):
         # Dropout is seeded by the packs, as masking is, so that a resumed run draws the same as an uninterrupted one.
-        torch.manual_seed(hash((seed, *batch.addresses)))
+        generator.manual_seed(hash((seed, *batch.addresses)))
         loss, correct = forward(engine, batch)
         # DeepSpeed averages gradients over ranks; the factor of the world size turns the average into a sum.
         # Adding zero, or NaN if the loss is not finite, makes the gradients show it: their norm is read anyway.
-        not_finite = loss.detach() - loss.detach()
-        engine.backward(loss * (dist.get_world_size() / masked + not_finite), scale_wrt_gas=False)
-        totals += torch.stack([loss.detach().double(), correct.sum().double()])
+        value = loss.detach()
+        engine.backward(loss * (world_size / masked + value * 0.0), scale_wrt_gas=False)
+        losses += value
+        predicted += correct.sum()
     return totals
+
+
+def random_generator(device: torch.device) -> torch.Generator:
+    """The generator that dropout on `device` draws from.
+
+    `torch.manual_seed` seeds those of all devices of the machine, and formats a stack where there is no GPU.
+    """
+    if device.type == "cuda":
+        generators: tuple[torch.Generator, ...] = torch.cuda.default_generators
+        return generators[torch.cuda.current_device() if device.index is None else device.index]
+    return torch.default_generator
 
 
 def forward(engine: Any, batch: DeviceBatch) -> tuple[torch.Tensor, torch.Tensor]:
