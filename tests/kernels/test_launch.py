@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from host_waits import HostWaits
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,21 @@ def test_all_micro_batches_have_the_variants_of_the_first(variants: Variants, le
     kept = [length for length, end in zip(lengths, np.cumsum(lengths), strict=True) if end <= TOKENS]
     step(model, [*kept, TOKENS - sum(kept)], masked)
     assert variants.seen == first
+
+
+def test_the_host_reads_nothing_between_launches(variants: Variants) -> None:
+    model, segments = MaskedLM(MODEL), stable_adamw.Segments.of([(0, 64), (64, 100)], CPU)
+    weight, grad, mean, square = torch.zeros(4, 128).unbind()
+    rates, learning_rates = stable_adamw.Rates(mean=0.1, square=0.1, eps=1e-6, decay=0.0), torch.ones(2)
+    ids, rows = torch.zeros(300, dtype=torch.int64), torch.arange(70)
+    sequences = StagedBatch.of([200, 99, 1]).to(CPU)[0]
+    with HostWaits() as waits:
+        model(ids, sequences, rows, ids[:70])[0].backward()
+        stable_adamw.squared_updates(grad, square, segments, rates)
+        stable_adamw.update_(weight, grad, mean, square, segments, learning_rates, rates)
+        assert not waits.counts
+        weight.sum().item()
+        assert [what for _, _, what in waits.counts] == ["Tensor.item"], "what is read would be counted"
 
 
 def test_all_steps_of_the_optimizer_have_the_variants_of_the_first(variants: Variants) -> None:

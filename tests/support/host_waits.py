@@ -25,9 +25,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clinical_modernbert.training import copies, delayed_rows, trainer
-from clinical_modernbert.training.checkpoint import checkpointer
-
 PACKAGE = "clinical_modernbert"
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "bincount", "unique_dim", "_unique2"}
 """Operators whose result, or its size, the host must know."""
@@ -184,6 +181,8 @@ class FakeEvent(FakeStream): ...
 
 def install(waits: HostWaits) -> None:
     """Replace what needs CUDA, so that the branches for a GPU run on a CPU."""
+    from clinical_modernbert.training import copies, delayed_rows
+
     FakeStream.waits = waits
     for module in (copies, delayed_rows):
         module.runs_ahead = lambda _: True  # type: ignore[attr-defined]
@@ -272,6 +271,9 @@ def count_in_rank() -> None:
 
     The phases are "start" (to the end of the first step), "micro-batch", "step", "validation" and "checkpoint".
     """
+    from clinical_modernbert.training import trainer
+    from clinical_modernbert.training.checkpoint import checkpointer
+
     waits = HostWaits()
     install(waits)
     measured = {"steps": 0, "micro_batches": 0}
