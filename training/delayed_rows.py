@@ -6,6 +6,7 @@ delay: a spike of the loss rewinds the run before anything of a later step is wr
 up to the step that spiked.
 """
 
+from contextlib import suppress
 from types import TracebackType
 
 from ..configs.errors import UserError
@@ -82,5 +83,7 @@ class DelayedRows:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         # After a UserError nothing may be written: a newer attempt may own the run. Others leave a trace of the step.
-        if error is not None and not isinstance(error, UserError) and self._waiting and self._waiting.arrived():
-            self._write(self._waiting)
+        if error is not None and not isinstance(error, UserError) and self._waiting:
+            with suppress(Exception):  # a device that has failed answers with an error, and the first one matters
+                if self._waiting.arrived():
+                    self._write(self._waiting)

@@ -45,11 +45,13 @@ class Measurement:
     Attributes:
         progress: after the step.
         values: what `_sums` returns.
-        known: the metrics that are known on the host.
+        peak_flops: what all devices could do in the time of the step; None if their peak is not known.
+        known: the other metrics, which are known on the host.
     """
 
     progress: Progress
     values: HostCopy
+    peak_flops: float | None
     known: dict[str, Any]
 
     def arrived(self) -> bool:
@@ -59,16 +61,15 @@ class Measurement:
     def row(self) -> StepMetrics:
         """The row of metrics.csv, the same on all ranks."""
         loss_sum, correct, data_digest, flops, grad_norm = self.values.read()
-        known = dict(self.known)
-        peak, masked = known.pop("peak"), known["masked"]
+        masked = self.known["masked"]
         return StepMetrics(
             loss=loss_sum / masked,
             accuracy=int(correct) / masked,
             grad_norm=grad_norm,
             flops=flops,
-            mfu=flops / peak if peak else None,
+            mfu=flops / self.peak_flops if self.peak_flops else None,
             data_digest=f"{int(data_digest):x}",
-            **known,
+            **self.known,
         )
 
 
@@ -98,14 +99,13 @@ def measure(
         "max_seqlen": settings.max_seqlen,
         "masked": agreed.masked,
         "tokens_per_second": sum(agreed.source_tokens) / seconds,
-        "peak": peak * run.plan.world_size * seconds if peak else None,
         "data_wait": timer.data_wait,
         "data_wait_share": timer.data_wait / seconds,
         "peak_memory": peak_memory(run.device),
         "loss_scale": loss_scale(run.engine),
         "skipped_steps": run.engine.skipped_steps,
     }
-    return Measurement(progress, values, known)
+    return Measurement(progress, values, peak * run.plan.world_size * seconds if peak else None, known)
 
 
 def measure_mix(run: Run, progress: Progress) -> list[MixMetrics]:

@@ -22,6 +22,12 @@ def update(run, settings, *rest, update=trainer.update):
 
 trainer.update = update
 """
+NO_ANSWER = """
+def query(self):
+    raise RuntimeError("no answer")
+
+host_waits.FakeStream.query = query
+"""
 NOT_FINITE = """
 from clinical_modernbert.training import objective
 
@@ -94,8 +100,13 @@ def test_a_run_that_is_stopped_or_killed_misses_no_row(
     assert result(run) == result(finished)
 
 
-def test_an_error_leaves_the_row_of_the_last_step(new_run: Callable[[], SmallRun], patch: Callable[..., None]) -> None:
-    patch(FAKE_GPU, FAULT)
+@pytest.mark.parametrize(("device", "rows"), [("", 5), (NO_ANSWER, 4)], ids=["answers", "is lost"])
+def test_an_error_leaves_the_row_of_the_last_step_if_the_device_answers(
+    new_run: Callable[[], SmallRun], patch: Callable[..., None], device: str, rows: int
+) -> None:
+    patch(FAKE_GPU, FAULT, device)
     run = new_run()
-    assert "the device is gone" in run.train("checkpoint.every_steps=12", code=1)
-    assert run.column("step") == [1, 2, 3, 4, 5]
+    output = run.train("checkpoint.every_steps=12", code=1)
+    assert output.rstrip().partition("\nNext:")[0].count("the device is gone") == 1
+    assert "no answer" not in output
+    assert run.column("step") == [*range(1, rows + 1)]
