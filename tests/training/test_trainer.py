@@ -16,7 +16,7 @@ from clinical_modernbert.training.metrics.writer import MixMetrics, ValidationMe
 pytestmark = pytest.mark.slow
 TIMES = {"tokens_per_second", "mfu", "data_wait", "data_wait_share", "peak_memory"}
 ON_A_CPU_ONLY = "clinical_modernbert/kernels/stable_adamw.py"
-"""The optimizer's branch for a CPU reads sums of pieces. A GPU runs kernels, as `tests/kernels/interpreted` does."""
+"""The optimizer's branch for a CPU reads sums of pieces. `tests/kernels/test_launch.py` counts that for a GPU."""
 STEPS, ROWS, VALIDATIONS = 12, 3, 2
 SETTINGS = ("metrics.every_steps=4", "validation.every_steps=6", "memory_check=true")
 
