@@ -28,6 +28,7 @@ from clinical_modernbert.training.checkpoint.attempts import begin_attempt
 from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, FileEntry
 from clinical_modernbert.training.checkpoint.progress import Progress
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
+from clinical_modernbert.training.copies import stage
 from clinical_modernbert.training.objective import accumulate
 from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
 from clinical_modernbert.training.zero.engine import join_ranks, start_engine
@@ -66,7 +67,7 @@ def measure(hidden: int, layers: int, saves: int, directory: Path) -> None:
     )
     config = EngineConfig.model_validate({"precision": precision, "zero_stage": 1})
     engine = start_engine(MaskedLM(model), config, OptimizerConfig(lr=1e-4), 1, device)
-    batch, attempt = micro_batch(), begin_attempt(directory, 0)
+    batch, attempt = stage(micro_batch(), device), begin_attempt(directory, 0)
     background, snapshot, steps = Background("checkpoint"), None, iter(range(1, 10**6))
 
     def step() -> None:

@@ -4,13 +4,15 @@ The tokens of all sequences are concatenated into a single stream of T tokens. `
 begins, the position of each token in its sequence, and the tiles of tokens that the kernels visit.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-_ALIGNED = 4  # int32 values in 16 bytes
+ALIGNMENT = 16
+"""Bytes: where each array of a batch begins, in the buffer that is copied to the device, is a multiple of them."""
 TILE_SIZES = (32, 64, 128)
 """Tokens per tile: every block size that the tuning table may use."""
 
@@ -38,6 +40,35 @@ class PackedBatch:
     @classmethod
     def from_lengths(cls, lengths: Sequence[int], device: torch.device | str) -> "PackedBatch":
         """Build from lengths on the host, with one asynchronous copy to `device` and no synchronization."""
+        device = torch.device(device)
+        return StagedBatch.of(lengths, pin=device.type == "cuda").to(device)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class StagedBatch:
+    """A `PackedBatch`, and further arrays of a batch, in one buffer of host memory: one copy takes all to a device.
+
+    Each array starts at a multiple of 16 bytes, whatever the sizes: Triton compiles another variant of a kernel for a
+    pointer that is not aligned, in the middle of a run.
+
+    buffer: uint8, pinned if the copy is to be asynchronous.
+    places: (offset in elements of its type, shape, type) of each array: those of the batch, then the further ones.
+    lengths, max_seqlen, attended: as in `PackedBatch`.
+    """
+
+    buffer: torch.Tensor
+    places: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
+    lengths: tuple[int, ...]
+    max_seqlen: int
+    attended: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], arrays: Sequence[np.ndarray] = (), *, pin: bool = False) -> "StagedBatch":
+        """Lay out the batch of sequences of these lengths, and `arrays`, contiguous ones of any shape.
+
+        Raises:
+            ValueError: a length is negative, or there are too many tokens for int32.
+        """
         counts = np.asarray(lengths, dtype=np.int64).reshape(-1)
         if (counts < 0).any():
             raise ValueError(f"lengths must not be negative, got {counts.min()}")
@@ -46,16 +77,29 @@ class PackedBatch:
             raise ValueError(f"a batch must have at most {np.iinfo(np.int32).max} tokens, got {total}")
         starts = np.concatenate([[0], counts.cumsum()])
         positions = np.arange(total) - np.repeat(starts[:-1], counts)
-        parts = [starts, positions, *(_tiles(counts, size).reshape(-1) for size in TILE_SIZES)]
-        cu_seqlens, positions_, *tiles = _copy(parts, torch.device(device))
-        return cls(
-            cu_seqlens=cu_seqlens,
-            max_seqlen=int(counts.max(initial=0)),
-            attended=int((counts * counts).sum()) // max(total, 1),
-            positions=positions_,
-            lengths=tuple(counts.tolist()),
-            tiles={size: table.view(-1, 2) for size, table in zip(TILE_SIZES, tiles, strict=True)},
+        own = [starts, positions, *(_tiles(counts, size) for size in TILE_SIZES)]
+        parts = [*(part.astype(np.int32) for part in own), *arrays]
+        ends = np.cumsum([-(-part.nbytes // ALIGNMENT) * ALIGNMENT for part in parts])
+        pinned = torch.empty(int(ends[-1]), dtype=torch.uint8, pin_memory=True) if pin else None
+        memory = np.empty(int(ends[-1]), np.uint8) if pinned is None else pinned.numpy()
+        places = []
+        for part, start in zip(parts, [0, *ends.tolist()], strict=False):
+            memory[start : start + part.nbytes] = part.reshape(-1).view(np.uint8)
+            places.append((start // part.itemsize, part.shape, torch.from_numpy(np.empty(0, part.dtype)).dtype))
+        buffer = torch.from_numpy(memory) if pinned is None else pinned
+        attended = int((counts * counts).sum()) // max(total, 1)
+        return cls(buffer, tuple(places), tuple(counts.tolist()), int(counts.max(initial=0)), attended)
+
+    def to(self, device: torch.device) -> tuple[PackedBatch, tuple[torch.Tensor, ...]]:
+        """The batch and the further arrays on `device`, as views of one buffer; on the CPU, of this one."""
+        buffer = self.buffer.to(device, non_blocking=True)
+        typed = {dtype: buffer.view(dtype) for dtype in {dtype for _, _, dtype in self.places}}
+        cu_seqlens, positions, *others = (
+            typed[dtype][start : start + math.prod(shape)].view(shape) for start, shape, dtype in self.places
         )
+        tiles = dict(zip(TILE_SIZES, others, strict=False))
+        batch = PackedBatch(cu_seqlens, self.max_seqlen, self.attended, positions, self.lengths, tiles)
+        return batch, tuple(others[len(TILE_SIZES) :])
 
 
 def _tiles(lengths: np.ndarray, size: int) -> np.ndarray:
@@ -65,18 +109,3 @@ def _tiles(lengths: np.ndarray, size: int) -> np.ndarray:
     ends = counts.cumsum()
     index = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
     return np.stack([np.repeat(order, counts), index], axis=1)
-
-
-def _copy(parts: Sequence[np.ndarray], device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Copy all parts to `device` as one int32 buffer, from pinned memory if it is a GPU so that the copy is async.
-
-    Each part starts at a multiple of 16 bytes, whatever the sizes: Triton compiles another variant of a kernel for a
-    pointer that is not aligned, in the middle of a run.
-    """
-    sizes = [part.size for part in parts]
-    starts = np.concatenate([[0], np.cumsum([-(-size // _ALIGNED) * _ALIGNED for size in sizes])])
-    buffer = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=device.type == "cuda")
-    for part, start in zip(parts, starts, strict=False):
-        buffer[start : start + part.size] = torch.from_numpy(part.astype(np.int32))
-    copied = buffer.to(device, non_blocking=True)
-    return tuple(copied[start : start + size] for start, size in zip(starts, sizes, strict=False))

@@ -55,23 +55,24 @@ def _block(TABLE, ALIGNED: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[n
 
 
 @triton.jit
-def _lerp(old, new, weight, LARGE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """old + weight (new - old) as torch.lerp rounds it, which has another form for a weight of at least 0.5."""
-    if LARGE:
-        return new - (new - old) * (1.0 - weight)
-    return old + weight * (new - old)
+def _lerp(old, new, weight):  # type: ignore[no-untyped-def]
+    """old + weight (new - old) as torch.lerp rounds it, which has another form for a weight of at least 0.5.
+
+    Weights are that large in the first two steps of a run: a constant would compile other variants for them.
+    """
+    return tl.where(weight < 0.5, old + weight * (new - old), new - (new - old) * (1.0 - weight))
 
 
 @triton.jit(do_not_specialize=["square_weight", "eps"])
 def squared_updates(  # type: ignore[no-untyped-def]
     PARTIAL, GRAD, EXP_AVG_SQ, TABLE, square_weight, eps,
-    ALIGNED: tl.constexpr, LARGE: tl.constexpr, BLOCK: tl.constexpr,
+    ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """PARTIAL[block] = the block's sum of g^2 / max(v, eps^2), with v the new second moment, which is not stored."""
     index, mask, _ = _block(TABLE, ALIGNED, BLOCK)
     grad = tl.load(GRAD + index, mask=mask, other=0.0)
     square = grad * grad
-    moment = _lerp(tl.load(EXP_AVG_SQ + index, mask=mask, other=0.0), square, square_weight, LARGE)
+    moment = _lerp(tl.load(EXP_AVG_SQ + index, mask=mask, other=0.0), square, square_weight)
     tl.store(PARTIAL + tl.program_id(0), tl.sum(tl.where(mask, square / tl.maximum(moment, eps * eps), 0.0), 0))
 
 
@@ -90,14 +91,14 @@ def segment_sums(SUMS, PARTIAL, FIRST, SUMMED: tl.constexpr):  # type: ignore[no
 @triton.jit(do_not_specialize=["mean_weight", "square_weight", "eps", "decay"])
 def stable_adamw(  # type: ignore[no-untyped-def]
     GRAD, EXP_AVG, EXP_AVG_SQ, WEIGHT, TABLE, LEARNING_RATES, mean_weight, square_weight, eps, decay,
-    ALIGNED: tl.constexpr, LARGE_MEAN: tl.constexpr, LARGE_SQUARE: tl.constexpr, BLOCK: tl.constexpr,
+    ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Update EXP_AVG, EXP_AVG_SQ and WEIGHT in place, each segment at its own learning rate."""
     index, mask, segment = _block(TABLE, ALIGNED, BLOCK)
     rate = tl.load(LEARNING_RATES + segment)
     grad = tl.load(GRAD + index, mask=mask, other=0.0)
-    mean = _lerp(tl.load(EXP_AVG + index, mask=mask, other=0.0), grad, mean_weight, LARGE_MEAN)
-    square = _lerp(tl.load(EXP_AVG_SQ + index, mask=mask, other=0.0), grad * grad, square_weight, LARGE_SQUARE)
+    mean = _lerp(tl.load(EXP_AVG + index, mask=mask, other=0.0), grad, mean_weight)
+    square = _lerp(tl.load(EXP_AVG_SQ + index, mask=mask, other=0.0), grad * grad, square_weight)
     weight = tl.load(WEIGHT + index, mask=mask, other=0.0)
     weight = weight * (1.0 - rate * decay) - rate * mean / (tl.sqrt(square) + eps)
     tl.store(EXP_AVG + index, mean, mask=mask)
@@ -112,7 +113,7 @@ def triton_squared_updates(grad: torch.Tensor, exp_avg_sq: torch.Tensor, blocks:
     launch(
         squared_updates, (len(blocks.table),),
         partial_sums, grad, exp_avg_sq, blocks.table, rates.square, rates.eps,
-        ALIGNED=blocks.aligned, LARGE=rates.square >= 0.5, BLOCK=BLOCK,
+        ALIGNED=blocks.aligned, BLOCK=BLOCK,
     )  # fmt: skip
     launch(segment_sums, (len(sums),), sums, partial_sums, blocks.first, SUMMED=SUMMED)
     return sums
@@ -132,5 +133,5 @@ def triton_update_(
         stable_adamw, (len(blocks.table),),
         grad, exp_avg, exp_avg_sq, weight, blocks.table, learning_rates,
         rates.mean, rates.square, rates.eps, rates.decay,
-        ALIGNED=blocks.aligned, LARGE_MEAN=rates.mean >= 0.5, LARGE_SQUARE=rates.square >= 0.5, BLOCK=BLOCK,
+        ALIGNED=blocks.aligned, BLOCK=BLOCK,
     )  # fmt: skip

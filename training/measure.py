@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -9,6 +11,7 @@ import torch.distributed as dist
 from ..streaming_data.loader.batches import MicroBatch
 from ..streaming_data.loader.mix import plan_mix
 from .checkpoint.progress import Progress
+from .copies import HostCopy
 from .metrics.writer import MixMetrics, StepMetrics
 from .objective import digest
 from .planning.flops import step_flops
@@ -35,6 +38,41 @@ class Timer:
         return time.perf_counter() - self._started
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """The metrics of one step, of which some may still be on their way from the device.
+
+    Attributes:
+        progress: after the step.
+        values: what `_sums` returns.
+        peak_flops: what all devices could do in the time of the step; None if their peak is not known.
+        known: the other metrics, which are known on the host.
+    """
+
+    progress: Progress
+    values: HostCopy
+    peak_flops: float | None
+    known: dict[str, Any]
+
+    def arrived(self) -> bool:
+        """Whether `row` would not wait for the device."""
+        return self.values.arrived()
+
+    def row(self) -> StepMetrics:
+        """The row of metrics.csv, the same on all ranks."""
+        loss_sum, correct, data_digest, flops, grad_norm = self.values.read()
+        masked = self.known["masked"]
+        return StepMetrics(
+            loss=loss_sum / masked,
+            accuracy=int(correct) / masked,
+            grad_norm=grad_norm,
+            flops=flops,
+            mfu=flops / self.peak_flops if self.peak_flops else None,
+            data_digest=f"{int(data_digest):x}",
+            **self.known,
+        )
+
+
 def measure(
     run: Run,
     settings: StepSettings,
@@ -43,36 +81,31 @@ def measure(
     totals: torch.Tensor,
     micro_batches: Sequence[MicroBatch],
     timer: Timer,
-) -> StepMetrics:
-    """The metrics of the step that led to `progress`, the same on all ranks. Every rank calls it.
+) -> Measurement:
+    """Measure the step that led to `progress`, without waiting for the device. Every rank calls it.
 
     Args:
         totals: this rank's [sum of losses, correct predictions].
     """
     rank_flops = step_flops(run.engine.module.config, micro_batches)
-    loss_sum, correct, data_digest, flops = sum_over_ranks(totals, digest(micro_batches), rank_flops)
+    values = HostCopy(_sums(totals, digest(micro_batches), rank_flops, gradient_norm(run.engine)))
     seconds = timer.seconds()
     peak = peak_flops(device_name(run.device), run.config.engine.precision)
-    return StepMetrics(
-        step=progress.step,
-        tokens=progress.tokens,
-        loss=loss_sum / agreed.masked,
-        accuracy=correct / agreed.masked,
-        grad_norm=gradient_norm(run.engine),
-        lr=settings.lr,
-        mlm_probability=settings.mlm_probability,
-        max_seqlen=settings.max_seqlen,
-        masked=agreed.masked,
-        tokens_per_second=sum(agreed.source_tokens) / seconds,
-        flops=flops,
-        mfu=flops / seconds / (peak * run.plan.world_size) if peak else None,
-        data_wait=timer.data_wait,
-        data_wait_share=timer.data_wait / seconds,
-        peak_memory=peak_memory(run.device),
-        loss_scale=loss_scale(run.engine),
-        skipped_steps=run.engine.skipped_steps,
-        data_digest=f"{data_digest:x}",
-    )
+    known = {
+        "step": progress.step,
+        "tokens": progress.tokens,
+        "lr": settings.lr,
+        "mlm_probability": settings.mlm_probability,
+        "max_seqlen": settings.max_seqlen,
+        "masked": agreed.masked,
+        "tokens_per_second": sum(agreed.source_tokens) / seconds,
+        "data_wait": timer.data_wait,
+        "data_wait_share": timer.data_wait / seconds,
+        "peak_memory": peak_memory(run.device),
+        "loss_scale": loss_scale(run.engine),
+        "skipped_steps": run.engine.skipped_steps,
+    }
+    return Measurement(progress, values, peak * run.plan.world_size * seconds if peak else None, known)
 
 
 def measure_mix(run: Run, progress: Progress) -> list[MixMetrics]:
@@ -90,9 +123,11 @@ def measure_mix(run: Run, progress: Progress) -> list[MixMetrics]:
     ]
 
 
-def sum_over_ranks(totals: torch.Tensor, rank_digest: int, rank_flops: int) -> tuple[float, int, int, float]:
-    """(sum of losses, correct predictions, data digest, FLOPs) over all ranks."""
-    sums = torch.cat([totals, totals.new_tensor([rank_digest, rank_flops])])
+def _sums(totals: torch.Tensor, rank_digest: int, rank_flops: int, grad_norm: torch.Tensor | float) -> torch.Tensor:
+    """[sum of losses, correct predictions, data digest, FLOPs] over all ranks, and the norm, fp64 (5,)."""
+    # Filled on the device: a tensor made of numbers would be copied there from memory that is not pinned.
+    sums = torch.cat([totals, *(totals.new_full((1,), number) for number in (rank_digest, rank_flops))])
     dist.all_reduce(sums)
-    loss_sum, correct, data_digest, flops = sums.tolist()
-    return loss_sum, int(correct), int(data_digest), flops
+    if isinstance(grad_norm, float) or grad_norm.device != sums.device:
+        grad_norm = sums.new_full((), float(grad_norm))
+    return torch.cat([sums, grad_norm.double().view(1)])

@@ -11,6 +11,7 @@ import torch
 
 from ..configs.errors import UserError
 from ..streaming_data.loader.batches import MicroBatch, cut
+from .copies import on_device, stage
 from .objective import forward
 from .recipe.schedule import Plan
 
@@ -42,7 +43,8 @@ def check_memory(engine: Any, plan: Plan, step: int) -> None:
 
 def _forward_backward(engine: Any, batch: MicroBatch, shape: str) -> None:
     try:
-        loss, _ = forward(engine, batch)
+        (placed,) = on_device([stage(batch, engine.device)], engine.device)
+        loss, _ = forward(engine, placed)
         engine.backward(loss * 0.0, scale_wrt_gas=False)
     except torch.OutOfMemoryError as error:
         raise UserError(

@@ -4,18 +4,17 @@ The loss of a step is the sum over its masked tokens divided by their number, bo
 So one rank, two ranks and accumulation have the same gradient, however unevenly masked tokens are distributed.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from ..kernels.packed import PackedBatch
 from ..streaming_data.loader.batches import MicroBatch
+from .copies import DeviceBatch, StagedMicroBatch, on_device
 
 
-def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, seed: int) -> torch.Tensor:
+def accumulate(engine: Any, micro_batches: Sequence[StagedMicroBatch], masked: int, seed: int) -> torch.Tensor:
     """Forward and backward over a rank's micro-batches.
 
     Args:
@@ -25,42 +24,37 @@ def accumulate(engine: Any, micro_batches: Sequence[MicroBatch], masked: int, se
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
     """
     totals = torch.zeros(2, dtype=torch.float64, device=engine.device)
-    for batch in micro_batches:
+    losses, predicted = totals.unbind()
+    world_size, generator = dist.get_world_size(), random_generator(engine.device)
+    for batch in on_device(micro_batches, engine.device):
         # Dropout is seeded by the packs, as masking is, so that a resumed run draws the same as an uninterrupted one.
-        torch.manual_seed(hash((seed, *batch.addresses)))
+        generator.manual_seed(hash((seed, *batch.addresses)))
         loss, correct = forward(engine, batch)
         # DeepSpeed averages gradients over ranks; the factor of the world size turns the average into a sum.
         # Adding zero, or NaN if the loss is not finite, makes the gradients show it: their norm is read anyway.
-        not_finite = loss.detach() - loss.detach()
-        engine.backward(loss * (dist.get_world_size() / masked + not_finite), scale_wrt_gas=False)
-        totals += torch.stack([loss.detach().double(), correct.sum().double()])
+        value = loss.detach()
+        engine.backward(loss * (world_size / masked + value * 0.0), scale_wrt_gas=False)
+        losses += value
+        predicted += correct.sum()
     return totals
 
 
-def forward(engine: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def random_generator(device: torch.device) -> torch.Generator:
+    """The generator that dropout on `device` draws from.
+
+    `torch.manual_seed` seeds those of all devices of the machine, and formats a stack where there is no GPU.
+    """
+    if device.type == "cuda":
+        generators: tuple[torch.Generator, ...] = torch.cuda.default_generators
+        return generators[torch.cuda.current_device() if device.index is None else device.index]
+    return torch.default_generator
+
+
+def forward(engine: Any, batch: DeviceBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum of losses, fp32 scalar; which masked tokens are predicted, bool (M,)), on the rank's device."""
-    device = engine.device
-    return engine(
-        batch.input_ids.to(device, non_blocking=True),
-        PackedBatch.from_lengths(batch.lengths, device),
-        batch.masked_positions.to(device, non_blocking=True),
-        batch.targets.to(device, non_blocking=True),
-    )
+    return engine(batch.input_ids, batch.sequences, batch.masked_positions, batch.targets)
 
 
 def digest(micro_batches: Sequence[MicroBatch]) -> int:
-    """A digest of the packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them.
-
-    Packs are hashed separately, so that the digest does not depend on the size of a micro-batch either.
-    """
-    total = 0
-    for batch in micro_batches:
-        size = len(batch.input_ids) // len(batch.addresses)
-        rows = torch.div(batch.masked_positions, size, rounding_mode="floor")
-        for row, address in enumerate(batch.addresses):
-            in_pack = rows == row
-            content = hashlib.blake2b(repr(tuple(address)).encode(), digest_size=4)
-            content.update((batch.masked_positions[in_pack] - row * size).numpy().tobytes())
-            content.update(batch.targets[in_pack].numpy().tobytes())
-            total += int.from_bytes(content.digest(), "big")
-    return total
+    """A digest of packs, masked positions and targets. Its sum over ranks does not depend on how ranks share them."""
+    return sum(batch.digest for batch in micro_batches)

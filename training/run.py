@@ -4,10 +4,12 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from ..configs.errors import UserError
 from ..configs.loader.load import dump
@@ -16,11 +18,12 @@ from ..model.hugging_face import from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
 from ..storage.files import as_user_error, atomic_write
-from ..streaming_data.loader.batches import MicroBatch, StepData, load_ahead
+from ..streaming_data.loader.batches import StepData, load_ahead
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
 from ..streaming_data.loader.mix import describe_mix, plan_mix
 from .checkpoint.checkpointer import Checkpointer
 from .checkpoint.progress import Progress
+from .copies import StagedMicroBatch, stage
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
 from .recipe.config import EngineConfig, RunConfig
@@ -28,6 +31,7 @@ from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
 from .recipe.start import open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
+from .resilience.step_agreement import host_group
 from .zero.engine import join_ranks, start_engine
 
 logger = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ class Run:
         dataset: packs to train on.
         validation: held-out packs, if the recipe configures validation.
         profiler: records steps on rank 0.
+        hosts: the process group of the exchange before each step.
     """
 
     config: RunConfig
@@ -52,6 +57,7 @@ class Run:
     engine: Any
     checkpointer: Checkpointer
     profiler: StepProfiler
+    hosts: dist.ProcessGroup
 
     def due(self, every_steps: int, step: int) -> bool:
         """Whether something that happens every `every_steps` steps and at the end happens after `step`; 0 is never."""
@@ -91,6 +97,7 @@ def open_run(config: RunConfig) -> Run:
         engine=engine,
         checkpointer=Checkpointer(engine, config, dataset),
         profiler=StepProfiler(config.profile if rank == 0 else None, config.run_dir),
+        hosts=host_group(config.engine.timeout_minutes),
     )
 
 
@@ -128,14 +135,15 @@ def attention_lines(engine: EngineConfig, model: MaskedLM, device: torch.device)
     return [f"attention of {line}" for line in lines]
 
 
-def open_batches(run: Run, step: int) -> Iterator[Future[list[MicroBatch]]]:
+def open_batches(run: Run, step: int) -> Iterator[Future[list[StagedMicroBatch]]]:
     """This rank's micro-batches of every step from `step` on, prepared ahead."""
     skips = run.checkpointer.skips
     data = (
         StepData(order_offset(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability)
         for s in run.plan.from_step(step)
     )
-    return load_ahead(run.dataset, data, run.config.batch.micro_batch_size, run.rank, run.plan.world_size)
+    size, for_device = run.config.batch.micro_batch_size, partial(stage, device=run.device)
+    return load_ahead(run.dataset, data, size, for_device, run.rank, run.plan.world_size)
 
 
 def directory_check(run: Run) -> Callable[[], bool]:

@@ -9,9 +9,10 @@ import torch
 
 from ..configs.errors import UserError
 from ..storage.background import Background
-from ..streaming_data.loader.batches import MicroBatch
 from .checkpoint.progress import Progress
-from .measure import Timer, measure, measure_mix
+from .copies import StagedMicroBatch
+from .delayed_rows import DelayedRows
+from .measure import Timer, measure
 from .memory_check import check_memory
 from .metrics.writer import MetricsWriter
 from .objective import accumulate
@@ -19,8 +20,6 @@ from .recipe.config import RunConfig
 from .recipe.schedule import StepSettings
 from .resilience.exit_codes import STOPPED
 from .resilience.signals import StopRequest
-from .resilience.skips import Skip
-from .resilience.spikes import SpikeDetector, rewind
 from .resilience.step_agreement import Agreement, DataFailedError, agree
 from .resilience.watchdog import expect_progress_within
 from .run import Run, directory_check, open_batches, open_metrics, open_run
@@ -47,11 +46,11 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         run = open_run(config)
         progress = run.checkpointer.resume(run.plan)
         metrics = open_metrics(run, progress)
-    with run.checkpointer:
-        return train_from(run, progress, metrics, stop)
+    with run.checkpointer, DelayedRows(run, metrics, saved=progress) as rows:
+        return train_from(run, progress, rows, stop)
 
 
-def train_from(run: Run, progress: Progress, metrics: MetricsWriter | None, stop: StopRequest) -> int:
+def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopRequest) -> int:
     """Train an open run from `progress` on; see `train`."""
     config = run.config
     if progress.step == run.plan.steps:
@@ -59,8 +58,7 @@ def train_from(run: Run, progress: Progress, metrics: MetricsWriter | None, stop
     if config.memory_check or (config.memory_check is None and run.device.type == "cuda"):
         check_memory(run.engine, run.plan, progress.step)
 
-    saved, spikes, lost = progress, SpikeDetector(config.spikes), directory_check(run)
-    batches = open_batches(run, progress.step)
+    batches, lost = open_batches(run, progress.step), directory_check(run)
     try:
         for settings in run.plan.from_step(progress.step):
             expect_progress_within(config.engine.step_timeout_minutes)
@@ -70,48 +68,47 @@ def train_from(run: Run, progress: Progress, metrics: MetricsWriter | None, stop
             data.add_done_callback(timer.data_arrived)
             agreed = agree_on_step(run, settings.step, data, len(run.dataset.sources), stop, lost)
             if agreed.stop:
-                if progress != saved:
+                rows.settle()
+                if progress != rows.saved:
                     run.checkpointer.save(progress)
                 break
 
             micro_batches = data.result()
             totals = update(run, settings, agreed, micro_batches)
+            rows.settle()  # of the step before, whose values have arrived by now
             progress = progress.after(settings.packs, dict(zip(run.dataset.sources, agreed.source_tokens, strict=True)))
             run.profiler.after(progress.step)
             rewind_because = count_skipped(run, settings)
 
             if run.due(config.metrics.every_steps, progress.step):
-                row = measure(run, settings, progress, agreed, totals, micro_batches, timer)
-                if metrics is not None:
-                    metrics.write(row)
-                    metrics.write_mix(measure_mix(run, progress))
-                if spikes.is_spike(row.loss):
-                    rewind_because = f"step {row.step}: the loss spiked"
+                rows.add(measure(run, settings, progress, agreed, totals, micro_batches, timer))
             if rewind_because:
-                unsaved = Skip(saved.packs, progress.packs - saved.packs)
-                rewind(config.run_dir, config.spikes, run.checkpointer.skips, unsaved, rewind_because)
+                rows.settle()
+                rows.rewind(progress, rewind_because)
             validation_loss = None
             if run.due(config.validation.every_steps, progress.step):
-                validation_loss = validate(run, progress.step, metrics, stop, lost)
+                rows.settle()
+                validation_loss = validate(run, progress.step, rows.metrics, stop, lost)
             if run.due(config.checkpoint.every_steps, progress.step):
+                rows.settle()
                 run.checkpointer.save(progress, validation_loss)
-                saved = progress
+                rows.saved = progress
     except DataFailedError as failure:
-        if progress != saved:
+        rows.settle()
+        if progress != rows.saved:
             save_before_error(run, progress)
         raise failure.error from None
     run.checkpointer.wait()
     expect_progress_within(0)
     run.checkpointer.close()
-    if metrics is not None:
-        metrics.close()
+    rows.close()
     return 0 if progress.step == run.plan.steps else STOPPED
 
 
 def agree_on_step(
     run: Run,
     step: int,
-    data: "Future[list[MicroBatch]]",
+    data: "Future[list[StagedMicroBatch]]",
     sources: int,
     stop: StopRequest,
     lost: Callable[[], bool],
@@ -126,7 +123,7 @@ def agree_on_step(
         step,
         data,
         sources,
-        run.device,
+        run.hosts,
         # When a checkpoint could not be written, all ranks end together: the next save raises its error.
         stop=lambda: stop.requested or run.checkpointer.failed(),
         # These checks read a shared disk, so only one rank makes them, once per step.
@@ -167,7 +164,9 @@ def count_skipped(run: Run, settings: StepSettings) -> str | None:
     return f"{run.describe_step(settings)}: {recent} of the last {window} steps were not finite"
 
 
-def update(run: Run, settings: StepSettings, agreed: Agreement, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
+def update(
+    run: Run, settings: StepSettings, agreed: Agreement, micro_batches: Sequence[StagedMicroBatch]
+) -> torch.Tensor:
     """One optimizer step; returns this rank's [sum of losses, correct predictions], fp64 (2,)."""
     totals = accumulate(run.engine, micro_batches, agreed.masked, run.config.seed)
     set_learning_rate(run.engine, settings.lr)
@@ -186,7 +185,7 @@ def validate(
     """
     assert run.validation is not None
     packs, reading = run.config.validation.packs, Background("validation")
-    data = reading.submit(held_out_batches, run.validation, packs)
+    data = reading.submit(held_out_batches, run.validation, packs, run.device)
     reading.close()
     if agree_on_step(run, step, data, len(run.validation.sources), stop, lost).stop:
         return None

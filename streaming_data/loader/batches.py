@@ -5,10 +5,12 @@ every w-th of them, starting with the r-th. A step therefore sees the same packs
 only the number of packs consumed.
 """
 
+import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ import torch
 from ...storage.background import Background
 from .dataset import PackDataset
 from .mask_groups import mask_groups
-from .masking import mask
+from .masking import Masked, mask
 from .order import PackAddress
 
 
@@ -33,6 +35,8 @@ class MicroBatch:
         targets: int64 (M,), the original tokens at these positions.
         addresses: of its packs.
         pack_tokens: real tokens of each pack, padding not counted.
+        digest: the sum of its packs' digests of address, masked positions and targets. So the sum over a step depends
+            neither on the size of a micro-batch nor on how ranks share the packs.
     """
 
     input_ids: torch.Tensor
@@ -41,6 +45,10 @@ class MicroBatch:
     targets: torch.Tensor
     addresses: tuple[PackAddress, ...]
     pack_tokens: tuple[int, ...]
+    digest: int = 0
+
+
+Staged = TypeVar("Staged")
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def micro_batch(
     """Read, mask and concatenate the packs at `addresses`, with segments split at `max_seqlen`."""
     size = dataset.seq_length
     input_ids = np.full(len(addresses) * size, dataset.vocabulary.pad_id, np.int64)
-    lengths, positions, targets, tokens = [], [], [], []
+    lengths, positions, targets, tokens, digest = [], [], [], [], 0
     for row, address in enumerate(addresses):
         pack = dataset.read(address)
         vocabulary, key = dataset.vocabulary, (dataset.seed, *address)
@@ -89,6 +97,7 @@ def micro_batch(
         positions.append(masked.positions + row * size)
         targets.append(masked.targets)
         tokens.append(n)
+        digest += _digest(address, masked)
     return MicroBatch(
         input_ids=torch.from_numpy(input_ids),
         lengths=tuple(np.concatenate(lengths).tolist()),
@@ -96,7 +105,15 @@ def micro_batch(
         targets=torch.from_numpy(np.concatenate(targets)),
         addresses=tuple(addresses),
         pack_tokens=tuple(tokens),
+        digest=digest,
     )
+
+
+def _digest(address: PackAddress, masked: Masked) -> int:
+    content = hashlib.blake2b(repr(tuple(address)).encode(), digest_size=4)
+    content.update(masked.positions.tobytes())
+    content.update(masked.targets.tobytes())
+    return int.from_bytes(content.digest(), "big")
 
 
 def rank_micro_batches(
@@ -127,7 +144,7 @@ def load(
     ahead: int = 2,
 ) -> Iterator[list[MicroBatch]]:
     """Yield the rank's micro-batches of each step, prepared ahead. An error while reading is raised at its step."""
-    for future in load_ahead(dataset, steps, micro_batch_size, rank, world_size, ahead):
+    for future in load_ahead(dataset, steps, micro_batch_size, _as_it_is, rank, world_size, ahead):
         yield future.result()
 
 
@@ -135,23 +152,30 @@ def load_ahead(
     dataset: PackDataset,
     steps: Iterable[StepData],
     micro_batch_size: int,
+    stage: Callable[[MicroBatch], Staged],
     rank: int = 0,
     world_size: int = 1,
     ahead: int = 2,
-) -> Iterator[Future[list[MicroBatch]]]:
+) -> Iterator[Future[list[Staged]]]:
     """Yield the future of the rank's micro-batches of each step; a thread prepares them `ahead` steps in advance.
 
     A second thread downloads and checks the shards of the current and the next shuffle window. An error while reading
     is that of the step's future, so a caller can wait for data and still obey a request to stop.
+
+    Args:
+        stage: prepares a micro-batch further in the same thread, for example for the copy to a device.
     """
     # Import torch (through mosaic) once, before the two threads import it concurrently.
     from ...storage import mosaic  # noqa: F401
 
+    def prepare(step: StepData) -> list[Staged]:
+        return [stage(one) for one in rank_micro_batches(dataset, step, micro_batch_size, rank, world_size)]
+
     batches, shards = Background("batches"), Background("shards")
-    pending: deque[Future[list[MicroBatch]]] = deque()
+    pending: deque[Future[list[Staged]]] = deque()
     try:
         for step in steps:
-            pending.append(batches.submit(rank_micro_batches, dataset, step, micro_batch_size, rank, world_size))
+            pending.append(batches.submit(prepare, step))
             shards.submit(dataset.fetch_ahead, step.start)
             if len(pending) > ahead:
                 yield pending.popleft()
@@ -162,3 +186,7 @@ def load_ahead(
             future.cancel()
         batches.close()
         shards.close()
+
+
+def _as_it_is(batch: MicroBatch) -> MicroBatch:
+    return batch

@@ -141,6 +141,7 @@ def _count(counter: _Counter, config: EngineConfig) -> Counted:
     import torch
 
     from clinical_modernbert.model.masked_lm import MaskedLM
+    from clinical_modernbert.training.copies import stage
     from clinical_modernbert.training.objective import accumulate
     from clinical_modernbert.training.zero.engine import join_ranks, start_engine
 
@@ -152,7 +153,8 @@ def _count(counter: _Counter, config: EngineConfig) -> Counted:
     for step in range(2):  # the first creates the optimizer's state
         if step == 1:
             counter.counted = Counted()
-        accumulate(engine, _micro_batches(), ranks * MICRO_BATCHES * TOKENS, seed=1)
+        batches = [stage(batch, device) for batch in _micro_batches()]
+        accumulate(engine, batches, ranks * MICRO_BATCHES * TOKENS, seed=1)
         if counter.counted:
             counter.sample()
         engine.step()

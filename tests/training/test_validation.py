@@ -16,9 +16,10 @@ from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 from clinical_modernbert.streaming_data.loader.order import PackAddress
+from clinical_modernbert.training.copies import on_device
 from clinical_modernbert.training.metrics.csv_log import read_rows
 from clinical_modernbert.training.metrics.writer import ValidationMetrics
-from clinical_modernbert.training.validation import _word_sums, evaluate
+from clinical_modernbert.training.validation import _masked_words, _word_sums, evaluate
 
 
 class EvenPositionsEngine:
@@ -37,7 +38,8 @@ def test_a_word_counts_if_all_of_it_is_masked_and_predicted(tmp_path: Path) -> N
     config = DataConfig(path=str(write_small_data(tmp_path / "data")), seq_length=SEQ_LENGTH)
     dataset, engine = open_dataset(config, 1, "held_out"), EvenPositionsEngine()
     address = PackAddress(0, 0, 1)
-    correct, words = _word_sums(engine, dataset, address).tolist()
+    (batch,) = on_device([_masked_words(dataset, address, engine.device)], engine.device)
+    correct, words = _word_sums(engine, batch).tolist()
     pack, masked = dataset.read(address), set(engine.positions.tolist())
     starts = [position for position in range(len(pack.tokens)) if pack.word_starts[position]]
     inside: list[list[int]] = []
@@ -58,8 +60,8 @@ def test_a_source_without_a_masked_token_is_left_out(monkeypatch: pytest.MonkeyP
     engine = SimpleNamespace(device="cpu", eval=lambda: None, train=lambda: None)
     monkeypatch.setattr("clinical_modernbert.training.validation._token_sums", lambda *_: next(sums).double())
     monkeypatch.setattr("clinical_modernbert.training.validation._word_sums", lambda *_: torch.zeros(0))
-    held_out = [SimpleNamespace(addresses=[None])] * 2
-    (row,) = evaluate(engine, readers, packs=1, step=3, held_out=held_out)  # type: ignore[arg-type]
+    monkeypatch.setattr("clinical_modernbert.training.validation.on_device", lambda *_: iter([None] * 4))
+    (row,) = evaluate(engine, readers, packs=1, step=3, held_out=[])  # type: ignore[arg-type]
     assert (row.source, row.loss, row.accuracy, row.word_accuracy) == ("one", 3.0, 0.5, None)
 
 

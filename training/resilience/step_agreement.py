@@ -3,6 +3,9 @@
 Ranks that get out of step do not always hang: a rank that runs one micro-batch more than the others can silently pair
 its collectives with the wrong ones. So before each step all ranks exchange their step and their counts.
 
+The exchange is between hosts. On a GPU the collectives of training run in the order in which they were queued, so an
+exchange among them would wait until the device has caught up.
+
 The exchange is also where they wait for data. A rank whose data is not there yet says so once per second, and all
 exchange again. So a request to stop, or an error while reading, on any rank is known to all ranks within seconds,
 whatever the others wait for, and all of them still have the healthy weights of the last completed step.
@@ -11,7 +14,8 @@ whatever the others wait for, and all of them still have the healthy weights of 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +25,7 @@ from ...streaming_data.loader.batches import MicroBatch
 
 POLL_SECONDS = 1.0
 _WAITING, _READY, _FAILED = range(3)
+Batch = TypeVar("Batch", bound=MicroBatch)
 
 
 class DataFailedError(Exception):
@@ -54,11 +59,17 @@ class Agreement:
     lost: bool
 
 
+def host_group(timeout_minutes: float) -> dist.ProcessGroup:
+    """A process group of all ranks whose collectives involve no device. Every rank calls it."""
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timedelta(minutes=timeout_minutes))
+    return group
+
+
 def agree(
     step: int,
-    data: Future[list[MicroBatch]],
+    data: "Future[list[Batch]]",
     sources: int,
-    device: torch.device,
+    group: dist.ProcessGroup,
     *,
     stop: Callable[[], bool] = lambda: False,
     superseded: Callable[[], bool] = lambda: False,
@@ -69,6 +80,7 @@ def agree(
     Args:
         data: this rank's micro-batches.
         sources: number of sources.
+        group: see `host_group`.
         stop, superseded, lost: this rank's values; see `Agreement`. If one of them is true, nobody waits for data.
     Raises:
         DataFailedError: some rank could not prepare its data.
@@ -80,7 +92,7 @@ def agree(
         micro_batches = data.result() if state == _READY else []
         masked, tokens = _counts(micro_batches, sources)
         report = [step, len(micro_batches), state, stop(), superseded(), lost(), masked, *tokens]
-        reports = _exchange(report, device)
+        reports = _exchange(report, group)
         states = {report[2] for report in reports}
         _require_same([report[:2] if states == {_READY} else [report[0], -1] for report in reports])
         agreement = Agreement(
@@ -111,12 +123,16 @@ def _counts(micro_batches: Sequence[MicroBatch], sources: int) -> tuple[int, lis
     return sum(len(batch.targets) for batch in micro_batches), tokens
 
 
-def _exchange(report: Sequence[int], device: torch.device) -> list[list[int]]:
-    local = torch.tensor(report, dtype=torch.int64, device=device)
-    gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, local)
-    reports: list[list[int]] = torch.stack(gathered).tolist()
-    return reports
+def _exchange(report: list[int], group: dist.ProcessGroup) -> list[list[int]]:
+    """The reports of all ranks. Rank 0 collects and distributes them: gloo's all_gather takes a turn for each rank."""
+    if dist.get_world_size() == 1:
+        return [list(map(int, report))]
+    local = torch.tensor(report, dtype=torch.int64)
+    reports = local.new_empty(dist.get_world_size(), len(report))
+    dist.gather(local, list(reports) if dist.get_rank() == 0 else None, dst=0, group=group)
+    dist.broadcast(reports, src=0, group=group)
+    gathered: list[list[int]] = reports.tolist()
+    return gathered
 
 
 def _require_same(positions: Sequence[Sequence[int]]) -> None:

@@ -8,6 +8,7 @@ Which of the last steps were skipped is part of a checkpoint, so a resumed run r
 import math
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 _SCALER_STATE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
@@ -29,9 +30,13 @@ class ScalingState(BaseModel):
     loss_scaler: dict[str, int | float] = {}
 
 
-def gradient_norm(engine: Any) -> float:
-    """Norm of the last step's gradients over all ranks, before clipping; inf if the step was skipped."""
-    return float(engine.get_global_grad_norm()) if engine.was_step_applied() else math.inf
+def gradient_norm(engine: Any) -> torch.Tensor | float:
+    """Norm of the last step's gradients over all ranks, before clipping; inf if the step was skipped.
+
+    It is a tensor () where DeepSpeed leaves it on the device.
+    """
+    norm: torch.Tensor | float = engine.get_global_grad_norm() if engine.was_step_applied() else math.inf
+    return norm
 
 
 def loss_scale(engine: Any) -> float:

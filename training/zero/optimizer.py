@@ -153,7 +153,8 @@ class StableAdamW(torch.optim.Optimizer):
         for each, partial in zip(updates, sums, strict=True):
             totals.index_add_(0, each.layout.owners, partial)
         reduced = totals.to(self._device)
-        dist.all_reduce(reduced, group=self._group)
+        if dist.get_world_size(self._group) > 1:
+            dist.all_reduce(reduced, group=self._group)
         totals = reduced.to(totals.device)
         return [totals[each.layout.owners] for each in updates]
 
