@@ -83,6 +83,19 @@ class AuditCounts(_Section):
     kinds: dict[str, NonNegativeInt]
 
 
+class WordCounts(_Section):
+    """What a word is to the tokenizer, by the documents of a source, duplicates included.
+
+    Attributes:
+        tokens: without [CLS] and [SEP].
+        words: the number of tokens that begin a word.
+    """
+
+    characters: NonNegativeInt
+    tokens: NonNegativeInt
+    words: NonNegativeInt
+
+
 class SplitCounts(_Section):
     """The size of one split of one source.
 
@@ -112,6 +125,7 @@ class SourceInfo(_Section):
         audit: None for public text, which is not searched for identifiers.
         cleaned: for each cleaning step, the number of documents that it changed.
         crosswalks: files that were read in addition to `inputs`; the key is absent if there are none.
+        words: None in old manifests.
     """
 
     format: str = ""
@@ -126,6 +140,7 @@ class SourceInfo(_Section):
     splits: dict[FileName, SplitCounts]
     cleaned: dict[str, NonNegativeInt] = {}
     crosswalks: list[FileInfo] = Field(default=[], exclude_if=lambda files: not files)
+    words: WordCounts | None = Field(default=None, exclude_if=lambda words: words is None)
 
 
 class DataManifest(_Section):

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from clinical_modernbert.streaming_data.tokenizer import long_texts
+from clinical_modernbert.streaming_data.tokenizer import long_texts, words
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
 from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
 
@@ -59,10 +59,10 @@ def test_pieces_have_the_tokens_of_the_text(tokenizer: LoadedTokenizer, text: st
             whole = backend.encode(text, add_special_tokens=False)
             pieces = list(long_texts.pieces(backend, text))
             assert [token for _, part in pieces for token in part.ids] == whole.ids
-            words = np.concatenate([long_texts.word_starts(part) for _, part in pieces])
-            assert np.array_equal(words, long_texts.word_starts(whole))
-            starts = [start + before for before, part in pieces for start, _ in part.offsets]
-            assert starts == [start for start, _ in whole.offsets]
+            starts = np.concatenate([words.pretoken_starts(part) for _, part in pieces])
+            assert np.array_equal(starts, words.pretoken_starts(whole))
+            characters = [start + before for before, part in pieces for start, _ in part.offsets]
+            assert characters == [start for start, _ in whole.offsets]
 
 
 def test_long_texts_are_encoded_in_pieces(
