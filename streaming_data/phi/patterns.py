@@ -7,11 +7,12 @@ never de-identified. Reports hold kinds, counts and positions, never text.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+from .first_characters import Searcher, heads_of
 
 if TYPE_CHECKING:
     from ..shards.manifest import SourceInfo
@@ -58,6 +59,7 @@ _WORDED = [
     ("name", rf"{_NAME} (?:[A-Z]\. )?{_NAME}, (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b"),
 ]
 _PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _WORDED]
+_HEADS = [heads_of(pattern) for pattern in (_DIGIT_RUN, *(pattern for _, pattern in _PATTERNS))]
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, _ in _WORDED)]))
 
 
@@ -79,11 +81,16 @@ class PhiAudit:
 
     def add(self, text: str) -> list[Identifier]:
         """Count a document and return the identifiers found in it."""
-        identifiers = find_identifiers(text)
-        self.documents += 1
-        self.flagged += bool(identifiers)
-        self.kinds.update(identifier.kind for identifier in identifiers)
-        return identifiers
+        return self.add_all([text])[0]
+
+    def add_all(self, texts: Sequence[str]) -> list[list[Identifier]]:
+        """Count documents, and return the identifiers found in each of them; many at once are faster."""
+        found = find_in_all(texts)
+        for identifiers in found:
+            self.documents += 1
+            self.flagged += bool(identifiers)
+            self.kinds.update(identifier.kind for identifier in identifiers)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """The counts as they are stored in the manifest."""
@@ -102,16 +109,21 @@ def sum_audits(audits: Iterable[PhiAudit]) -> PhiAudit:
 
 def find_identifiers(text: str) -> list[Identifier]:
     """All parts of the text that have the form of an identifier, in order."""
-    identifiers = [
-        Identifier(str(match.lastgroup), match.start(), match.end())
-        for run in _DIGIT_RUN.finditer(text)
-        for match in _IN_DIGIT_RUN.finditer(text, run.start(), run.end())
-    ]
-    for kind, pattern in _PATTERNS:
-        if kind == "email" and "@" not in text:
-            continue
-        identifiers += [Identifier(kind, match.start(), match.end()) for match in pattern.finditer(text)]
-    return sorted(identifiers, key=lambda identifier: identifier.start)
+    return find_in_all([text])[0]
+
+
+def find_in_all(texts: Sequence[str]) -> list[list[Identifier]]:
+    """The identifiers of each of many texts, see `find_identifiers`."""
+    identifiers: list[list[Identifier]] = [[] for _ in texts]
+    searcher = Searcher(texts)
+    for number, run in searcher.find(_DIGIT_RUN, _HEADS[0]):
+        for match in _IN_DIGIT_RUN.finditer(texts[number], run.start(), run.end()):
+            identifiers[number].append(Identifier(str(match.lastgroup), match.start(), match.end()))
+    with_email = Searcher([text if "@" in text else "" for text in texts])
+    for (kind, pattern), heads in zip(_PATTERNS, _HEADS[1:], strict=True):
+        for number, match in (with_email if kind == "email" else searcher).find(pattern, heads):
+            identifiers[number].append(Identifier(kind, match.start(), match.end()))
+    return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
 
 def require_deidentified(sources: "Mapping[str, SourceInfo]", max_flagged: float = 0.01) -> None:

@@ -104,7 +104,7 @@ def _crc32(
 
 @lru_cache(maxsize=1)
 def _crc_tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """What a byte contributes, (distance from the end, byte); the CRC-32 of so many zeros, (zeros,). Both are uint32."""
+    """What a byte contributes, (distance from the end, byte); the CRC-32 of so many zeros, (zeros,). Both uint32."""
     zeros = np.array([zlib.crc32(bytes(length)) for length in range(_LONGEST_WORD + 1)], np.uint32)
     alone = np.array([zlib.crc32(bytes([byte])) for byte in range(256)], np.uint32) ^ zeros[1]
     tables = [alone]

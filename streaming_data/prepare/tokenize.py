@@ -176,10 +176,9 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
                 write_batch(file, [document.id for document in documents], segments)
                 if task.bands:
                     bands.append(band_hashes(texts, task.bands))
-            for document in documents:
-                held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
-                if audit:
-                    audit.add(document.text)
+            held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
+            if audit:
+                audit.add_all(texts)
             characters += sum(map(len, texts))
             tokens += sum(len(encoding.tokens) for encoding in encodings)
             words += sum(int(encoding.word_starts.sum()) for encoding in encodings)
