@@ -44,8 +44,10 @@ class Searcher:
         if heads is None or len(self._codes) < _FEW:
             yield from ((number, match) for number, text in enumerate(self._texts) for match in pattern.finditer(text))
             return
-        parts = [self._follow(self._positions(first), 1, rest) for first, rest in heads.items()]
-        positions = np.unique(np.concatenate(parts))
+        may_begin = np.zeros(len(self._codes), np.bool_)
+        for first, rest in heads.items():
+            may_begin[self._follow(self._positions(first), 1, rest)] = True
+        positions = np.flatnonzero(may_begin)
         bounds = np.searchsorted(positions, self._begins)
         for number in np.flatnonzero(np.diff(bounds)).tolist():
             inside = positions[bounds[number] : bounds[number + 1]] - self._begins[number]
