@@ -20,7 +20,9 @@ Trie: TypeAlias = dict[Class, "Trie"]
 
 _DEPTH = 4
 _MOST_HEADS = 200
+_MOST_FIRST = 40  # characters: if more may come first, `re` alone is faster
 _ANY = ord("?")  # what a character beyond Latin-1 is encoded as: it may be of any class
+_LONG = 1 << 19  # characters: a longer text is searched by `re` alone, which needs no memory
 _FEW = 1 << 15  # characters: below, `re` alone is faster
 _DENSE = 32  # if more than one of so many characters may begin a match, `re` alone is faster
 
@@ -34,16 +36,19 @@ class Searcher:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
-        joined = "\0".join([*texts, "\0" * _DEPTH])
+        self._long = [number for number, text in enumerate(texts) if len(text) > _LONG]
+        short = ["" if len(text) > _LONG else text for text in texts]
+        joined = "\0".join([*short, "\0" * _DEPTH])
         self._codes = np.frombuffer(joined.encode("latin-1", "replace"), np.uint8)
-        self._begins = np.cumsum([0, *(len(text) + 1 for text in texts)])
+        self._begins = np.cumsum([0, *(len(text) + 1 for text in short)])
         self._of_class: dict[Class, Positions] = {}
 
     def find(self, pattern: re.Pattern[str], heads: "Trie | None") -> Iterator[tuple[int, re.Match[str]]]:
-        """The number of the text and the match, for each match in each text, in order. `heads` is the pattern's."""
+        """The number of the text and the match, for each match; those of a text in order. `heads` is the pattern's."""
         if heads is None or len(self._codes) < _FEW:
             yield from ((number, match) for number, text in enumerate(self._texts) for match in pattern.finditer(text))
             return
+        yield from ((number, match) for number in self._long for match in pattern.finditer(self._texts[number]))
         may_begin = np.zeros(len(self._codes), np.bool_)
         for first, rest in heads.items():
             may_begin[self._follow(self._positions(first), 1, rest)] = True
@@ -103,7 +108,7 @@ def heads_of(pattern: re.Pattern[str]) -> "Trie | None":
         return None
     trie: Trie = {}
     for head in heads:
-        if not head:
+        if not head or len(head[0]) > _MOST_FIRST:
             return None
         branch = trie
         for members in head:

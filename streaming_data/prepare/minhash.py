@@ -10,7 +10,7 @@ Signatures of many texts are computed together, in arrays that fit the processor
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ _HASHES = 128
 _SHINGLE_WORDS = 5
 _BLOCK = 1 << 14  # shingles: two arrays of them fit the second-level cache
 _LONGEST_WORD = 64  # bytes; longer words are hashed one by one
+_MOST_CHARACTERS = 1 << 17  # of texts at once, at about 40 bytes each
+_BLANK = re.compile(r"[ \n]")
 _WORD_CHARACTER = re.compile(r"\w")
 _UNKNOWN = 2
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -54,7 +56,36 @@ def band_hashes(texts: Sequence[str], bands: Bands) -> npt.NDArray[np.uint64]:
 
 def _word_hashes(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """The CRC-32 of each word of the texts, uint64 (words,), and the number of words of each text, int64 (texts,)."""
-    lowered = [text.lower() for text in texts]
+    owners, hashes = [], []
+    for batch in _batches(texts):
+        words, counts = _word_hashes_of_batch([piece for _, piece in batch])
+        owners.append(np.repeat([number for number, _ in batch], counts))
+        hashes.append(words)
+    if not hashes:
+        return np.zeros(0, np.uint64), np.zeros(len(texts), np.int64)
+    return np.concatenate(hashes), np.bincount(np.concatenate(owners), minlength=len(texts))
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    """The texts in lower case, each with its number, in batches of bounded length; long texts are cut between words."""
+    batch: list[tuple[int, str]] = []
+    characters = 0
+    for number, text in enumerate(map(str.lower, texts)):
+        start = 0
+        while start < len(text):
+            blank = _BLANK.search(text, start + _MOST_CHARACTERS)
+            end = blank.start() if blank else len(text)
+            batch.append((number, text[start:end]))
+            characters += end - start
+            start = end
+            if characters >= _MOST_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _word_hashes_of_batch(lowered: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     joined = "\n".join([*lowered, ""])
     in_word = _is_word_character(np.frombuffer(joined.encode("utf-32-le"), "<u4"))
     ends = np.cumsum([len(text) + 1 for text in lowered], dtype=np.int64)

@@ -159,6 +159,9 @@ class FastEncoder:
             return True
         if self._normalized and not unicodedata.is_normalized("NFC", text):
             return False
+        return all(self._is_known(part) for part in _chunks(text))
+
+    def _is_known(self, text: str) -> bool:
         codes, _ = code_points([text])
         self._classes.of(codes)
         return bool(self._classes.known[codes].all())
@@ -169,8 +172,14 @@ class FastEncoder:
         first_bytes = np.cumsum(widths) - widths
         if text.isascii():
             return first_bytes
-        sizes = _utf8_sizes(code_points([text])[0])
-        return np.searchsorted(np.cumsum(sizes, dtype=np.int64), first_bytes, side="right").astype(np.int64)
+        starts = np.empty(len(ids), np.int64)
+        token = character = byte = 0
+        for part in _chunks(text):
+            after = byte + np.cumsum(_utf8_sizes(code_points([part])[0][:-1]), dtype=np.int64)
+            last = int(np.searchsorted(first_bytes, after[-1]))
+            starts[token:last] = character + np.searchsorted(after, first_bytes[token:last], side="right")
+            token, character, byte = last, character + len(part), int(after[-1])
+        return starts
 
     def _encode(self, texts: list[str]) -> list[FastEncoded]:
         flat, bounds = self._ids.encode_batch_flat(texts, add_special_tokens=False)
@@ -212,6 +221,10 @@ class _Names:
 def _common_beginning(names: Sequence[str]) -> str:
     first, last = min(names), max(names)
     return first[: next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
+
+
+def _chunks(text: str) -> Iterator[str]:
+    return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
 
 
 def _utf8_sizes(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:

@@ -113,6 +113,7 @@ def test_hashes_of_a_batch_are_those_of_each_text_by_definition(texts: list[str]
     bands = Bands(2, 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minhash, "_BLOCK", 7)  # so that blocks end inside texts
+        patch.setattr(minhash, "_MOST_CHARACTERS", 20)
         assert band_hashes(texts, bands).tolist() == [by_definition(text, bands) for text in texts]
 
 
