@@ -129,7 +129,7 @@ def _crc32(
     parts = bytes_of[distance, content[word_bytes]]
     hashes = np.bitwise_xor.reduceat(parts, np.cumsum(lengths) - lengths) ^ zeros[np.minimum(lengths, _LONGEST_WORD)]
     for word in np.flatnonzero(lengths > _LONGEST_WORD).tolist():
-        hashes[word] = zlib.crc32(content[first[word] : last[word]])
+        hashes[word] = zlib.crc32(content[first[word] : last[word]].tobytes())
     return hashes.astype(np.uint64)
 
 

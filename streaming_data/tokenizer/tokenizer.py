@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,7 @@ MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
 VOCAB_MULTIPLE = 64
 _MOST_SHOWN = 200
+logger = logging.getLogger(__name__)
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -129,6 +131,19 @@ def load(directory: Path) -> LoadedTokenizer:
         sha256=hashlib.sha256(content).hexdigest(),
         pretokens_are_words=pretokens_are_words,
     )
+
+
+def warn_of_other_ends(tokenizer: LoadedTokenizer) -> None:
+    """Warn if the tokenizer puts other tokens around a text than packs have: [CLS] before and [SEP] after it."""
+    bare, full = (tokenizer.backend.encode("a", add_special_tokens=special).ids for special in (False, True))
+    expected = [tokenizer.special_ids["cls"], *bare, tokenizer.special_ids["sep"]]
+    if full != expected:
+        logger.warning(
+            "%s: encodes a text as %s, but packs have %s, by the roles in %s, so a model trained on them is used otherwise",
+            tokenizer.directory,
+            *(" ".join(str(tokenizer.backend.id_to_token(number)) for number in ids) for ids in (full, expected)),
+            FILES[1],
+        )
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

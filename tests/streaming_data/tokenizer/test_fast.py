@@ -41,9 +41,8 @@ def add_tokens(source: Path, directory: Path, tokens: list[dict[str, object]]) -
 def loaded(tokenizer: LoadedTokenizer, tmp_path_factory: pytest.TempPathFactory) -> list[LoadedTokenizer]:
     """Plain; with runs of spaces as ModernBERT has them, and users' tokens; with one that takes spaces with it."""
     runs: list[dict[str, object]] = [{"content": " " * n, "normalized": True} for n in range(2, 25)]
-    own: list[dict[str, object]] = [
-        *({"content": "[DRUG]", "special": True}, {"content": "[DRUGS]"}, {"content": "<ICD>", "normalized": True}),
-    ]
+    own: list[dict[str, object]] = [{"content": "[DRUG]", "special": True}]
+    own += [{"content": "[DRUGS]"}, {"content": "<ICD>", "normalized": True}]
     directory = tmp_path_factory.mktemp("tokenizers")
     return [
         tokenizer,

@@ -43,7 +43,8 @@ def test_packs_have_the_tokens_of_transformers(directory: Path, notes: list[str]
 
 def test_a_users_own_special_token_is_one_id_that_is_never_masked(directory: Path) -> None:
     tokenizer = tokenizers.load(directory)
-    ids = [tokenizer.backend.token_to_id(token) for token in OWN]
+    vocabulary = tokenizer.backend.get_vocab(with_added_tokens=True)
+    ids = [vocabulary[token] for token in OWN]
     tokens = packed(tokenizer, WRITTEN)
     assert [tokens.count(number) for number in ids] == [3, 1, 1]
     assert set(ids) <= set(tokenizer.unmaskable_ids)
@@ -79,6 +80,18 @@ def test_modernberts_tokenizer(dev_data: Path, notes: list[str]) -> None:
     tokenizer, reference = tokenizers.load(directory), AutoTokenizer.from_pretrained(directory)
     for text in [*notes[:10], "mail |||EMAIL_ADDRESS||| or <|endoftext|> [unused3]" + " " * 30 + "x", WRITTEN]:
         assert packed(tokenizer, text) == reference(text)["input_ids"]
+
+
+def test_other_ends_than_those_of_packs_are_told(
+    directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizers.warn_of_other_ends(tokenizers.load(directory))
+    assert not caplog.records
+    content = json.loads((directory / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
+    (tmp_path / "tokenizer_config.json").write_bytes((directory / "tokenizer_config.json").read_bytes())
+    tokenizers.warn_of_other_ends(tokenizers.load(tmp_path))
+    assert "but packs have [CLS] " in caplog.text
 
 
 def test_words_of_every_kind_are_words(directory: Path, notes: list[str]) -> None:
