@@ -139,7 +139,7 @@ def warn_of_other_ends(tokenizer: LoadedTokenizer) -> None:
     expected = [tokenizer.special_ids["cls"], *bare, tokenizer.special_ids["sep"]]
     if full != expected:
         logger.warning(
-            "%s: encodes a text as %s, but packs have %s, by the roles in %s, so a model trained on them is used otherwise",
+            "%s: it encodes a text as %s, but packs have %s, by the roles in %s: inference differs from training",
             tokenizer.directory,
             *(" ".join(str(tokenizer.backend.id_to_token(number)) for number in ids) for ids in (full, expected)),
             FILES[1],
