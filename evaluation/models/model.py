@@ -19,6 +19,7 @@ from ...configs.errors import UserError
 from ...kernels.packed import PackedBatch
 from ...model.hugging_face import from_pretrained
 from ...model.masked_lm import MaskedLM
+from ...streaming_data.tokenizer.special_tokens import roles_as_text, structural_tokens
 from .addresses import find_model, model_type
 
 Encode = Callable[[nn.Module, Sequence[Tensor]], Tensor]
@@ -176,6 +177,7 @@ def _load(kind: Any, directory: Path, optional: str) -> Any:
 
 
 def _tokenizer(directory: Path) -> Any:
+    """A fast tokenizer of transformers, to which special tokens written in a text are what they are in packs."""
     from transformers import AutoTokenizer
 
     try:
@@ -184,6 +186,8 @@ def _tokenizer(directory: Path) -> Any:
         raise UserError(f"{directory}: no tokenizer that transformers can read ({type(error).__name__})") from error
     if not tokenizer.is_fast:
         raise UserError(f"{directory}: its tokenizer has no tokenizer.json, which is needed for the offsets of tokens")
+    tokenizer._tokenizer = roles_as_text(tokenizer.backend_tokenizer, structural_tokens(tokenizer.special_tokens_map))
+    tokenizer.split_special_tokens = True
     return tokenizer
 
 

@@ -4,6 +4,7 @@ Unlike in training, every chosen token is replaced by the mask token: none is ke
 the scores depend only on the context. The masks depend only on the source and the pack: all models get the same ones.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..models.model import EvaluatedModel, MaskedLogits
 
 _ROWS = 2048
+logger = logging.getLogger(__name__)
 
 
 class MaskedWordsTask(BaseModel):
@@ -68,11 +70,19 @@ def read_masked_words(task: MaskedWordsTask, data: Path) -> dict[str, PackReader
         UserError: there is no data set, its tokenizer or an index is missing, or no source has held-out packs.
     """
     manifest = read_manifest(str(data))
-    load(data / "tokenizer")
+    tokenizer = load(data / "tokenizer")
     held_out = {source: entry.splits.get("held_out") for source, entry in manifest.sources.items()}
     readers = {name: PackReader(f"{data}/{name}/held_out") for name, split in held_out.items() if split and split.packs}
     if not readers:
         raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
+    for name in readers:
+        words = manifest.sources[name].words
+        if not (words.are_words if words else tokenizer.pretokens_are_words):
+            logger.warning(
+                "%s: its tokenizer does not divide the text of %s into words; the accuracy of words is of passages",
+                data,
+                name,
+            )
     return readers
 
 

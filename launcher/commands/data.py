@@ -124,6 +124,11 @@ def _print_summary(manifest: "DataManifest") -> None:
             f"{train.fullness:.2%} full; {held_out.documents:,} documents, {held_out.tokens:,} tokens "
             f"held out; {empty}{source.duplicates + source.near_duplicates:,} duplicates dropped"
         )
+        if (words := source.words) and words.words:
+            typer.echo(
+                f"{name}: {1000 * words.words / words.characters:,.0f} words per 1,000 characters, "
+                f"{words.tokens / words.words:.2f} tokens per word"
+            )
         if source.audit and source.audit.flagged:
             typer.echo(
                 f"{name}: {source.audit.flagged:,} documents may contain patient identifiers; see `cmbert data audit`"

@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from ...configs.errors import UserError
 from ...configs.json_text import parse_json
 from ...configs.spelling import nearest_name
@@ -15,6 +17,7 @@ from ..shards.manifest import DataManifest, SplitCounts, read_manifest
 from ..shards.mds import PackReader
 from ..shards.pack import Pack
 from ..tokenizer.tokenizer import FILES as TOKENIZER_FILES
+from ..tokenizer.words import pretokens_are_words
 from .config import DataConfig
 from .mask_groups import CodeParts, Strategy, code_parts
 from .masking import Vocabulary, vocabulary
@@ -84,6 +87,7 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
         )
     counts = _nonempty(manifest, split)
     sources = _select_sources(config, list(counts), address)
+    _require_words(address, manifest, sources, config.masking)
     readers = tuple(_open_source(address, name, split, counts[name].packs, config) for name in sources)
     pack_tokens = tuple(counts[name].tokens / counts[name].packs for name in sources)
     tokenizer = manifest.tokenizer
@@ -132,6 +136,32 @@ def _code_parts(address: str, size: int) -> CodeParts:
         return code_parts(read_tokenizer(address), size)
     except ValueError as error:
         raise UserError(f"{address}/tokenizer/tokenizer.json: {error}: set data.masking=whole_word") from error
+
+
+def _require_words(address: str, manifest: DataManifest, sources: list[str], masking: Strategy) -> None:
+    """Raise UserError if the strategy masks words together, and those of a source are no words but passages.
+
+    Old manifests do not count words; their words are the tokenizer's pre-tokens.
+    """
+    if masking == "token":
+        return
+    counts = {name: manifest.sources[name].words for name in sources}
+    without = [name for name, words in counts.items() if words and not words.are_words]
+    if None in counts.values() and not _pretokens_are_words(address):
+        without += [name for name, words in counts.items() if words is None]
+    if without:
+        raise UserError(
+            f"{address}: its tokenizer does not divide the text of {', '.join(without)} into words, so "
+            f"data.masking={masking} would mask passages; set data.masking=token, or prepare the data again, which "
+            "finds words in the text"
+        )
+
+
+def _pretokens_are_words(address: str) -> bool:
+    try:
+        return pretokens_are_words(Tokenizer.from_str(read_tokenizer(address).decode()))
+    except Exception:  # plain Exception from the Rust library; a run that copies the tokenizer reports it
+        return True
 
 
 def _nonempty(manifest: DataManifest, split: str) -> dict[str, SplitCounts]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+from .first_characters import Searcher, heads_of
 from .local_forms import LOCAL_KINDS, find_local_forms, plain_characters
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ _WORDED = [
     ("name", rf"{_NAME} (?:[A-Z]\. )?{_NAME}, (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b"),
 ]
 _PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _WORDED]
+_HEADS = [heads_of(pattern) for pattern in (_DIGIT_RUN, *(pattern for _, pattern in _PATTERNS))]
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, _ in _WORDED), *LOCAL_KINDS]))
 
 
@@ -80,11 +82,16 @@ class PhiAudit:
 
     def add(self, text: str, locales: Sequence[str] = ()) -> list[Identifier]:
         """Count a document and return the identifiers found in it."""
-        identifiers = find_identifiers(text, locales)
-        self.documents += 1
-        self.flagged += bool(identifiers)
-        self.kinds.update(identifier.kind for identifier in identifiers)
-        return identifiers
+        return self.add_all([text], locales)[0]
+
+    def add_all(self, texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[Identifier]]:
+        """Count documents, and return the identifiers found in each of them; many at once are faster."""
+        found = find_in_all(texts, locales)
+        for identifiers in found:
+            self.documents += 1
+            self.flagged += bool(identifiers)
+            self.kinds.update(identifier.kind for identifier in identifiers)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """The counts as they are stored in the manifest."""
@@ -107,23 +114,29 @@ def find_identifiers(text: str, locales: Sequence[str] = ()) -> list[Identifier]
     Args:
         locales: of the text, see `locales/locale.py`. Forms that are doubtful elsewhere count in their countries.
     """
-    text = plain_characters(text)
-    identifiers = _find_us_forms(text)
-    for found in find_local_forms(text, locales):
-        _add(identifiers, Identifier(*found))
-    return sorted(identifiers, key=lambda identifier: identifier.start)
+    return find_in_all([text], locales)[0]
 
 
-def _find_us_forms(text: str) -> list[Identifier]:
-    identifiers = [
-        Identifier(str(match.lastgroup), match.start(), match.end())
-        for run in _DIGIT_RUN.finditer(text)
-        for match in _IN_DIGIT_RUN.finditer(text, run.start(), run.end())
-    ]
-    for kind, pattern in _PATTERNS:
-        if kind == "email" and "@" not in text:
-            continue
-        identifiers += [Identifier(kind, match.start(), match.end()) for match in pattern.finditer(text)]
+def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[Identifier]]:
+    """The identifiers of each of many texts, see `find_identifiers`."""
+    texts = [plain_characters(text) for text in texts]
+    identifiers = _find_us_forms(texts)
+    for text, found in zip(texts, identifiers, strict=True):
+        for local in find_local_forms(text, locales):
+            _add(found, Identifier(*local))
+    return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
+
+
+def _find_us_forms(texts: Sequence[str]) -> list[list[Identifier]]:
+    identifiers: list[list[Identifier]] = [[] for _ in texts]
+    searcher = Searcher(texts)
+    for number, run in searcher.find(_DIGIT_RUN, _HEADS[0]):
+        for match in _IN_DIGIT_RUN.finditer(texts[number], run.start(), run.end()):
+            identifiers[number].append(Identifier(str(match.lastgroup), match.start(), match.end()))
+    with_email = Searcher([text if "@" in text else "" for text in texts])
+    for (kind, pattern), heads in zip(_PATTERNS, _HEADS[1:], strict=True):
+        for number, match in (with_email if kind == "email" else searcher).find(pattern, heads):
+            identifiers[number].append(Identifier(kind, match.start(), match.end()))
     return identifiers
 
 

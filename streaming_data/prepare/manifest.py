@@ -17,7 +17,9 @@ from ..shards.manifest import (
     SpecialIds,
     SplitCounts,
     TokenizerInfo,
+    WordCounts,
 )
+from ..tokenizer import fast
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dataset_card import write_card
@@ -53,6 +55,11 @@ def describe_source(
         splits=dict(splits),
         cleaned={step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean},
         crosswalks=list(crosswalks),
+        words=WordCounts(
+            characters=sum(file.words.characters for file in files),
+            tokens=sum(file.words.tokens for file in files),
+            words=sum(file.words.words for file in files),
+        ),
     )
 
 
@@ -80,4 +87,5 @@ def write(
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what is written."""
-    return {name: metadata.version(name) for name in _PACKAGES}
+    versions = {name: metadata.version(name) for name in _PACKAGES}
+    return versions | ({fast.PACKAGE: installed} if (installed := fast.version()) else {})

@@ -51,6 +51,7 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
     workers = config.workers or available_cores()
     with _locked_building_directory(config.output) as building:
         tokenizer = tokenizers.load(config.tokenizer)
+        tokenizers.warn_of_other_ends(tokenizer)
         tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"))
         tokenized = _tokenize_all(tasks, workers, stages)
         files = {

@@ -22,9 +22,9 @@ from ..corpora.readers import AnySource, InputFile, read_file
 from ..documents.document import Document, is_held_out
 from ..parallel import Count
 from ..phi.patterns import PhiAudit
-from ..shards.manifest import AuditCounts
+from ..shards.manifest import AuditCounts, WordCounts
 from ..tokenizer import tokenizer as tokenizers
-from ..tokenizer.tokenizer import LoadedTokenizer
+from ..tokenizer.tokenizer import EncodedText, LoadedTokenizer
 from .chunking import Segment, cut_into_segments
 from .done_markers import ignore, mark_done, read_result
 from .minhash import Bands, band_hashes
@@ -32,6 +32,7 @@ from .segment_file import read_batches, write_batch
 
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 20
+_JUDGED = 128  # one in so many documents is tokenized by `tokenizers` too
 _SEGMENTS = ".segments"
 _BANDS = ".npy"
 
@@ -69,6 +70,7 @@ class _Summary(BaseModel):
     cleaned: dict[str, NonNegativeInt]
     audit: AuditCounts | None
     bands: NonNegativeInt
+    words: WordCounts
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class TokenizedFile:
         cleaned: for each cleaning step, the number of documents that it changed.
         audit: counts of PHI identifiers; None for public text.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
+        words: characters, tokens and words of all documents.
     """
 
     stem: Path
@@ -98,6 +101,7 @@ class TokenizedFile:
     cleaned: Mapping[str, int]
     audit: PhiAudit | None
     bands: int
+    words: WordCounts
 
     @property
     def bands_path(self) -> Path:
@@ -119,6 +123,7 @@ def tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     file = _tokenize(task, count)
     summary = {name: value for name, value in vars(file).items() if name not in ("stem", "digests", "held_out")}
     summary["audit"] = file.audit and vars(file.audit)
+    summary["words"] = dict(file.words)
     text = np.frombuffer(json.dumps(summary).encode(), np.uint8)
     mark_done(task.stem, {"summary": text, "digests": file.digests, "held_out": file.held_out})
     return file
@@ -151,31 +156,38 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     digests: list[int] = []
     held_out: list[bool] = []
     bands: list[npt.NDArray[np.uint64]] = []
-    empty = 0
+    empty = characters = tokens = words = 0
     cleaned: Counter[str] = Counter()
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
         for batch in _batches(read_file(source, task.file, cleaned)):
             documents = [document for document in batch if document.text.strip()]
-            encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
+            texts = [document.text for document in documents]
+            encodings = tokenizers.encode(tokenizer, texts)
+            new_digests = [_digest(text) for text in texts]
+            judged = [n for n, digest in enumerate(new_digests, len(digests)) if not n or digest % _JUDGED == 0]
+            _judge(tokenizer, texts, encodings, [n - len(digests) for n in judged])
+            digests += new_digests
             segments = [
                 cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length, source.locale)
                 for document, encoding in zip(documents, encodings, strict=True)
             ]
             if documents:
                 write_batch(file, [document.id for document in documents], segments)
-            for document in documents:
-                digests.append(_digest(document.text))
-                held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
-                if audit:
-                    audit.add(document.text, source.locale)
                 if task.bands:
-                    bands.append(band_hashes(document.text, task.bands))
+                    bands.append(band_hashes(texts, task.bands))
+            held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
+            if audit:
+                audit.add_all(texts, source.locale)
+            characters += sum(map(len, texts))
+            tokens += sum(len(encoding.tokens) for encoding in encodings)
+            words += sum(int(encoding.word_starts.sum()) for encoding in encodings)
             empty += len(batch) - len(documents)
             count(len(batch))
     if task.bands:
         with stage_file(task.stem.with_suffix(_BANDS)) as staging, staging.open("wb") as file:
-            np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number), allow_pickle=False)
+            none = np.empty((0, task.bands.number), np.uint64)
+            np.save(file, np.concatenate([none, *bands]), allow_pickle=False)
     return TokenizedFile(
         stem=task.stem,
         name=task.file.path.name,
@@ -187,7 +199,16 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
         cleaned=cleaned,
         audit=audit,
         bands=task.bands.number if task.bands else 0,
+        words=WordCounts(characters=characters, tokens=tokens, words=words),
     )
+
+
+def _judge(tokenizer: LoadedTokenizer, texts: list[str], encodings: list[EncodedText], numbers: list[int]) -> None:
+    """Compare the tokens of these documents with those of `tokenizers`; a difference ends the run.
+
+    Which documents follows from their texts alone, so every run judges the same.
+    """
+    tokenizers.require_equal(tokenizer, [texts[n] for n in numbers], [encodings[n] for n in numbers])
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,8 @@ from ...storage.remote import CorruptDataError, read
 NAME = "manifest.json"
 VERSION = 1
 SPLITS = ("train", "held_out")
+_LONGEST_MEAN_WORD = 32
+"""Tokens: English has 1.2 to 1.5 in any vocabulary; a sentence of Chinese without spaces has some tens."""
 NonNegativeInt = Annotated[int, Field(ge=0, lt=1 << 63)]
 PositiveInt = Annotated[int, Field(gt=0, lt=1 << 63)]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 16)]
@@ -83,6 +85,24 @@ class AuditCounts(_Section):
     kinds: dict[str, NonNegativeInt]
 
 
+class WordCounts(_Section):
+    """What a word is to the tokenizer, by the documents of a source, duplicates included.
+
+    Attributes:
+        tokens: without [CLS] and [SEP].
+        words: the number of tokens that begin a word.
+    """
+
+    characters: NonNegativeInt
+    tokens: NonNegativeInt
+    words: NonNegativeInt
+
+    @property
+    def are_words(self) -> bool:
+        """Whether words are short enough to be masked as one."""
+        return self.tokens <= _LONGEST_MEAN_WORD * self.words
+
+
 class SplitCounts(_Section):
     """The size of one split of one source.
 
@@ -112,6 +132,7 @@ class SourceInfo(_Section):
         audit: None for public text, which is not searched for identifiers.
         cleaned: for each cleaning step, the number of documents that it changed.
         crosswalks: files that were read in addition to `inputs`; the key is absent if there are none.
+        words: None in old manifests.
     """
 
     format: str = ""
@@ -126,6 +147,7 @@ class SourceInfo(_Section):
     splits: dict[FileName, SplitCounts]
     cleaned: dict[str, NonNegativeInt] = {}
     crosswalks: list[FileInfo] = Field(default=[], exclude_if=lambda files: not files)
+    words: WordCounts | None = Field(default=None, exclude_if=lambda words: words is None)
 
 
 class DataManifest(_Section):

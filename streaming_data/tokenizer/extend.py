@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ...configs.errors import UserError
 from . import tokenizer as tokenizers
@@ -25,6 +26,7 @@ Word: TypeAlias = "tuple[int, ...]"
 Pair: TypeAlias = "tuple[int, int]"
 _MIN_PAIR_COUNT = 5
 _BATCH = 256
+_MOST_READ_BACK = 20_000  # words
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,14 @@ def write(tokenizer: LoadedTokenizer, extension: Extension, directory: Path) -> 
     """Write the extended tokenizer's files into an existing directory, and return the size of its vocabulary.
 
     The vocabulary is padded to a multiple of 64 with [unusedN].
+
+    Raises:
+        UserError: what was written does not load, or does not encode as the old tokenizer and the merges do.
     """
     end = extension.first_id + len(extension.merges)
     size = _padded_size(end)
-    content = json.loads((tokenizer.directory / FILES[0]).read_bytes())
+    # As the library writes it: merges are pairs, however an older version spelled them.
+    content = json.loads(Tokenizer.from_file(str(tokenizer.directory / FILES[0])).to_str())
     vocabulary: dict[str, int] = content["model"]["vocab"]
     vocabulary |= {token["content"]: token["id"] for token in content["added_tokens"]}  # their ids stay reserved
     names = {number: token for token, number in vocabulary.items()}
@@ -166,4 +172,28 @@ def write(tokenizer: LoadedTokenizer, extension: Extension, directory: Path) -> 
     config = json.loads((tokenizer.directory / FILES[1]).read_bytes())
     config.pop("added_tokens_decoder", None)  # tokenizer.json contains these too
     tokenizers.write_files(directory, json.dumps(content, ensure_ascii=False, indent=2), config)
+    _read_back(tokenizer, extension, directory)
     return size
+
+
+def _read_back(tokenizer: LoadedTokenizer, extension: Extension, directory: Path) -> None:
+    """Require that the written tokenizer loads, has the old ids, and encodes the counted words as was learned."""
+    written = tokenizers.load(directory)
+    old, new = (one.backend.get_vocab(with_added_tokens=True) for one in (tokenizer, written))
+    changed = sum(new.get(token) != number for token, number in old.items())
+    if changed or written.special_ids != tokenizer.special_ids:
+        raise UserError(
+            f"{tokenizer.directory}: extended, {changed:,} of its tokens would have other ids; not published"
+        )
+    words = list(itertools.islice(extension.words.items(), _MOST_READ_BACK))
+    texts = [tokenizer.backend.decode(list(word)) for word, _ in words]
+    again = (tuple(encoded.tokens.tolist()) for encoded in tokenizers.encode(written, texts))
+    same_before = (tuple(encoded.tokens.tolist()) for encoded in tokenizers.encode(tokenizer, texts))
+    wrong = sum(
+        before == word and now != merged for (word, merged), before, now in zip(words, same_before, again, strict=True)
+    )
+    if wrong:
+        raise UserError(
+            f"{tokenizer.directory}: extended, it would encode {wrong:,} of {len(words):,} words differently than its "
+            "merges say; not published. Is it byte-level BPE without dropout?"
+        )

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from .words import pretoken_starts
+
 PIECE = 1 << 18
 """Characters; a text that is longer than two of these is encoded in pieces."""
 
@@ -25,11 +27,6 @@ def pieces(backend: Tokenizer, text: str) -> Iterator[tuple[int, Encoding]]:
     for end in (*_cuts(backend, text), len(text)):
         yield start, backend.encode(text[start:end], add_special_tokens=False)
         start = end
-
-
-def word_starts(encoding: Encoding) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Which tokens begin a word: bool (tokens,)."""
-    return np.diff(np.array(encoding.word_ids, np.int64), prepend=-1) != 0
 
 
 def _cuts(backend: Tokenizer, text: str) -> Iterator[int]:
@@ -53,7 +50,7 @@ def _is_independent(backend: Tokenizer, text: str, position: int) -> bool:
     whole, left, right = (backend.encode(part, add_special_tokens=False) for part in (before + after, before, after))
     return bool(
         whole.ids == [*left.ids, *right.ids]
-        and np.array_equal(word_starts(whole), np.concatenate((word_starts(left), word_starts(right))))
+        and np.array_equal(pretoken_starts(whole), np.concatenate((pretoken_starts(left), pretoken_starts(right))))
         and [start for start, _ in whole.offsets]
         == [start + shift for part, shift in ((left, 0), (right, len(before))) for start, _ in part.offsets]
     )

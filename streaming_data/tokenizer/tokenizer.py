@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +30,18 @@ from ...configs.json_text import parse_json_object
 from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, read_file
 from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
-from . import long_texts
+from . import fast, long_texts, words
+from .special_tokens import ROLES, add_users_own, open_backend, structural_tokens
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 _ROLES_FILE = "special_tokens_map.json"
 _OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
 _CONVERT = "from which transformers makes both: AutoTokenizer.from_pretrained('{0}').save_pretrained('{0}')"
-ROLES = ("unk", "cls", "sep", "pad", "mask")
 MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
 VOCAB_MULTIPLE = 64
 _MOST_SHOWN = 200
+logger = logging.getLogger(__name__)
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -51,6 +54,7 @@ class LoadedTokenizer:
         special_ids: the ids of the roles unk, cls, sep, pad and mask.
         unmaskable_ids: ids that random replacement must not sample: special and unused tokens, and ids without a token.
         sha256: of tokenizer.json.
+        pretokens_are_words: whether its pre-tokens are words; else words are found in the text, see `words.py`.
     """
 
     directory: Path
@@ -59,6 +63,12 @@ class LoadedTokenizer:
     special_ids: dict[str, int]
     unmaskable_ids: tuple[int, ...]
     sha256: str
+    pretokens_are_words: bool = True
+
+    @cached_property
+    def fast(self) -> fast.FastEncoder | None:
+        """What encodes most texts; None if fastokens is not installed, or does not know this kind of tokenizer."""
+        return fast.create(self.backend) if self.pretokens_are_words else None
 
     def decode(self, tokens: npt.NDArray[np.uint16]) -> str:
         """The text of the tokens, without special tokens."""
@@ -71,18 +81,14 @@ class EncodedText:
 
     Attributes:
         tokens: uint16 (n,).
-        word_starts: bool (n,), True at the first token of each word. Words are the pre-tokenizer's pre-tokens: letters
-            with the space before them, digits, a run of punctuation, a run of spaces.
-        offsets: an encoding that has the tokens' characters, or their starts themselves: int64 (n,).
+        word_starts: bool (n,), True at the first token of each word: letters with the space before them, digits, a run
+            of punctuation, a run of spaces. See `words.py`.
+        character_starts: computes the character offset of each token in the text, int64 (n,).
     """
 
     tokens: npt.NDArray[np.uint16]
     word_starts: npt.NDArray[np.bool_]
-    offsets: Encoding | npt.NDArray[np.int64]
-
-    def character_starts(self) -> npt.NDArray[np.int64]:
-        """Character offset of each token in the text: int64 (n,)."""
-        return _character_starts(self.offsets) if isinstance(self.offsets, Encoding) else self.offsets
+    character_starts: Callable[[], npt.NDArray[np.int64]]
 
 
 def load(directory: Path) -> LoadedTokenizer:
@@ -97,10 +103,12 @@ def load(directory: Path) -> LoadedTokenizer:
             )
     try:
         content = read_file(directory / FILES[0], TOKENIZER_BYTES)
-        parse_json_object(content, TOKENIZER_BYTES)
-        backend = Tokenizer.from_str(content.decode())
+        parsed = parse_json_object(content, TOKENIZER_BYTES)
         config = _read_config(directory)
-        backend.encode("a [MASK]")  # what it cannot do shows here, not after an hour
+        add_users_own(parsed, config)
+        special = {token["id"] for token in parsed["added_tokens"] if token["special"]}
+        backend = open_backend(parsed, structural_tokens(config))
+        pretokens_are_words = words.pretokens_are_words(backend)  # what it cannot do shows here, not after an hour
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the Rust library raises plain Exception, and for a panic a BaseException
@@ -108,21 +116,35 @@ def load(directory: Path) -> LoadedTokenizer:
         raise UserError(f"{directory}: not a Hugging Face tokenizer ({reason})") from error
     backend.no_truncation()
     backend.no_padding()
-    backend.encode_special_tokens = True  # "[MASK]" written in a document is text, not a mask
     vocabulary = backend.get_vocab(with_added_tokens=True)
     size = max(vocabulary.values(), default=-1) + 1
     if size == 0:
         raise UserError(f"{directory}: a tokenizer without a vocabulary")
     if size > MAX_VOCAB_SIZE:
         raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
+    special_ids = _special_ids(directory, config, vocabulary)
     return LoadedTokenizer(
         directory=directory,
         backend=backend,
         vocab_size=size,
-        special_ids=_special_ids(directory, config, vocabulary),
-        unmaskable_ids=_unmaskable_ids(backend, vocabulary, size),
+        special_ids=special_ids,
+        unmaskable_ids=_unmaskable_ids(special | set(special_ids.values()), vocabulary, size),
         sha256=hashlib.sha256(content).hexdigest(),
+        pretokens_are_words=pretokens_are_words,
     )
+
+
+def warn_of_other_ends(tokenizer: LoadedTokenizer) -> None:
+    """Warn if the tokenizer puts other tokens around a text than packs have: [CLS] before and [SEP] after it."""
+    bare, full = (tokenizer.backend.encode("a", add_special_tokens=special).ids for special in (False, True))
+    expected = [tokenizer.special_ids["cls"], *bare, tokenizer.special_ids["sep"]]
+    if full != expected:
+        logger.warning(
+            "%s: it encodes a text as %s, but packs have %s, by the roles in %s: inference differs from training",
+            tokenizer.directory,
+            *(" ".join(str(tokenizer.backend.id_to_token(number)) for number in ids) for ids in (full, expected)),
+            FILES[1],
+        )
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -167,34 +189,84 @@ def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, 
     return ids
 
 
-def _unmaskable_ids(backend: Tokenizer, vocabulary: dict[str, int], size: int) -> tuple[int, ...]:
-    special = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
+def _unmaskable_ids(special: set[int], vocabulary: dict[str, int], size: int) -> tuple[int, ...]:
     unused = {number for token, number in vocabulary.items() if _UNUSED.fullmatch(token)}
     holes = set(range(size)) - set(vocabulary.values())
     return tuple(sorted(special | unused | holes))
 
 
 def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText]:
-    """Encode texts of any length, without truncation."""
+    """Encode texts of any length, without truncation.
+
+    Raises:
+        UserError: fastokens gave tokens that are not those of a text.
+    """
+    encoder = tokenizer.fast
+    try:
+        encoded = encoder.encode(texts) if encoder else [None] * len(texts)
+    except fast.WrongTokensError as error:
+        raise _distrust(tokenizer, str(error)) from error
+    remaining = iter(encode_by_library(tokenizer, [text for text, one in zip(texts, encoded, strict=True) if not one]))
+    return [
+        EncodedText(one.ids.astype(np.uint16), one.word_starts, partial(encoder.character_starts, text, one.ids))
+        if encoder and one
+        else next(remaining)
+        for text, one in zip(texts, encoded, strict=True)
+    ]
+
+
+def encode_by_library(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText]:
+    """What `encode` returns, by `tokenizers` alone."""
     short = [text for text in texts if len(text) <= 2 * long_texts.PIECE]
     encodings = iter(tokenizer.backend.encode_batch(short, add_special_tokens=False))
     return [
-        _encoded(next(encodings)) if len(text) <= 2 * long_texts.PIECE else _encode_long(tokenizer.backend, text)
+        _encoded(tokenizer, text, next(encodings))
+        if len(text) <= 2 * long_texts.PIECE
+        else _encode_long(tokenizer, text)
         for text in texts
     ]
 
 
-def _encoded(encoding: Encoding) -> EncodedText:
-    return EncodedText(np.array(encoding.ids, np.uint16), long_texts.word_starts(encoding), encoding)
+def require_equal(tokenizer: LoadedTokenizer, texts: Sequence[str], encoded: Sequence[EncodedText]) -> None:
+    """Require that texts have the tokens, words and positions that `tokenizers` gives them.
+
+    Raises:
+        UserError: fastokens gave others.
+    """
+    if tokenizer.fast is None:
+        return
+    for text, one, other in zip(texts, encoded, encode_by_library(tokenizer, texts), strict=True):
+        if not (
+            np.array_equal(one.tokens, other.tokens)
+            and np.array_equal(one.word_starts, other.word_starts)
+            and np.array_equal(one.character_starts(), other.character_starts())
+        ):
+            raise _distrust(tokenizer, f"a document of {len(text):,} characters has other tokens than tokenizers gives")
 
 
-def _encode_long(backend: Tokenizer, text: str) -> EncodedText:
+def _distrust(tokenizer: LoadedTokenizer, reason: str) -> UserError:
+    return UserError(
+        f"{tokenizer.directory}: fastokens {fast.version()} cannot be trusted with this tokenizer: {reason}; nothing "
+        "was published. Remove it (pip uninstall fastokens) and run the same command again"
+    )
+
+
+def _encoded(tokenizer: LoadedTokenizer, text: str, encoding: Encoding) -> EncodedText:
+    starts = partial(_character_starts, encoding)
+    in_words = tokenizer.pretokens_are_words
+    word_starts = words.pretoken_starts(encoding) if in_words else words.word_starts(text, starts())
+    return EncodedText(np.array(encoding.ids, np.uint16), word_starts, starts)
+
+
+def _encode_long(tokenizer: LoadedTokenizer, text: str) -> EncodedText:
     parts = [
-        (np.array(piece.ids, np.uint16), long_texts.word_starts(piece), _character_starts(piece) + start)
-        for start, piece in long_texts.pieces(backend, text)
+        (np.array(piece.ids, np.uint16), words.pretoken_starts(piece), _character_starts(piece) + start)
+        for start, piece in long_texts.pieces(tokenizer.backend, text)
     ]
     tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return EncodedText(tokens, word_starts, starts)
+    if not tokenizer.pretokens_are_words:
+        word_starts = words.word_starts(text, starts)
+    return EncodedText(tokens, word_starts, lambda: starts)
 
 
 def _character_starts(encoding: Encoding) -> npt.NDArray[np.int64]:
@@ -242,6 +314,7 @@ def train(texts: Iterable[str], vocab_size: int, directory: Path, max_length: in
     }
     with stage_directory(directory) as staging:
         write_files(staging, backend.to_str(pretty=True), config)
+        load(staging)  # a tokenizer that does not load is not published
     return int(backend.get_vocab_size())
 
 

@@ -185,3 +185,27 @@ def test_the_tokenizer_is_copied_to_the_run(written: Path, tmp_path: Path) -> No
         assert (tmp_path / "run" / "tokenizer" / name).read_bytes() == (written / "tokenizer" / name).read_bytes()
     with pytest.raises(UserError, match=r"tokenizer/tokenizer\.json: no such file"):
         copy_tokenizer(str(tmp_path), tmp_path / "other")
+
+
+@pytest.mark.parametrize("masking", ["whole_word", "span"])
+def test_masking_of_words_is_refused_where_there_are_none(copied: Path, masking: str) -> None:
+    """By the counts of the manifest; a manifest without them is old, and its words are the tokenizer's pre-tokens."""
+
+    def count(words: int) -> None:
+        counts = {"characters": 40_000, "tokens": 10_000, "words": words}
+        edit_manifest(copied, lambda manifest: manifest["sources"]["notes"].update(words=counts))
+
+    tokenizer = copied / "tokenizer" / "tokenizer.json"
+    with_words = tokenizer.read_text()
+    without_words = json.dumps(json.loads(with_words) | {"pre_tokenizer": None})
+    open_dataset(config(copied, masking=masking), seed=1)
+    tokenizer.write_text(without_words)
+    with pytest.raises(UserError, match=rf"the text of notes, codes into words, so data\.masking={masking} would mask"):
+        open_dataset(config(copied, masking=masking), seed=1)
+    open_dataset(config(copied, masking="token"), seed=1)
+    count(7_000)
+    open_dataset(config(copied, masking=masking, weights={"notes": 1}), seed=1)
+    count(60)
+    tokenizer.write_text(with_words)
+    with pytest.raises(UserError, match="does not divide the text of notes into words"):
+        open_dataset(config(copied, masking=masking), seed=1)

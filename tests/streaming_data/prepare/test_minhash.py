@@ -1,14 +1,17 @@
 """Near duplicates are found with the theoretical probability, and not among unrelated texts."""
 
+import re
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from clinical_modernbert.streaming_data.prepare import minhash
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.minhash import Bands, band_hashes, bands_for, near_duplicate_mask
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
@@ -43,7 +46,8 @@ def test_pairs_are_found_with_the_probability_given_by_the_bands(words: int) -> 
     for _ in range(300):
         original = text(rng, 300)
         copy = changed(original, words, rng)
-        detected.append(bool((band_hashes(original, bands) == band_hashes(copy, bands)).any()))
+        first, second = band_hashes([original, copy], bands)
+        detected.append(bool((first == second).any()))
         expected.append(1 - (1 - similarity(original, copy) ** bands.rows) ** bands.number)
     assert np.mean(detected) == pytest.approx(np.mean(expected), abs=0.09)
 
@@ -51,28 +55,66 @@ def test_pairs_are_found_with_the_probability_given_by_the_bands(words: int) -> 
 def test_unrelated_texts_are_not_near_duplicates() -> None:
     rng = Random(0)
     bands = bands_for(0.5)
-    hashes = np.array([band_hashes(text(rng, 120), bands) for _ in range(1000)])
+    hashes = band_hashes([text(rng, 120) for _ in range(1000)], bands)
     assert not near_duplicate_mask(hashes.T).any()
 
 
 def test_hashes_ignore_case_spaces_and_punctuation() -> None:
     bands = bands_for(0.8)
     same = ["The liver is nodular, with ascites.", "the liver is\n\nnodular -- WITH ascites"]
-    first, second = (band_hashes(one, bands) for one in same)
+    first, second = band_hashes(same, bands)
     assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(("first", "second", "equal"), [("", "", True), ("one", "one", True), ("one", "two", False)])
 def test_texts_shorter_than_a_shingle(first: str, second: str, equal: bool) -> None:
     bands = bands_for(0.8)
-    assert np.array_equal(band_hashes(first, bands), band_hashes(second, bands)) is equal
+    hashes = band_hashes([first, second], bands)
+    assert np.array_equal(*hashes) is equal
 
 
 def test_hashes_equal_fixed_values() -> None:
-    assert band_hashes("a text of exactly seven short words", Bands(2, 3)).tolist() == [
-        9380667976330726665,
-        697518995880531047,
+    assert band_hashes(["a text of exactly seven short words"], Bands(2, 3)).tolist() == [
+        [9380667976330726665, 697518995880531047],
     ]
+
+
+def by_definition(text: str, bands: Bands) -> list[int]:
+    """The band hashes of one text, word by word and shingle by shingle."""
+
+    def mix(value: int) -> int:
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 1):
+            value = (value ^ (value >> 33)) * factor % 2**64
+        return value
+
+    def chain(values: list[int], start: int) -> int:
+        for value in values:
+            start = mix((start * golden + value) % 2**64)
+        return start
+
+    golden = 0x9E3779B97F4A7C15
+    words = [zlib.crc32(word.encode()) for word in re.findall(r"\w+", text.lower())]
+    words += [0] * (5 - len(words))
+    shingles = {chain(words[start : start + 5], 0) for start in range(len(words) - 4)}
+    number = bands.number * bands.rows
+    drawn = [mix(n * golden % 2**64) for n in range(1, 2 * number + 1)]
+    minima = [
+        min(mix((shingle * (drawn[n] | 1) + drawn[number + n]) % 2**64) for shingle in shingles) for n in range(number)
+    ]
+    return [chain(minima[band * bands.rows : (band + 1) * bands.rows], golden) for band in range(bands.number)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=60) | st.text("aB ç\nß9_", max_size=200), max_size=6)
+)
+@example(texts=["w" * 63 + " x", "w" * 64, "é" * 33 + " " + "w" * 65, "ΑΣ ΣΑΣ İ ǅ", ""])
+def test_hashes_of_a_batch_are_those_of_each_text_by_definition(texts: list[str]) -> None:
+    bands = Bands(2, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minhash, "_BLOCK", 7)  # so that blocks end inside texts
+        patch.setattr(minhash, "_MOST_CHARACTERS", 20)
+        assert band_hashes(texts, bands).tolist() == [by_definition(text, bands) for text in texts]
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])

@@ -1,8 +1,12 @@
 """Tokenizer extension: merges are those of byte pair encoding, and old tokens keep their ids."""
 
+import json
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -123,3 +127,63 @@ def test_refusals(tokenizer: LoadedTokenizer, tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(f"{{{config}}}")
     with pytest.raises(UserError, match="not byte-level BPE"):
         count_words(tokenizers.load(tmp_path), ["text"])
+
+
+@pytest.fixture
+def older(tokenizer: LoadedTokenizer, tmp_path: Path) -> Path:
+    """The tokenizer as tokenizers before 0.20 wrote it: merges are strings."""
+    shutil.copytree(tokenizer.directory, tmp_path / "older")
+    path = tmp_path / "older" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["merges"] = [" ".join(pair) for pair in content["model"]["merges"]]
+    path.write_text(json.dumps(content))
+    return path.parent
+
+
+def test_merges_of_either_spelling_can_be_extended(
+    older: Path, extension: Extension, extended: LoadedTokenizer, notes: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "new").mkdir()
+    write(tokenizers.load(older), extension, tmp_path / "new")
+    again = tokenizers.load(tmp_path / "new")
+    for one, other in zip(tokenizers.encode(again, notes), tokenizers.encode(extended, notes), strict=True):
+        assert one.tokens.tolist() == other.tokens.tolist()
+    reference = AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert (
+        reference(notes[0], add_special_tokens=False)["input_ids"]
+        == again.backend.encode(notes[0], add_special_tokens=False).ids
+    )
+
+
+def test_a_tokenizer_that_does_not_load_or_changes_ids_is_refused(
+    tokenizer: LoadedTokenizer, extension: Extension, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files = tokenizers.write_files
+
+    def damaging(change: Callable[[dict[str, Any]], None]) -> Callable[[Path, str, dict[str, Any]], None]:
+        def write_damaged(directory: Path, content: str, config: dict[str, Any]) -> None:
+            parsed = json.loads(content)
+            change(parsed)
+            write_files(directory, json.dumps(parsed), config)
+
+        return write_damaged
+
+    def mix_spellings(content: dict[str, Any]) -> None:
+        content["model"]["merges"][-1] = " ".join(content["model"]["merges"][-1])
+
+    def swap_ids(content: dict[str, Any]) -> None:
+        vocabulary = content["model"]["vocab"]
+        first, second = [token for token, number in vocabulary.items() if 300 <= number < 302]
+        vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+
+    def drop_a_merge(content: dict[str, Any]) -> None:
+        del content["model"]["merges"][-len(extension.merges)]
+
+    for change, message in (
+        (mix_spellings, "not a Hugging Face tokenizer"),
+        (swap_ids, "2 of its tokens would have other ids"),
+        (drop_a_merge, "words differently than its merges say"),
+    ):
+        monkeypatch.setattr(tokenizers, "write_files", damaging(change))
+        with pytest.raises(UserError, match=message):
+            write(tokenizer, extension, tmp_path)

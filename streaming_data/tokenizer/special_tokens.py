@@ -1,0 +1,64 @@
+"""Which tokens that a text spells are tokens: one rule for preparing data, training, evaluation and inference.
+
+The structural tokens, such as [MASK], written in a document are text. Every other added token is one id, wherever it
+is written, as transformers has it: those that users added for their own notes (`additional_special_tokens`) too.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from tokenizers import Tokenizer
+
+ROLES = ("unk", "cls", "sep", "pad", "mask")
+_STRUCTURAL = (*ROLES, "bos", "eos")
+_USERS_OWN = ("additional_special_tokens", "extra_special_tokens")  # transformers 4, 5
+
+
+def roles_as_text(backend: Tokenizer, roles: Collection[str]) -> Tokenizer:
+    """A copy of a tokenizer for which these tokens are text, and every other added token is one id."""
+    return open_backend(json.loads(backend.to_str()), roles)
+
+
+def open_backend(content: dict[str, Any], roles: Collection[str]) -> Tokenizer:
+    """The tokenizer of a tokenizer.json; see `roles_as_text`. `content` is changed."""
+    for token in content.get("added_tokens") or []:
+        token["special"] = token["content"] in roles
+    backend = Tokenizer.from_str(json.dumps(content))
+    backend.encode_special_tokens = True  # special tokens, and no others, are text
+    return backend
+
+
+def structural_tokens(config: dict[str, Any]) -> set[str]:
+    """The tokens that begin, end, separate, pad and mask texts, by tokenizer_config.json."""
+    return set(_names(config.get(f"{role}_token") for role in _STRUCTURAL))
+
+
+def add_users_own(content: dict[str, Any], config: dict[str, Any]) -> None:
+    """Add to tokenizer.json's content the special tokens that only tokenizer_config.json names, as transformers does.
+
+    Raises:
+        ValueError: one is not in the vocabulary, so that every program would give it another id.
+    """
+    added = content.setdefault("added_tokens", [])
+    present = {token["content"] for token in added}
+    vocabulary = content["model"]["vocab"]
+    for key in _USERS_OWN:
+        values = config.get(key) or []
+        for name in _names(values.values() if isinstance(values, dict) else values):
+            if name in present:
+                continue
+            if not isinstance(vocabulary, dict) or name not in vocabulary:
+                raise ValueError(
+                    f"{key} has {name[:40]!r}, which is not in tokenizer.json; write both files with transformers' "
+                    "save_pretrained"
+                )
+            flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+            added.append({"id": vocabulary[name], "content": name, **flags, "special": True})
+            present.add(name)
+
+
+def _names(tokens: Iterable[Any]) -> list[str]:
+    """The texts of tokens, which are strings or, as transformers saves flags, objects with `content`."""
+    texts = (token.get("content") if isinstance(token, dict) else token for token in tokens)
+    return [text for text in texts if isinstance(text, str)]
