@@ -20,8 +20,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from ...configs.errors import UserError
-from ...storage.files import atomic_write
 from ...configs.json_text import read_json
+from ...storage.files import atomic_write
 from ..parallel import ProgressCallback
 from .pmc_articles import Brought, Selection, bring
 from .pmc_bucket import Candidate, Candidates, find_articles, open_bucket
