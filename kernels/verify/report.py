@@ -3,9 +3,9 @@
     python -m clinical_modernbert.kernels.verify.report [--check | --summary]
 
 Prints each fault and exits with 1 if there is any. Takes minutes the first time; Triton caches what it compiled.
-With --summary it compiles the model's attention only, where spills come from, and writes the row of the installed Triton
-into the table of versions. `make kernels-report` runs it for the release that is locked, then so for the oldest and the
-newest that pyproject.toml admits.
+With --summary it compiles the model's attention only, where spills come from, and writes the installed Triton's row of
+the table of versions. `make kernels-report` runs it for the locked Triton, then so for the oldest and the newest that
+pyproject.toml admits.
 """
 
 import argparse
