@@ -85,3 +85,10 @@ def test_what_is_wrong_with_an_article_is_recorded(content: dict[str, bytes], pr
 def test_licences_may_be_written_as_usual(written: str, code: str) -> None:
     assert licence_codes([written, "CC0"]) == tuple(sorted({code, "CC0"}))
     assert licence_codes(list(COMMERCIAL)) == COMMERCIAL
+
+
+def test_an_unknown_licence_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert licence_codes(["CC BY-NX"]) == ("CC BY-NX",)
+    (message,) = caplog.messages
+    assert "--licence CC BY-NX: not a code that was known on 2026" in message
+    assert "did you mean CC BY" in message
