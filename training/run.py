@@ -21,6 +21,8 @@ from .checkpoint.checkpointer import Checkpointer
 from .checkpoint.progress import Progress
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
+from .planning.hardware import memory_and_nodes
+from .planning.stage import choose_stage
 from .recipe.config import RunConfig
 from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
@@ -76,7 +78,9 @@ def open_run(config: RunConfig) -> Run:
     share_run_unless_restricted(config, dataset.manifest)
     validation = open_validation(config.data, config.seed) if config.validation.every_steps else None
     model = build_model(config, dataset)
-    engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_batch_size, device)
+    chosen = choose_stage(model.config, config.engine, plan, *memory_and_nodes(device))
+    logger.info(chosen.reason)
+    engine = start_engine(model, chosen.engine, config.optimizer, config.batch.micro_batch_size, device)
     return Run(
         config=config,
         rank=rank,
@@ -85,7 +89,7 @@ def open_run(config: RunConfig) -> Run:
         dataset=dataset,
         validation=validation,
         engine=engine,
-        checkpointer=Checkpointer(engine, config, dataset),
+        checkpointer=Checkpointer(engine, config.model_copy(update={"engine": chosen.engine}), dataset),
         profiler=StepProfiler(config.profile if rank == 0 else None, config.run_dir),
     )
 
