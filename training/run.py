@@ -26,6 +26,8 @@ from .checkpoint.progress import Progress
 from .copies import StagedMicroBatch, stage
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
+from .planning.hardware import memory_and_nodes
+from .planning.stage import choose_stage
 from .recipe.config import EngineConfig, RunConfig
 from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
@@ -86,7 +88,9 @@ def open_run(config: RunConfig) -> Run:
     model = build_model(config, dataset)
     for line in attention_lines(config.engine, model, device):
         logger.info(line)
-    engine = start_engine(model, config.engine, config.optimizer, config.batch.micro_batch_size, device)
+    chosen = choose_stage(model.config, config.engine, plan, *memory_and_nodes(device))
+    logger.info(chosen.reason)
+    engine = start_engine(model, chosen.engine, config.optimizer, config.batch.micro_batch_size, device)
     return Run(
         config=config,
         rank=rank,
@@ -95,7 +99,7 @@ def open_run(config: RunConfig) -> Run:
         dataset=dataset,
         validation=validation,
         engine=engine,
-        checkpointer=Checkpointer(engine, config, dataset),
+        checkpointer=Checkpointer(engine, config.model_copy(update={"engine": chosen.engine}), dataset),
         profiler=StepProfiler(config.profile if rank == 0 else None, config.run_dir),
         hosts=host_group(config.engine.timeout_minutes),
     )

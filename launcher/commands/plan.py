@@ -22,7 +22,8 @@ from ..interface.roofline_table import print_roofline
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.recipe.config import BatchConfig, EngineConfig
+    from ...training.planning.stage import Choice
+    from ...training.recipe.config import BatchConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9
@@ -48,6 +49,7 @@ def plan(
     Example: cmbert plan base --gpu h100 --nodes 8 --price 2.5
     """
     from ...training.planning.forecast import advice, forecast
+    from ...training.planning.stage import choose_stage
     from ...training.recipe.config import RunConfig
     from ...training.recipe.limits import limits
     from ...training.recipe.schedule import make_plan
@@ -56,22 +58,28 @@ def plan(
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
-    ranks = (nodes or (known.nodes if known else 1)) * (gpus_per_node or (known.ranks_per_node if known else 8))
+    nodes = nodes or (known.nodes if known else 1)
+    ranks = nodes * (gpus_per_node or (known.ranks_per_node if known else 8))
     checks = limits(config, ranks, elsewhere=True)
     check_all([lambda: _device(gpu, known), lambda: starting_model(config), *checks])
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
     model = starting_model(config)
+    chosen = choose_stage(model, config.engine, run_plan, device.memory, nodes)
     if roofline:
-        print_roofline(model, config.engine, run_plan, config.batch.micro_batch_size, device)
+        print_roofline(model, chosen.engine, run_plan, config.batch.micro_batch_size, device)
         suggest(["plan", recipe, *settings(overrides)])
         return
-    result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known))
-    sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
+    result = forecast(model, chosen.engine, run_plan, device, price if price is not None else _price(known))
+    sentences = list(advice(result, chosen.engine, config.batch.micro_batch_size))
     if as_json:
-        typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
+        typer.echo(
+            json.dumps(
+                {**asdict(result), "steps": run_plan.steps, "stage": chosen.reason, "advice": sentences}, indent=1
+            )
+        )
         return
-    _print(result, config.engine, config.batch, sentences, run_plan.steps)
+    _print(result, chosen, config.batch, sentences, run_plan.steps)
     start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
     suggest(["doctor"], [*start, *settings(overrides)])
 
@@ -94,26 +102,27 @@ def _price(cluster: "ClusterConfig | None") -> float | None:
     return cluster.price_per_gpu_hour if cluster else None
 
 
-def _print(result: "Forecast", engine: "EngineConfig", batch: "BatchConfig", sentences: list[str], steps: int) -> None:
+def _print(result: "Forecast", chosen: "Choice", batch: "BatchConfig", sentences: list[str], steps: int) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from ...training.planning.forecast import PUBLISHED_MFU, USABLE
 
+    engine = chosen.engine
     console = Console(markup=False, highlight=False)
     accumulated = batch.global_batch_size // (batch.micro_batch_size * result.ranks)
     console.print(
         f"{result.parameters:,} parameters on {result.ranks} {result.gpu.name} with {result.gpu.memory / GB:.0f} GB\n"
         f"{steps:,} steps of {result.tokens_per_step:,} tokens: {result.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB"
+        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{chosen.reason}"
     )
     memory = Table("ZeRO", "layers", "states", "activations", "peak", "", "largest", "sent", box=SIMPLE)
     memory.caption = (
         f"GB per rank in {engine.precision}, layers computed once or twice; largest: batch.micro_batch_size "
         f"that fits in {USABLE:.0%} of the memory; sent: GB per step; >: the recipe"
     )
-    for row in _memory_rows(result, (engine.zero_stage, engine.activation_checkpointing)):
+    for row in _memory_rows(result, (engine.stage, engine.activation_checkpointing)):
         memory.add_row(*row)
     console.print(memory)
     time = Table("max. length", "steps", "tokens", "FLOPs", "tokens/s", "time", box=SIMPLE)

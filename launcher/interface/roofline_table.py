@@ -35,14 +35,14 @@ def print_roofline(
     for length, rate in sorted(rates.items()):
         operations = roofline(model, engine, [length] * (tokens // length), round(rate * tokens), gpu, plan.world_size)
         floor, expected = (sum(getattr(each, kind) for each in operations) for kind in ("floor", "expected"))
-        host = sum(each.launches for each in operations) * HOST_SECONDS * HOST_FACTOR[engine.zero_stage]
+        host = sum(each.launches for each in operations) * HOST_SECONDS * HOST_FACTOR[engine.stage]
         speed = tokens / max(expected, host)
         cells = (f"{seconds * 1e3:.1f} ms" for seconds in (floor, expected, host))
         speeds.add_row(f"{length:,}", *cells, f"{speed / 1e3:,.0f}k")
     launches = sum(each.launches for each in operations)
     console.print(
         f"A micro-batch of {tokens:,} tokens in sequences of {max(rates):,} on one {gpu.name} "
-        f"({gpu.peak / 1e12:.0f} TFLOPS, {gpu.bandwidth / 1e12:.2f} TB/s), ZeRO-{engine.zero_stage}, "
+        f"({gpu.peak / 1e12:.0f} TFLOPS, {gpu.bandwidth / 1e12:.2f} TB/s), ZeRO-{engine.stage}, "
         f"{engine.precision}: {launches:,} launches, {sum(each.bytes for each in operations) / tokens / 1e6:.2f} MB "
         "per token"
     )

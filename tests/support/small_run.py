@@ -31,6 +31,7 @@ schedule:
   mlm_probability: [[0, 0.3], [{12 * 4 * SEQ_LENGTH}, 0.15]]
 optimizer: {{lr: 3e-3, weight_decay: 1e-3}}
 engine:
+  zero_stage: 3
   precision: fp32
   zero_optimization: {{stage3_param_persistence_threshold: 0, stage3_max_live_parameters: 1,
                       stage3_max_reuse_distance: 0, stage3_prefetch_bucket_size: 0}}

@@ -29,10 +29,10 @@ class Exchange:
 def exchange(config: ModelConfig, engine: EngineConfig, micro_batches: int) -> Exchange:
     """Predict the exchange of one step in which every rank computes `micro_batches` micro-batches."""
     size, fp32 = PRECISION_BYTES[engine.precision], 4 * config.num_parameters
-    if engine.zero_stage == 0:
+    if engine.stage == 0:
         return Exchange(all_reduce=fp32)
-    if engine.zero_stage < 3:
-        times = 1 if engine.zero_stage == 1 else micro_batches
+    if engine.stage < 3:
+        times = 1 if engine.stage == 1 else micro_batches
         return Exchange(all_reduce=times * fp32, all_gather=size * config.num_parameters)
     gathered = gathering(config, engine)
     return Exchange(

@@ -16,7 +16,8 @@ from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
-from .memory import Activations, States, activations, states
+from .memory import Activations, States, peak, planned_activations, states
+from .stage import USABLE, at_stage
 
 PUBLISHED_MFU = (0.25, 0.35)
 """Range of MFU of ModernBERT and Ettin, bf16 on H100 (arXiv 2412.13663 and 2507.11412).
@@ -26,8 +27,6 @@ tokens and 218k (30 %) at 8,192; ModernBERT-large 139k (32 %) and 108k (35 %); a
 and Ettin 400M 146k (34 %). FLOPs as in `flops.py`, with every sequence at its maximum length and, since their code
 computes them, with all tokens in the last layer.
 """
-USABLE = 0.9
-"""Share of a device's memory; the rest is left to CUDA, NCCL and fragmentation of the allocator."""
 _SMALL = 50_000_000
 CHECKPOINT_BYTES = 12
 """Bytes per parameter: its weight and two moments, in fp32."""
@@ -103,7 +102,7 @@ def forecast(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, pri
         tokens_per_step=plan.batch.global_batch_size * plan.data.seq_length,
         phases=phases,
         options=tuple(
-            _option(model, _with_stage(engine, stage, checkpointing), plan, gpu)
+            _option(model, at_stage(model, _layers(engine, checkpointing), stage, plan, gpu.memory), plan, gpu)
             for stage in range(4)
             for checkpointing in (False, True)
         ),
@@ -140,28 +139,24 @@ def _pack_flops(model: ModelConfig, seq_length: int, max_seqlen: int, rate: floa
     return flops(model, lengths, round(rate * seq_length))
 
 
-def _with_stage(engine: EngineConfig, zero_stage: int, checkpointing: bool) -> EngineConfig:
-    changes = {"zero_stage": zero_stage, "activation_checkpointing": checkpointing}
-    if zero_stage < 3:
-        changes["zero_hpz_partition_size"] = 1
-    return engine.model_copy(update=changes)
+def _layers(engine: EngineConfig, checkpointing: bool) -> EngineConfig:
+    return engine.model_copy(update={"activation_checkpointing": checkpointing})
 
 
 def _option(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Option:
     ranks, batch = plan.world_size, plan.batch
     if reason := unsupported_reason(engine):
-        return Option(engine.zero_stage, engine.activation_checkpointing, reason)
-    peak = _peak(model, engine, plan, batch.micro_batch_size)
-    usable = USABLE * gpu.memory
-    fitting = [packs for packs in micro_batches(plan) if _peak(model, engine, plan, packs) <= usable]
+        return Option(engine.stage, engine.activation_checkpointing, reason)
+    needed, usable = peak(model, engine, plan), USABLE * gpu.memory
+    fitting = [packs for packs in micro_batches(plan) if peak(model, engine, plan, packs) <= usable]
     accumulation_steps = batch.global_batch_size // (batch.micro_batch_size * ranks)
     return Option(
-        zero_stage=engine.zero_stage,
+        zero_stage=engine.stage,
         activation_checkpointing=engine.activation_checkpointing,
         states=states(model, engine, ranks),
-        activations=_activations(model, engine, plan, batch.micro_batch_size),
-        peak=peak,
-        fits=peak <= usable,
+        activations=planned_activations(model, engine, plan),
+        peak=needed,
+        fits=needed <= usable,
         largest_micro_batch_size=max(fitting, default=0),
         sent=exchange(model, engine, accumulation_steps).sent(ranks),
     )
@@ -177,21 +172,10 @@ def micro_batches(plan: Plan) -> list[int]:
     ]
 
 
-def _peak(model: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int) -> float:
-    compute = _activations(model, engine, plan, micro_batch_size).device
-    return states(model, engine, plan.world_size).device + compute
-
-
-def _activations(model: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int) -> Activations:
-    seq_length = plan.data.seq_length
-    rate = max(settings.mlm_probability for settings in plan.change_points())
-    return activations(model, engine, micro_batch_size * seq_length, micro_batch_size * round(rate * seq_length))
-
-
 def advice(result: Forecast, engine: EngineConfig, micro_batch_size: int) -> Iterator[str]:
     """Yield recommended changes of the recipe with their reasons, one sentence each."""
     supported = [option for option in result.options if option.states]
-    selected = (engine.zero_stage, engine.activation_checkpointing)
+    selected = (engine.stage, engine.activation_checkpointing)
     chosen = next(o for o in supported if (o.zero_stage, o.activation_checkpointing) == selected)
     if not chosen.fits:
         if fitting := chosen.largest_micro_batch_size:
@@ -221,6 +205,11 @@ def _compare_stages(result: Forecast, chosen: Option, supported: list[Option]) -
     bandwidth = chosen.sent / step_seconds / 1e9
     if best.zero_stage == chosen.zero_stage:
         yield f"engine.zero_stage={best.zero_stage} sends the least data of the stages that fit."
+    elif best.zero_stage > chosen.zero_stage:
+        yield (
+            f"engine.zero_stage={best.zero_stage} would send {best.sent / 1e9:.2f} GB per step instead of "
+            f"{chosen.sent / 1e9:.2f}, at more CPU time per micro-batch: compare both on a slow network."
+        )
     else:
         yield (
             f"engine.zero_stage={best.zero_stage} should be fastest: the model fits without more partitioning, and each"

@@ -1,6 +1,9 @@
 """Device specifications (peak FLOPs, memory) and lookups."""
 
+import os
 import resource
+import socket
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,6 +88,23 @@ def device_name(device: "torch.device") -> str:
     import torch
 
     return torch.cuda.get_device_name(device)
+
+
+def memory_and_nodes(device: "torch.device") -> tuple[float, int]:
+    """What the ranks of a run have: (bytes of the smallest rank's device, number of nodes), the same on every rank.
+
+    Ranks on CPUs share the memory of their node. Every rank calls it.
+    """
+    import torch
+
+    if device.type == "cuda":
+        memory = float(torch.cuda.get_device_properties(device).total_memory)
+    else:
+        memory = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    found: list[tuple[str, float]] = [("", 0.0)] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, (socket.gethostname(), memory))
+    ranks = Counter(node for node, _ in found)
+    return min(each if device.type == "cuda" else each / ranks[node] for node, each in found), len(ranks)
 
 
 def peak_memory(device: "torch.device") -> float:

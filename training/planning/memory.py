@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ...kernels.logit_chunks import chunk_rows
 from ...model.config import ModelConfig
 from ..recipe.config import EngineConfig
+from ..recipe.schedule import Plan
 from ..zero.partition import PRECISION_BYTES, gathering, parameter_sizes, reduce_bucket_size
 
 DEFAULT_BUCKET = 500_000_000
@@ -41,7 +42,7 @@ class States:
 
 def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     """Predict the states at the point of a step at which they need the most memory."""
-    size, parameters, stage = PRECISION_BYTES[engine.precision], config.num_parameters, engine.zero_stage
+    size, parameters, stage = PRECISION_BYTES[engine.precision], config.num_parameters, engine.stage
     compute, fp32 = size * parameters, 4 * parameters
     if stage == 0:
         return States(fp32, fp32, 2 * fp32, buffers=4 * min(parameters, DEFAULT_BUCKET))
@@ -129,6 +130,21 @@ def activations(config: ModelConfig, engine: EngineConfig, tokens: int, masked: 
         in_head=size * (2 * min(masked, chunk_rows(masked)) * vocabulary + (tokens + masked) * d),
         in_layer=in_layer,
     )
+
+
+def planned_activations(
+    config: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int | None = None
+) -> Activations:
+    """The activations of a micro-batch at the run's highest masking rate, of the recipe's size unless one is given."""
+    packs, seq_length = micro_batch_size or plan.batch.micro_batch_size, plan.data.seq_length
+    rate = max(settings.mlm_probability for settings in plan.change_points())
+    return activations(config, engine, packs * seq_length, packs * round(rate * seq_length))
+
+
+def peak(config: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int | None = None) -> float:
+    """The most bytes that a rank needs on its device: states and activations."""
+    compute = planned_activations(config, engine, plan, micro_batch_size).device
+    return states(config, engine, plan.world_size).device + compute
 
 
 def bytes_per_token(config: ModelConfig, size: int) -> tuple[float, float]:

@@ -98,8 +98,8 @@ def roofline(
     """
     calls = count_calls(config, lengths, masked, gpu.architecture, PRECISION_BYTES[engine.precision])
     weights = config.num_parameters
-    calls.append(Call("backward", "ZeRO's gradients", "memory", 0, GRADIENT_BYTES[engine.zero_stage] * weights))
-    shared = ranks if engine.zero_stage else 1
+    calls.append(Call("backward", "ZeRO's gradients", "memory", 0, GRADIENT_BYTES[engine.stage] * weights))
+    shared = ranks if engine.stage else 1
     calls.append(Call("update", "StableAdamW", "memory", 0, UPDATE_BYTES * weights / shared))
     groups: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:

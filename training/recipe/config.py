@@ -121,8 +121,10 @@ class OptimizerConfig(_Section):
 class EngineConfig(_Section):
     """Settings of DeepSpeed, from which its JSON configuration is generated."""
 
-    zero_stage: Literal[0, 1, 2, 3] = Field(
-        3, description="partitioned among the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights"
+    zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
+        "auto",
+        description="partitioned among the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights; "
+        "auto: 1 if the model fits with it, otherwise 3",
     )
     precision: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="of computation; weights stay in fp32")
     max_skipped_steps: NonNegativeInt = Field(
@@ -153,6 +155,12 @@ class EngineConfig(_Section):
         default_factory=dict, description="other keys for DeepSpeed's zero_optimization section, passed through"
     )
 
+    @property
+    def stage(self) -> int:
+        """The ZeRO stage, when `auto` has been replaced by a number (training/planning/stage.py)."""
+        assert self.zero_stage != "auto"
+        return self.zero_stage
+
     @model_validator(mode="after")
     def _check(self) -> "EngineConfig":
         if reason := unsupported_reason(self):
@@ -165,7 +173,9 @@ def unsupported_reason(engine: EngineConfig) -> str | None:
 
     Limits of a device are not checked here but when training starts.
     """
-    stage, offload, hpz = engine.zero_stage, engine.offload_optimizer, engine.zero_hpz_partition_size
+    # ZeRO-3 supports everything that some stage supports.
+    stage = 3 if engine.zero_stage == "auto" else engine.zero_stage
+    offload, hpz = engine.offload_optimizer, engine.zero_hpz_partition_size
     if stage == 0 and engine.precision != "fp32":
         return (
             f"zero_stage 0 with precision {engine.precision} would add up gradients in {engine.precision}: "

@@ -5,9 +5,9 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from ...configs.errors import TransientError, UserError
 from ...model.encoder import EncoderLayer
 from ..recipe.config import EngineConfig, OptimizerConfig
 from ..recipe.limits import require_whole_copies
+from .gathered import drop_gathering_hooks
 from .optimizer import StableAdamW, make_optimizer
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
-from .partition import reduce_bucket_size
+from .partition import reduce_bucket_size, stays_gathered
 
 QUANTIZED = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
 
@@ -50,7 +51,10 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not torch.cuda.is_available():
         # DeepSpeed requires a CPU with fp16 instructions; torch computes fp16 on any CPU, slowly.
-        deepspeed.get_accelerator().is_fp16_supported = lambda: True
+        accelerator = deepspeed.get_accelerator()
+        accelerator.is_fp16_supported = lambda: True
+        # At ZeRO-3 DeepSpeed counts the processor's NUMA nodes in every micro-batch, with a new process.
+        accelerator.device_count = cache(accelerator.device_count)
     require_rendezvous(os.environ)
     try:
         # DeepSpeed would ask mpi4py for ranks that are not in the environment, and this project needs no MPI.
@@ -101,16 +105,23 @@ def _rendezvous_error(environment: Mapping[str, str], problem: str) -> Transient
     return TransientError(f"rank {environment['RANK']} cannot reach the first rank at {address}:{port}: {first}")
 
 
-def deepspeed_config(config: EngineConfig, micro_batch_size: int, parameters: int) -> dict[str, Any]:
-    """DeepSpeed's JSON configuration. Keys with an unsafe default are always set."""
+def deepspeed_config(config: EngineConfig, micro_batch_size: int, sizes: Sequence[int]) -> dict[str, Any]:
+    """DeepSpeed's JSON configuration. Keys with an unsafe default are always set.
+
+    Args:
+        sizes: elements of each parameter.
+    """
     zero: dict[str, Any] = {
-        "stage": config.zero_stage,
+        "stage": config.stage,
         "overlap_comm": False,
         "contiguous_gradients": True,
-        "reduce_bucket_size": reduce_bucket_size(config, parameters),
+        "reduce_bucket_size": reduce_bucket_size(config, sum(sizes)),
         "zero_hpz_partition_size": config.zero_hpz_partition_size,
     }
-    if config.zero_stage == 3:
+    if config.stage == 3 and stays_gathered(config, max(sizes)):
+        # It saves no memory here, and is a slow function in Python.
+        zero["memory_efficient_linear"] = False
+    elif config.stage == 3:
         # A layer's weights are gathered together: at an encoder's size, one gather per module costs more than it saves.
         zero["leaf_module"] = {"classes": [f"{EncoderLayer.__module__}.{EncoderLayer.__qualname__}"]}
     if config.offload_optimizer == "cpu":
@@ -121,7 +132,7 @@ def deepspeed_config(config: EngineConfig, micro_batch_size: int, parameters: in
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
         # Without ZeRO, DeepSpeed would clip by a norm that it does not report: see `_clip_without_zero`.
-        "gradient_clipping": config.gradient_clipping if config.zero_stage > 0 else 0.0,
+        "gradient_clipping": config.gradient_clipping if config.stage > 0 else 0.0,
         "zero_optimization": zero | config.zero_optimization,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -153,13 +164,15 @@ def start_engine(
 
     require_supported(config, device)
     client = make_optimizer(model, optimizer)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    sizes = [parameter.numel() for parameter in model.parameters()]
     engine, *_ = deepspeed.initialize(
         model=model.to(device),
         optimizer=client,
-        config=deepspeed_config(config, micro_batch_size, parameters),
+        config=deepspeed_config(config, micro_batch_size, sizes),
     )
-    if isinstance(client, StableAdamW) and config.zero_stage > 0:
+    if config.stage == 3 and stays_gathered(config, max(sizes)):
+        drop_gathering_hooks(engine)
+    if isinstance(client, StableAdamW) and config.stage > 0:
         names = [name for name, _ in engine.module.named_parameters()]
         client.bind(flat_partitions(engine), parameter_shards(engine), names, engine.optimizer.dp_process_group, device)
     if config.precision == "bf16" and hasattr(engine.optimizer, "check_grad_overflow"):
@@ -167,7 +180,7 @@ def start_engine(
         # searches all gradients, which costs a collective and finds nothing that the norm does not show.
         engine.optimizer.check_grad_overflow = True
         engine.optimizer.check_overflow = lambda **_: None
-    if config.zero_stage == 0:
+    if config.stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine
 

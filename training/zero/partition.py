@@ -12,8 +12,10 @@ from ..recipe.config import EngineConfig
 
 PRECISION_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 _LARGEST_BUCKET = 500_000_000
+PERSISTENCE = "stage3_param_persistence_threshold"
+"""The key of `zero_optimization` with the size up to which ZeRO-3 keeps a parameter gathered."""
 _DEFAULTS = {
-    "stage3_param_persistence_threshold": 1e5,
+    PERSISTENCE: 1e5,
     "stage3_max_live_parameters": 1e9,
     "stage3_max_reuse_distance": 1e9,
 }
@@ -28,6 +30,15 @@ def reduce_bucket_size(engine: EngineConfig, parameters: int) -> int:
     """Elements of DeepSpeed's gradient buffers; more than the model has are never needed."""
     configured = engine.zero_optimization.get("reduce_bucket_size")
     return min(_LARGEST_BUCKET, parameters) if configured is None else int(float(configured))
+
+
+def stays_gathered(engine: EngineConfig, largest: int) -> bool:
+    """Whether ZeRO-3 keeps every parameter gathered between micro-batches.
+
+    Args:
+        largest: elements of the largest parameter.
+    """
+    return engine.zero_hpz_partition_size == 1 and _zero_limit(engine, PERSISTENCE) >= largest
 
 
 def parameter_sizes(config: ModelConfig) -> list[int]:
@@ -56,7 +67,7 @@ class Gathering:
 def gathering(config: ModelConfig, engine: EngineConfig) -> Gathering:
     """What ZeRO-3 gathers for a model under these settings."""
     sizes = parameter_sizes(config)
-    threshold = _zero_limit(engine, "stage3_param_persistence_threshold")
+    threshold = _zero_limit(engine, PERSISTENCE)
     partitioned = [size for size in sizes if size > threshold]
     persistent = sum(sizes) - sum(partitioned)
     live = _zero_limit(engine, "stage3_max_live_parameters")
