@@ -141,15 +141,19 @@ def scan_all(paths: Sequence[Path]) -> list[Scan]:
     return [scan(path) for path in paths]
 
 
-def save_scan(scan: Scan, path: Path) -> None:
+def save_scans(scans: Sequence[Scan], path: Path) -> None:
+    counts = [len(part.pmids) for scan in scans for part in scan]
+    columns = (np.concatenate([part[column] for scan in scans for part in scan]) for column in range(2))
     with path.open("wb") as file:
-        np.savez(file, *scan.records, *scan.deleted, allow_pickle=False)
+        np.savez(file, np.array(counts, np.int64), *columns, allow_pickle=False)
 
 
-def load_scan(path: Path) -> Scan:
+def load_scans(path: Path) -> list[Scan]:
     with np.load(path, allow_pickle=False) as arrays:
-        pmids, versions, deleted, deleted_versions = (arrays[f"arr_{number}"] for number in range(4))
-    return Scan(Versions(pmids, versions), Versions(deleted, deleted_versions))
+        counts, pmids, versions = (arrays[f"arr_{number}"] for number in range(3))
+    ends = np.cumsum(counts)[:-1]
+    parts = [Versions(*columns) for columns in zip(np.split(pmids, ends), np.split(versions, ends), strict=True)]
+    return [Scan(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tuple[bytes, bytes]]) -> bool:

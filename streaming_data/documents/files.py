@@ -5,15 +5,18 @@ import fnmatch
 import glob
 import gzip
 import io
+import os
+import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import BinaryIO, NamedTuple, TextIO, cast
 
 from ...configs.errors import UserError
 from ...configs.preconditions import check_all
@@ -30,23 +33,41 @@ _MARKS = [  # that of UTF-32 begins with that of UTF-16
 ]
 
 
+class FoundFile(NamedTuple):
+    """A file, and what tells it from another version of itself: its size in bytes and its last change in ns.
+
+    Its path is plain text: a million of these take a third of the memory of as many paths.
+    """
+
+    path: str
+    size: int
+    modified: int
+
+
 def find_files(patterns: Sequence[str]) -> list[Path]:
     """The files that match the patterns, in the order of the patterns, the matches of each pattern sorted.
 
     Raises:
         UserError: a pattern matches no file, a message for each such pattern; or two patterns match the same file.
     """
+    return [Path(file.path) for file in list_files(patterns)]
+
+
+def list_files(patterns: Sequence[str]) -> list[FoundFile]:
+    """As `find_files`, with the sizes: one system call per file, in time proportional to their number."""
     matched = list(chain.from_iterable(check_all(partial(_matches, pattern) for pattern in patterns)))
-    if repeated := sorted({str(path) for path in matched if matched.count(path) > 1}):
+    counts = Counter(file.path for file in matched)
+    if len(counts) < len(matched):
+        repeated = sorted(path for path, count in counts.items() if count > 1)
         raise UserError(f"{', '.join(repeated)}: named twice in `paths`; name each file once")
     return matched
 
 
-def _matches(pattern: str) -> list[Path]:
+def _matches(pattern: str) -> list[FoundFile]:
     matches = _in_package(pattern) if pattern.startswith(PACKAGE) else _on_disk(pattern)
-    files = [path for path in matches if path.is_file()]
+    files = [file for path in matches if (file := _regular_file(path))]
     if matches and not files:
-        inside = f"{glob.escape(str(matches[0]))}/*"
+        inside = f"{glob.escape(matches[0])}/*"
         raise UserError(f"{pattern}: is a directory; name its files in `paths`, such as {inside}")
     if not files:
         raise UserError(
@@ -56,19 +77,33 @@ def _matches(pattern: str) -> list[Path]:
     return files
 
 
-def _on_disk(pattern: str) -> list[Path]:
+def _regular_file(path: str) -> FoundFile | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):  # a broken link
+        return None
+    return FoundFile(path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def _on_disk(pattern: str) -> list[str]:
     """A file's name may look like a pattern: `notes [alpha].csv`."""
-    return [Path(pattern)] if Path(pattern).exists() else sorted(map(Path, glob.glob(pattern)))
+    plain = str(Path(pattern))
+    return [plain] if Path(plain).exists() else _sorted(glob.glob(plain + "/" * pattern.endswith("/")))
 
 
-def _in_package(pattern: str) -> list[Path]:
+def _sorted(paths: list[str]) -> list[str]:
+    """Sorted by their parts, as paths are: what a directory holds precedes `directory-2`."""
+    return sorted(paths, key=lambda path: path.replace("/", "\0"))
+
+
+def _in_package(pattern: str) -> list[str]:
     name, _, file_pattern = pattern.removeprefix(PACKAGE).partition("/")
     try:
         distribution = metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
         raise UserError(f"{pattern}: the package {name} is not installed; run `pip install {name}`") from error
     files = [file for file in distribution.files or [] if fnmatch.fnmatchcase(str(file), file_pattern)]
-    return sorted(Path(str(file.locate())) for file in files)
+    return _sorted([str(Path(str(file.locate()))) for file in files])
 
 
 def open_binary(path: Path) -> BinaryIO:

@@ -1,7 +1,7 @@
-"""Corpora to a data set: tokenize each file, drop duplicates, pack, write shards, publish.
+"""Corpora to a data set: tokenize, drop duplicates, pack, write shards, publish.
 
-All work happens in `<output>.building`, next to the output, and one rename publishes it. A later run reuses the files
-that were tokenized there, including those tokenized by other processes that see the same directory.
+All work happens in `<output>.building`, next to the output, and one rename publishes it. A later run reuses the tasks
+that were finished there, including those of other processes that see the same directory.
 """
 
 import shutil
@@ -14,11 +14,11 @@ from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
 from ...configs.secrets import scrub_tree
-from ...storage.files import hash_file, require_writable
+from ...storage.files import require_writable
 from ...storage.trust import require_own_tree
 from ..corpora.readers import AnySource
 from ..parallel import ProgressCallback, available_cores, parallel_map
-from ..shards.manifest import SPLITS, DataManifest, FileInfo, SplitCounts, read_manifest
+from ..shards.manifest import SPLITS, DataManifest, SplitCounts, read_manifest
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
@@ -26,7 +26,7 @@ from .dedup import Duplicates, find_duplicates
 from .done_markers import any_done
 from .manifest import describe_source, write
 from .tasks import Share, crosswalk_files, plan_tasks
-from .tokenize import TokenizedFile, TokenizeTask, tokenize
+from .tokenize import TokenizedFile, TokenizeTask, hash_input, tokenize
 from .write_split import SplitJob, write_split
 
 FilesBySource: TypeAlias = "Mapping[str, Sequence[TokenizedFile]]"
@@ -53,10 +53,9 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
         tokenizer = tokenizers.load(config.tokenizer)
         tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"))
         tokenized = _tokenize_all(tasks, workers, stages)
-        files = {
-            source.name: [file for task, file in zip(tasks, tokenized, strict=True) if task.source.name == source.name]
-            for source in config.sources
-        }
+        files: dict[str, list[TokenizedFile]] = {source.name: [] for source in config.sources}
+        for task, file in zip(tasks, tokenized, strict=True):
+            files[task.source.name].append(file)
         duplicates = find_duplicates(tokenized)
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
@@ -72,10 +71,10 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
 
 
 def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -> int:
-    """Tokenize one share of the files for a later or concurrent `prepare`; return the number of files.
+    """Do one share of the tokenizing tasks for a later or concurrent `prepare`; return the number of tasks.
 
     Any number of processes may do this at once, on any machines that see the output's directory. They do not wait for
-    each other: `prepare` itself tokenizes the files of a share that was killed or never started.
+    each other: `prepare` itself does the tasks of a share that was killed or never started.
     """
     require_new(config.output)
     require_writable(config.output)
@@ -102,7 +101,7 @@ def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, stages: StageCall
 
 
 def _largest_first(tasks: Sequence[TokenizeTask]) -> list[TokenizeTask]:
-    return sorted(tasks, key=lambda task: -task.file.path.stat().st_size)
+    return sorted(tasks, key=lambda task: -task.size)
 
 
 def _building_directory(output: Path) -> Path:
@@ -181,7 +180,8 @@ def _require_training_documents(
 def _why_empty(source: AnySource, files: Sequence[TokenizedFile], held_out: float | None) -> str:
     """Why a source has no training documents; `held_out` is the configured share if all its documents are held out."""
     documents, empty = sum(len(file.digests) for file in files), sum(file.empty for file in files)
-    names = files[0].name if len(files) == 1 else f"{files[0].name} and the {len(files) - 1:,} after it"
+    inputs = [info.name for file in files for info in file.inputs]
+    names = inputs[0] if len(inputs) == 1 else f"{inputs[0]} and the {len(inputs) - 1:,} after it"
     if held_out is not None:
         return f"no document left to train on: all are held out; lower held_out ({held_out})"
     if documents:
@@ -210,12 +210,9 @@ def _write_manifest(
             files[source.name],
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
-            crosswalks=[_file_info(path) for path in crosswalk_files(source)],
+            crosswalks=[hash_input(file) for file in crosswalk_files(source)],
+            directory=data / source.name,
         )
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
-
-
-def _file_info(path: Path) -> FileInfo:
-    return FileInfo(name=path.name, bytes=path.stat().st_size, sha256=hash_file(path, "sha256"))

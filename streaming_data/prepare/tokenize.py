@@ -1,17 +1,19 @@
-"""Tokenization of one input file: read, clean and tokenize its documents and cut them into segments.
+"""Tokenization of a few input files: read, clean and tokenize its documents and cut them into segments.
 
 This is the part of preparing a data set that runs in parallel. A task writes `<stem>.segments`, `<stem>.npy` if near
-duplicates are searched, and last its done marker with a summary. All are a pure function of the input file and the
+duplicates are searched, and last its done marker with a summary. All are a pure function of the input files and the
 task, so any process can redo a task that was interrupted.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..documents.document import Document, is_held_out
+from ..documents.files import FoundFile
 from ..parallel import Count
 from ..phi.patterns import PhiAudit
 from ..shards.manifest import AuditCounts
@@ -30,6 +33,9 @@ from .done_markers import ignore, mark_done, read_result
 from .minhash import Bands, band_hashes
 from .segment_file import read_batches, write_batch
 
+RESULTS_VERSION = 2
+"""Of what a task writes: results of another version have other names."""
+
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 20
 _SEGMENTS = ".segments"
@@ -38,9 +44,11 @@ _BANDS = ".npy"
 
 @dataclass(frozen=True)
 class TokenizeTask:
-    """An input file and everything that determines its results.
+    """Input files and everything that determines their results.
 
     Attributes:
+        keeps: for PubMed, which records of each file are the newest of their citation, bool (records,) each; else
+            empty.
         held_out: the share of documents to hold out.
         seed: of the held-out split.
         bands: how near duplicates are searched; None if they are not.
@@ -48,7 +56,8 @@ class TokenizeTask:
     """
 
     source: AnySource
-    file: InputFile
+    files: Sequence[FoundFile]
+    keeps: Sequence[npt.NDArray[np.bool_]]
     tokenizer: Path
     seq_length: int
     held_out: float
@@ -56,15 +65,26 @@ class TokenizeTask:
     bands: Bands | None
     stem: Path
 
+    @property
+    def size(self) -> int:
+        """Bytes to read."""
+        return sum(file.size for file in self.files)
+
+
+class InputHash(NamedTuple):
+    """An input file as the manifest describes it: name, size and SHA-256."""
+
+    name: str
+    bytes: int
+    sha256: str
+
 
 class _Summary(BaseModel):
     """The JSON in a done marker: the attributes of `TokenizedFile` that are not arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    bytes: NonNegativeInt
-    sha256: str
+    inputs: list[InputHash]
     empty: NonNegativeInt
     cleaned: dict[str, NonNegativeInt]
     audit: AuditCounts | None
@@ -77,9 +97,7 @@ class TokenizedFile:
 
     Attributes:
         stem: path of the task's results, without suffix.
-        name: of the input file.
-        bytes: size of the input file.
-        sha256: of the input file.
+        inputs: the input files.
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
         empty: number of documents dropped because they have no text.
@@ -89,9 +107,7 @@ class TokenizedFile:
     """
 
     stem: Path
-    name: str
-    bytes: int
-    sha256: str
+    inputs: Sequence[InputHash]
     digests: npt.NDArray[np.uint64]
     held_out: npt.NDArray[np.bool_]
     empty: int
@@ -155,7 +171,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     cleaned: Counter[str] = Counter()
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
-        for batch in _batches(read_file(source, task.file, cleaned)):
+        for batch in _batches(_documents(task, cleaned)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
             segments = [
@@ -178,9 +194,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
             np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number), allow_pickle=False)
     return TokenizedFile(
         stem=task.stem,
-        name=task.file.path.name,
-        bytes=task.file.path.stat().st_size,
-        sha256=hash_file(task.file.path, "sha256"),
+        inputs=[hash_input(file) for file in task.files],
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
@@ -188,6 +202,17 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
         audit=audit,
         bands=task.bands.number if task.bands else 0,
     )
+
+
+def _documents(task: TokenizeTask, cleaned: "Counter[str]") -> Iterator[Document]:
+    """The documents of all files, so that a batch is as large for many small files as for a large one."""
+    for file, keep in zip(task.files, task.keeps or repeat(None), strict=False):
+        yield from read_file(task.source, InputFile(Path(file.path), keep), cleaned)
+
+
+def hash_input(file: FoundFile) -> InputHash:
+    path = Path(file.path)
+    return InputHash(path.name, file.size, hash_file(path, "sha256"))
 
 
 @lru_cache(maxsize=1)

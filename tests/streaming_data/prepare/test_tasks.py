@@ -22,6 +22,13 @@ from clinical_modernbert.streaming_data.prepare.tasks import Share, parse_share
 from clinical_modernbert.streaming_data.synthetic import notes as synthetic_notes
 from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
 
+PREPARE = """
+from clinical_modernbert.streaming_data.division import groups
+groups.GROUP_BYTES = 0
+from clinical_modernbert.launcher.cli import main
+main()
+"""
+
 
 def silent(stage: str) -> Any:
     return lambda done, total, counted: None
@@ -74,7 +81,7 @@ def hashes(directory: Path) -> dict[str, str]:
 
 
 def start(recipe: Path, *options: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "clinical_modernbert.launcher", "data", "prepare", str(recipe), *options]
+    command = [sys.executable, "-c", PREPARE, "data", "prepare", str(recipe), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
