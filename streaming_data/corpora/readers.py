@@ -20,6 +20,7 @@ from ..documents.bounded import document_too_long
 from ..documents.clean import clean
 from ..documents.document import Document, uniform_hash
 from ..documents.files import FoundFile, list_files
+from ..documents.spans import Span
 from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
 from .codes import CodesSource
 from .icd10cm import Icd10CmSource
@@ -40,10 +41,12 @@ class InputFile:
 
     Attributes:
         keep: for PubMed, which of its records are the newest of their citation, bool (records,); else None.
+        span: the part of it to read; None for all of it.
     """
 
     path: Path
     keep: npt.NDArray[np.bool_] | None = None
+    span: Span | None = None
 
 
 def input_files(source: AnySource) -> list[InputFile]:
@@ -94,14 +97,14 @@ def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
     match source:
         case PubMedSource():
             assert file.keep is not None
-            return pubmed.read(file.path, source, file.keep)
+            return pubmed.read(file.path, source, file.keep, file.span)
         case PmcSource():
-            return pmc.read(file.path, source)
+            return pmc.read(file.path, source, file.span)
         case MimicNotesSource():
-            return mimic_notes.read(file.path, source)
+            return mimic_notes.read(file.path, source, file.span)
         case Icd10CmSource():
             return icd10cm.read(file.path, source)
         case CodesSource():
             return codes.read(file.path, source)
         case TableSource():
-            return tables.read(file.path, source)
+            return tables.read(file.path, source, file.span)

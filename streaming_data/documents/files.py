@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple, TextIO, cast
 from ...configs.errors import UserError
 from ...configs.preconditions import check_all
 from .bounded import bound_expansion
+from .spans import Span, open_span
 
 PACKAGE = "package:"
 _START = 512  # bytes in which UTF-16 shows
@@ -108,14 +109,18 @@ def _in_package(pattern: str) -> list[str]:
 
 def open_binary(path: Path) -> BinaryIO:
     """The file's bytes, decompressed if it is gzip; TooLargeError while reading if they expand out of proportion."""
-    with path.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-    if path.suffix == ".gz" and not is_gzip and path.stat().st_size:
+    compressed = is_gzip(path)
+    if path.suffix == ".gz" and not compressed and path.stat().st_size:
         raise UserError(f"{path}: named .gz but not gzip; download the file again or correct its name")
     file = path.open("rb")
-    if not is_gzip:
+    if not compressed:
         return file
     return bound_expansion(str(path), cast(BinaryIO, _Gzip(file)), file.tell)
+
+
+def is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 class _Gzip(gzip.GzipFile):
@@ -130,12 +135,15 @@ class _Gzip(gzip.GzipFile):
         self._compressed.close()
 
 
-def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
-    """The file's text, with line ends unchanged and without a leading byte order mark.
+def open_text(path: Path, encoding: str = "utf-8", span: Span | None = None) -> TextIO:
+    """The text of a file or of a span of it, with line ends unchanged and without a leading byte order mark.
 
     A byte order mark decides the encoding, whatever `encoding` is: no text begins with one by chance.
     """
-    return io.TextIOWrapper(open_binary(path), encoding=_marked_encoding(path) or encoding, newline="")
+    encoding = _marked_encoding(Path(span.content) if span else path) or encoding
+    if span and span.start:
+        encoding = encoding.removesuffix("-sig")  # such a character at the start of a span is text
+    return io.TextIOWrapper(open_span(span) if span else open_binary(path), encoding=encoding, newline="")
 
 
 def decode_text(path: Path, content: bytes) -> str:

@@ -53,6 +53,7 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
         tokenizer = tokenizers.load(config.tokenizer)
         tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"))
         tokenized = _tokenize_all(tasks, workers, stages)
+        shutil.rmtree(building / "unpacked", ignore_errors=True)
         files: dict[str, list[TokenizedFile]] = {source.name: [] for source in config.sources}
         for task, file in zip(tasks, tokenized, strict=True):
             files[task.source.name].append(file)

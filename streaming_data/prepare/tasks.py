@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +22,11 @@ from ...configs.errors import UserError
 from ...storage.files import stage_file
 from ..corpora.pubmed import PubMedSource
 from ..corpora.readers import AnySource, list_inputs, pubmed
+from ..division import ranges, survey
 from ..division.groups import group_files
+from ..division.survey import SurveyTask, is_large, load_spans
 from ..documents.files import FoundFile, list_files
+from ..documents.spans import Span
 from ..parallel import Count, ProgressCallback, parallel_map
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
@@ -74,11 +77,12 @@ def plan_tasks(
     progress: Callable[[], ProgressCallback],
     share: Share = ALL_WORK,
 ) -> list[TokenizeTask]:
-    """The files of all sources, in order, in groups. PubMed files are scanned for this, those of the share first.
+    """The files of all sources, in order, in groups and ranges. PubMed files are scanned for this and large files
+    divided, those of the share first.
 
     Args:
         directory: of existing and future results.
-        progress: called for a progress callback if files have to be scanned.
+        progress: called for a progress callback if files have to be scanned or divided.
     """
 
     def scan_all(groups: Sequence[Sequence[FoundFile]]) -> list[pubmed.Scan]:
@@ -86,10 +90,20 @@ def plan_tasks(
         parallel_map(scan, share.own_first(tasks), min(workers, len(tasks)), progress())
         return [one for task in tasks for one in pubmed.load_scans(task.done)]
 
+    listed = [(source, list_inputs(source)) for source in config.sources]
+    surveys = {
+        (source.name, file): _survey_task(source, file, directory)
+        for source, files in listed
+        for file in files
+        if is_large(source, file)
+    }
+    if surveys:
+        parallel_map(survey.survey, share.own_first(list(surveys.values())), min(workers, len(surveys)), progress())
+    spans = {key: load_spans(task) for key, task in surveys.items()}
     return [
         task
-        for source in config.sources
-        for task in _tasks(config, source, tokenizer, directory / "tokenized", scan_all)
+        for source, files in listed
+        for task in _tasks(config, source, files, spans, tokenizer, directory / "tokenized", scan_all)
     ]
 
 
@@ -108,6 +122,8 @@ def scan(task: ScanTask, count: Count) -> None:
 def _tasks(
     config: PrepareConfig,
     source: AnySource,
+    files: Sequence[FoundFile],
+    spans: Mapping[tuple[str, FoundFile], Sequence[Span]],
     tokenizer: LoadedTokenizer,
     directory: Path,
     scan_all: Callable[[Sequence[Sequence[FoundFile]]], Sequence[pubmed.Scan]],
@@ -122,26 +138,40 @@ def _tasks(
         package_versions(),
         RESULTS_VERSION,
     )
-    files = list_inputs(source)
     runs = list(group_files(files))
     groups = [files[run.start : run.stop] for run in runs]
     keeps = pubmed.newest_records(scan_all(groups)) if isinstance(source, PubMedSource) else []
 
-    def task(files: Sequence[FoundFile], keeps: Sequence[npt.NDArray[np.bool_]]) -> TokenizeTask:
-        name = _hash(common, _identities(files), [hashlib.sha256(keep.tobytes()).hexdigest() for keep in keeps])
+    def task(files: Sequence[FoundFile], keeps: Sequence[npt.NDArray[np.bool_]], span: Span | None) -> TokenizeTask:
+        kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in keeps]
         return TokenizeTask(
             source=source,
             files=files,
             keeps=keeps,
+            span=span,
             tokenizer=config.tokenizer,
             seq_length=config.seq_length,
             held_out=config.held_out,
             seed=config.seed,
             bands=bands,
-            stem=directory / source.name / name,
+            stem=directory / source.name / _hash(common, _identities(files), kept, span and span[1:]),
         )
 
-    return [task(group, keeps[run.start : run.stop]) for run, group in zip(runs, groups, strict=True)]
+    tasks = []
+    for run, group in zip(runs, groups, strict=True):
+        parts = spans.get((source.name, group[0]), ()) if len(group) == 1 else ()
+        kept = keeps[run.start : run.stop]
+        if kept and sum(part.records for part in parts) != len(kept[0]):
+            parts = ()  # other records than the scan has seen
+        tasks += [task(group, kept, part) for part in parts or [None]]
+    return tasks
+
+
+def _survey_task(source: AnySource, file: FoundFile, directory: Path) -> SurveyTask:
+    content = directory / "unpacked" / _hash(_identities([file]))
+    sizes = ranges.RANGE_BYTES, survey.UNPACK_BYTES
+    name = _hash(source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS), _identities([file]), sizes)
+    return SurveyTask(source, file, content, directory / "divided" / f"{name}{DONE}", *sizes)
 
 
 def crosswalk_files(source: AnySource) -> list[FoundFile]:

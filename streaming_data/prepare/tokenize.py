@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
@@ -19,10 +19,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
+from ...configs.errors import UserError
 from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
+from ..division.survey import unpack
 from ..documents.document import Document, is_held_out
 from ..documents.files import FoundFile
+from ..documents.spans import Span
 from ..parallel import Count
 from ..phi.patterns import PhiAudit
 from ..shards.manifest import AuditCounts
@@ -49,6 +52,7 @@ class TokenizeTask:
     Attributes:
         keeps: for PubMed, which records of each file are the newest of their citation, bool (records,) each; else
             empty.
+        span: the part of the one file that is read; None for all of it.
         held_out: the share of documents to hold out.
         seed: of the held-out split.
         bands: how near duplicates are searched; None if they are not.
@@ -58,6 +62,7 @@ class TokenizeTask:
     source: AnySource
     files: Sequence[FoundFile]
     keeps: Sequence[npt.NDArray[np.bool_]]
+    span: Span | None
     tokenizer: Path
     seq_length: int
     held_out: float
@@ -67,8 +72,15 @@ class TokenizeTask:
 
     @property
     def size(self) -> int:
-        """Bytes to read."""
-        return sum(file.size for file in self.files)
+        """Bytes to read, and a fourth of those to hash."""
+        size = sum(file.size for file in self.files)
+        hashed = size if self.describes_inputs else 0
+        return (self.span.stop - self.span.start if self.span else size) + hashed // 4
+
+    @property
+    def describes_inputs(self) -> bool:
+        """Whether the results describe the files; of a divided file, those of the first part do."""
+        return self.span is None or self.span.start == 0
 
 
 class InputHash(NamedTuple):
@@ -194,7 +206,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
             np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number), allow_pickle=False)
     return TokenizedFile(
         stem=task.stem,
-        inputs=[hash_input(file) for file in task.files],
+        inputs=[hash_input(file) for file in task.files] if task.describes_inputs else [],
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
@@ -207,7 +219,17 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
 def _documents(task: TokenizeTask, cleaned: "Counter[str]") -> Iterator[Document]:
     """The documents of all files, so that a batch is as large for many small files as for a large one."""
     for file, keep in zip(task.files, task.keeps or repeat(None), strict=False):
-        yield from read_file(task.source, InputFile(Path(file.path), keep), cleaned)
+        whole = InputFile(Path(file.path), keep)
+        if task.span and task.span.content != file.path:
+            unpack(whole.path, Path(task.span.content))
+        try:
+            yield from read_file(task.source, replace(whole, span=task.span), cleaned)
+        except UserError:
+            if task.span:
+                # The same error whichever part is read first, with the file's own numbers of records and lines.
+                for _ in read_file(task.source, whole):
+                    pass
+            raise
 
 
 def hash_input(file: FoundFile) -> InputHash:
