@@ -27,10 +27,10 @@ from .done_markers import any_done
 from .manifest import describe_source, write
 from .tasks import Share, crosswalk_files, plan_tasks
 from .tokenize import TokenizedFile, TokenizeTask, hash_input, tokenize
-from .write_split import SplitJob, write_split
+from .write_split import SplitJob, finish_split, plan_split, write_part
 
 FilesBySource: TypeAlias = "Mapping[str, Sequence[TokenizedFile]]"
-_DOCUMENTS_PER_WRITER = 200_000  # every writing process first spends seconds on importing torch
+_DOCUMENTS_PER_WRITER = 20_000  # a writing process first spends half a second on imports
 
 
 class StageCallbacks(Protocol):
@@ -60,12 +60,10 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
         duplicates = find_duplicates(tokenized)
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
-        jobs = _split_jobs(files, duplicates, config.seq_length, config.window, data)
+        jobs = _split_jobs(files, duplicates, config.seq_length, config.window, building)
         _require_training_documents(jobs, files, config.sources, config.held_out)
         writers = min(workers, 1 + sum(len(file.digests) for file in tokenized) // _DOCUMENTS_PER_WRITER)
-        counts = dict(
-            zip(jobs, parallel_map(write_split, list(jobs.values()), writers, stages("packing")), strict=True)
-        )
+        counts = _write_splits(jobs, writers, stages)
         manifest = _write_manifest(config, tokenizer, files, duplicates, counts, data)
         data.rename(config.output)
     return manifest
@@ -91,6 +89,17 @@ def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -
         if not config.output.exists():  # else a concurrent `prepare` has published and removed the directory
             raise
     return len(own)
+
+
+def _write_splits(
+    jobs: Mapping[tuple[str, str], SplitJob], writers: int, stages: StageCallbacks
+) -> dict[tuple[str, str], SplitCounts]:
+    """Plan the packs of all splits, then write all parts of their shards, then the indexes."""
+    plans = parallel_map(plan_split, list(jobs.values()), writers, stages("packing"))
+    parts = [part for plan in plans for part in plan.parts]
+    parallel_map(write_part, parts, min(writers, len(parts)), stages("writing"))
+    parallel_map(finish_split, plans, writers, stages("hashing"))
+    return {key: plan.counts for key, plan in zip(jobs, plans, strict=True)}
 
 
 def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, stages: StageCallbacks) -> list[TokenizedFile]:
@@ -153,7 +162,7 @@ def _locked_building_directory(output: Path) -> Iterator[Path]:
 
 
 def _split_jobs(
-    files: FilesBySource, duplicates: Duplicates, seq_length: int, window: int, data: Path
+    files: FilesBySource, duplicates: Duplicates, seq_length: int, window: int, building: Path
 ) -> dict[tuple[str, str], SplitJob]:
     return {
         (source, split): SplitJob(
@@ -161,7 +170,8 @@ def _split_jobs(
             selected=[duplicates.kept(file) & (file.held_out == (split == "held_out")) for file in files_of_source],
             seq_length=seq_length,
             window=window,
-            directory=data / source / split,
+            directory=building / "data" / source / split,
+            plan=building / "plans" / source / f"{split}.npy",
         )
         for source, files_of_source in files.items()
         for split in SPLITS

@@ -157,13 +157,13 @@ def _tasks(
             stem=directory / source.name / _hash(common, _identities(files), kept, span and span[1:]),
         )
 
-    tasks = []
+    tasks: list[TokenizeTask] = []
     for run, group in zip(runs, groups, strict=True):
         parts = spans.get((source.name, group[0]), ()) if len(group) == 1 else ()
         kept = keeps[run.start : run.stop]
         if kept and sum(part.records for part in parts) != len(kept[0]):
             parts = ()  # other records than the scan has seen
-        tasks += [task(group, kept, part) for part in parts or [None]]
+        tasks += [task(group, kept, part) for part in parts] or [task(group, kept, None)]
     return tasks
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,10 @@ from ..phi.patterns import PhiAudit
 from ..shards.manifest import AuditCounts
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
-from .chunking import Segment, cut_into_segments
+from .chunking import cut_into_segments
 from .done_markers import ignore, mark_done, read_result
 from .minhash import Bands, band_hashes
-from .segment_file import read_batches, write_batch
+from .segment_file import SegmentWriter, parse_index
 
 RESULTS_VERSION = 2
 """Of what a task writes: results of another version have other names."""
@@ -101,6 +101,7 @@ class _Summary(BaseModel):
     cleaned: dict[str, NonNegativeInt]
     audit: AuditCounts | None
     bands: NonNegativeInt
+    segments_hash: str
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class TokenizedFile:
         cleaned: for each cleaning step, the number of documents that it changed.
         audit: counts of PHI identifiers; None for public text.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
+        segments_hash: of the file of segments.
     """
 
     stem: Path
@@ -126,29 +128,22 @@ class TokenizedFile:
     cleaned: Mapping[str, int]
     audit: PhiAudit | None
     bands: int
+    segments_hash: str
 
     @property
     def bands_path(self) -> Path:
         return self.stem.with_suffix(_BANDS)
 
 
-def read_segments(stem: Path, selected: npt.NDArray[np.bool_]) -> Iterator[list[Segment]]:
-    """The segments of each selected document of a finished task, in order; `selected` is bool (documents,)."""
-    number = 0
-    for batch in read_batches(stem.with_suffix(_SEGMENTS), len(selected)):
-        yield from (segments for segments, keep in zip(batch, selected[number:], strict=False) if keep)
-        number += len(batch)
-
-
 def tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     """Run a task unless it is done; `count` receives the number of documents as they are read."""
     if (done := _read_done(task.stem)) is not None:
         return done
-    file = _tokenize(task, count)
+    file, index = _tokenize(task, count)
     summary = {name: value for name, value in vars(file).items() if name not in ("stem", "digests", "held_out")}
     summary["audit"] = file.audit and vars(file.audit)
     text = np.frombuffer(json.dumps(summary).encode(), np.uint8)
-    mark_done(task.stem, {"summary": text, "digests": file.digests, "held_out": file.held_out})
+    mark_done(task.stem, {"summary": text, "digests": file.digests, "held_out": file.held_out, **index})
     return file
 
 
@@ -161,7 +156,11 @@ def _read_done(stem: Path) -> TokenizedFile | None:
         if digests.dtype != np.uint64 or held_out.dtype != np.bool_ or digests.shape != held_out.shape:
             raise ValueError("other arrays than expected")
         summary = _Summary.model_validate_json(arrays["summary"].tobytes())
-    except (KeyError, ValueError) as error:
+        if len(parse_index(arrays).counts) != len(digests):
+            raise ValueError("another number of documents than expected")
+        if hash_file(stem.with_suffix(_SEGMENTS), "xxh3_64") != summary.segments_hash:
+            raise ValueError("other segments than expected")
+    except (KeyError, ValueError, FileNotFoundError) as error:
         ignore(stem, error)
         return None
     audit = PhiAudit(**dict(summary.audit)) if summary.audit else None
@@ -171,8 +170,11 @@ def _read_done(stem: Path) -> TokenizedFile | None:
     return TokenizedFile(stem=stem, digests=digests, held_out=held_out, **values)
 
 
-def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
-    """Write `<stem>.segments` (see `segment_file.py`) and, if near duplicates are searched, `<stem>.npy`."""
+def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str, npt.NDArray[Any]]]:
+    """Write `<stem>.segments` (see `segment_file.py`) and, if near duplicates are searched, `<stem>.npy`.
+
+    Returns a summary, and the index of the segments.
+    """
     tokenizer = _load_tokenizer(task.tokenizer)
     source = task.source
     audit = None if source.public else PhiAudit()
@@ -183,6 +185,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     cleaned: Counter[str] = Counter()
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
+        writer = SegmentWriter(file)
         for batch in _batches(_documents(task, cleaned)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
@@ -191,7 +194,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
                 for document, encoding in zip(documents, encodings, strict=True)
             ]
             if documents:
-                write_batch(file, [document.id for document in documents], segments)
+                writer.write([document.id for document in documents], segments)
             for document in documents:
                 digests.append(_digest(document.text))
                 held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
@@ -204,7 +207,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     if task.bands:
         with stage_file(task.stem.with_suffix(_BANDS)) as staging, staging.open("wb") as file:
             np.save(file, np.array(bands, np.uint64).reshape(-1, task.bands.number), allow_pickle=False)
-    return TokenizedFile(
+    summary = TokenizedFile(
         stem=task.stem,
         inputs=[hash_input(file) for file in task.files] if task.describes_inputs else [],
         digests=np.array(digests, np.uint64),
@@ -213,7 +216,9 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
         cleaned=cleaned,
         audit=audit,
         bands=task.bands.number if task.bands else 0,
+        segments_hash=writer.hash,
     )
+    return summary, writer.index()
 
 
 def _documents(task: TokenizeTask, cleaned: "Counter[str]") -> Iterator[Document]:
