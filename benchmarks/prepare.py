@@ -47,7 +47,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000, help="maximum per file")
     options = parser.parse_args()
     if options.scale:
-        return measure(options.tokens, options.tokenizer)
+        measure(options.tokens, options.tokenizer)
+        return
     if options.recipe is None:
         parser.error("expected a recipe, or --scale")
     config = load(PrepareConfig, options.recipe)

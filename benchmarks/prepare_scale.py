@@ -1,4 +1,4 @@
-"""`benchmarks/prepare.py --scale`: what grows with the number and the size of files, and what one process must do alone.
+"""`benchmarks/prepare.py --scale`: what grows with the number and size of files, and what one process must do alone.
 
 Everything is processor time, so that a loaded machine gives the same. Sizes are small; each line states the law by
 which they are extrapolated.
@@ -120,13 +120,11 @@ def serial_share(directory: Path, notes: Path, tokenizer: Path) -> None:
     tokens = sum(counts.tokens for counts in split.values())
     stages = {stage: sum(values) for stage, values in times.items()}
     # A survey is one file's, and a plan is one split's: with one large file they are serial.
-    alone = total - sum(stages.values()) + stages["survey"] + max(times["plan_split"])
+    alone = total - sum(stages.values()) + stages.get("survey", 0) + max(times["plan_split"])
     print(f"prepare: {tokens:,} tokens, {total:.1f} s of processor time, {tokens / total:,.0f} tokens/s")
     for stage, seconds in stages.items():
         print(f"  {stage:14}{len(times[stage]):6} tasks{seconds:9.2f} s{seconds / total:9.2%}")
-    print(
-        f"  serial        {alone:20.2f} s{alone / total:9.2%} (first pass, plan of the largest split, all between tasks)"
-    )
+    print(f"  serial{alone:28.2f} s{alone / total:9.2%}: first pass, plan of the largest split, all between tasks")
     bounds = ", ".join(f"{1 / (alone / total + (1 - alone / total) / cores):.1f} on {cores}" for cores in CORES)
     print(f"  Amdahl's limit: {total / alone:.0f} times the speed of one core; {bounds} cores")
     print(f"  peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")

@@ -85,8 +85,9 @@ class SegmentWriter:
 
 
 def record_sizes(lengths: Numbers) -> npt.NDArray[np.int64]:
-    lengths = lengths.astype(np.int64)
-    return 2 * lengths + (lengths + 7) // 8
+    """The bytes of the records of segments with these lengths, int64 (segments,)."""
+    tokens: npt.NDArray[np.int64] = lengths.astype(np.int64)
+    return 2 * tokens + (tokens + 7) // 8
 
 
 def parse_index(columns: Mapping[str, npt.NDArray[Any]]) -> SegmentIndex:
@@ -132,7 +133,7 @@ def read_segments(
     starts = (id_ends - index.id_sizes)[owners[numbers]].tolist()
     # A plain view: slices of a memory map are slow to make.
     records = np.memmap(path, np.uint8, "r").view(np.ndarray) if offsets[-1] else np.empty(0, np.uint8)
-    content = memoryview(records)
+    content = memoryview(records)  # type: ignore[arg-type]
     for offset, length, start, end in zip(
         offsets[numbers].tolist(),
         index.lengths[numbers].tolist(),
