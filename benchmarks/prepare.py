@@ -1,9 +1,11 @@
 """Throughput of each stage of `cmbert data prepare` on one core, for the first file of every source of a recipe.
 
     python benchmarks/prepare.py my-data.yaml [--documents 20000]
+    python benchmarks/prepare.py --scale [--tokens 16000000]
 
 Times are processor time, in one process without threads; nothing is kept. `tokenizers alone` is what tokenizing costs
-without the extra `fast`, measured in the same run.
+without the extra `fast`, measured in the same run. `--scale` needs no recipe: it finds many small files, divides large
+ones, and prepares a corpus of so many tokens to measure what remains serial.
 """
 
 import argparse
@@ -18,13 +20,16 @@ from typing import TypeVar
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when tokenizers is imported
 os.environ["RAYON_NUM_THREADS"] = "1"
 
+import numpy as np
+from prepare_scale import measure
+
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read_file
 from clinical_modernbert.streaming_data.phi.patterns import PhiAudit
-from clinical_modernbert.streaming_data.prepare.chunking import cut_into_segments
+from clinical_modernbert.streaming_data.prepare.chunking import Segment, cut_into_segments
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.minhash import band_hashes, bands_for
-from clinical_modernbert.streaming_data.prepare.packing import pack
+from clinical_modernbert.streaming_data.prepare.packing import plan_packs
 from clinical_modernbert.streaming_data.shards.mds import PackWriter
 from clinical_modernbert.streaming_data.shards.pack import Pack
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
@@ -37,9 +42,17 @@ T = TypeVar("T")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
+    parser.add_argument("recipe", type=Path, nargs="?")
+    parser.add_argument("--scale", action="store_true", help="discovery, ranges and the serial share")
+    parser.add_argument("--tokens", type=int, default=16_000_000, help="of the corpus of --scale")
+    parser.add_argument("--tokenizer", type=Path, help="for --scale; without one, a small one is trained")
     parser.add_argument("--documents", type=int, default=20_000, help="maximum per file")
     options = parser.parse_args()
+    if options.scale:
+        measure(options.tokens, options.tokenizer)
+        return
+    if options.recipe is None:
+        parser.error("expected a recipe, or --scale")
     config = load(PrepareConfig, options.recipe)
     tokenizer = tokenizers.load(config.tokenizer)
     for source in config.sources:
@@ -74,8 +87,9 @@ def report(source: AnySource, tokenizer: LoadedTokenizer, config: PrepareConfig,
     bands, audit = bands_for(SIMILARITY), PhiAudit()
     timed("near-duplicate signatures", lambda: [band_hashes(batch, bands) for batch in batches])
     timed("audit", lambda: [audit.add_all(batch) for batch in batches])
-    packs = timed("pack", lambda: list(pack(iter(segments), config.seq_length, config.window)))
-    timed("write shards", lambda: write(packs))
+    lengths = [len(segment.tokens) for segment in segments]
+    plan = timed("plan packs", lambda: list(plan_packs(lengths, config.seq_length, config.window)))
+    timed("write shards", lambda: write(segments, plan))
     tokens = sum(len(encoding.tokens) for encoding in encodings)
     rate = len(documents) / seconds["read and clean"]
     print(f"{source.name}: {len(documents):,} documents, {tokens:,} tokens, {rate:,.0f} documents/s read")
@@ -83,10 +97,18 @@ def report(source: AnySource, tokenizer: LoadedTokenizer, config: PrepareConfig,
         print(f"  {stage:28}{tokens / max(spent, 1e-9):14,.0f} tokens/s")
 
 
-def write(packs: list[Pack]) -> None:
+def write(segments: list[Segment], plan: list[list[int]]) -> None:
     with tempfile.TemporaryDirectory() as directory, PackWriter(Path(directory) / "packs") as writer:
-        for one in packs:
-            writer.write(one)
+        for members in plan:
+            chosen = [segments[number] for number in members]
+            writer.write(
+                Pack(
+                    np.concatenate([one.tokens for one in chosen]),
+                    np.array([len(one.tokens) for one in chosen], np.int32),
+                    np.concatenate([one.word_starts for one in chosen]),
+                    [one.document_id for one in chosen],
+                )
+            )
 
 
 if __name__ == "__main__":

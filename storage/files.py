@@ -93,11 +93,12 @@ def fsync(path: Path) -> None:
 
 
 def hash_file(path: Path, algorithm: str = "xxh3_128", count: Callable[[int], None] = lambda size: None) -> str:
-    """The hexadecimal digest of a file's content: `xxh3_128`, or any algorithm of hashlib.
+    """The hexadecimal digest of a file's content: `xxh3_128`, `xxh3_64`, or any algorithm of hashlib.
 
     `count` is called with the size of each block that was read.
     """
-    digest = xxhash.xxh3_128() if algorithm == "xxh3_128" else hashlib.new(algorithm, usedforsecurity=False)
+    fast = {"xxh3_128": xxhash.xxh3_128, "xxh3_64": xxhash.xxh3_64}.get(algorithm)
+    digest = fast() if fast else hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)

@@ -40,7 +40,7 @@ def prepare(
     share: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Only tokenize part I (from 0) of N of the files, for a later run without --share."
+            metavar="I/N", help="Only tokenize part I (from 0) of N of the text, for a later run without --share."
         ),
     ] = None,
     upload_to: Annotated[
@@ -71,8 +71,8 @@ def prepare(
         check_all(_prepare_checks(config, share))
     if share is not None:
         with _progress() as stages:
-            files = prepare_share(config, parse_share(share), stages)
-        typer.echo(f"share {share}: {files:,} files are tokenized; continue with `cmbert data prepare` without --share")
+            tasks = prepare_share(config, parse_share(share), stages)
+        typer.echo(f"share {share}: {tasks:,} tasks are done; continue with `cmbert data prepare` without --share")
         suggest(["data", "prepare", recipe, *settings(overrides)])
         return
     if upload_to is None or not is_prepared(config):
@@ -145,8 +145,7 @@ def _progress() -> "Iterator[StageCallbacks]":
 
         def stages(stage: str) -> "ProgressCallback":
             stage_progress.close()
-            unit = "splits" if stage == "packing" else "files"
-            return stage_progress.enter_context(Progress(stage, unit=unit, counts="documents")).update
+            return stage_progress.enter_context(Progress(stage, unit="tasks", counts="documents")).update
 
         yield stages
 

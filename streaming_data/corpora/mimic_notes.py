@@ -8,6 +8,7 @@ from ..documents.csv_records import read_csv
 from ..documents.document import Document
 from ..documents.identifiers import missing_identifier, normalize_identifier
 from ..documents.markup import markup_refused, unconverted_markup
+from ..documents.spans import Span
 from .source import Source
 
 
@@ -19,13 +20,16 @@ class MimicNotesSource(Source):
 
 
 COLUMNS = ("note_id", "subject_id", "hadm_id", "note_type", "note_seq", "charttime", "storetime", "text")
-_REQUIRED = ("note_id", "subject_id", "text")
+REQUIRED = ("note_id", "subject_id", "text")
 _KEPT = ("subject_id", "hadm_id", "note_type")
 
 
-def read(path: Path, source: MimicNotesSource) -> Iterator[Document]:
-    """One document per note; meta holds the patient, the admission, the kind of note and whether it is synthetic."""
-    records = read_csv(path, _REQUIRED)
+def read(path: Path, source: MimicNotesSource, span: Span | None = None) -> Iterator[Document]:
+    """One document per note of a file or of a span of it.
+
+    Its meta holds the patient, the admission, the kind of note and whether it is synthetic.
+    """
+    records = read_csv(path, REQUIRED, span=span)
     for number, row in records:
         note_id, patient = normalize_identifier(row["note_id"]), normalize_identifier(row["subject_id"])
         if not note_id or not patient:

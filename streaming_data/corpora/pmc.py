@@ -19,6 +19,7 @@ from ..documents.bounded import read_at_once
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
+from ..documents.spans import Span, open_span
 from ..documents.tar_package import read_members
 from ..documents.xml_bounds import check_tags
 from .source import Source
@@ -49,9 +50,12 @@ _CITATIONS = rf"{_CITATION_MARK}(?:[\s,;–-]*{_CITATION_MARK})*"
 _EMPTY_CITATION = re.compile(rf"\s*[\[(][\s,;–-]*{_CITATIONS}[\s,;–-]*[\])]|\s*{_CITATIONS}")
 
 
-def read(path: Path, source: PmcSource) -> Iterator[Document]:
-    """One document per article; meta holds its PMCID, and its PMID or, if it has none, the PMCID again."""
-    for name, content in _files(path):
+def read(path: Path, source: PmcSource, span: Span | None = None) -> Iterator[Document]:
+    """One document per article of a file or of a span of a package.
+
+    Its meta holds its PMCID, and its PMID or, if it has none, the PMCID again.
+    """
+    for name, content in _files(path, span):
         check_tags(name, content)
         parser = etree.XMLParser(no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
         try:
@@ -79,14 +83,18 @@ def _articles(root: Any, name: str) -> list[Any]:
     return articles
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+def is_package(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith((".tar", ".tgz"))
+
+
+def _files(path: Path, span: Span | None) -> Iterator[tuple[str, bytes]]:
     """The XML files in a file: a name for messages, and the bytes."""
-    if not path.name.removesuffix(".gz").endswith((".tar", ".tgz")):
+    if not is_package(path):
         with open_binary(path) as file, explain_read_errors(path, lambda: "its first bytes"):
             yield str(path), read_at_once(file, XML_BYTES, str(path))
         return
     last = "its first bytes"
-    with open_binary(path) as file, explain_read_errors(path, lambda: last):
+    with open_span(span) if span else open_binary(path) as file, explain_read_errors(path, lambda: last):
         try:
             for name, member in read_members(path, file, (".xml", ".nxml")):
                 yield f"{path}: {name}", read_at_once(member, XML_BYTES, f"{path}: {name}")

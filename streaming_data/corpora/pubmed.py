@@ -5,11 +5,12 @@ deleted citations; a second pass (`read`) parses each file independently. The fi
 in parallel and repeatedly, with a few bytes of memory per citation.
 """
 
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from ..documents.archives import START, xml_root
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
+from ..documents.spans import Span, ends_file, open_span
 from ..documents.xml_bounds import Budget
 from .source import Source
 
@@ -44,7 +46,7 @@ class PubMedSource(Source):
 _PMID = rb'<PMID(?:\s+Version="(\d+)")?\s*>\s*(\d+)\s*</PMID>'
 _CITATION = re.compile(rb"<MedlineCitation(?:\s[^>]*)?>\s*" + _PMID)
 _DELETED = re.compile(rb"<DeleteCitation\s*>(.*?)</DeleteCitation>", re.DOTALL)
-_CITATION_TAG = re.compile(rb"<MedlineCitation[\s/>]")
+CITATION_TAG = re.compile(rb"<MedlineCitation[\s/>]")
 _LONGEST_TAG = 1 << 10
 _SCAN_BLOCK = 1 << 20
 _LONGEST_SCANNED = 1 << 24
@@ -141,15 +143,19 @@ def scan_all(paths: Sequence[Path]) -> list[Scan]:
     return [scan(path) for path in paths]
 
 
-def save_scan(scan: Scan, path: Path) -> None:
+def save_scans(scans: Sequence[Scan], path: Path) -> None:
+    counts = [len(part.pmids) for scan in scans for part in scan]
+    columns = (np.concatenate([part[column] for scan in scans for part in scan]) for column in range(2))
     with path.open("wb") as file:
-        np.savez(file, *scan.records, *scan.deleted, allow_pickle=False)
+        np.savez(file, np.array(counts, np.int64), *columns, allow_pickle=False)
 
 
-def load_scan(path: Path) -> Scan:
+def load_scans(path: Path) -> list[Scan]:
     with np.load(path, allow_pickle=False) as arrays:
-        pmids, versions, deleted, deleted_versions = (arrays[f"arr_{number}"] for number in range(4))
-    return Scan(Versions(pmids, versions), Versions(deleted, deleted_versions))
+        counts, pmids, versions = (arrays[f"arr_{number}"] for number in range(3))
+    ends = np.cumsum(counts)[:-1]
+    parts = [Versions(*columns) for columns in zip(np.split(pmids, ends), np.split(versions, ends), strict=True)]
+    return [Scan(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tuple[bytes, bytes]]) -> bool:
@@ -157,7 +163,7 @@ def _collect(block: bytes, records: list[tuple[bytes, bytes]], deleted: list[tup
     found = _CITATION.findall(block)
     records += found
     hidden = b"<!--" in block or b"<![CDATA[" in block
-    as_expected = len(found) == len(_CITATION_TAG.findall(block)) and not hidden
+    as_expected = len(found) == len(CITATION_TAG.findall(block)) and not hidden
     if b"<DeleteCitation" in block:
         groups = _DELETED.findall(block)
         as_expected &= len(groups) == block.count(b"<DeleteCitation")
@@ -179,21 +185,49 @@ def _versions(path: Path, matches: list[tuple[bytes, bytes]]) -> Versions:
     return Versions(pmids, np.array([int(version or 1) for version, _ in matches], np.int64))
 
 
-def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_]) -> Iterator[Document]:
-    """The documents of the records of one file that `keep` selects, an array of `newest_records`."""
+def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_], span: Span | None = None) -> Iterator[Document]:
+    """The documents of the records of one file that `keep` selects, an array of `newest_records`; of a span, only its
+    own.
+    """
     pmid, number = "", 0
-    with open_binary(path) as file, _explain_errors(path, lambda: pmid):
+    if span:
+        keep = keep[span.first : span.first + span.records]
+    with _open_span(span) if span else open_binary(path) as file, _explain_errors(path, lambda: pmid):
         for citation in _elements(path, file, "MedlineCitation"):
             pmid = citation.findtext("PMID", "").strip()
             if number < len(keep) and keep[number] and (document := _document(citation, pmid, source)):
                 yield document
             number += 1
-    if number == 0:
+    if number == 0 and not span:
         raise UserError(
             f"{path}: has no MedlineCitation{_root_of(path)}; expected a PubMed baseline, update or export file in XML"
         )
     if number != len(keep):
         raise UserError(f"{path}: changed while it was read: {len(keep)} citations, then {number}; run it again")
+
+
+def _open_span(span: Span) -> BinaryIO:
+    """A span of citations as a document of its own."""
+    before = io.BytesIO(b"<PubmedArticleSet>" if span.start else b"")
+    after = io.BytesIO(b"" if ends_file(span) else b"</PubmedArticleSet>")
+    return cast(BinaryIO, _Chain([before, open_span(span), after]))
+
+
+class _Chain:
+    """Streams one after the other."""
+
+    def __init__(self, files: Sequence[BinaryIO]) -> None:
+        self._files = files
+
+    def read(self, size: int) -> bytes:
+        return next(filter(None, (file.read(size) for file in self._files)), b"")
+
+    def __enter__(self) -> "_Chain":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files:
+            file.close()
 
 
 def _root_of(path: Path) -> str:

@@ -4,8 +4,9 @@ The files of a source are listed first; each can then be read independently, in 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ from ...configs.limits import DOCUMENT_CHARACTERS
 from ..documents.bounded import document_too_long
 from ..documents.clean import clean
 from ..documents.document import Document, uniform_hash
-from ..documents.files import find_files
+from ..documents.files import FoundFile, list_files
+from ..documents.spans import Span
 from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
 from .codes import CodesSource
 from .icd10cm import Icd10CmSource
@@ -39,26 +41,33 @@ class InputFile:
 
     Attributes:
         keep: for PubMed, which of its records are the newest of their citation, bool (records,); else None.
+        span: the part of it to read; None for all of it.
     """
 
     path: Path
     keep: npt.NDArray[np.bool_] | None = None
+    span: Span | None = None
 
 
-def input_files(
-    source: AnySource,
-    scan_all: Callable[[Sequence[Path]], Sequence[pubmed.Scan]] = pubmed.scan_all,
-) -> list[InputFile]:
-    """The files of a source in reading order, after a look into zip archives; `scan_all` scans PubMed files."""
-    paths = find_files(source.paths)
-    if isinstance(source, PubMedSource):
-        return [InputFile(path, keep) for path, keep in zip(paths, pubmed.newest_records(scan_all(paths)), strict=True)]
-    for path in paths:
-        if isinstance(source, Icd10CmSource):
-            icd10cm.check_archive(path)
-        elif isinstance(source, CodesSource):
-            codes.check_archive(path, source)
-    return [InputFile(path) for path in paths]
+def input_files(source: AnySource) -> list[InputFile]:
+    """The files of a source in reading order, after a look into zip archives."""
+    files = list_inputs(source)
+    paths = [Path(file.path) for file in files]
+    keeps = pubmed.newest_records(pubmed.scan_all(paths)) if isinstance(source, PubMedSource) else repeat(None)
+    return [InputFile(path, keep) for path, keep in zip(paths, keeps, strict=False)]
+
+
+def list_inputs(source: AnySource) -> list[FoundFile]:
+    """The files of a source in reading order, after a look into zip archives."""
+    files = list_files(source.paths)
+    match source:
+        case Icd10CmSource():
+            for file in files:
+                icd10cm.check_archive(Path(file.path))
+        case CodesSource():
+            for file in files:
+                codes.check_archive(Path(file.path), source)
+    return files
 
 
 def read_file(source: AnySource, file: InputFile, changed: "Counter[str] | None" = None) -> Iterator[Document]:
@@ -88,14 +97,14 @@ def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
     match source:
         case PubMedSource():
             assert file.keep is not None
-            return pubmed.read(file.path, source, file.keep)
+            return pubmed.read(file.path, source, file.keep, file.span)
         case PmcSource():
-            return pmc.read(file.path, source)
+            return pmc.read(file.path, source, file.span)
         case MimicNotesSource():
-            return mimic_notes.read(file.path, source)
+            return mimic_notes.read(file.path, source, file.span)
         case Icd10CmSource():
             return icd10cm.read(file.path, source)
         case CodesSource():
             return codes.read(file.path, source)
         case TableSource():
-            return tables.read(file.path, source)
+            return tables.read(file.path, source, file.span)

@@ -21,6 +21,7 @@ from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_text
 from ..documents.identifiers import missing_identifier, normalize_identifier
 from ..documents.markup import markup_refused, unconverted_markup
+from ..documents.spans import Span
 from .source import Source
 
 
@@ -58,11 +59,11 @@ _PARQUET_BUFFER = 1 << 20
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read(path: Path, source: TableSource) -> Iterator[Document]:
-    """One document per record; meta holds the column of `split_by`."""
-    unit = "line" if _plain_name(path).endswith(_JSON_LINES) else "record"
+def read(path: Path, source: TableSource, span: Span | None = None) -> Iterator[Document]:
+    """One document per record of a file or of a span of it; meta holds the column of `split_by`."""
+    unit = "line" if table_form(path) == "lines" else "record"
     identifiers = list(dict.fromkeys([source.split_by, *([source.id] if source.id else [])]))
-    records = read_records(path, list(dict.fromkeys([source.text, *identifiers])), source.encoding)
+    records = read_records(path, required_columns(source), source.encoding, span)
     for number, row in records:
         values = {name: normalize_identifier(row[name]) for name in identifiers}
         if not all(values.values()):
@@ -78,32 +79,42 @@ def read(path: Path, source: TableSource) -> Iterator[Document]:
         yield Document(document_id, source.name, text or "", {source.split_by: values[source.split_by]})
 
 
-def read_records(path: Path, required: Sequence[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, Any]]]:
+def required_columns(source: TableSource) -> list[str]:
+    return list(dict.fromkeys([source.text, source.split_by, *([source.id] if source.id else [])]))
+
+
+def table_form(path: Path) -> Literal["csv", "lines", "parquet"] | None:
+    """The form of a table, by its name."""
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(_CSV):
+        return "csv"
+    return "lines" if name.endswith(_JSON_LINES) else "parquet" if name.endswith(".parquet") else None
+
+
+def read_records(
+    path: Path, required: Sequence[str], encoding: str = "utf-8", span: Span | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records of a table of any of these formats, numbered from 1, with the `required` columns and maybe others.
 
     The number of a JSON Lines record is its line number. A lone surrogate, left where an export cut an emoji in two,
     becomes U+FFFD.
     """
-    name = _plain_name(path)
-    if name.endswith(_CSV):
-        records: Iterator[tuple[int, dict[str, Any]]] = read_csv(path, required, encoding)
-    elif name.endswith(_JSON_LINES):
-        records = _read_json_lines(path, required, encoding)
-    elif name.endswith(".parquet"):
-        records = _read_parquet(path, required)
+    form = table_form(path)
+    if form == "csv":
+        records: Iterator[tuple[int, dict[str, Any]]] = read_csv(path, required, encoding, span)
+    elif form == "lines":
+        records = _read_json_lines(path, required, encoding, span)
+    elif form == "parquet":
+        records = _read_parquet(path, required, span)
     else:
         raise UserError(f"{path}: not a table; expected .csv, .tsv, .jsonl or .ndjson (plain or .gz), or .parquet")
-    unit = "line" if name.endswith(_JSON_LINES) else "record"
+    unit = "line" if form == "lines" else "record"
     for number, row in records:
         if (longest := max((len(value) for value in row.values() if isinstance(value, str)), default=0)) > (
             DOCUMENT_CHARACTERS
         ):
             raise document_too_long(path, f"{unit} {number}", longest)
         yield number, {name: _replace_lone_surrogates(value) for name, value in row.items()}
-
-
-def _plain_name(path: Path) -> str:
-    return path.name.lower().removesuffix(".gz")
 
 
 def _replace_lone_surrogates(value: Any) -> Any:
@@ -115,10 +126,12 @@ def _replace_lone_surrogates(value: Any) -> Any:
     return value
 
 
-def _read_json_lines(path: Path, required: Sequence[str], encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
-    with open_text(path, encoding) as file, explain_read_errors(path, lambda: f"line {number}", encoding):
-        for number, line in enumerate(bounded_lines(path, file, RECORD_CHARACTERS), start=1):
+def _read_json_lines(
+    path: Path, required: Sequence[str], encoding: str, span: Span | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    number = before = span.first if span else 0
+    with open_text(path, encoding, span) as file, explain_read_errors(path, lambda: f"line {number}", encoding):
+        for number, line in enumerate(bounded_lines(path, file, RECORD_CHARACTERS), start=before + 1):
             if not line.strip():
                 continue
             try:
@@ -149,19 +162,25 @@ def _check_row_groups(path: Path, metadata: Any) -> None:
         )
 
 
-def _read_parquet(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def open_parquet(path: Path) -> Any:
+    """pyarrow's ParquetFile, which reads a few pages at a time, not a row group at once."""
+    return import_module("pyarrow.parquet").ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
+
+
+def _read_parquet(path: Path, required: Sequence[str], span: Span | None) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        arrow, _ = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise UserError(f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`") from error
-    number = 0
+    number = span.first if span else 0
     try:
-        table = parquet.ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False)  # not a row group at once
+        table = open_parquet(path)
         names = match_names(table.schema_arrow.names, required)
         check_columns(path, names, required)
         columns = dict(zip(names, table.schema_arrow.names, strict=True))
         _check_row_groups(path, table.metadata)
-        for batch in table.iter_batches(_PARQUET_ROWS, columns=[columns[name] for name in required]):
+        groups = list(range(span.start, span.stop)) if span else None
+        for batch in table.iter_batches(_PARQUET_ROWS, groups, columns=[columns[name] for name in required]):
             for row in batch.to_pylist():
                 number += 1
                 yield number, {name: row[columns[name]] for name in required}

@@ -3,51 +3,63 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from ...configs.errors import UserError
 from ...configs.limits import DOCUMENT_CHARACTERS, HEADER_CHARACTERS, RECORD_CHARACTERS, TooLargeError
 from .bounded import bounded_lines, document_too_long
 from .columns import check_columns, match_names, visible_name
 from .files import explain_read_errors, has_nul, open_text
+from .spans import Span
 
 _DELIMITERS = ",;\t"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"])"?[,;\t]*[\r\n]*', re.IGNORECASE)
 
 
-def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, str]]]:
+class CsvForm(NamedTuple):
+    """How a CSV file is written.
+
+    Attributes:
+        lines: the lines until the first that is not blank, which has the names of columns.
+        separator_line: whether a line `sep=;` of Excel precedes them.
+    """
+
+    lines: list[str]
+    delimiter: str
+    separator_line: bool
+
+
+def read_csv(
+    path: Path, required: Sequence[str], encoding: str = "utf-8", span: Span | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """The records of a CSV file whose header has the `required` columns, numbered from 1; blank records are skipped.
 
     Fields are separated as a first line `sep=;` of Excel says; without one by commas, or by semicolons or tabs if these
-    yield more of the required columns.
+    yield more of the required columns. Of a `span`, only its records; the header is always that of the file.
     """
     csv.field_size_limit(RECORD_CHARACTERS)
     number = 0
     with (
-        open_text(path, encoding) as file,
+        ExitStack() as stack,
         explain_read_errors(path, lambda: f"record {number}" if number else "its first bytes", encoding),
     ):
-        lines: list[str] = []
-        separator = None
-        for line in bounded_lines(path, file, HEADER_CHARACTERS):
-            if not separator and (separator := separator_of(line)):
-                line = "\n"  # blank records are skipped, and the numbers of lines stay those of the file
-            lines.append(line)
-            if line.strip():
-                break
-        if lines and "\0" in lines[-1]:
-            raise has_nul(path)
-        delimiter = separator or _delimiter(path, lines[-1:], required)
+        file = stack.enter_context(open_text(path, encoding, span and span._replace(start=0)))
+        form = csv_form(path, file, required)
         rest = _Records(path, file)
-        rows = csv.reader(chain(lines, rest), delimiter=delimiter, strict=True)
+        rows = csv.reader(chain(form.lines, rest), delimiter=form.delimiter, strict=True)
         try:
-            header = match_names([name.strip() for name in next(filter(_is_filled, rows), [])], required)
+            header = match_names([name.strip() for name in next(filter(is_filled, rows), [])], required)
             if not header:
                 raise UserError(f"{path}: the file is empty; expected a header with {', '.join(required)}")
             check_columns(path, header, required)
-            for row in filter(_is_filled, rows):
+            if span and span.start:
+                number = span.first
+                rest = _Records(path, stack.enter_context(open_text(path, encoding, span)))
+                rows = csv.reader(rest, delimiter=form.delimiter, strict=True)
+            for row in filter(is_filled, rows):
                 number += 1
                 rest.next_record()
                 if len(row) != len(header):
@@ -64,6 +76,21 @@ def read_csv(path: Path, required: Sequence[str], encoding: str = "utf-8") -> It
                 'in a field is written twice, "", not after a backslash, as MySQL does), or download it again if it '
                 "is truncated"
             ) from error
+
+
+def csv_form(path: Path, file: TextIO, required: Sequence[str]) -> CsvForm:
+    """How the file is written, by its first lines, which are read."""
+    lines: list[str] = []
+    separator = None
+    for line in bounded_lines(path, file, HEADER_CHARACTERS):
+        if not separator and (separator := separator_of(line)):
+            line = "\n"  # blank records are skipped, and the numbers of lines stay those of the file
+        lines.append(line)
+        if line.strip():
+            break
+    if lines and "\0" in lines[-1]:
+        raise has_nul(path)
+    return CsvForm(lines, separator or _delimiter(path, lines[-1:], required), separator is not None)
 
 
 class _Records:
@@ -96,7 +123,8 @@ def separator_of(line: str) -> str | None:
     return match[1] if match else None
 
 
-def _is_filled(row: Sequence[str]) -> bool:
+def is_filled(row: Sequence[str]) -> bool:
+    """Whether a record has more than whitespace."""
     return any(map(str.strip, row))
 
 

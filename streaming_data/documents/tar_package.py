@@ -58,6 +58,20 @@ def read_members(path: Path, file: BinaryIO, suffixes: tuple[str, ...]) -> Itera
         logger.warning(f"{path}: ignored {counts}; only regular files are read from a tar package")
 
 
+def member_starts(path: Path, file: BinaryIO) -> Iterator[int]:
+    """Where the members of a package begin, from their headers; a part that begins there is a package of its own.
+
+    Raises:
+        tarfile.TarError: the package is truncated or corrupt, or a header of it applies to all members.
+    """
+    with _explain_headers(path), tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as archive:
+        while member := archive.next():
+            if archive.pax_headers:
+                raise tarfile.ReadError("a header for all members")
+            yield member.offset
+            archive.members = []  # type: ignore[attr-defined]
+
+
 def _members(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, BinaryIO | None]]:
     """The members in order, with the bytes of regular files; they are not kept, since a package may have millions."""
     with ExitStack() as stack:

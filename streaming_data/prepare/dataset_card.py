@@ -85,8 +85,10 @@ def _metadata(manifest: DataManifest) -> dict[str, Any]:
 
 def _origin(entry: SourceInfo) -> tuple[object, ...]:
     kind = "synthetic" if entry.synthetic else "public" if entry.public else "not public"
-    inputs = entry.inputs
-    return entry.format, entry.licence, kind, f"{len(inputs):,}", f"{sum(file.bytes for file in inputs):,}"
+    table = entry.input_list
+    files = table.files if table else len(entry.inputs)
+    size = table.bytes if table else sum(file.bytes for file in entry.inputs)
+    return entry.format, entry.licence, kind, f"{files:,}", f"{size:,}"
 
 
 def _stages(source: str, entry: SourceInfo) -> Iterable[tuple[object, ...]]:

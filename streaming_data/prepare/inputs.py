@@ -11,7 +11,7 @@ from ..corpora.mimic_notes import MimicNotesSource
 from ..corpora.pubmed import PubMedSource
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..corpora.tables import TableSource
-from ..documents.files import find_files
+from ..documents.files import FoundFile, list_files
 from .config import PrepareConfig
 from .tasks import crosswalk_files
 
@@ -20,6 +20,9 @@ _STORED = 0.5
 
 _STORED_OF_XML = 0.1
 """The same for PubMed files that are not compressed, which are mostly markup."""
+
+_FILES_CHECKED = 1_000
+"""Tables whose columns are checked beforehand, evenly among more of them: a second or so."""
 
 
 def source_checks(sources: Sequence[AnySource]) -> Iterator[Check]:
@@ -35,9 +38,9 @@ def check_space(config: PrepareConfig) -> None:
         UserError: it has not, or a source has no files.
     """
     needed = sum(
-        path.stat().st_size * source.sample * _stored(source, path)
+        file.size * source.sample * _stored(source, file)
         for source in config.sources
-        for path in find_files(source.paths)
+        for file in list_files(source.paths)
     )
     building = config.output.with_name(f"{config.output.name}.building")
     present = sum(file.stat().st_size for file in building.rglob("*") if file.is_file())
@@ -45,15 +48,15 @@ def check_space(config: PrepareConfig) -> None:
 
 
 def _check_source(source: AnySource) -> None:
-    paths = find_files(source.paths)
+    files = list_files(source.paths)
     crosswalk_files(source)
-    if any(path.suffix == ".parquet" for path in paths):
+    if any(file.path.endswith(".parquet") for file in files):
         check_packages(f"source {source.name}", "parquet")
     if isinstance(source, TableSource | MimicNotesSource):
-        for path in paths:
-            for _ in islice(read_file(source, InputFile(path)), 1):
+        for file in files[:: 1 + len(files) // _FILES_CHECKED]:
+            for _ in islice(read_file(source, InputFile(Path(file.path))), 1):
                 pass
 
 
-def _stored(source: AnySource, path: Path) -> float:
-    return _STORED_OF_XML if isinstance(source, PubMedSource) and path.suffix != ".gz" else _STORED
+def _stored(source: AnySource, file: FoundFile) -> float:
+    return _STORED_OF_XML if isinstance(source, PubMedSource) and not file.path.endswith(".gz") else _STORED

@@ -1,10 +1,13 @@
 """Builds the manifest of a new data set, and writes it with the data set's card."""
 
+import csv
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from ...configs.secrets import scrub_tree
+from ...storage.files import hash_file
 from ..corpora.readers import AnySource
 from ..phi.patterns import sum_audits
 from ..shards.manifest import (
@@ -13,6 +16,7 @@ from ..shards.manifest import (
     AuditCounts,
     DataManifest,
     FileInfo,
+    InputList,
     SourceInfo,
     SpecialIds,
     SplitCounts,
@@ -24,8 +28,10 @@ from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dataset_card import write_card
 from .dedup import Duplicates
-from .tokenize import TokenizedFile
+from .tokenize import InputHash, TokenizedFile
 
+INPUTS = "inputs.csv"
+_MOST_INPUTS = 10_000  # in manifest.json
 _PACKAGES = ("clinical-modernbert", "ftfy", "lxml", "mosaicml-streaming", "numpy", "striprtf", "tokenizers")
 
 
@@ -34,33 +40,49 @@ def describe_source(
     files: Sequence[TokenizedFile],
     duplicates: Duplicates,
     splits: Mapping[str, SplitCounts],
-    crosswalks: Sequence[FileInfo],
+    crosswalks: Sequence[InputHash],
+    directory: Path,
 ) -> SourceInfo:
     """The manifest's entry of a source.
 
     Args:
         crosswalks: files that were read in addition to the corpus.
+        directory: of the source's shards, for the list of its files if they are many.
     """
+    inputs = [info for file in files for info in file.inputs]
+    many = len(inputs) > _MOST_INPUTS
     audit = sum_audits(file.audit for file in files if file.audit)
     return SourceInfo(
         format=source.format,
         licence=source.licence,
         public=source.public,
         synthetic=source.synthetic,
-        inputs=[FileInfo(name=file.name, bytes=file.bytes, sha256=file.sha256) for file in files],
+        inputs=[] if many else [FileInfo(**info._asdict()) for info in inputs],
+        input_list=_write_inputs(directory, inputs) if many else None,
         duplicates=sum(int(duplicates.exact[file.stem].sum()) for file in files),
         near_duplicates=sum(int(duplicates.near[file.stem].sum()) for file in files),
         empty=sum(file.empty for file in files),
         audit=None if source.public else AuditCounts(**audit.describe()),
         splits=dict(splits),
         cleaned={step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean},
-        crosswalks=list(crosswalks),
+        crosswalks=[FileInfo(**info._asdict()) for info in crosswalks],
         words=WordCounts(
             characters=sum(file.words.characters for file in files),
             tokens=sum(file.words.tokens for file in files),
             words=sum(file.words.words for file in files),
         ),
     )
+
+
+def _write_inputs(directory: Path, inputs: Sequence[InputHash]) -> InputList:
+    """Write a table of the input files, which every rank of a run would otherwise read with the manifest."""
+    path = directory / INPUTS
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(InputHash._fields)
+        writer.writerows(inputs)
+    size = sum(info.bytes for info in inputs)
+    return InputList(name=INPUTS, files=len(inputs), bytes=size, sha256=hash_file(path, "sha256"))
 
 
 def write(
@@ -85,6 +107,7 @@ def write(
     return manifest
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what is written."""
     versions = {name: metadata.version(name) for name in _PACKAGES}

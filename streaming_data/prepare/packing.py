@@ -1,33 +1,33 @@
 """Segments to packs: best-fit decreasing, within one window of segments at a time.
 
-Segments of a window's emptiest packs are carried over to the next window.
+Only lengths are needed. Segments of a window's emptiest packs are carried over to the next window.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-
-import numpy as np
-
-from ..shards.pack import Pack
-from .chunking import Segment
 
 _FULL = 0.999  # a pack this full is finished
 _CARRIED = 0.25  # of a window's segments, at most
 
 
-def pack(segments: Iterable[Segment], seq_length: int, window: int) -> Iterator[Pack]:
-    """Packs of at most `seq_length` tokens; every segment is in exactly one of them. The result is deterministic."""
-    pool: list[Segment] = []
-    for segment in segments:
-        pool.append(segment)
+def plan_packs(lengths: Iterable[int], seq_length: int, window: int) -> Iterator[list[int]]:
+    """The numbers of the segments in each pack of at most `seq_length` tokens; every segment is in exactly one.
+
+    The result is deterministic.
+    """
+    pool: list[int] = []
+    sizes: list[int] = []
+    for number, length in enumerate(lengths):
+        pool.append(number)
+        sizes.append(length)
         if len(pool) >= window:
-            done, pool = _pack_window(pool, seq_length, int(window * _CARRIED))
-            yield from map(_join, done)
-    yield from map(_join, _pack_window(pool, seq_length, 0)[0])
+            done, kept = _pack_window(sizes, seq_length, int(window * _CARRIED))
+            yield from ([pool[index] for index in members] for members in done)
+            pool, sizes = [pool[index] for index in kept], [sizes[index] for index in kept]
+    yield from ([pool[index] for index in members] for members in _pack_window(sizes, seq_length, 0)[0])
 
 
-def _pack_window(pool: Sequence[Segment], seq_length: int, carried: int) -> tuple[list[list[Segment]], list[Segment]]:
+def _pack_window(lengths: Sequence[int], seq_length: int, carried: int) -> tuple[list[list[int]], list[int]]:
     """The window's packs except the emptiest, and the segments (at most `carried`) of those for the next window."""
-    lengths = [len(segment.tokens) for segment in pool]
     bins = best_fit(lengths, seq_length)
     fills = [sum(lengths[index] for index in members) for members in bins]
     returned: set[int] = set()
@@ -35,8 +35,7 @@ def _pack_window(pool: Sequence[Segment], seq_length: int, carried: int) -> tupl
         if fills[number] >= _FULL * seq_length or len(returned) + len(bins[number]) > carried:
             break
         returned.update(bins[number])
-    done = [[pool[index] for index in members] for members in bins if members[0] not in returned]
-    return done, [pool[index] for index in sorted(returned)]
+    return [members for members in bins if members[0] not in returned], sorted(returned)
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -65,12 +64,3 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
             with_room[left].append(number)
             rooms |= 1 << left
     return bins
-
-
-def _join(segments: Sequence[Segment]) -> Pack:
-    return Pack(
-        tokens=np.concatenate([segment.tokens for segment in segments]),
-        lengths=np.array([len(segment.tokens) for segment in segments], np.int32),
-        word_starts=np.concatenate([segment.word_starts for segment in segments]),
-        doc_ids=[segment.document_id for segment in segments],
-    )

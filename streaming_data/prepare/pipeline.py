@@ -1,7 +1,7 @@
-"""Corpora to a data set: tokenize each file, drop duplicates, pack, write shards, publish.
+"""Corpora to a data set: tokenize, drop duplicates, pack, write shards, publish.
 
-All work happens in `<output>.building`, next to the output, and one rename publishes it. A later run reuses the files
-that were tokenized there, including those tokenized by other processes that see the same directory.
+All work happens in `<output>.building`, next to the output, and one rename publishes it. A later run reuses the tasks
+that were finished there, including those of other processes that see the same directory.
 """
 
 import shutil
@@ -14,11 +14,11 @@ from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
 from ...configs.secrets import scrub_tree
-from ...storage.files import hash_file, require_writable
+from ...storage.files import require_writable
 from ...storage.trust import require_own_tree
 from ..corpora.readers import AnySource
 from ..parallel import ProgressCallback, available_cores, parallel_map
-from ..shards.manifest import SPLITS, DataManifest, FileInfo, SplitCounts, read_manifest
+from ..shards.manifest import SPLITS, DataManifest, SplitCounts, read_manifest
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
@@ -26,11 +26,11 @@ from .dedup import Duplicates, find_duplicates
 from .done_markers import any_done
 from .manifest import describe_source, write
 from .tasks import Share, crosswalk_files, plan_tasks
-from .tokenize import TokenizedFile, TokenizeTask, tokenize
-from .write_split import SplitJob, write_split
+from .tokenize import TokenizedFile, TokenizeTask, hash_input, tokenize
+from .write_split import SplitJob, finish_split, plan_split, write_part
 
 FilesBySource: TypeAlias = "Mapping[str, Sequence[TokenizedFile]]"
-_DOCUMENTS_PER_WRITER = 200_000  # every writing process first spends seconds on importing torch
+_DOCUMENTS_PER_WRITER = 20_000  # a writing process first spends half a second on imports
 
 
 class StageCallbacks(Protocol):
@@ -54,29 +54,27 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
         tokenizers.warn_of_other_ends(tokenizer)
         tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"))
         tokenized = _tokenize_all(tasks, workers, stages)
-        files = {
-            source.name: [file for task, file in zip(tasks, tokenized, strict=True) if task.source.name == source.name]
-            for source in config.sources
-        }
+        shutil.rmtree(building / "unpacked", ignore_errors=True)
+        files: dict[str, list[TokenizedFile]] = {source.name: [] for source in config.sources}
+        for task, file in zip(tasks, tokenized, strict=True):
+            files[task.source.name].append(file)
         duplicates = find_duplicates(tokenized)
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
-        jobs = _split_jobs(files, duplicates, config.seq_length, config.window, data)
+        jobs = _split_jobs(files, duplicates, config.seq_length, config.window, building)
         _require_training_documents(jobs, files, config.sources, config.held_out)
         writers = min(workers, 1 + sum(len(file.digests) for file in tokenized) // _DOCUMENTS_PER_WRITER)
-        counts = dict(
-            zip(jobs, parallel_map(write_split, list(jobs.values()), writers, stages("packing")), strict=True)
-        )
+        counts = _write_splits(jobs, writers, stages)
         manifest = _write_manifest(config, tokenizer, files, duplicates, counts, data)
         data.rename(config.output)
     return manifest
 
 
 def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -> int:
-    """Tokenize one share of the files for a later or concurrent `prepare`; return the number of files.
+    """Do one share of the tokenizing tasks for a later or concurrent `prepare`; return the number of tasks.
 
     Any number of processes may do this at once, on any machines that see the output's directory. They do not wait for
-    each other: `prepare` itself tokenizes the files of a share that was killed or never started.
+    each other: `prepare` itself does the tasks of a share that was killed or never started.
     """
     require_new(config.output)
     require_writable(config.output)
@@ -94,6 +92,17 @@ def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -
     return len(own)
 
 
+def _write_splits(
+    jobs: Mapping[tuple[str, str], SplitJob], writers: int, stages: StageCallbacks
+) -> dict[tuple[str, str], SplitCounts]:
+    """Plan the packs of all splits, then write all parts of their shards, then the indexes."""
+    plans = parallel_map(plan_split, list(jobs.values()), writers, stages("packing"))
+    parts = [part for plan in plans for part in plan.parts]
+    parallel_map(write_part, parts, min(writers, len(parts)), stages("writing"))
+    parallel_map(finish_split, plans, writers, stages("hashing"))
+    return {key: plan.counts for key, plan in zip(jobs, plans, strict=True)}
+
+
 def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, stages: StageCallbacks) -> list[TokenizedFile]:
     """Results in the order of the tasks. The largest files run first, so that no worker ends with a large one."""
     largest = _largest_first(tasks)
@@ -103,7 +112,7 @@ def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, stages: StageCall
 
 
 def _largest_first(tasks: Sequence[TokenizeTask]) -> list[TokenizeTask]:
-    return sorted(tasks, key=lambda task: -task.file.path.stat().st_size)
+    return sorted(tasks, key=lambda task: -task.size)
 
 
 def _building_directory(output: Path) -> Path:
@@ -154,7 +163,7 @@ def _locked_building_directory(output: Path) -> Iterator[Path]:
 
 
 def _split_jobs(
-    files: FilesBySource, duplicates: Duplicates, seq_length: int, window: int, data: Path
+    files: FilesBySource, duplicates: Duplicates, seq_length: int, window: int, building: Path
 ) -> dict[tuple[str, str], SplitJob]:
     return {
         (source, split): SplitJob(
@@ -162,7 +171,8 @@ def _split_jobs(
             selected=[duplicates.kept(file) & (file.held_out == (split == "held_out")) for file in files_of_source],
             seq_length=seq_length,
             window=window,
-            directory=data / source / split,
+            directory=building / "data" / source / split,
+            plan=building / "plans" / source / f"{split}.npy",
         )
         for source, files_of_source in files.items()
         for split in SPLITS
@@ -182,7 +192,8 @@ def _require_training_documents(
 def _why_empty(source: AnySource, files: Sequence[TokenizedFile], held_out: float | None) -> str:
     """Why a source has no training documents; `held_out` is the configured share if all its documents are held out."""
     documents, empty = sum(len(file.digests) for file in files), sum(file.empty for file in files)
-    names = files[0].name if len(files) == 1 else f"{files[0].name} and the {len(files) - 1:,} after it"
+    inputs = [info.name for file in files for info in file.inputs]
+    names = inputs[0] if len(inputs) == 1 else f"{inputs[0]} and the {len(inputs) - 1:,} after it"
     if held_out is not None:
         return f"no document left to train on: all are held out; lower held_out ({held_out})"
     if documents:
@@ -211,12 +222,9 @@ def _write_manifest(
             files[source.name],
             duplicates,
             splits={split: counts[source.name, split] for split in SPLITS},
-            crosswalks=[_file_info(path) for path in crosswalk_files(source)],
+            crosswalks=[hash_input(file) for file in crosswalk_files(source)],
+            directory=data / source.name,
         )
         for source in config.sources
     }
     return write(data, config, tokenizer, sources)
-
-
-def _file_info(path: Path) -> FileInfo:
-    return FileInfo(name=path.name, bytes=path.stat().st_size, sha256=hash_file(path, "sha256"))

@@ -1,29 +1,39 @@
-"""The tasks of preparing a data set, one per input file, and their distribution over several processes.
+"""The tasks of preparing a data set, each a few input files, and their distribution over several processes.
 
-A task's results are named by a hash of everything that determines them: the file, the source, the tokenizer, the
+A task's results are named by a hash of everything that determines them: the files, the source, the tokenizer, the
 package versions. Any process that sees the directory, on this machine or another, therefore finds finished results,
 also after a kill or a change to something else; and two processes that run the same task at once write the same bytes.
 """
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from ...configs.errors import UserError
 from ...storage.files import stage_file
-from ..corpora.readers import AnySource, InputFile, input_files, pubmed
-from ..documents.files import find_files
+from ..corpora.pubmed import PubMedSource
+from ..corpora.readers import AnySource, list_inputs, pubmed
+from ..division import ranges, survey
+from ..division.groups import group_files
+from ..division.survey import SurveyTask, is_large, load_spans
+from ..documents.files import FoundFile, list_files
+from ..documents.spans import Span
 from ..parallel import Count, ProgressCallback, parallel_map
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .done_markers import DONE
 from .manifest import package_versions
 from .minhash import bands_for
-from .tokenize import TokenizeTask
+from .tokenize import RESULTS_VERSION, TokenizeTask
 
 Item = TypeVar("Item")
 _IRRELEVANT_KEYS = {"name", "paths", "licence"}  # of a source: they do not change a task's results
@@ -53,9 +63,9 @@ def parse_share(text: str) -> Share:
 
 
 class ScanTask(NamedTuple):
-    """A PubMed file to scan for PMIDs, and the done marker that holds the result."""
+    """PubMed files to scan for PMIDs, and the done marker that holds the results."""
 
-    path: Path
+    files: Sequence[FoundFile]
     done: Path
 
 
@@ -67,68 +77,121 @@ def plan_tasks(
     progress: Callable[[], ProgressCallback],
     share: Share = ALL_WORK,
 ) -> list[TokenizeTask]:
-    """The files of all sources, in order. PubMed files are scanned for this, those of the share first.
+    """The files of all sources, in order, in groups and ranges. PubMed files are scanned for this and large files
+    divided, those of the share first.
 
     Args:
         directory: of existing and future results.
-        progress: called for a progress callback if files have to be scanned.
+        progress: called for a progress callback if files have to be scanned or divided.
     """
 
-    def scan_all(paths: Sequence[Path]) -> list[pubmed.Scan]:
-        tasks = [ScanTask(path, directory / "scanned" / f"{_hash(_file_identity(path))}{DONE}") for path in paths]
+    def scan_all(groups: Sequence[Sequence[FoundFile]]) -> list[pubmed.Scan]:
+        tasks = [ScanTask(files, directory / "scanned" / f"{_hash(_identities(files))}{DONE}") for files in groups]
         parallel_map(scan, share.own_first(tasks), min(workers, len(tasks)), progress())
-        return [pubmed.load_scan(task.done) for task in tasks]
+        return [one for task in tasks for one in pubmed.load_scans(task.done)]
 
+    listed = [(source, list_inputs(source)) for source in config.sources]
+    surveys = {
+        (source.name, file): _survey_task(source, file, directory)
+        for source, files in listed
+        for file in files
+        if is_large(source, file)
+    }
+    if surveys:
+        parallel_map(survey.survey, share.own_first(list(surveys.values())), min(workers, len(surveys)), progress())
+    spans = {key: load_spans(task) for key, task in surveys.items()}
     return [
-        _task(config, source, file, tokenizer, directory / "tokenized")
-        for source in config.sources
-        for file in input_files(source, scan_all)
+        task
+        for source, files in listed
+        for task in _tasks(config, source, files, spans, tokenizer, directory / "tokenized", scan_all)
     ]
 
 
 def scan(task: ScanTask, count: Count) -> None:
     """Run a task unless it is done; `count` receives the number of citations."""
     if not task.done.is_file():
-        result = pubmed.scan(task.path)
+        results = []
+        for file in task.files:
+            results.append(pubmed.scan(Path(file.path)))
+            count(len(results[-1].records.pmids))
         task.done.parent.mkdir(parents=True, exist_ok=True)
         with stage_file(task.done) as staging:
-            pubmed.save_scan(result, staging)
-        count(len(result.records.pmids))
+            pubmed.save_scans(results, staging)
 
 
-def _task(
-    config: PrepareConfig, source: AnySource, file: InputFile, tokenizer: LoadedTokenizer, directory: Path
-) -> TokenizeTask:
+def _tasks(
+    config: PrepareConfig,
+    source: AnySource,
+    files: Sequence[FoundFile],
+    spans: Mapping[tuple[str, FoundFile], Sequence[Span]],
+    tokenizer: LoadedTokenizer,
+    directory: Path,
+    scan_all: Callable[[Sequence[Sequence[FoundFile]]], Sequence[pubmed.Scan]],
+) -> list[TokenizeTask]:
+    """The tasks of one source."""
     near = config.near_duplicates
     bands = bands_for(near.similarity) if near and source.name in near.sources else None
-    name = _hash(
+    common = _hash(
         source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS),
-        _file_identity(file.path),
-        [_file_identity(path) for path in crosswalk_files(source)],
-        None if file.keep is None else hashlib.sha256(file.keep.tobytes()).hexdigest(),
+        _identities(crosswalk_files(source)),
         [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands],
         package_versions(),
+        RESULTS_VERSION,
     )
-    return TokenizeTask(
-        source=source,
-        file=file,
-        tokenizer=config.tokenizer,
-        seq_length=config.seq_length,
-        held_out=config.held_out,
-        seed=config.seed,
-        bands=bands,
-        stem=directory / source.name / name,
-    )
+    runs = list(group_files(files))
+    groups = [files[run.start : run.stop] for run in runs]
+    keeps = pubmed.newest_records(scan_all(groups)) if isinstance(source, PubMedSource) else []
+
+    def task(files: Sequence[FoundFile], keeps: Sequence[npt.NDArray[np.bool_]], span: Span | None) -> TokenizeTask:
+        kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in keeps]
+        return TokenizeTask(
+            source=source,
+            files=files,
+            keeps=keeps,
+            span=span,
+            tokenizer=config.tokenizer,
+            seq_length=config.seq_length,
+            held_out=config.held_out,
+            seed=config.seed,
+            bands=bands,
+            stem=directory / source.name / _hash(common, _identities(files), kept, span and span[1:]),
+        )
+
+    tasks: list[TokenizeTask] = []
+    for run, group in zip(runs, groups, strict=True):
+        parts = spans.get((source.name, group[0]), ()) if len(group) == 1 else ()
+        kept = keeps[run.start : run.stop]
+        if kept and sum(part.records for part in parts) != len(kept[0]):
+            parts = ()  # other records than the scan has seen
+        tasks += [task(group, kept, part) for part in parts] or [task(group, kept, None)]
+    return tasks
 
 
-def crosswalk_files(source: AnySource) -> list[Path]:
+def _survey_task(source: AnySource, file: FoundFile, directory: Path) -> SurveyTask:
+    content = directory / "unpacked" / _hash(_identities([file]))
+    sizes = ranges.RANGE_BYTES, survey.UNPACK_BYTES
+    name = _hash(source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS), _identities([file]), sizes)
+    return SurveyTask(source, file, content, directory / "divided" / f"{name}{DONE}", *sizes)
+
+
+def crosswalk_files(source: AnySource) -> list[FoundFile]:
     """The crosswalk files that are read together with each of a source's own files."""
-    return find_files(getattr(source, "crosswalks", []))
+    return list_files(getattr(source, "crosswalks", []))
 
 
-def _file_identity(path: Path) -> list[Any]:
-    stat = path.stat()
-    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+def _identities(files: Sequence[FoundFile]) -> list[list[Any]]:
+    return [[_real_path(file.path), file.size, file.modified] for file in files]
+
+
+def _real_path(path: str) -> str:
+    directory, name = os.path.split(path)
+    return f"{_real_directory(directory)}/{name}"
+
+
+@lru_cache(maxsize=1 << 12)
+def _real_directory(directory: str) -> str:
+    """Resolving a path takes ten times as long as looking at its file, and files share directories."""
+    return os.path.realpath(directory)
 
 
 def _hash(*parts: Any) -> str:

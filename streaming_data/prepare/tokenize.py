@@ -1,34 +1,43 @@
-"""Tokenization of one input file: read, clean and tokenize its documents and cut them into segments.
+"""Tokenization of a few input files: read, clean and tokenize its documents and cut them into segments.
 
 This is the part of preparing a data set that runs in parallel. A task writes `<stem>.segments`, `<stem>.npy` if near
-duplicates are searched, and last its done marker with a summary. All are a pure function of the input file and the
+duplicates are searched, and last its done marker with a summary. All are a pure function of the input files and the
 task, so any process can redo a task that was interrupted.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
+from ...configs.errors import UserError
 from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
+from ..division.survey import unpack
 from ..documents.document import Document, is_held_out
+from ..documents.files import FoundFile
+from ..documents.spans import Span
 from ..parallel import Count
 from ..phi.patterns import PhiAudit
 from ..shards.manifest import AuditCounts, WordCounts
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import EncodedText, LoadedTokenizer
-from .chunking import Segment, cut_into_segments
+from .chunking import cut_into_segments
 from .done_markers import ignore, mark_done, read_result
 from .minhash import Bands, band_hashes
-from .segment_file import read_batches, write_batch
+from .segment_file import SegmentWriter, parse_index
+
+RESULTS_VERSION = 2
+"""Of what a task writes: results of another version have other names."""
 
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 20
@@ -39,9 +48,12 @@ _BANDS = ".npy"
 
 @dataclass(frozen=True)
 class TokenizeTask:
-    """An input file and everything that determines its results.
+    """Input files and everything that determines their results.
 
     Attributes:
+        keeps: for PubMed, which records of each file are the newest of their citation, bool (records,) each; else
+            empty.
+        span: the part of the one file that is read; None for all of it.
         held_out: the share of documents to hold out.
         seed: of the held-out split.
         bands: how near duplicates are searched; None if they are not.
@@ -49,7 +61,9 @@ class TokenizeTask:
     """
 
     source: AnySource
-    file: InputFile
+    files: Sequence[FoundFile]
+    keeps: Sequence[npt.NDArray[np.bool_]]
+    span: Span | None
     tokenizer: Path
     seq_length: int
     held_out: float
@@ -57,20 +71,39 @@ class TokenizeTask:
     bands: Bands | None
     stem: Path
 
+    @property
+    def size(self) -> int:
+        """Bytes to read, and a fourth of those to hash."""
+        size = sum(file.size for file in self.files)
+        hashed = size if self.describes_inputs else 0
+        return (self.span.stop - self.span.start if self.span else size) + hashed // 4
+
+    @property
+    def describes_inputs(self) -> bool:
+        """Whether the results describe the files; of a divided file, those of the first part do."""
+        return self.span is None or self.span.start == 0
+
+
+class InputHash(NamedTuple):
+    """An input file as the manifest describes it: name, size and SHA-256."""
+
+    name: str
+    bytes: int
+    sha256: str
+
 
 class _Summary(BaseModel):
     """The JSON in a done marker: the attributes of `TokenizedFile` that are not arrays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    bytes: NonNegativeInt
-    sha256: str
+    inputs: list[InputHash]
     empty: NonNegativeInt
     cleaned: dict[str, NonNegativeInt]
     audit: AuditCounts | None
     bands: NonNegativeInt
     words: WordCounts
+    segments_hash: str
 
 
 @dataclass(frozen=True)
@@ -79,9 +112,7 @@ class TokenizedFile:
 
     Attributes:
         stem: path of the task's results, without suffix.
-        name: of the input file.
-        bytes: size of the input file.
-        sha256: of the input file.
+        inputs: the input files.
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
         empty: number of documents dropped because they have no text.
@@ -89,12 +120,11 @@ class TokenizedFile:
         audit: counts of PHI identifiers; None for public text.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
         words: characters, tokens and words of all documents.
+        segments_hash: of the file of segments.
     """
 
     stem: Path
-    name: str
-    bytes: int
-    sha256: str
+    inputs: Sequence[InputHash]
     digests: npt.NDArray[np.uint64]
     held_out: npt.NDArray[np.bool_]
     empty: int
@@ -102,30 +132,23 @@ class TokenizedFile:
     audit: PhiAudit | None
     bands: int
     words: WordCounts
+    segments_hash: str
 
     @property
     def bands_path(self) -> Path:
         return self.stem.with_suffix(_BANDS)
 
 
-def read_segments(stem: Path, selected: npt.NDArray[np.bool_]) -> Iterator[list[Segment]]:
-    """The segments of each selected document of a finished task, in order; `selected` is bool (documents,)."""
-    number = 0
-    for batch in read_batches(stem.with_suffix(_SEGMENTS), len(selected)):
-        yield from (segments for segments, keep in zip(batch, selected[number:], strict=False) if keep)
-        number += len(batch)
-
-
 def tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     """Run a task unless it is done; `count` receives the number of documents as they are read."""
     if (done := _read_done(task.stem)) is not None:
         return done
-    file = _tokenize(task, count)
+    file, index = _tokenize(task, count)
     summary = {name: value for name, value in vars(file).items() if name not in ("stem", "digests", "held_out")}
     summary["audit"] = file.audit and vars(file.audit)
     summary["words"] = dict(file.words)
     text = np.frombuffer(json.dumps(summary).encode(), np.uint8)
-    mark_done(task.stem, {"summary": text, "digests": file.digests, "held_out": file.held_out})
+    mark_done(task.stem, {"summary": text, "digests": file.digests, "held_out": file.held_out, **index})
     return file
 
 
@@ -138,7 +161,11 @@ def _read_done(stem: Path) -> TokenizedFile | None:
         if digests.dtype != np.uint64 or held_out.dtype != np.bool_ or digests.shape != held_out.shape:
             raise ValueError("other arrays than expected")
         summary = _Summary.model_validate_json(arrays["summary"].tobytes())
-    except (KeyError, ValueError) as error:
+        if len(parse_index(arrays).counts) != len(digests):
+            raise ValueError("another number of documents than expected")
+        if hash_file(stem.with_suffix(_SEGMENTS), "xxh3_64") != summary.segments_hash:
+            raise ValueError("other segments than expected")
+    except (KeyError, ValueError, FileNotFoundError) as error:
         ignore(stem, error)
         return None
     audit = PhiAudit(**dict(summary.audit)) if summary.audit else None
@@ -148,8 +175,11 @@ def _read_done(stem: Path) -> TokenizedFile | None:
     return TokenizedFile(stem=stem, digests=digests, held_out=held_out, **values)
 
 
-def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
-    """Write `<stem>.segments` (see `segment_file.py`) and, if near duplicates are searched, `<stem>.npy`."""
+def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str, npt.NDArray[Any]]]:
+    """Write `<stem>.segments` (see `segment_file.py`) and, if near duplicates are searched, `<stem>.npy`.
+
+    Returns a summary, and the index of the segments.
+    """
     tokenizer = _load_tokenizer(task.tokenizer)
     source = task.source
     audit = None if source.public else PhiAudit()
@@ -160,7 +190,8 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     cleaned: Counter[str] = Counter()
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
-        for batch in _batches(read_file(source, task.file, cleaned)):
+        writer = SegmentWriter(file)
+        for batch in _batches(_documents(task, cleaned)):
             documents = [document for document in batch if document.text.strip()]
             texts = [document.text for document in documents]
             encodings = tokenizers.encode(tokenizer, texts)
@@ -173,7 +204,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
                 for document, encoding in zip(documents, encodings, strict=True)
             ]
             if documents:
-                write_batch(file, [document.id for document in documents], segments)
+                writer.write([document.id for document in documents], segments)
                 if task.bands:
                     bands.append(band_hashes(texts, task.bands))
             held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
@@ -188,11 +219,9 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
         with stage_file(task.stem.with_suffix(_BANDS)) as staging, staging.open("wb") as file:
             none = np.empty((0, task.bands.number), np.uint64)
             np.save(file, np.concatenate([none, *bands]), allow_pickle=False)
-    return TokenizedFile(
+    summary = TokenizedFile(
         stem=task.stem,
-        name=task.file.path.name,
-        bytes=task.file.path.stat().st_size,
-        sha256=hash_file(task.file.path, "sha256"),
+        inputs=[hash_input(file) for file in task.files] if task.describes_inputs else [],
         digests=np.array(digests, np.uint64),
         held_out=np.array(held_out, np.bool_),
         empty=empty,
@@ -200,7 +229,30 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
         audit=audit,
         bands=task.bands.number if task.bands else 0,
         words=WordCounts(characters=characters, tokens=tokens, words=words),
+        segments_hash=writer.hash,
     )
+    return summary, writer.index()
+
+
+def _documents(task: TokenizeTask, cleaned: "Counter[str]") -> Iterator[Document]:
+    """The documents of all files, so that a batch is as large for many small files as for a large one."""
+    for file, keep in zip(task.files, task.keeps or repeat(None), strict=False):
+        whole = InputFile(Path(file.path), keep)
+        if task.span and task.span.content != file.path:
+            unpack(whole.path, Path(task.span.content))
+        try:
+            yield from read_file(task.source, replace(whole, span=task.span), cleaned)
+        except UserError:
+            if task.span:
+                # The same error whichever part is read first, with the file's own numbers of records and lines.
+                for _ in read_file(task.source, whole):
+                    pass
+            raise
+
+
+def hash_input(file: FoundFile) -> InputHash:
+    path = Path(file.path)
+    return InputHash(path.name, file.size, hash_file(path, "sha256"))
 
 
 def _judge(tokenizer: LoadedTokenizer, texts: list[str], encodings: list[EncodedText], numbers: list[int]) -> None:

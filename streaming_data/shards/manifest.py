@@ -71,6 +71,19 @@ class FileInfo(_Section):
     sha256: str
 
 
+class InputList(_Section):
+    """A table of input files in the directory of their source, with their number and their bytes in all.
+
+    Attributes:
+        sha256: of the table.
+    """
+
+    name: FileName
+    files: NonNegativeInt
+    bytes: NonNegativeInt
+    sha256: str
+
+
 class AuditCounts(_Section):
     """Counts of what may identify a patient, see `phi.patterns.Audit`.
 
@@ -125,7 +138,8 @@ class SourceInfo(_Section):
     Attributes:
         public: whether the text may be read by anyone; None in old manifests that do not state it.
         synthetic: whether the text was generated, so that it concerns no patient.
-        inputs: the files of the corpus.
+        inputs: the files of the corpus, if they are not in `input_list`.
+        input_list: the table that lists the files if they are more than 10,000; else the key is absent.
         duplicates: documents dropped because an earlier one has the same text.
         near_duplicates: documents dropped because an earlier one has nearly the same text.
         empty: documents dropped because they have no text.
@@ -140,6 +154,7 @@ class SourceInfo(_Section):
     public: bool | None = None
     synthetic: bool | None = None
     inputs: list[FileInfo] = []
+    input_list: InputList | None = Field(default=None, exclude_if=lambda files: files is None)
     duplicates: NonNegativeInt = 0
     near_duplicates: NonNegativeInt = 0
     empty: NonNegativeInt = 0

@@ -29,6 +29,19 @@ from ...configs.names import shorten
 from ...storage.remote import CorruptDataError, download, is_remote, read
 from ...storage.trust import require_own
 from .cache import BoundedCache
+from .layout import (
+    COLUMNS,
+    HASH,
+    INDEX,
+    SHARD_BYTES,
+    ShardFile,
+    describe_shard,
+    encode_sample,
+    shard_ends,
+    shard_header,
+    shard_name,
+    write_index,
+)
 from .pack import MDS_COLUMNS, Pack, from_mds, to_mds
 from .receipts import confirm, is_confirmed
 
@@ -37,33 +50,49 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INDEX = "index.json"
-HASH = "xxh3_64"
-SHARD_BYTES = 1 << 26
 _SHARD_NAME = re.compile(r"shard\.\d{5,9}\.mds", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
-_COLUMNS = sorted(MDS_COLUMNS)  # the order within an MDS sample
+
+
+_MOST_EXTRA = 1 << 10  # bytes of a shard's header per sample, the part that all of them share included
 
 
 class PackWriter:
     """Write packs into MDS shards of a new directory; the index is written only if the `with` block succeeds."""
 
     def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES) -> None:
-        from ...storage.mosaic import MDSWriter
-
-        self._writer = MDSWriter(out=str(directory), columns=MDS_COLUMNS, hashes=[HASH], size_limit=shard_bytes)
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise FileExistsError(f"{directory}: not empty")
+        self._directory = directory
+        self._shard_bytes = shard_bytes
+        self._samples: list[bytes] = []
+        self._sizes: list[int] = []
+        self._pending = 0
+        self._shards: list[ShardFile] = []
 
     def write(self, pack: Pack) -> None:
-        self._writer.write(to_mds(pack))
+        self._samples.append(encode_sample(to_mds(pack)))
+        self._sizes.append(len(self._samples[-1]))
+        self._pending += self._sizes[-1] + _MOST_EXTRA
+        if self._pending > self._shard_bytes and len(ends := shard_ends(self._sizes, self._shard_bytes)) > 1:
+            self._write_shard(ends[0])
+
+    def _write_shard(self, count: int) -> None:
+        path = self._directory / shard_name(len(self._shards))
+        path.write_bytes(b"".join([shard_header(self._sizes[:count], self._shard_bytes), *self._samples[:count]]))
+        self._shards.append(describe_shard(path, count))
+        del self._samples[:count], self._sizes[:count]
+        self._pending = sum(self._sizes) + _MOST_EXTRA * len(self._sizes)
 
     def __enter__(self) -> "PackWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
-            self._writer.finish()
-        else:
-            self._writer.cancel_future_jobs()
+            if self._samples:
+                self._write_shard(len(self._samples))
+            write_index(self._directory, self._shards, self._shard_bytes)
 
 
 class Shard(NamedTuple):
@@ -197,8 +226,8 @@ def _mds_reader(directory: Path, shard: Shard) -> "MDSReader":
     return MDSReader(
         dirname=str(directory),
         split=None,
-        column_encodings=[MDS_COLUMNS[name] for name in _COLUMNS],
-        column_names=_COLUMNS,
+        column_encodings=[MDS_COLUMNS[name] for name in COLUMNS],
+        column_names=COLUMNS,
         column_sizes=[None] * len(MDS_COLUMNS),
         compression=None,
         hashes=[HASH],
@@ -259,8 +288,8 @@ def _parse_index(index: bytes) -> tuple[str, list[Shard]]:
 
 
 def _parse_shard(entry: dict[str, Any]) -> Shard:
-    if entry["column_names"] != _COLUMNS or entry["zip_data"] is not None:
-        raise ValueError(f"expected uncompressed columns {_COLUMNS}, got {entry['column_names']}")
+    if entry["column_names"] != COLUMNS or entry["zip_data"] is not None:
+        raise ValueError(f"expected uncompressed columns {COLUMNS}, got {entry['column_names']}")
     data = entry["raw_data"]
     if not _SHARD_NAME.fullmatch(data["basename"]):
         raise ValueError(f"expected a shard with a name like shard.00000.mds, got {shorten(data['basename'])}")

@@ -5,7 +5,7 @@ one seed of the masks.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +46,18 @@ def to_mds(pack: Pack) -> dict[str, bytes]:
         "tokens": pack.tokens.astype("<u2").tobytes(),
         "lengths": pack.lengths.astype("<i4").tobytes(),
         "word_starts": np.packbits(pack.word_starts).tobytes(),
-        "doc_ids": json.dumps(pack.doc_ids, ensure_ascii=False).encode(),
+        "doc_ids": join_ids([encode_id(one) for one in pack.doc_ids]),
     }
+
+
+def encode_id(document_id: str) -> bytes:
+    """A document's id as JSON."""
+    return json.dumps(document_id, ensure_ascii=False).encode()
+
+
+def join_ids(encoded: Sequence[bytes]) -> bytes:
+    """The column of ids: a list in JSON."""
+    return b"[" + b", ".join(encoded) + b"]"
 
 
 def from_mds(sample: Mapping[str, Any]) -> Pack:

@@ -42,5 +42,5 @@ def test_an_array_of_shares_prepares_the_same_data_set(slurm_cluster: SlurmClust
     output = "".join(path.read_text() for path in logs)
     assert job["JobState"] == "COMPLETED", output
     assert [path.name for path in logs] == [f"pack-{final}.out", f"share-{array}-0.out", f"share-{array}-1.out"]
-    assert "share 0/2: 1 files are tokenized" in output
+    assert "share 0/2: 1 tasks are done" in output
     assert hashes(tmp_path / "shared") == hashes(tmp_path / "alone") != {}

@@ -1,5 +1,6 @@
 """Prepared data sets hold every document once, split by patient, reproducibly; none is published incomplete."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -17,7 +18,9 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.division import groups
 from clinical_modernbert.streaming_data.documents.document import is_held_out
+from clinical_modernbert.streaming_data.prepare import manifest as manifests
 from clinical_modernbert.streaming_data.prepare import pipeline as preparing
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
@@ -175,6 +178,51 @@ def test_the_manifest_holds_no_text(prepared: PrepareConfig) -> None:
     manifest = (prepared.output / "manifest.json").read_text()
     assert "Seen in" not in manifest
     assert "9000000" not in manifest
+
+
+def test_groups_of_files_give_the_same_bytes(
+    inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred files of one or two notes: one task for all of them, one for each, and several."""
+    for number in range(200):
+        notes = "".join(f'{patient},"Letter {number}\nof {patient}"\n' for patient in range(number % 2 + 1))
+        (tmp_path / f"{number:03d}.csv").write_text(f"patient,text\n{notes}")
+    source = {"name": "letters", "format": "table", "paths": [str(tmp_path / "*.csv")], "licence": "own"}
+    written = []
+    for bound, most in ((groups.GROUP_BYTES, 300), (1 << 22, 1), (1 << 15, 40)):
+        monkeypatch.setattr(groups, "GROUP_BYTES", bound)
+        output = tmp_path / f"data-{bound}"
+        values = config(inputs, tokenizer, output, sources=[source | {"split_by": "patient"}])
+        tasks = plan_tasks(values, tokenizer, tmp_path, 1, lambda: silent(""))
+        assert most // 10 <= len(tasks) <= most
+        manifest = prepare(values, silent)
+        assert [file.name for file in manifest.sources["letters"].inputs] == [f"{n:03d}.csv" for n in range(200)]
+        written.append(hashes(output) | {"manifest.json": manifest.sources["letters"].model_dump_json()})
+    assert written[0] == written[1] == written[2]
+
+
+def test_a_manifest_does_not_list_thousands_of_files(
+    inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "_MOST_INPUTS", 4)
+    for number in range(5):
+        (tmp_path / f"{number}, a.csv").write_text(f"patient,text\n{number},Letter {number}\n")
+    own = {"name": "own", "format": "table", "paths": [str(tmp_path / "*.csv")], "licence": "own"}
+    values = config(inputs, tokenizer, tmp_path / "data", held_out=0, sources=[own | {"split_by": "patient"}])
+    source = prepare(values, silent).sources["own"]
+    table = source.input_list
+    assert table is not None
+    assert source.inputs == []
+    content = (values.output / "own" / table.name).read_bytes()
+    assert table.sha256 == hashlib.sha256(content).hexdigest()
+    rows = list(csv.DictReader(content.decode().splitlines()))
+    assert [(row["name"], int(row["bytes"]), row["sha256"]) for row in rows] == [
+        (path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(tmp_path.glob("*.csv"))
+    ]
+    assert (table.files, table.bytes) == (5, sum(int(row["bytes"]) for row in rows))
+    assert f"| own | table | own | not public | 5 | {table.bytes} |" in (values.output / "README.md").read_text()
+    assert read_manifest(str(values.output)).sources["own"] == source
 
 
 @pytest.mark.slow
@@ -340,6 +388,8 @@ import sys, time
 from pathlib import Path
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
 from clinical_modernbert.streaming_data.prepare.config import (PrepareConfig)
+from clinical_modernbert.streaming_data.division import groups
+groups.GROUP_BYTES = 0
 def stages(stage):
     def report(done, total, counted):
         if done and stage == {stage!r}:
