@@ -123,6 +123,12 @@ def _print_summary(manifest: "DataManifest") -> None:
             f"{train.fullness:.2%} full; {held_out.documents:,} documents, {held_out.tokens:,} tokens "
             f"held out; {empty}{source.duplicates + source.near_duplicates:,} duplicates dropped"
         )
+        if source.left_out:
+            kinds = ", ".join(
+                f"{kind} ({counts.elements:,} elements, {counts.characters:,} characters)"
+                for kind, counts in source.left_out.items()
+            )
+            typer.echo(f"{name}: left out: {kinds}")
         if source.audit and source.audit.flagged:
             typer.echo(
                 f"{name}: {source.audit.flagged:,} documents may contain patient identifiers; see `cmbert data audit`"

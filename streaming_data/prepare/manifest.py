@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...configs.secrets import scrub_tree
 from ..corpora.readers import AnySource
+from ..documents.census import Census
 from ..phi.patterns import sum_audits
 from ..shards.manifest import (
     NAME,
@@ -13,6 +14,7 @@ from ..shards.manifest import (
     AuditCounts,
     DataManifest,
     FileInfo,
+    LeftOut,
     SourceInfo,
     SpecialIds,
     SplitCounts,
@@ -40,6 +42,10 @@ def describe_source(
         crosswalks: files that were read in addition to the corpus.
     """
     audit = sum_audits(file.audit for file in files if file.audit)
+    left_out = Census()
+    for file in files:
+        for kind, counts in file.left_out.items():
+            left_out.add_counts(kind, *counts)
     return SourceInfo(
         format=source.format,
         licence=source.licence,
@@ -53,6 +59,10 @@ def describe_source(
         splits=dict(splits),
         cleaned={step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean},
         crosswalks=list(crosswalks),
+        left_out={
+            kind: LeftOut(elements=elements, characters=characters)
+            for kind, (elements, characters) in left_out.counts().items()
+        },
     )
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
+from ..documents.census import Census
 from ..documents.document import Document, is_held_out
 from ..parallel import Count
 from ..phi.patterns import PhiAudit
@@ -67,6 +68,7 @@ class _Summary(BaseModel):
     sha256: str
     empty: NonNegativeInt
     cleaned: dict[str, NonNegativeInt]
+    left_out: dict[str, tuple[NonNegativeInt, NonNegativeInt]]
     audit: AuditCounts | None
     bands: NonNegativeInt
 
@@ -84,6 +86,7 @@ class TokenizedFile:
         held_out: bool (documents,).
         empty: number of documents dropped because they have no text.
         cleaned: for each cleaning step, the number of documents that it changed.
+        left_out: by kind, elements and characters that the reader found and left out.
         audit: counts of PHI identifiers; None for public text.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
     """
@@ -96,6 +99,7 @@ class TokenizedFile:
     held_out: npt.NDArray[np.bool_]
     empty: int
     cleaned: Mapping[str, int]
+    left_out: Mapping[str, tuple[int, int]]
     audit: PhiAudit | None
     bands: int
 
@@ -153,9 +157,10 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
     bands: list[npt.NDArray[np.uint64]] = []
     empty = 0
     cleaned: Counter[str] = Counter()
+    left_out = Census()
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
-        for batch in _batches(read_file(source, task.file, cleaned)):
+        for batch in _batches(read_file(source, task.file, cleaned, left_out)):
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
             segments = [
@@ -185,6 +190,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
         held_out=np.array(held_out, np.bool_),
         empty=empty,
         cleaned=cleaned,
+        left_out=left_out.counts(),
         audit=audit,
         bands=task.bands.number if task.bands else 0,
     )
