@@ -19,7 +19,7 @@ from ..documents.document import Document
 from ..documents.files import explain_read_errors
 from ..documents.xml_bounds import BoundedXml, Budget
 from . import dotted_codes
-from .code_lists import ICD9_DIAGNOSES, ICD10CM, list_rank, read_code_list
+from .code_lists import ICD9_DIAGNOSES, ICD10CM, check_code, list_rank, read_code_list, second_description
 from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .source import Source, check_template
 
@@ -113,7 +113,8 @@ def _is_tabular(path: Path) -> bool:
 
 
 def _read_tabular(path: Path, source: Icd10CmSource, left_out: Census) -> Iterator[Entry]:
-    code = ""
+    code = last = ""
+    descriptions: dict[str, str] = {}
     with (
         open_wanted(path, _rank, _EXPECTED) as file,
         explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"),
@@ -127,6 +128,10 @@ def _read_tabular(path: Path, source: Icd10CmSource, left_out: Census) -> Iterat
                 else:
                     for entry in _below(chapter, [], {}, source, left_out):
                         code = entry.code
+                        check_code(code.replace(".", ""), f"{path}: after {last or 'its start'}", ICD10CM)
+                        if descriptions.setdefault(code, entry.description) != entry.description:
+                            raise second_description(str(path), code)
+                        last = code
                         yield entry
                 chapter.clear()
         except etree.XMLSyntaxError as error:

@@ -130,6 +130,20 @@ def test_the_papers_template_without_details(tmp_path: Path) -> None:
         codes(path, template="{name}")
 
 
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("<name>E11.9</name>", "after E11.21: the code is none of ICD-10-CM, such as A000; it has the form of HPO"),
+        ("<name>E11.2</name>", "describes E11.9 a second time, differently"),
+    ],
+)
+def test_wrong_codes_in_the_tabular_list(tmp_path: Path, before: str, message: str) -> None:
+    path = tmp_path / "tabular.xml"
+    path.write_text(TABULAR.replace(before, "<name>HP:0000001</name>" if "HPO" in message else "<name>E11.9</name>"))
+    with pytest.raises(UserError, match=message):
+        codes(path)
+
+
 def test_order_files_and_code_lists(tmp_path: Path) -> None:
     order, listed = tmp_path / "icd10cm_order_2026.txt", tmp_path / "icd10cm-codes-2026.txt"
     order.write_text(
@@ -137,10 +151,14 @@ def test_order_files_and_code_lists(tmp_path: Path) -> None:
         f"00002 A000    1 {'Cholera due to Vibrio cholerae 01, biovar cholerae':60} "
         "Cholera due to Vibrio cholerae 01, biovar cholerae\n"
     )
-    listed.write_text("A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\n")
+    listed.write_text("A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\nQA001   New in 2026\n")
     cholera = "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"
     assert [document.text for document in codes(order)] == ["ICD 10 code for A00: Cholera", cholera]
-    assert [document.text for document in codes(listed)] == [cholera, "ICD 10 code for S52.001A: Fracture"]
+    assert [document.text for document in codes(listed)] == [
+        cholera,
+        "ICD 10 code for S52.001A: Fracture",
+        "ICD 10 code for QA0.01: New in 2026",
+    ]
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:
