@@ -151,7 +151,9 @@ def test_order_files_and_code_lists(tmp_path: Path) -> None:
         f"00002 A000    1 {'Cholera due to Vibrio cholerae 01, biovar cholerae':60} "
         "Cholera due to Vibrio cholerae 01, biovar cholerae\n"
     )
-    listed.write_text("A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\nQA001   New in 2026\n")
+    listed.write_text(
+        "A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\nQA001   New in 2026\n"
+    )
     cholera = "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"
     assert [document.text for document in codes(order)] == ["ICD 10 code for A00: Cholera", cholera]
     assert [document.text for document in codes(listed)] == [

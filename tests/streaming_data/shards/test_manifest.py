@@ -12,6 +12,7 @@ from clinical_modernbert.streaming_data.shards.manifest import (
     AuditCounts,
     DataManifest,
     FileInfo,
+    LeftOut,
     SourceInfo,
     SpecialIds,
     SplitCounts,
