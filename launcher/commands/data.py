@@ -129,6 +129,12 @@ def _print_summary(manifest: "DataManifest") -> None:
                 f"{name}: {1000 * words.words / words.characters:,.0f} words per 1,000 characters, "
                 f"{words.tokens / words.words:.2f} tokens per word"
             )
+        if source.left_out:
+            kinds = ", ".join(
+                f"{kind} ({counts.elements:,} elements, {counts.characters:,} characters)"
+                for kind, counts in source.left_out.items()
+            )
+            typer.echo(f"{name}: left out: {kinds}")
         if source.audit and source.audit.flagged:
             typer.echo(
                 f"{name}: {source.audit.flagged:,} documents may contain patient identifiers; see `cmbert data audit`"

@@ -21,17 +21,22 @@ from ..documents.document import Document
 from ..documents.files import explain_read_errors
 from . import dotted_codes
 from .code_lists import (
+    CPT,
+    HCPCS,
+    HCPCS_MODIFIER,
     ICD9_DIAGNOSES,
     ICD9_PROCEDURES,
     ICD10CM,
     ICD10PCS,
     CodeForm,
+    check_code,
     expected_list,
     list_rank,
     read_code_list,
+    second_description,
 )
 from .crosswalks import read_crosswalk, unmatched_crosswalk
-from .ontologies import read_hpo, read_mesh
+from .ontologies import EXPECTED_HPO, EXPECTED_MESH, hpo_rank, mesh_rank, read_hpo, read_mesh
 from .source import Source, check_template
 
 CodeSystem = Literal[
@@ -97,10 +102,12 @@ class Code(NamedTuple):
 
 def read(path: Path, source: CodesSource) -> Iterator[Document]:
     """One document per code; meta holds the code and its category."""
-    any_code = any_mapped = False
+    descriptions: dict[tuple[str, str], str] = {}
+    any_mapped = False
     crosswalk = read_crosswalk(source.crosswalks, *_CROSSWALKS[source.system]) if source.crosswalks else {}
     for system, code, description, category, details in _READERS[source.system](path):
-        any_code = True
+        if descriptions.setdefault((system, code), description) != description:
+            raise second_description(str(path), code)
         lines = [source.template.format(system=system, code=code, description=description)]
         lines += details if source.details else ()
         if (plain := code.replace(".", "")) in crosswalk:
@@ -109,7 +116,7 @@ def read(path: Path, source: CodesSource) -> Iterator[Document]:
         yield Document(
             f"{system} {code}", source.name, "\n".join(lines), {"code": code, "category": f"{system} {category}"}
         )
-    if not any_code:
+    if not descriptions:
         raise UserError(f"{path}: contains no codes; expected a file of {source.system}")
     if crosswalk and not any_mapped:
         raise unmatched_crosswalk(path)
@@ -119,6 +126,13 @@ def check_archive(path: Path, source: CodesSource) -> None:
     """Log which member of a zip archive is read; raise UserError if there is none."""
     if source.system in _ARCHIVES:
         report_choice(path, *_ARCHIVES[source.system])
+
+
+class MimicCodes(NamedTuple):
+    """The codes of one edition in a dictionary of MIMIC, and how an entry is made of them."""
+
+    form: CodeForm
+    make: Callable[[str, str], Code]
 
 
 def icd9_diagnosis(code: str, description: str) -> Code:
@@ -149,6 +163,7 @@ def _read_hcpcs(path: Path) -> Iterator[Code]:
                 continue  # disclaimers precede the records
             code, kind, text = match[1].strip(), match[2], match[3].strip()
             if kind in _SYSTEM_OF_FIRST_LINE:
+                check_code(code, f"{path}: line {number}", HCPCS if kind == "3" else HCPCS_MODIFIER)
                 if current:
                     yield current
                 current = Code(_SYSTEM_OF_FIRST_LINE[kind], code, text, code[:3])
@@ -166,13 +181,16 @@ def _hcpcs_rank(start: bytes) -> int | None:
     return 0 if any(map(_HCPCS_RECORD.match, start.decode("latin-1").splitlines())) else None
 
 
-def _read_mimic_icd(path: Path, ninth: Callable[[str, str], Code], tenth: Callable[[str, str], Code]) -> Iterator[Code]:
+def _read_mimic_icd(path: Path, ninth: "MimicCodes", tenth: "MimicCodes") -> Iterator[Code]:
     """d_icd_diagnoses.csv or d_icd_procedures.csv of MIMIC-IV, or of MIMIC-III, which has only ICD-9."""
+    edition = {"9": ninth, "10": tenth}
     for number, row in read_csv(path, ["long_title"]):
         code, version = row.get("icd_code", row.get("icd9_code", "")).strip(), row.get("icd_version", "9").strip()
         if not code or version not in ("9", "10"):
             raise UserError(f"{path}: record {number}: expected an icd_code, and an icd_version of 9 or 10")
-        yield (ninth if version == "9" else tenth)(code, row["long_title"].strip())
+        form, make = edition[version]
+        check_code(code, f"{path}: record {number}", form)
+        yield make(code, row["long_title"].strip())
 
 
 def icd10_diagnosis(code: str, description: str) -> Code:
@@ -180,14 +198,17 @@ def icd10_diagnosis(code: str, description: str) -> Code:
 
 
 def _read_mimic_hcpcs(path: Path) -> Iterator[Code]:
-    for _, row in read_csv(path, ["code", "short_description"]):
+    for number, row in read_csv(path, ["code", "short_description"]):
+        check_code(row["code"].strip(), f"{path}: record {number}", HCPCS, HCPCS_MODIFIER, CPT)
         description = (row.get("long_description") or row["short_description"]).strip()
         if description:
             yield Code("HCPCS", row["code"].strip(), description, row["code"].strip()[:3])
 
 
 def _read_mimic_lab_items(path: Path) -> Iterator[Code]:
-    for _, row in read_csv(path, ["itemid", "label", "fluid", "category"]):
+    for number, row in read_csv(path, ["itemid", "label", "fluid", "category"]):
+        if not re.fullmatch(r"\d{5,6}", row["itemid"].strip()):
+            raise UserError(f"{path}: record {number}: itemid is not a number of five or six digits")
         if row["label"].strip():
             description = f"{row['label'].strip()} ({row['fluid'].strip()}, {row['category'].strip()})"
             yield Code("MIMIC lab item", row["itemid"].strip(), description, row["itemid"].strip())
@@ -203,6 +224,8 @@ _ARCHIVES: dict[CodeSystem, tuple[Rank, str]] = {
     "icd9_procedures": (list_rank(ICD9_PROCEDURES), expected_list(ICD9_PROCEDURES)),
     "icd10pcs": (list_rank(ICD10PCS), expected_list(ICD10PCS)),
     "hcpcs": (_hcpcs_rank, _EXPECTED_HCPCS),
+    "mesh": (mesh_rank, EXPECTED_MESH),
+    "hpo": (hpo_rank, EXPECTED_HPO),
 }
 _READERS: dict[CodeSystem, Callable[[Path], Iterator[Code]]] = {
     "icd9_diagnoses": lambda path: itertools.starmap(icd9_diagnosis, read_code_list(path, ICD9_DIAGNOSES)),
@@ -211,8 +234,12 @@ _READERS: dict[CodeSystem, Callable[[Path], Iterator[Code]]] = {
     "hcpcs": _read_hcpcs,
     "mesh": lambda path: (Code("MeSH", *entry) for entry in read_mesh(path)),
     "hpo": lambda path: (Code("HPO", *entry) for entry in read_hpo(path)),
-    "mimic_diagnoses": lambda path: _read_mimic_icd(path, icd9_diagnosis, icd10_diagnosis),
-    "mimic_procedures": lambda path: _read_mimic_icd(path, icd9_procedure, icd10_procedure),
+    "mimic_diagnoses": lambda path: _read_mimic_icd(
+        path, MimicCodes(ICD9_DIAGNOSES, icd9_diagnosis), MimicCodes(ICD10CM, icd10_diagnosis)
+    ),
+    "mimic_procedures": lambda path: _read_mimic_icd(
+        path, MimicCodes(ICD9_PROCEDURES, icd9_procedure), MimicCodes(ICD10PCS, icd10_procedure)
+    ),
     "mimic_hcpcs": _read_mimic_hcpcs,
     "mimic_lab_items": _read_mimic_lab_items,
 }

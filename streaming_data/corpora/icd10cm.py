@@ -14,11 +14,12 @@ from pydantic import model_validator
 
 from ...configs.errors import UserError
 from ..documents.archives import START, open_wanted, report_choice, xml_root
+from ..documents.census import Census
 from ..documents.document import Document
 from ..documents.files import explain_read_errors
 from ..documents.xml_bounds import BoundedXml, Budget
 from . import dotted_codes
-from .code_lists import ICD9_DIAGNOSES, ICD10CM, list_rank, read_code_list
+from .code_lists import ICD9_DIAGNOSES, ICD10CM, check_code, list_rank, read_code_list, second_description
 from .crosswalks import read_crosswalk, unmatched_crosswalk
 from .source import Source, check_template
 
@@ -55,6 +56,7 @@ _TABULAR_ROOT = "ICD10CM.tabular"
 _EXPECTED = "ICD-10-CM: a tabular list, order file or code list of CMS"
 # Excluded by a note in prose at category S06, the only such note: after death only the initial encounter is coded.
 _NOT_A_CODE = re.compile(r"S06\.\w\w[78][DS]")
+_STRUCTURE = {"name", "desc", "section", "diag", "sevenChrDef"}
 _NOTES: dict[CodeDetail, dict[str, str]] = {
     "inclusion_terms": {"inclusionTerm": "Inclusion terms"},
     "includes": {"includes": "Includes"},
@@ -70,11 +72,14 @@ class Entry(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-def read(path: Path, source: Icd10CmSource) -> Iterator[Document]:
-    """One document per code; meta holds the code and its category, the first three characters."""
+def read(path: Path, source: Icd10CmSource, left_out: Census) -> Iterator[Document]:
+    """One document per code; meta holds the code and its category, the first three characters.
+
+    `left_out` counts what the tabular list has and no document.
+    """
     crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9, ICD10CM, ICD9_DIAGNOSES)
     any_mapped = False
-    for entry in _read_tabular(path, source) if _is_tabular(path) else _read_list(path):
+    for entry in _read_tabular(path, source, left_out) if _is_tabular(path) else _read_list(path):
         code = dotted_codes.icd10(entry.code)
         lines = [source.template.format(code=code, description=entry.description), *entry.details]
         if (plain := code.replace(".", "")) in crosswalk:
@@ -107,18 +112,27 @@ def _is_tabular(path: Path) -> bool:
         return bool(xml_root(file.read(START)))
 
 
-def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
-    code = ""
+def _read_tabular(path: Path, source: Icd10CmSource, left_out: Census) -> Iterator[Entry]:
+    code = last = ""
+    descriptions: dict[str, str] = {}
     with (
         open_wanted(path, _rank, _EXPECTED) as file,
         explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"),
     ):
         try:
             bounded = BoundedXml(file, Budget(str(path), "the file"))
-            for _, chapter in etree.iterparse(bounded, tag="chapter", no_network=True, remove_comments=True):
-                for entry in _below(chapter, [], {}, source):
-                    code = entry.code
-                    yield entry
+            tags = ("chapter", "introduction")
+            for _, chapter in etree.iterparse(bounded, tag=tags, no_network=True, remove_comments=True):
+                if chapter.tag == "introduction":
+                    left_out.add_element("introduction", chapter)
+                else:
+                    for entry in _below(chapter, [], {}, source, left_out):
+                        code = entry.code
+                        check_code(code.replace(".", ""), f"{path}: after {last or 'its start'}", ICD10CM)
+                        if descriptions.setdefault(code, entry.description) != entry.description:
+                            raise second_description(str(path), code)
+                        last = code
+                        yield entry
                 chapter.clear()
         except etree.XMLSyntaxError as error:
             near = f"after code {code}" if code else "before any code"
@@ -131,7 +145,9 @@ def _read_tabular(path: Path, source: Icd10CmSource) -> Iterator[Entry]:
         )
 
 
-def _below(parent: Any, ancestors: list[str], seventh: dict[str, str], source: Icd10CmSource) -> Iterator[Entry]:
+def _below(
+    parent: Any, ancestors: list[str], seventh: dict[str, str], source: Icd10CmSource, left_out: Census
+) -> Iterator[Entry]:
     """The codes under a chapter, section or code, depth first.
 
     Args:
@@ -140,7 +156,8 @@ def _below(parent: Any, ancestors: list[str], seventh: dict[str, str], source: I
     """
     name = _text(parent.find("desc"))
     children = list(parent.iterchildren("section", "diag"))
-    if parent.tag == "diag":
+    _count_others(parent, source, left_out)
+    if _is_code(parent):
         code = _text(parent.find("name"))
         defined = {
             extension.get("char", ""): _text(extension) for extension in parent.iterfind("sevenChrDef/extension")
@@ -156,7 +173,25 @@ def _below(parent: Any, ancestors: list[str], seventh: dict[str, str], source: I
     else:
         path = [*ancestors, name]
     for child in children:
-        yield from _below(child, path, seventh, source)
+        yield from _below(child, path, seventh, source, left_out)
+
+
+def _count_others(parent: Any, source: Icd10CmSource, left_out: Census) -> None:
+    """Count the notes of a chapter, section or code that are not among the details of a code."""
+    read = _STRUCTURE | (
+        {tag for detail in source.details for tag in _NOTES.get(detail, ())} if _is_code(parent) else set()
+    )
+    for child in parent:
+        if child.tag not in read:
+            left_out.add_element(child.tag if _is_code(parent) else f"{child.tag} of chapters and sections", child)
+        elif child.tag == "sevenChrDef":
+            notes = child.iterchildren("note" if source.seventh_characters else "*")
+            for note in notes:
+                left_out.add_element("sevenChrDef", note)
+
+
+def _is_code(element: Any) -> bool:
+    return bool(element.tag == "diag")
 
 
 def _padded(code: str) -> str:
@@ -175,7 +210,7 @@ def _details(diagnosis: Any, ancestors: list[str], source: Icd10CmSource) -> tup
             lines += _hierarchy(ancestors)
             continue
         for tag, title in _NOTES[detail].items():
-            if notes := [_text(note) for note in diagnosis.iterfind(f"{tag}/note")]:
+            if notes := [text for note in diagnosis.iterfind(f"{tag}/note") if (text := _text(note))]:
                 lines.append(f"{title}: {'; '.join(notes)}")
     return tuple(lines)
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from ...configs.limits import CODE_FILE_BYTES, CODE_LINES, HEADER_CHARACTERS, TooLargeError
-from ..documents.bounded import bounded_lines
-from ..documents.files import explain_read_errors, open_text
+from ...configs.limits import CODE_FILE_BYTES, CODE_LINES, TooLargeError
+from ..documents.archives import open_wanted, xml_root
+from ..documents.bounded import read_at_once
+from ..documents.files import decode_text, explain_read_errors
+from .code_lists import HPO, MESH, check_code, first_lines, looks_like, second_description
 
-_TREE_NUMBER = re.compile(r"[A-Z](?:\d\d(?:\.\d{3})*)?")
+EXPECTED_MESH = "MeSH's tree, `heading;tree number` in each line, as in NLM's mtrees2026.bin"
+EXPECTED_HPO = "HPO's OBO file (hp.obo)"
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -30,19 +33,20 @@ def read_mesh(path: Path) -> Iterator[Entry]:
     """
     names: dict[str, str] = {}
     number = 0
-    with open_text(path) as file, explain_read_errors(path, lambda: f"line {number}"):
-        for number, line in enumerate(bounded_lines(path, file, HEADER_CHARACTERS), start=1):
-            if number > CODE_LINES:
-                raise TooLargeError(f"{path}: more than {CODE_LINES:,} lines; expected MeSH's tree")
-            code, separator, name = line.strip().partition("\t")
-            if not separator:
-                name, separator, code = line.strip().rpartition(";")
-            if not separator or not _TREE_NUMBER.fullmatch(code):
-                raise UserError(
-                    f"{path}: line {number} is not a tree number, a tab and a heading, nor a heading, a semicolon and "
-                    "a tree number"
-                )
-            names[code] = name
+    with open_wanted(path, mesh_rank, EXPECTED_MESH) as file, explain_read_errors(path, lambda: f"line {number}"):
+        text = decode_text(path, read_at_once(file, CODE_FILE_BYTES, str(path)))
+    for number, line in enumerate(text.splitlines(), start=1):
+        if number > CODE_LINES:
+            raise TooLargeError(f"{path}: more than {CODE_LINES:,} lines; expected MeSH's tree")
+        entry = _mesh_entry(line)
+        if entry is None:
+            raise UserError(
+                f"{path}: line {number} is not a tree number, a tab and a heading, nor a heading, a semicolon and "
+                f"a tree number; expected {EXPECTED_MESH}{_other_mesh(line)}"
+            )
+        code, name = entry
+        if names.setdefault(code, name) != name:
+            raise second_description(f"{path}: line {number}", code)
     for code, name in names.items():
         parts = code.split(".")
         ancestors = [code[0], *(".".join(parts[:depth]) for depth in range(1, len(parts)))]
@@ -50,14 +54,37 @@ def read_mesh(path: Path) -> Iterator[Entry]:
         yield Entry(code, name, ".".join(parts[:2]), (f"Hierarchy: {hierarchy}",) if hierarchy else ())
 
 
+def _mesh_entry(line: str) -> tuple[str, str] | None:
+    """Tree number and heading; None for another line."""
+    code, separator, name = line.strip().partition("\t")
+    if not separator:
+        name, separator, code = line.strip().rpartition(";")
+    return (code, name) if separator and MESH.code.fullmatch(code) else None
+
+
+def _other_mesh(line: str) -> str:
+    """What another file of NLM is, by a line of it, for the message."""
+    if line.startswith(("*NEWRECORD", "RECTYPE =")):
+        return "; it is of NLM's descriptor records (d2026.bin)"
+    if root := xml_root(line.encode()):
+        return f"; it is XML, <{root}>"
+    return f"; its code {look}" if (look := looks_like(line.partition(" ")[0], MESH)) else ""
+
+
+def mesh_rank(start: bytes) -> int | None:
+    lines = first_lines(start)
+    return 0 if lines and all(map(_mesh_entry, lines)) else None
+
+
+def hpo_rank(start: bytes) -> int | None:
+    return 0 if start.startswith(b"format-version:") and b"\nid: HP:" in start else None
+
+
 def read_hpo(path: Path) -> Iterator[Entry]:
     """The terms of an OBO file that are not obsolete; details: definition, synonyms and parents."""
-    with open_text(path) as file, explain_read_errors(path, lambda: "its first terms"):
-        text = file.read(CODE_FILE_BYTES + 1)
-        if len(text) > CODE_FILE_BYTES:
-            raise TooLargeError(f"{path}: more than {CODE_FILE_BYTES:,} characters; expected an OBO file of terms")
-        terms = text.replace("\r\n", "\n").split("\n[")
-    for term in terms:
+    with open_wanted(path, hpo_rank, EXPECTED_HPO) as file, explain_read_errors(path, lambda: "its first terms"):
+        text = decode_text(path, read_at_once(file, CODE_FILE_BYTES, str(path)))
+    for term in text.replace("\r\n", "\n").split("\n["):
         if not term.startswith("Term]"):
             continue
         fields: dict[str, list[str]] = {}
@@ -67,6 +94,7 @@ def read_hpo(path: Path) -> Iterator[Entry]:
                 fields.setdefault(key, []).append(value)
         if "id" not in fields or "name" not in fields:
             raise UserError(f"{path}: a [Term] has no id or no name; expected a complete OBO file")
+        check_code(fields["id"][0], f"{path}: a [Term] of {fields['id'][0].partition(':')[0]}", HPO)
         if fields.get("is_obsolete") == ["true"]:
             continue
         parents = [parent.partition(" ! ")[2] for parent in fields.get("is_a", ())]

@@ -19,11 +19,13 @@ from lxml import etree
 from ...configs.errors import UserError
 from ...configs.limits import XML_BYTES, TooLargeError
 from ..documents.archives import START, xml_root
+from ..documents.census import Census, element_text, markup_text_length
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
+from ..documents.scripts import MATHML, ScriptStyle, mark_scripts, math_text, write_scripts
 from ..documents.spans import Span, ends_file, open_span
-from ..documents.xml_bounds import Budget
+from ..documents.xml_bounds import Budget, message_of, split_at_declarations
 from .source import Source
 
 
@@ -32,6 +34,7 @@ class PubMedSource(Source):
 
     Attributes:
         require_abstract: leave out citations without an abstract (about a third of PubMed).
+        scripts: `marked` writes raised numbers as in `10^9/l`; `plain` writes only their digits.
     """
 
     format: Literal["pubmed"]
@@ -39,6 +42,7 @@ class PubMedSource(Source):
     clean: list[CleaningStep] = ["encoding", "control_characters", "boilerplate"]
     split_by: str = "pmid"
     require_abstract: bool = False
+    scripts: ScriptStyle = "marked"
 
 
 # NLM's own spelling, which is searched without a parser. Where a file has another one, or comments or CDATA that may
@@ -53,14 +57,16 @@ _LONGEST_SCANNED = 1 << 24
 _MOST_PMID = 99_999_999  # NLM's own limit is eight digits; there is an array with a number per PMID
 _MOST_VERSION = 9_999
 _PARSE_BLOCK = 1 << 20
-# Elements removed before parsing: start, end and replacement. The largest come first, because removed text is not
-# searched again.
+# Elements removed before parsing: what they are, start, end and replacement. The largest come first, because removed
+# text is not searched again.
 _REMOVED = [
-    (b"<PubmedData>", b"</PubmedData>", b""),
-    (b"<AuthorList", b"</AuthorList>", b""),
-    (b"</Article>", b"</MedlineCitation>", b"</Article></MedlineCitation>"),
-    (b"<Journal>", b"</Journal>", b""),
+    ("references and history", b"<PubmedData>", b"</PubmedData>", b""),
+    ("authors", b"<AuthorList", b"</AuthorList>", b""),
+    ("index terms and other abstracts", b"</Article>", b"</MedlineCitation>", b"</Article></MedlineCitation>"),
+    ("journals", b"<Journal>", b"</Journal>", b""),
 ]
+_TEXT_PARTS = {"ArticleTitle", "Abstract", "VernacularTitle"}
+_INLINE = {"b", "i", "u", "sup", "sub"}
 _NO_TITLE = {"", "[Not Available]."}
 _RETRACTED = "D016441"
 
@@ -125,16 +131,18 @@ def _parsed_scan(path: Path) -> Scan:
     records: list[tuple[bytes, bytes]] = []
     deleted: list[tuple[bytes, bytes]] = []
     with open_binary(path) as file, _explain_errors(path, lambda: records[-1][1].decode() if records else ""):
-        for element in _elements(path, file, "MedlineCitation", "DeleteCitation"):
+        for element, line in _elements(path, file, Census(), "MedlineCitation", "DeleteCitation"):
             found = records if element.tag == "MedlineCitation" else deleted
             pmids = list(element.iterchildren("PMID"))
             for pmid in pmids[:1] if element.tag == "MedlineCitation" else pmids:
                 version, number = (pmid.get("Version") or "1").strip(), (pmid.text or "").strip()
                 if not (version.isdecimal() and number.isdecimal()):
-                    raise UserError(f"{path}: line {pmid.sourceline:,}: a PMID that is no number, or its Version")
+                    raise UserError(
+                        f"{path}: line {line + pmid.sourceline:,}: a PMID that is no number, or its Version"
+                    )
                 found.append((version.encode(), number.encode()))
             if not pmids and element.tag == "MedlineCitation":
-                raise UserError(f"{path}: line {element.sourceline:,}: a MedlineCitation without a PMID")
+                raise UserError(f"{path}: line {line + element.sourceline:,}: a MedlineCitation without a PMID")
     return Scan(_versions(path, records), _versions(path, deleted))
 
 
@@ -185,18 +193,28 @@ def _versions(path: Path, matches: list[tuple[bytes, bytes]]) -> Versions:
     return Versions(pmids, np.array([int(version or 1) for version, _ in matches], np.int64))
 
 
-def read(path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_], span: Span | None = None) -> Iterator[Document]:
+def read(
+    path: Path, source: PubMedSource, keep: npt.NDArray[np.bool_], left_out: Census, span: Span | None = None
+) -> Iterator[Document]:
     """The documents of the records of one file that `keep` selects, an array of `newest_records`; of a span, only its
     own.
+
+    `left_out` counts what is in the file and in none of them.
     """
     pmid, number = "", 0
     if span:
         keep = keep[span.first : span.first + span.records]
     with _open_span(span) if span else open_binary(path) as file, _explain_errors(path, lambda: pmid):
-        for citation in _elements(path, file, "MedlineCitation"):
+        for citation, _ in _elements(path, file, left_out, "MedlineCitation", "PubmedBookArticle"):
+            if citation.tag == "PubmedBookArticle":
+                left_out.add_element("books", citation)
+                continue
             pmid = citation.findtext("PMID", "").strip()
-            if number < len(keep) and keep[number] and (document := _document(citation, pmid, source)):
-                yield document
+            if number < len(keep) and keep[number]:
+                if document := _document(citation, pmid, source, left_out):
+                    yield document
+            else:
+                left_out.add_element("citations with a newer version, or deleted", citation)
             number += 1
     if number == 0 and not span:
         raise UserError(
@@ -244,27 +262,39 @@ def _explain_errors(path: Path, last_pmid: Callable[[], str]) -> Iterator[None]:
             yield
     except etree.XMLSyntaxError as error:
         near = f"after PMID {last_pmid()}" if last_pmid() else "before any citation"
-        raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
+        raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({message_of(error)})") from error
 
 
-def _elements(path: Path, file: BinaryIO, *tags: str) -> Iterator[Any]:
-    """The elements with these tags; each is freed when the next one is requested, with all that precedes it."""
-    parser: Any = etree.XMLPullParser(tag=tags, no_network=True, remove_comments=True, remove_pis=True)
+def _elements(path: Path, file: BinaryIO, left_out: Census, *tags: str) -> Iterator[tuple[Any, int]]:
+    """The elements with these tags, each with the number of lines before its document.
+
+    An element is freed when the next one is requested, with all that precedes it.
+    """
     budget = Budget(str(path), " or ".join(f"a {tag}" for tag in tags))
-    for block in _pruned_blocks(path, file):
-        budget.add(block)
-        syntax_error = _feed(parser, block)
+    parser, first_line, line = _parser(tags), 0, 0
+    for piece, is_new in split_at_declarations(_pruned_blocks(path, file, left_out)):
+        if is_new:
+            parser.close()
+            parser, first_line = _parser(tags), line
+        budget.add(piece)
+        syntax_error = _feed(parser, piece)
+        line += piece.count(b"\n")
         for _, element in parser.read_events():
             budget.reset()
-            yield element
+            yield element, first_line
             element.clear()
             while (parent := element.getparent()) is not None:
                 while element.getprevious() is not None:
                     del parent[0]
                 element = parent
         if syntax_error:
+            syntax_error.lineno = first_line + (syntax_error.lineno or 1)
             raise syntax_error
     parser.close()
+
+
+def _parser(tags: tuple[str, ...]) -> Any:
+    return etree.XMLPullParser(tag=tags, no_network=True, remove_comments=True, remove_pis=True)
 
 
 def _feed(parser: Any, block: bytes) -> etree.XMLSyntaxError | None:
@@ -276,7 +306,7 @@ def _feed(parser: Any, block: bytes) -> etree.XMLSyntaxError | None:
     return None
 
 
-def _pruned_blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
+def _pruned_blocks(path: Path, file: BinaryIO, left_out: Census) -> Iterator[bytes]:
     """The file in blocks without references, authors and the like, which are three quarters of its bytes.
 
     Their line breaks are kept, so that the parser's line numbers are those of the file. Corruption inside removed
@@ -285,12 +315,12 @@ def _pruned_blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
     rest = b""
     while block := file.read(_PARSE_BLOCK):
         rest += block
-        cut = min([_unclosed(rest, opening, closing) for opening, closing, _ in _REMOVED])
+        cut = min([_unclosed(rest, opening, closing) for _, opening, closing, _ in _REMOVED])
         if len(rest) - cut > XML_BYTES:
             raise TooLargeError(
                 f"{path}: more than {XML_BYTES:,} bytes without the end of an element; expected citations"
             )
-        yield _prune(rest[:cut])
+        yield _prune(rest[:cut], left_out)
         rest = rest[cut:]
     yield rest
 
@@ -301,44 +331,68 @@ def _unclosed(block: bytes, opening: bytes, closing: bytes) -> int:
     return start if start >= 0 and block.find(closing, start) < 0 else max(block.rfind(b"<"), 0)
 
 
-def _prune(block: bytes) -> bytes:
-    for opening, closing, replacement in _REMOVED:
-        kept, end = [], 0
+def _prune(block: bytes, left_out: Census) -> bytes:
+    for kind, opening, closing, replacement in _REMOVED:
+        kept, end, removed = [], 0, []
         while (start := block.find(opening, end)) >= 0:
             close = block.find(closing, start)
             if close < 0 or block.find(opening, start + 1, close) >= 0:
                 break
             kept += [block[end:start], b"\n" * block.count(b"\n", start, close), replacement]
             end = close + len(closing)
+            removed.append(block[start:end])
+        left_out.add_counts(kind, len(removed), markup_text_length(b"".join(removed)))
         block = b"".join([*kept, block[end:]])
     return block
 
 
-def _document(citation: Any, pmid: str, source: PubMedSource) -> Document | None:
+def _document(citation: Any, pmid: str, source: PubMedSource, left_out: Census) -> Document | None:
     article = citation.find("Article")
     if article is None:
+        left_out.add_element("citations without an article", citation)
         return None
     parts = {part.tag: part for part in article}
-    title = _text(parts.get("ArticleTitle"))
+    title = _text(parts.get("ArticleTitle"), source)
     if title in _NO_TITLE:
-        title = _text(parts.get("VernacularTitle"))
-    abstract = [_paragraph(part) for part in parts.get("Abstract", ()) if part.tag == "AbstractText"]
-    lines = [line for line in abstract if line]
+        title = _text(parts.get("VernacularTitle"), source)
+    elif "VernacularTitle" in parts:
+        left_out.add_element("titles in other languages", parts["VernacularTitle"])
+    lines = []
+    for part in parts.get("Abstract", ()):
+        if part.tag != "AbstractText":
+            left_out.add_element("licenses", part)
+        elif line := _paragraph(part, source):
+            lines.append(line)
     if source.require_abstract and not lines:
+        left_out.add_element("citations without an abstract", article)
         return None
+    others = (part for part in article if part.tag not in _TEXT_PARTS)
+    left_out.add_counts(
+        "metadata", 1, sum(len(each.text.strip()) for part in others for each in part.iter() if each.text)
+    )
     retracted = any(kind.get("UI") == _RETRACTED for kind in parts.get("PublicationTypeList", ()))
-    meta = {"pmid": pmid, "language": _text(parts.get("Language")), "retracted": str(retracted).lower()}
+    language = " ".join((parts["Language"].text or "").split()) if "Language" in parts else ""
+    meta = {"pmid": pmid, "language": language, "retracted": str(retracted).lower()}
     return Document(pmid, source.name, "\n".join([title, *lines] if title else lines), meta)
 
 
-def _paragraph(part: Any) -> str:
-    text, label = _text(part), part.get("Label", "").strip()
+def _paragraph(part: Any, source: PubMedSource) -> str:
+    text, label = _text(part, source), part.get("Label", "").strip()
     return f"{label}: {text}" if text and label and label != "UNLABELLED" else text
 
 
-def _text(element: Any) -> str:
-    """All text inside an element, in order, without inline markup and MathML tags; line breaks become spaces."""
+def _text(element: Any, source: PubMedSource) -> str:
+    """All text inside an element, in order, without inline markup; line breaks become spaces."""
     if element is None:
         return ""
-    text = "".join(element.itertext()) if len(element) else element.text or ""
-    return " ".join(text.split())
+    if not len(element):
+        return " ".join((element.text or "").split())
+    for math in list(element.iter(f"{MATHML}math")):
+        formula = math_text(math, source.scripts)
+        math.clear(keep_tail=True)
+        math.text = formula
+    for other in element.iterdescendants():
+        if other.tag not in _INLINE and not other.tag.startswith(MATHML):
+            other.text, other.tail = f" {other.text or ''}", f" {other.tail or ''}"
+    mark_scripts(element)
+    return " ".join(write_scripts(element_text(element), source.scripts).split())

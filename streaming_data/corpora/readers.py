@@ -17,6 +17,7 @@ from pydantic import Field
 from ...configs.errors import UserError
 from ...configs.limits import DOCUMENT_CHARACTERS
 from ..documents.bounded import document_too_long
+from ..documents.census import Census
 from ..documents.clean import clean
 from ..documents.document import Document, uniform_hash
 from ..documents.files import FoundFile, list_files
@@ -70,13 +71,16 @@ def list_inputs(source: AnySource) -> list[FoundFile]:
     return files
 
 
-def read_file(source: AnySource, file: InputFile, changed: "Counter[str] | None" = None) -> Iterator[Document]:
+def read_file(
+    source: AnySource, file: InputFile, changed: "Counter[str] | None" = None, left_out: Census | None = None
+) -> Iterator[Document]:
     """The documents of one file, cleaned, in order, in constant memory.
 
-    `changed` counts the documents that each cleaning step changes.
+    `changed` counts the documents that each cleaning step changes, `left_out` what the reader leaves out of them.
     """
     changed = Counter() if changed is None else changed
-    for number, document in enumerate(_read_all(source, file), start=1):
+    left_out = Census() if left_out is None else left_out
+    for number, document in enumerate(_read_all(source, file, left_out), start=1):
         if source.sample == 1.0 or uniform_hash("sample", document.id) < source.sample:
             if len(document.text) > DOCUMENT_CHARACTERS:
                 raise document_too_long(file.path, f"document {number:,}", len(document.text))
@@ -93,17 +97,17 @@ def read(source: AnySource) -> Iterator[Document]:
         yield from read_file(source, file)
 
 
-def _read_all(source: AnySource, file: InputFile) -> Iterator[Document]:
+def _read_all(source: AnySource, file: InputFile, left_out: Census) -> Iterator[Document]:
     match source:
         case PubMedSource():
             assert file.keep is not None
-            return pubmed.read(file.path, source, file.keep, file.span)
+            return pubmed.read(file.path, source, file.keep, left_out, file.span)
         case PmcSource():
-            return pmc.read(file.path, source, file.span)
+            return pmc.read(file.path, source, left_out, file.span)
         case MimicNotesSource():
             return mimic_notes.read(file.path, source, file.span)
         case Icd10CmSource():
-            return icd10cm.read(file.path, source)
+            return icd10cm.read(file.path, source, left_out)
         case CodesSource():
             return codes.read(file.path, source)
         case TableSource():

@@ -4,9 +4,36 @@ A parsed tag or attribute takes about 120 bytes, so a file of four-byte tags tak
 is estimated before parsing, by the characters that each of them must have.
 """
 
-from typing import BinaryIO
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
 from ...configs.limits import XML_BYTES, XML_TAGS, TooLargeError
+
+_DECLARATION = re.compile(rb"<\?xml\s")
+
+
+def split_at_declarations(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """The blocks of a file, cut before each XML document but the first, and whether a document begins with the piece.
+
+    Files that were written by appending several answers of a server have such documents. A declaration must not be cut
+    by the end of a block.
+    """
+    is_new = has_tags = False
+    for block in blocks:
+        start = 0
+        for match in _DECLARATION.finditer(block) if b"<?xml" in block else ():
+            if has_tags or b"<" in block[start : match.start()]:
+                yield block[start : match.start()], is_new
+                start, is_new, has_tags = match.start(), True, False
+        yield block[start:], is_new
+        has_tags = has_tags or b"<" in block[start:]
+        is_new = False
+
+
+def message_of(error: Any) -> str:
+    """What libxml2 says of a syntax error, without the line, which it counts from the start of a document."""
+    return str(error.msg).partition(", line ")[0]
 
 
 def count_tags(content: bytes) -> int:

@@ -57,7 +57,9 @@ def audit_file(task: AuditTask, count: Count) -> tuple[PhiAudit, list[tuple[int,
     identifiers: list[tuple[int, Identifier]] = []
     texts = (document.text for document in read_file(task.source, task.file))
     for batch in _batches(texts):
-        for number, found in enumerate(audit.add_all(batch, task.source.locale), start=audit.documents + 1 - len(batch)):
+        for number, found in enumerate(
+            audit.add_all(batch, task.source.locale), start=audit.documents + 1 - len(batch)
+        ):
             if task.with_positions:
                 identifiers += [(number, identifier) for identifier in found]
         count(len(batch))

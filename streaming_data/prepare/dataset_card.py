@@ -1,6 +1,6 @@
 """The card of a data set: README.md next to its manifest, in the format of Hugging Face's dataset cards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def card(manifest: DataManifest) -> str:
                 ("source", "empty", "duplicates", "near duplicates", "split", *_COUNTS, "fullness"),
                 (row for source, entry in sources.items() for row in _stages(source, entry)),
             ),
+            *_left_out(sources),
             "## Tokenizer",
             f"{tokenizer.vocab_size:,} tokens, in `tokenizer/`; SHA-256 `{tokenizer.sha256}`.",
             "## Configuration",
@@ -95,6 +96,17 @@ def _stages(source: str, entry: SourceInfo) -> Iterable[tuple[object, ...]]:
     dropped = tuple(f"{count:,}" for count in (entry.empty, entry.duplicates, entry.near_duplicates))
     for split, counts in entry.splits.items():
         yield (source, *dropped, split, *(f"{getattr(counts, name):,}" for name in _COUNTS), f"{counts.fullness:.2%}")
+
+
+def _left_out(sources: Mapping[str, SourceInfo]) -> list[str]:
+    rows = [
+        (source, kind, f"{counts.elements:,}", f"{counts.characters:,}")
+        for source, entry in sources.items()
+        for kind, counts in entry.left_out.items()
+    ]
+    if not rows:
+        return []
+    return ["## In the files and in no text", _table(("source", "kind", "elements", "characters"), rows)]
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...configs.secrets import scrub_tree
 from ...storage.files import hash_file
 from ..corpora.readers import AnySource
+from ..documents.census import Census
 from ..phi.patterns import sum_audits
 from ..shards.manifest import (
     NAME,
@@ -17,6 +18,7 @@ from ..shards.manifest import (
     DataManifest,
     FileInfo,
     InputList,
+    LeftOut,
     SourceInfo,
     SpecialIds,
     SplitCounts,
@@ -52,6 +54,10 @@ def describe_source(
     inputs = [info for file in files for info in file.inputs]
     many = len(inputs) > _MOST_INPUTS
     audit = sum_audits(file.audit for file in files if file.audit)
+    left_out = Census()
+    for file in files:
+        for kind, counts in file.left_out.items():
+            left_out.add_counts(kind, *counts)
     return SourceInfo(
         format=source.format,
         licence=source.licence,
@@ -71,6 +77,10 @@ def describe_source(
             tokens=sum(file.words.tokens for file in files),
             words=sum(file.words.words for file in files),
         ),
+        left_out={
+            kind: LeftOut(elements=elements, characters=characters)
+            for kind, (elements, characters) in left_out.counts().items()
+        },
     )
 
 

@@ -23,6 +23,7 @@ from ...configs.errors import UserError
 from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..division.survey import unpack
+from ..documents.census import Census
 from ..documents.document import Document, is_held_out
 from ..documents.files import FoundFile
 from ..documents.spans import Span
@@ -100,6 +101,7 @@ class _Summary(BaseModel):
     inputs: list[InputHash]
     empty: NonNegativeInt
     cleaned: dict[str, NonNegativeInt]
+    left_out: dict[str, tuple[NonNegativeInt, NonNegativeInt]]
     audit: AuditCounts | None
     bands: NonNegativeInt
     words: WordCounts
@@ -117,6 +119,7 @@ class TokenizedFile:
         held_out: bool (documents,).
         empty: number of documents dropped because they have no text.
         cleaned: for each cleaning step, the number of documents that it changed.
+        left_out: by kind, elements and characters that the reader found and left out.
         audit: counts of PHI identifiers; None for public text.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
         words: characters, tokens and words of all documents.
@@ -129,6 +132,7 @@ class TokenizedFile:
     held_out: npt.NDArray[np.bool_]
     empty: int
     cleaned: Mapping[str, int]
+    left_out: Mapping[str, tuple[int, int]]
     audit: PhiAudit | None
     bands: int
     words: WordCounts
@@ -188,10 +192,11 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
     bands: list[npt.NDArray[np.uint64]] = []
     empty = characters = tokens = words = 0
     cleaned: Counter[str] = Counter()
+    left_out = Census()
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
         writer = SegmentWriter(file)
-        for batch in _batches(_documents(task, cleaned)):
+        for batch in _batches(_documents(task, cleaned, left_out)):
             documents = [document for document in batch if document.text.strip()]
             texts = [document.text for document in documents]
             encodings = tokenizers.encode(tokenizer, texts)
@@ -226,6 +231,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
         held_out=np.array(held_out, np.bool_),
         empty=empty,
         cleaned=cleaned,
+        left_out=left_out.counts(),
         audit=audit,
         bands=task.bands.number if task.bands else 0,
         words=WordCounts(characters=characters, tokens=tokens, words=words),
@@ -234,14 +240,14 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
     return summary, writer.index()
 
 
-def _documents(task: TokenizeTask, cleaned: "Counter[str]") -> Iterator[Document]:
+def _documents(task: TokenizeTask, cleaned: "Counter[str]", left_out: Census) -> Iterator[Document]:
     """The documents of all files, so that a batch is as large for many small files as for a large one."""
     for file, keep in zip(task.files, task.keeps or repeat(None), strict=False):
         whole = InputFile(Path(file.path), keep)
         if task.span and task.span.content != file.path:
             unpack(whole.path, Path(task.span.content))
         try:
-            yield from read_file(task.source, replace(whole, span=task.span), cleaned)
+            yield from read_file(task.source, replace(whole, span=task.span), cleaned, left_out)
         except UserError:
             if task.span:
                 # The same error whichever part is read first, with the file's own numbers of records and lines.

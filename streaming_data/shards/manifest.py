@@ -132,6 +132,18 @@ class SplitCounts(_Section):
     fullness: float = 0.0
 
 
+class LeftOut(_Section):
+    """What a reader found in the files and put into no text.
+
+    Attributes:
+        elements: of one kind, such as lists of references.
+        characters: in them, white space not counted.
+    """
+
+    elements: NonNegativeInt
+    characters: NonNegativeInt
+
+
 class SourceInfo(_Section):
     """One source.
 
@@ -147,6 +159,7 @@ class SourceInfo(_Section):
         cleaned: for each cleaning step, the number of documents that it changed.
         crosswalks: files that were read in addition to `inputs`; the key is absent if there are none.
         words: None in old manifests.
+        left_out: by kind, the largest first; the key is absent if nothing was left out, or not counted.
     """
 
     format: str = ""
@@ -163,6 +176,7 @@ class SourceInfo(_Section):
     cleaned: dict[str, NonNegativeInt] = {}
     crosswalks: list[FileInfo] = Field(default=[], exclude_if=lambda files: not files)
     words: WordCounts | None = Field(default=None, exclude_if=lambda words: words is None)
+    left_out: dict[str, LeftOut] = Field(default={}, exclude_if=lambda kinds: not kinds)
 
 
 class DataManifest(_Section):

@@ -206,6 +206,34 @@ def test_prepare_reports_empty_documents_and_an_empty_held_out_split(folder: Pat
     assert "warning: no document was held out" in result.output
 
 
+def test_prepare_says_what_it_left_out(folder: Path) -> None:
+    """The same counts are printed, in the manifest and in the card, whatever the number of files."""
+    note = "<table-wrap><table><tr><td>{0}</td></tr></table></table-wrap>"
+    for number in range(3):
+        front = f'<article-meta><article-id pub-id-type="pmc">{number}</article-id></article-meta>'
+        body = f"<p>Text {number} [<xref ref-type='bibr'>1</xref>].</p>{note.format(number)}"
+        text = f"<article><front>{front}</front><body>{body}</body></article>"
+        (folder / f"{number}.nxml").write_text(text)
+    source = f"{{name: pmc, format: pmc, paths: ['{folder}/*.nxml'], licence: CC BY}}"
+    recipe = folder / "left_out.yaml"
+    tokenizer = yaml.safe_load((folder / "recipe.yaml").read_text())["tokenizer"]
+    recipe.write_text(f"output: {folder}/left_out\ntokenizer: {tokenizer}\nheld_out: 0\nsources:\n- {source}\n")
+    result = cmbert("data", "prepare", str(recipe))
+    assert (
+        "pmc: left out: numbers of references (3 elements, 9 characters), cells of tables (3 elements, 3 characters), "
+        "metadata (3 elements, 3 characters)\n" in result.output
+    )
+    manifest = json.loads((folder / "left_out/manifest.json").read_text())["sources"]["pmc"]
+    assert manifest["left_out"] == {
+        "numbers of references": {"elements": 3, "characters": 9},
+        "cells of tables": {"elements": 3, "characters": 3},
+        "metadata": {"elements": 3, "characters": 3},
+    }
+    card = (folder / "left_out/README.md").read_text()
+    assert "\n\n## In the files and in no text\n| source | kind |" in card
+    assert "| pmc | numbers of references | 3 | 9 |" in card
+
+
 def test_extend_grows_the_tokenizer_and_its_model(folder: Path) -> None:
     config = ModelConfig(
         vocab_size=640,

@@ -95,15 +95,15 @@ def test_hpo_terms_include_definition_synonyms_and_parents(tmp_path: Path) -> No
     content = """format-version: 1.2
 
 [Term]
-id: HP:3
+id: HP:0000003
 name: Kidney dysplasia
 def: "Characterized by \\"cysts\\"." [orcid]
 synonym: "Dysplastic kidney" EXACT []
 synonym: "Kidney cysts" EXACT layperson []
-is_a: HP:2 ! Renal cyst
+is_a: HP:0000002 ! Renal cyst
 
 [Term]
-id: HP:4
+id: HP:0000004
 name: old
 is_obsolete: true
 
@@ -112,7 +112,7 @@ id: part_of
 name: part of
 """
     assert texts(tmp_path / "hp.obo", "hpo", content) == [
-        'HPO code for HP:3: Kidney dysplasia\nDefinition: Characterized by "cysts".\n'
+        'HPO code for HP:0000003: Kidney dysplasia\nDefinition: Characterized by "cysts".\n'
         "Synonyms: Dysplastic kidney; Kidney cysts\nIs a: Renal cyst"
     ]
 
@@ -145,7 +145,49 @@ def test_dictionaries_of_mimic(tmp_path: Path) -> None:
         ("hcpcs", HCPCS.splitlines(keepends=True)[2], "line 1 continues A0021, whose first line is missing"),
         ("mesh", "C14 Diseases\n", "line 1 is not a tree number, a tab and a heading, nor"),
         ("hpo", "x\n\n[Term]\nname: y\n", "no id or no name"),
+        ("mesh", "C14\tHeart\nC14\tHead\n", "line 2 describes C14 a second time, differently"),
+        ("mesh", "*NEWRECORD\nRECTYPE = D\n", "line 1 is not a tree number, a tab and a heading, nor a heading, a s"),
+        ("mesh", "*NEWRECORD\nRECTYPE = D\n", "it is of NLM's descriptor records (d2026.bin)"),
+        ("mesh", "A000 Cholera\n", "its code has the form of ICD-10-CM"),
+        (
+            "hpo",
+            "x\n\n[Term]\nid: DOID:4\nname: disease\n",
+            "a [Term] of DOID: the code is none of HPO, such as HP:0000003",
+        ),
+        (
+            "hpo",
+            "x\n\n[Term]\nid: HP:0000001\nname: a\n\n[Term]\nid: HP:0000001\nname: b\n",
+            "HP:0000001 a second time",
+        ),
+        ("hcpcs", HCPCS.replace("A0021", "0021T"), "line 2: the code is none of HCPCS, such as A0021"),
+        ("hcpcs", HCPCS + HCPCS.replace("Speech", "Hearing"), "V5362 a second time, differently"),
+        (
+            "mimic_hcpcs",
+            "code,short_description\n100,Anesthesia\n",
+            "record 1: the code is none of HCPCS, such as A0021",
+        ),
         ("mimic_diagnoses", "icd_code,icd_version,long_title\n1,11,x\n", "record 1: expected an icd_code"),
+        (
+            "mimic_diagnoses",
+            "icd_code,icd_version,long_title\n90,9,x\n",
+            "it has 2 digits, as a code that lost its leading",
+        ),
+        (
+            "mimic_diagnoses",
+            "icd_code,icd_version,long_title\n0010,10,x\n",
+            "has the form of ICD-9-CM diagnoses or ICD-9-CM p",
+        ),
+        (
+            "mimic_procedures",
+            "icd_code,icd_version,long_title\n39,9,x\n",
+            "record 1: the code is none of ICD-9-CM proc",
+        ),
+        ("mimic_procedures", "icd9_code,long_title\n0010,x\n0010,y\n", "describes 00.10 a second time, differently"),
+        (
+            "mimic_lab_items",
+            "itemid,label,fluid,category\nx,y,z,a\n",
+            "record 1: itemid is not a number of five or six",
+        ),
         ("mimic_lab_items", "itemid,label\n1,x\n", "no column fluid, category"),
     ],
 )
@@ -191,3 +233,49 @@ def test_cms_and_mimic_agree_on_icd9(dev_data: Path) -> None:
     cms = {document.text for document in codes(dev_data / "codes/cms/CMS32_DESC_LONG_DX.txt.gz", "icd9_diagnoses")}
     mimic = {document.text for document in codes(dev_data / "mimic3_demo/D_ICD_DIAGNOSES.csv", "mimic_diagnoses")}
     assert len(cms & mimic) > 0.9 * len(cms)
+
+
+@pytest.mark.parametrize(
+    ("system", "name", "content"),
+    [
+        ("mesh", "mtrees2026.bin", "Body Regions;A01\r\nBreast;A01.236\r\n"),
+        ("hpo", "hp.obo", "format-version: 1.2\n\n[Term]\nid: HP:0000001\nname: All\n"),
+    ],
+)
+def test_archives_made_on_macos(tmp_path: Path, system: str, name: str, content: str) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"__MACOSX/._{name}", b"\0\5\x16\7" + b"x" * 100)
+        archive.writestr("readme.txt", "Read me.")
+        archive.writestr(f"folder/{name}", content)
+    (tmp_path / name).write_text(content)
+    assert [document.text for document in codes(path, system)] == [
+        document.text for document in codes(tmp_path / name, system)
+    ]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "Read me.")
+    with pytest.raises(UserError, match=r"expected .* in it; found readme\.txt \(text\)"):
+        codes(path, system)
+
+
+SAMPLES = {
+    "icd9_diagnoses": "0010  Cholera\nV10   History\n",
+    "icd9_procedures": "0001 Ultrasound\n3961 Bypass\n",
+    "icd10pcs": "0016070 Bypass\nB0001ZZ Scan\n",
+    "hcpcs": HCPCS,
+    "mesh": "C14\tHeart\n",
+    "hpo": "format-version: 1.2\n\n[Term]\nid: HP:0000001\nname: All\n",
+    "mimic_diagnoses": "icd_code,icd_version,long_title\n0010,9,Cholera\n",
+    "mimic_hcpcs": "code,category,long_description,short_description\nA0021,1,x,y\n",
+    "mimic_lab_items": "itemid,label,fluid,category\n50813,Lactate,Blood,Gas\n",
+}
+
+
+@pytest.mark.parametrize("system", SAMPLES)
+@pytest.mark.parametrize("other", SAMPLES)
+def test_a_file_of_one_system_is_no_file_of_another(tmp_path: Path, system: str, other: str) -> None:
+    if system == other:
+        assert texts(tmp_path / "codes.csv", system, SAMPLES[other])
+    else:
+        with pytest.raises(UserError):
+            texts(tmp_path / "codes.csv", system, SAMPLES[other])

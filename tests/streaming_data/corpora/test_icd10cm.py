@@ -8,7 +8,8 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.corpora.icd10cm import Icd10CmSource
-from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.corpora.readers import InputFile, read, read_file
+from clinical_modernbert.streaming_data.documents.census import Census
 from clinical_modernbert.streaming_data.documents.document import Document
 
 TABULAR = """<?xml version="1.0" encoding="utf-8"?>
@@ -29,9 +30,13 @@ TABULAR = """<?xml version="1.0" encoding="utf-8"?>
 """
 
 
-def codes(path: Path | str, **options: object) -> list[Document]:
+def source(path: Path | str, **options: object) -> Icd10CmSource:
     config = {"name": "codes", "format": "icd10cm", "licence": "public domain", "paths": [str(path)], **options}
-    return list(read(Icd10CmSource.model_validate(config)))
+    return Icd10CmSource.model_validate(config)
+
+
+def codes(path: Path | str, **options: object) -> list[Document]:
+    return list(read(source(path, **options)))
 
 
 def test_the_tabular_list_as_text(tmp_path: Path) -> None:
@@ -58,6 +63,32 @@ def test_the_tabular_list_in_its_zip(tmp_path: Path) -> None:
         archive.writestr("tables/icd10cm-tabular-2026.xml", TABULAR)
         archive.writestr("tables/icd10cm-index-2026.xml", "<index/>")
     assert len(codes(path)) == 4
+
+
+def test_notes_without_text_give_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "tabular.xml"
+    path.write_text(TABULAR.replace("diabetes NOS", " ").replace("<note>other</note>", "<note/>"))
+    assert codes(path, details=["includes", "excludes"])[0].text == (
+        "ICD 10 code for E11: Type 2 diabetes mellitus\nExcludes1: type 1 diabetes (E10.-)"
+    )
+
+
+@pytest.mark.parametrize("details", [[], ["hierarchy"], ["includes", "excludes"], ["inclusion_terms"]])
+@pytest.mark.parametrize("seventh_characters", [True, False])
+def test_notes_that_are_in_no_text_are_counted(tmp_path: Path, details: list[str], seventh_characters: bool) -> None:
+    more = "<codeFirst><note>cause</note></codeFirst><sevenChrDef><extension char='A'>initial</extension></sevenChrDef>"
+    path = tmp_path / "tabular.xml"
+    path.write_text(TABULAR.replace("<includes><note>diabetes", f"{more}<includes><note>diabetes"))
+    left_out = Census()
+    options = {"details": details, "seventh_characters": seventh_characters, "template": "{code}{description}"}
+    texts = [document.text for document in read_file(source(path, **options), InputFile(path), left_out=left_out)]
+    kinds = {"includes of chapters and sections": 12, "codeFirst": 5}
+    kinds |= {} if "includes" in details else {"includes": 11}
+    kinds |= {} if "excludes" in details else {"excludes1": 20, "excludes2": 5}
+    kinds |= {} if "inclusion_terms" in details else {"inclusionTerm": 51}
+    kinds |= {} if seventh_characters else {"sevenChrDef": 7}
+    assert {kind: characters for kind, (_, characters) in left_out.counts().items()} == kinds
+    assert any("initial" in text for text in texts) == seventh_characters
 
 
 SEVENTH = """<ICD10CM.tabular><chapter><desc>Injury (S00-T88)</desc><section><desc>Poisoning (T36-T50)</desc>
@@ -99,6 +130,20 @@ def test_the_papers_template_without_details(tmp_path: Path) -> None:
         codes(path, template="{name}")
 
 
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("<name>E11.9</name>", "after E11.21: the code is none of ICD-10-CM, such as A000; it has the form of HPO"),
+        ("<name>E11.2</name>", "describes E11.9 a second time, differently"),
+    ],
+)
+def test_wrong_codes_in_the_tabular_list(tmp_path: Path, before: str, message: str) -> None:
+    path = tmp_path / "tabular.xml"
+    path.write_text(TABULAR.replace(before, "<name>HP:0000001</name>" if "HPO" in message else "<name>E11.9</name>"))
+    with pytest.raises(UserError, match=message):
+        codes(path)
+
+
 def test_order_files_and_code_lists(tmp_path: Path) -> None:
     order, listed = tmp_path / "icd10cm_order_2026.txt", tmp_path / "icd10cm-codes-2026.txt"
     order.write_text(
@@ -106,10 +151,16 @@ def test_order_files_and_code_lists(tmp_path: Path) -> None:
         f"00002 A000    1 {'Cholera due to Vibrio cholerae 01, biovar cholerae':60} "
         "Cholera due to Vibrio cholerae 01, biovar cholerae\n"
     )
-    listed.write_text("A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\n")
+    listed.write_text(
+        "A000    Cholera due to Vibrio cholerae 01, biovar cholerae\nS52001A Fracture\nQA001   New in 2026\n"
+    )
     cholera = "ICD 10 code for A00.0: Cholera due to Vibrio cholerae 01, biovar cholerae"
     assert [document.text for document in codes(order)] == ["ICD 10 code for A00: Cholera", cholera]
-    assert [document.text for document in codes(listed)] == [cholera, "ICD 10 code for S52.001A: Fracture"]
+    assert [document.text for document in codes(listed)] == [
+        cholera,
+        "ICD 10 code for S52.001A: Fracture",
+        "ICD 10 code for QA0.01: New in 2026",
+    ]
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:

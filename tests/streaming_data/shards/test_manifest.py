@@ -12,6 +12,7 @@ from clinical_modernbert.streaming_data.shards.manifest import (
     AuditCounts,
     DataManifest,
     FileInfo,
+    LeftOut,
     SourceInfo,
     SpecialIds,
     SplitCounts,
@@ -114,7 +115,13 @@ WRITTEN = """\
           "bytes": 7,
           "sha256": "00ff"
         }
-      ]
+      ],
+      "left_out": {
+        "codeFirst": {
+          "elements": 2,
+          "characters": 31
+        }
+      }
     }
   },
   "config": {
@@ -153,6 +160,7 @@ def build() -> DataManifest:
         synthetic=False,
         splits={"train": SplitCounts(documents=1, segments=1, tokens=64, packs=1, fullness=1.0)},
         crosswalks=[FileInfo(name="gem.txt", bytes=7, sha256="00ff")],
+        left_out={"codeFirst": LeftOut(elements=2, characters=31)},
     )
     return DataManifest(
         version=1,
