@@ -21,8 +21,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when tokenizers is import
 os.environ["RAYON_NUM_THREADS"] = "1"
 
 import numpy as np
-from prepare_scale import measure
 
+from clinical_modernbert.benchmarks.prepare_scale import measure
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read_file
 from clinical_modernbert.streaming_data.phi.patterns import PhiAudit

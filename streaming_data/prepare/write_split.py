@@ -97,9 +97,10 @@ def plan_split(job: SplitJob, count: Count) -> SplitPlan:
     order, ends = _order(lengths, job.seq_length, job.window)
     starts = np.concatenate([[0], ends[:-1]])
     segments = ends - starts
-    tokens = np.add.reduceat(lengths[order], starts)
+    tokens = np.add.reduceat(lengths[order], starts, dtype=np.int64)
     # A list of ids in JSON has brackets and, between two ids, a comma and a space.
-    sizes = sample_sizes(tokens, segments, np.add.reduceat(id_sizes[order], starts) + 2 * segments)
+    ids = np.add.reduceat(id_sizes[order], starts, dtype=np.int64) + 2 * segments
+    sizes = sample_sizes(tokens, segments, ids)
     job.plan.parent.mkdir(parents=True, exist_ok=True)
     np.save(job.plan, np.stack([tasks[order], numbers[order]]), allow_pickle=False)
     job.directory.mkdir(parents=True)
@@ -161,9 +162,9 @@ def finish_split(plan: SplitPlan, count: Count) -> None:
         write_index(plan.directory, shards)
 
 
-def _selected_segments(job: SplitJob) -> tuple[npt.NDArray[np.int64], ...]:
+def _selected_segments(job: SplitJob) -> tuple[npt.NDArray[np.uint32], ...]:
     """Of every segment of the split: its task, its number in the task, its length, and the bytes of its id."""
-    columns: dict[int, list[npt.NDArray[np.int64]]] = defaultdict(list)
+    columns: dict[int, list[npt.NDArray[np.uint32]]] = defaultdict(list)
     for task, (stem, selected) in enumerate(zip(job.stems, job.selected, strict=True)):
         if not selected.any():
             continue
@@ -177,8 +178,8 @@ def _selected_segments(job: SplitJob) -> tuple[npt.NDArray[np.int64], ...]:
 
 
 def _order(
-    lengths: npt.NDArray[np.int64], seq_length: int, window: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    lengths: npt.NDArray[np.uint32], seq_length: int, window: int
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     """The segments in the order of the packs, (segments,), and where each pack ends in it, (packs,)."""
     chunks = (lengths[start : start + _CHUNK].tolist() for start in range(0, len(lengths), _CHUNK))
     order: list[npt.NDArray[np.uint32]] = []
@@ -186,7 +187,7 @@ def _order(
     for members in plan_packs(chain.from_iterable(chunks), seq_length, window):
         order.append(np.array(members, np.uint32))
         sizes.append(len(members))
-    return np.concatenate(order), np.cumsum(sizes)
+    return np.concatenate(order), np.cumsum(np.array(sizes, np.int64))
 
 
 def _pieces(sizes: npt.NDArray[np.int64], first: int, last: int) -> Iterator[tuple[int, int]]:
