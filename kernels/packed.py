@@ -52,12 +52,12 @@ class StagedBatch:
     pointer that is not aligned, in the middle of a run.
 
     buffer: uint8, pinned if the copy is to be asynchronous.
-    places: (offset in elements of its type, shape, type) of each array: those of the batch, then the further ones.
+    layout: (offset in elements of its type, shape, type) of each array: those of the batch, then the further ones.
     lengths, max_seqlen, attended: as in `PackedBatch`.
     """
 
     buffer: torch.Tensor
-    places: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
+    layout: tuple[tuple[int, tuple[int, ...], torch.dtype], ...]
     lengths: tuple[int, ...]
     max_seqlen: int
     attended: int
@@ -82,20 +82,20 @@ class StagedBatch:
         ends = np.cumsum([-(-part.nbytes // ALIGNMENT) * ALIGNMENT for part in parts])
         pinned = torch.empty(int(ends[-1]), dtype=torch.uint8, pin_memory=True) if pin else None
         memory = np.empty(int(ends[-1]), np.uint8) if pinned is None else pinned.numpy()
-        places = []
+        layout = []
         for part, start in zip(parts, [0, *ends.tolist()], strict=False):
             memory[start : start + part.nbytes] = part.reshape(-1).view(np.uint8)
-            places.append((start // part.itemsize, part.shape, torch.from_numpy(np.empty(0, part.dtype)).dtype))
+            layout.append((start // part.itemsize, part.shape, torch.from_numpy(np.empty(0, part.dtype)).dtype))
         buffer = torch.from_numpy(memory) if pinned is None else pinned
         attended = int((counts * counts).sum()) // max(total, 1)
-        return cls(buffer, tuple(places), tuple(counts.tolist()), int(counts.max(initial=0)), attended)
+        return cls(buffer, tuple(layout), tuple(counts.tolist()), int(counts.max(initial=0)), attended)
 
     def to(self, device: torch.device) -> tuple[PackedBatch, tuple[torch.Tensor, ...]]:
         """The batch and the further arrays on `device`, as views of one buffer; on the CPU, of this one."""
         buffer = self.buffer.to(device, non_blocking=True)
-        typed = {dtype: buffer.view(dtype) for dtype in {dtype for _, _, dtype in self.places}}
+        typed = {dtype: buffer.view(dtype) for dtype in {dtype for _, _, dtype in self.layout}}
         cu_seqlens, positions, *others = (
-            typed[dtype][start : start + math.prod(shape)].view(shape) for start, shape, dtype in self.places
+            typed[dtype][start : start + math.prod(shape)].view(shape) for start, shape, dtype in self.layout
         )
         tiles = dict(zip(TILE_SIZES, others, strict=False))
         batch = PackedBatch(cu_seqlens, self.max_seqlen, self.attended, positions, self.lengths, tiles)

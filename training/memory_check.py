@@ -43,8 +43,8 @@ def check_memory(engine: Any, plan: Plan, step: int) -> None:
 
 def _forward_backward(engine: Any, batch: MicroBatch, shape: str) -> None:
     try:
-        (placed,) = on_device([stage(batch, engine.device)], engine.device)
-        loss, _ = forward(engine, placed)
+        (largest,) = on_device([stage(batch, engine.device)], engine.device)
+        loss, _ = forward(engine, largest)
         engine.backward(loss * 0.0, scale_wrt_gas=False)
     except torch.OutOfMemoryError as error:
         raise UserError(

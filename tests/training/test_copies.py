@@ -37,20 +37,20 @@ def micro_batch(lengths: list[int], masked: int = 0, number: int = 0) -> MicroBa
 def test_everything_arrives_as_it_was_in_one_aligned_buffer(lengths: list[int], masked: int, words: int) -> None:
     batch, further = micro_batch(lengths, masked), [np.arange(words, dtype=np.int64), np.arange(words) % 2 == 0]
     staged = stage(batch, CPU, further)
-    (placed,) = on_device([staged], CPU)
+    (arrived,) = on_device([staged], CPU)
     for name in ("input_ids", "masked_positions", "targets"):
-        assert torch.equal(getattr(placed, name), getattr(batch, name))
+        assert torch.equal(getattr(arrived, name), getattr(batch, name))
         assert torch.equal(getattr(staged, name), getattr(batch, name))
     for name in ("lengths", "addresses", "pack_tokens", "digest"):
         assert getattr(staged, name) == getattr(batch, name)
     expected = PackedBatch.from_lengths(lengths, CPU)
-    for one, other in zip(tensors(placed.sequences), tensors(expected), strict=True):
+    for one, other in zip(tensors(arrived.sequences), tensors(expected), strict=True):
         assert torch.equal(one, other)
-    assert [array.tolist() for array in placed.further] == [array.tolist() for array in further]
-    everything = [*tensors(placed.sequences), placed.input_ids, placed.masked_positions, placed.targets]
+    assert [array.tolist() for array in arrived.further] == [array.tolist() for array in further]
+    everything = [*tensors(arrived.sequences), arrived.input_ids, arrived.masked_positions, arrived.targets]
     assert {tensor.untyped_storage().data_ptr() for tensor in everything} == {staged.staged.buffer.data_ptr()}
     assert {tensor.data_ptr() % ALIGNMENT for tensor in everything if tensor.numel()} == {0}
-    assert staged.input_ids.data_ptr() == placed.input_ids.data_ptr(), "the host has no second copy"
+    assert staged.input_ids.data_ptr() == arrived.input_ids.data_ptr(), "the host has no second copy"
 
 
 def tensors(batch: PackedBatch) -> list[torch.Tensor]:

@@ -55,7 +55,7 @@ def result(run: SmallRun) -> tuple[list[list], object]:
     return [run.column(name) for name in COLUMNS], json.loads(skips.read_text()) if skips.exists() else None
 
 
-def test_a_spike_rewinds_to_the_same_place_without_the_same_packs(
+def test_a_spike_rewinds_to_the_same_checkpoint_without_the_same_packs(
     new_run: Callable[[], SmallRun], patch: Callable[..., None]
 ) -> None:
     settings = ["spikes={factor: 0.01, window: 6, max_rewinds: 1}"]  # every loss is a spike once six are known
@@ -71,7 +71,7 @@ def test_a_spike_rewinds_to_the_same_place_without_the_same_packs(
     assert run.completed_steps() == 4 + 7, "the second spike is found at the seventh step after the checkpoint"
 
 
-def test_steps_that_are_not_finite_rewind_to_the_same_place(
+def test_steps_that_are_not_finite_rewind_to_the_same_checkpoint(
     new_run: Callable[[], SmallRun], patch: Callable[..., None]
 ) -> None:
     settings = ["engine.max_skipped_steps=1", "spikes.max_rewinds=0"]
