@@ -1,69 +1,93 @@
-"""Recall of the PHI audit on planted identifiers, by kind. Faker generates them, independently of the patterns.
+"""Recall of the PHI audit on planted identifiers, by form and language, and its false alarms on biomedical text.
 
-    python benchmarks/audit.py [--notes 500]
+    python benchmarks/audit.py [--texts 60] [--clean RECIPE]
 
-`cmbert data audit RECIPE` counts the identifiers found in your own text; on public text nearly all are false.
+It needs `pip install babel`. The forms are those of `audit_forms.py`, made independently of the patterns. `--clean` is
+a data recipe of text without patients, such as PubMed's: nearly everything found there is real but no patient's.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter, defaultdict
 from itertools import islice
 
+from audit_forms import LOCALES, forms
 from faker import Faker
 
 from clinical_modernbert.streaming_data.phi.patterns import find_identifiers
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
-DATES = ("%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%B %d, %Y", "%b %d %Y", "%d %B %Y")
-
-STREETS = ("Street", "St", "Ave", "Road", "Rd", "Drive", "Dr", "Lane", "Court", "Way", "Circle", "Blvd", "Trail")
+_AROUND = 300  # characters of a note around the identifier
 
 
-def identifiers(fake: Faker) -> dict[str, Callable[[], str]]:
-    """Generators of the planted identifiers, by kind; the last three have no form that a pattern can detect."""
-    name, any_of = fake.last_name, fake.random_element
-    return {
-        "name with a title or degree": lambda: any_of((f"Dr. {name()}", f"Mrs. {name()}", f"{fake.name_male()}, MD")),
-        "date with a year": lambda: fake.date(any_of(DATES)),
-        "phone": lambda: fake.numerify(any_of(("(###) ###-####", "###-###-####", "###.###.####", "+1-###-###-####"))),
-        "e-mail": fake.email,
-        "web address": fake.url,
-        "social security number": fake.ssn,
-        "record number": lambda: any_of(("MRN: ", "Unit No: ", "Medical record number ")) + fake.numerify("%#######"),
-        "street address": lambda: f"{fake.building_number()} {name()} {any_of(STREETS)}",
-        "state and ZIP code": lambda: f"{fake.state_abbr(include_territories=False)} {fake.zipcode()}",
-        "IP address": fake.ipv4,
-        "age over 89": lambda: f"{fake.random_int(90, 109)} {any_of(('year old', 'years old', 'y/o', 'yo'))}",
-        "phone with an extension": lambda: fake.numerify("###-###-####x####"),
-        "bare name": lambda: f"{fake.first_name()} {name()}",
-        "date without a year": lambda: fake.date("%m/%d"),
-        "city": fake.city,
-    }
+def measure(count: int, named: bool) -> dict[tuple[str, str], list[bool]]:
+    """Whether each planted identifier was found, by form and language.
+
+    Args:
+        count: texts per locale.
+        named: whether the audit knows the locale.
+    """
+    results: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    notes = [row["text"] for row in islice(generate(3), count)]
+    for locale in LOCALES:
+        fake = Faker(locale)
+        fake.seed_instance(0)
+        language = locale.split("_")[0]
+        for note in notes:
+            for form, spellings in forms(locale, fake).items():
+                for identifier in spellings:
+                    results[form, language].append(is_found(note, identifier, [locale] if named else [], fake))
+    return results
 
 
-def planted(notes: list[str], identifier: Callable[[], str], fake: Faker) -> Iterator[tuple[str, int, int]]:
-    """Each note with an identifier between two of its words, and the start and end of the identifier."""
-    for note in notes:
-        words = note.split(" ")
-        position = fake.random_int(1, len(words) - 1)
-        before, text = " ".join([*words[:position], ""]), identifier()
-        yield f"{before}{text} {' '.join(words[position:])}", len(before), len(before) + len(text)
+def is_found(note: str, identifier: str, locales: list[str], fake: Faker) -> bool:
+    """Whether the audit finds anything of an identifier between two words of a note; a field is on its own line."""
+    words = note.split(" ")
+    position = fake.random_int(1, len(words) - 1)
+    mark = "\n" if ":" in identifier else " "
+    before = " ".join(words[:position])[-_AROUND:] + mark
+    text = f"{before}{identifier}{mark}{' '.join(words[position:])[:_AROUND]}"
+    end = len(before) + len(identifier)
+    return any(found.start < end and found.end > len(before) for found in find_identifiers(text, locales))
+
+
+def print_recall(results: dict[tuple[str, str], list[bool]]) -> None:
+    languages = list(dict.fromkeys(locale.split("_")[0] for locale in LOCALES))
+    print(f"{'planted':32}" + "".join(f"{language:>6}" for language in languages))
+    for form in dict.fromkeys(form for form, _ in results):
+        cells = [results.get((form, language)) for language in languages]
+        print(f"{form:32}" + "".join(f"{sum(cell) / len(cell):6.0%}" if cell else f"{'-':>6}" for cell in cells))
+
+
+def print_false_alarms(recipe: str) -> None:
+    from clinical_modernbert.configs.loader.load import load, locate_recipe
+    from clinical_modernbert.configs.loader.recipes import DATA
+    from clinical_modernbert.streaming_data.corpora.readers import read
+    from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
+
+    for source in load(PrepareConfig, locate_recipe(recipe, DATA), []).sources:
+        texts = [document.text for document in read(source)]
+        words = sum(len(text.split()) for text in texts)
+        print(f"{source.name}: {len(texts):,} documents, {words:,} words; findings per 1,000 words")
+        for locales in ([], *([locale] for locale in LOCALES)):
+            start = time.process_time()
+            kinds = Counter(found.kind for text in texts for found in find_identifiers(text, locales))
+            seconds = time.process_time() - start
+            rate, speed = 1000 * kinds.total() / words, sum(map(len, texts)) / seconds / 1e6
+            listed = ", ".join(f"{kind} {1000 * number / words:.3f}" for kind, number in kinds.most_common())
+            print(f"  {' '.join(locales) or 'no locale':10}{rate:6.2f}{speed:6.1f} MB/s   {listed}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--notes", type=int, default=500, help="notes per kind of identifier")
-    count = parser.parse_args().notes
-    fake = Faker("en_US")
-    fake.seed_instance(0)
-    notes = [row["text"] for row in islice(generate(3), count)]
-    print(f"{'planted':30}{'found':>8}   an example")
-    for kind, identifier in identifiers(fake).items():
-        detected = sum(
-            any(found.start < end and found.end > start for found in find_identifiers(text))
-            for text, start, end in planted(notes, identifier, fake)
-        )
-        print(f"{kind:30}{detected / count:8.1%}   {identifier()}")
+    parser.add_argument("--texts", type=int, default=60, help="texts per form, spelling and locale")
+    parser.add_argument("--clean", metavar="RECIPE", help="also print the false alarms on the sources of this recipe")
+    arguments = parser.parse_args()
+    for named, title in ((False, "without a locale"), (True, "with the locale of the text")):
+        print(f"recall, {title}")
+        print_recall(measure(arguments.texts, named))
+    if arguments.clean:
+        print_false_alarms(arguments.clean)
 
 
 if __name__ == "__main__":

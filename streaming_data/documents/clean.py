@@ -23,9 +23,10 @@ CleaningStep = Literal["rtf", "html", "encoding", "control_characters", "boilerp
 # next cleaning step, which can be chosen on its own.
 _FTFY = TextFixerConfig(uncurl_quotes=False, fix_character_width=False, remove_control_chars=False)
 # ftfy changes nothing in text without a match of this. A multi-byte character that was decoded wrongly appears as
-# several characters, among which a no-break space may have become a space.
+# several characters, among which a no-break space may have become a space. Ligatures are replaced one by one.
 _MAY_BE_BROKEN = re.compile(
-    "[\x80-\U0010ffff](?:[\x80-\U0010ffff]|(?<=[\u00c2-\u00f4]) |(?<=[\x80-\x9f\u2028\u2029\ufb00-\ufb06]))"
+    "[\x80-\U0010ffff](?:[\x80-\U0010ffff]|(?<=[\u00c2-\u00f4]) "
+    "|(?<=[\x80-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3\u2028\u2029\ufb00-\ufb06]))"
 )
 _MOST_MARKS = 1_000
 _CONTROL = re.compile(

@@ -55,7 +55,7 @@ def audit_file(task: AuditTask, count: Count) -> tuple[PhiAudit, list[tuple[int,
     audit = PhiAudit()
     identifiers: list[tuple[int, Identifier]] = []
     for number, document in enumerate(read_file(task.source, task.file), start=1):
-        in_document = audit.add(document.text)
+        in_document = audit.add(document.text, task.source.locale)
         if task.with_positions:
             identifiers += [(number, identifier) for identifier in in_document]
         count(1)

@@ -7,11 +7,12 @@ never de-identified. Reports hold kinds, counts and positions, never text.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+from .local_forms import LOCAL_KINDS, find_local_forms, plain_characters
 
 if TYPE_CHECKING:
     from ..shards.manifest import SourceInfo
@@ -28,7 +29,7 @@ _BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _RECORD = "[Mm][Rr][Nn]|[Mm]edical [Rr]ecord(?: [Nn]umber| [Nn]o)?|[Uu]nit [Nn]o|[Aa]ccount(?: [Nn]umber| [Nn]o)?"
 _RECORD += "|[Pp]atient ID|[Aa]ccession(?: [Nn]umber| [Nn]o)?"
 _YEARS_OLD = r"[- ]?(?i:years?|yrs?|y)[-/. ]?(?i:old|o)\b"
-_NAME = r"[A-Z][A-Za-z'’-]*[a-z]"
+_NAME = r"[A-Z][A-Za-z'’-]{0,40}[a-z]"  # bounded, like all repetitions here: hostile text takes linear time
 
 # Matched within a run of digits and separators. A kind of `_WORDED` may have several patterns, because one that begins
 # with a character or a class is searched many times faster than an alternation.
@@ -39,10 +40,10 @@ _NUMERIC = {
     rf"|{_YEAR}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))(?![\d/-])",
     "ip_address": rf"(?<![\d.])(?:25[0-5]|2[0-4]\d|1\d\d|\d\d)\.(?:{_BYTE}\.){{2}}{_BYTE}(?![\d.])",
 }
-_DIGIT_RUN = re.compile(r"[(\d][\d/.() -]{4,}\d")
+_DIGIT_RUN = re.compile(r"[(\d](?:(?<=\d)|(?=\d))[\d/.() -]{4,}\d")
 _IN_DIGIT_RUN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NUMERIC.items()))
 _WORDED = [
-    ("email", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    ("email", r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"),
     ("url", r"[hH][tT][tT][pP][sS]?://[^\s<>]+"),
     ("url", r"[wW][wW][wW]\.(?<!//[wW]{3}\.)[^\s<>]+"),
     ("date", rf"{_MONTH}\.? {_DAY}(?:st|nd|rd|th)?,? {_YEAR}\b"),
@@ -58,7 +59,7 @@ _WORDED = [
     ("name", rf"{_NAME} (?:[A-Z]\. )?{_NAME}, (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b"),
 ]
 _PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _WORDED]
-KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, _ in _WORDED)]))
+KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, _ in _WORDED), *LOCAL_KINDS]))
 
 
 class Identifier(NamedTuple):
@@ -77,9 +78,9 @@ class PhiAudit:
     flagged: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
 
-    def add(self, text: str) -> list[Identifier]:
+    def add(self, text: str, locales: Sequence[str] = ()) -> list[Identifier]:
         """Count a document and return the identifiers found in it."""
-        identifiers = find_identifiers(text)
+        identifiers = find_identifiers(text, locales)
         self.documents += 1
         self.flagged += bool(identifiers)
         self.kinds.update(identifier.kind for identifier in identifiers)
@@ -100,8 +101,20 @@ def sum_audits(audits: Iterable[PhiAudit]) -> PhiAudit:
     return total
 
 
-def find_identifiers(text: str) -> list[Identifier]:
-    """All parts of the text that have the form of an identifier, in order."""
+def find_identifiers(text: str, locales: Sequence[str] = ()) -> list[Identifier]:
+    """All parts of the text that have the form of an identifier, in order.
+
+    Args:
+        locales: of the text, see `locales/locale.py`. Forms that are doubtful elsewhere count in their countries.
+    """
+    text = plain_characters(text)
+    identifiers = _find_us_forms(text)
+    for found in find_local_forms(text, locales):
+        _add(identifiers, Identifier(*found))
+    return sorted(identifiers, key=lambda identifier: identifier.start)
+
+
+def _find_us_forms(text: str) -> list[Identifier]:
     identifiers = [
         Identifier(str(match.lastgroup), match.start(), match.end())
         for run in _DIGIT_RUN.finditer(text)
@@ -111,7 +124,19 @@ def find_identifiers(text: str) -> list[Identifier]:
         if kind == "email" and "@" not in text:
             continue
         identifiers += [Identifier(kind, match.start(), match.end()) for match in pattern.finditer(text)]
-    return sorted(identifiers, key=lambda identifier: identifier.start)
+    return identifiers
+
+
+def _add(identifiers: list[Identifier], new: Identifier) -> None:
+    """Add an identifier, or let one of its kind that overlaps it cover both. Nothing is added inside another one."""
+    for at, old in enumerate(identifiers):
+        if new.start < old.end and old.start < new.end:
+            if old.start <= new.start and new.end <= old.end:
+                return
+            if old.kind == new.kind:
+                identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
+                return
+    identifiers.append(new)
 
 
 def require_deidentified(sources: "Mapping[str, SourceInfo]", max_flagged: float = 0.01) -> None:

@@ -4,15 +4,16 @@ A segment is [CLS] content [SEP]. The contents of a document's segments, concate
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..locales.sentences import sentence_ends
 from ..tokenizer.tokenizer import EncodedText, LoadedTokenizer
 
 _SECTION_ENDS = re.compile(r"\n[ \t]*\n\s*")
-_SENTENCE_ENDS = re.compile(r"[.!?][\"')\]]*(?=\s)|\n")
 
 
 class Segment(NamedTuple):
@@ -30,10 +31,19 @@ class Segment(NamedTuple):
 
 
 def cut_into_segments(
-    document_id: str, text: str, encoded: EncodedText, tokenizer: LoadedTokenizer, seq_length: int
+    document_id: str,
+    text: str,
+    encoded: EncodedText,
+    tokenizer: LoadedTokenizer,
+    seq_length: int,
+    locales: Sequence[str] = (),
 ) -> list[Segment]:
-    """The document as segments of at most `seq_length` tokens; no segment if it has no tokens."""
-    ends = _cuts(text, encoded, seq_length - 2) if len(encoded.tokens) else []
+    """The document as segments of at most `seq_length` tokens; no segment if it has no tokens.
+
+    Args:
+        locales: of the text; their abbreviations do not end a sentence.
+    """
+    ends = _cuts(text, encoded, seq_length - 2, locales) if len(encoded.tokens) else []
     return [_segment(document_id, encoded, start, end, tokenizer) for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -45,7 +55,7 @@ def _segment(document_id: str, encoded: EncodedText, start: int, end: int, token
     return Segment(document_id, tokens, word_starts)
 
 
-def _cuts(text: str, encoded: EncodedText, longest: int) -> list[int]:
+def _cuts(text: str, encoded: EncodedText, longest: int, locales: Sequence[str]) -> list[int]:
     """The token index at which each segment ends.
 
     A cut is the last section end that fills at least three quarters of a segment, else the last sentence or line end
@@ -57,8 +67,8 @@ def _cuts(text: str, encoded: EncodedText, longest: int) -> list[int]:
     words = np.flatnonzero(encoded.word_starts)
     starts = encoded.character_starts()
     choices = [
-        (_word_starts_after(_SECTION_ENDS, text, starts, encoded.word_starts), longest * 3 // 4),
-        (_word_starts_after(_SENTENCE_ENDS, text, starts, encoded.word_starts), longest // 2),
+        (_word_starts_after(_section_ends(text), starts, encoded.word_starts), longest * 3 // 4),
+        (_word_starts_after(sentence_ends(text, locales), starts, encoded.word_starts), longest // 2),
         (words, 0),
     ]
     cuts = [0]
@@ -69,12 +79,15 @@ def _cuts(text: str, encoded: EncodedText, longest: int) -> list[int]:
     return [*cuts[1:], n]
 
 
+def _section_ends(text: str) -> list[int]:
+    return [match.end() for match in _SECTION_ENDS.finditer(text)]
+
+
 def _word_starts_after(
-    pattern: re.Pattern[str], text: str, starts: npt.NDArray[np.int64], word_starts: npt.NDArray[np.bool_]
+    ends: Sequence[int], starts: npt.NDArray[np.int64], word_starts: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Indices of the tokens that follow the pattern's matches, where they begin a word."""
-    ends = np.array([match.end() for match in pattern.finditer(text)], np.int64)
-    indices = np.searchsorted(starts, ends)
+    """Indices of the tokens that follow these positions in the text, where they begin a word."""
+    indices = np.searchsorted(starts, np.array(ends, np.int64))
     indices = indices[indices < len(starts)]
     return indices[word_starts[indices]]
 

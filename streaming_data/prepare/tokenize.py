@@ -159,7 +159,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
             documents = [document for document in batch if document.text.strip()]
             encodings = tokenizers.encode(tokenizer, [document.text for document in documents])
             segments = [
-                cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length)
+                cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length, source.locale)
                 for document, encoding in zip(documents, encodings, strict=True)
             ]
             if documents:
@@ -168,7 +168,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> TokenizedFile:
                 digests.append(_digest(document.text))
                 held_out.append(is_held_out(document, source.split_by, task.held_out, task.seed))
                 if audit:
-                    audit.add(document.text)
+                    audit.add(document.text, source.locale)
                 if task.bands:
                     bands.append(band_hashes(document.text, task.bands))
             empty += len(batch) - len(documents)

@@ -1,5 +1,6 @@
 """Cleaning fixes encodings, removes publishers' phrases, and changes nothing that an author wrote."""
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ ALL: Any = ("encoding", "control_characters", "boilerplate")
         ("the town of voilÃ  and more", "the town of voilà and more"),
         ("P &lt; 0.05 &amp; rising", "P < 0.05 & rising"),
         ("signi\ufb01cant", "significant"),
+        ("the Dutch \u0133s", "the Dutch ijs"),
         ("one\r\ntwo\rthree", "one\ntwo\nthree"),
         ("it\u0092s", "it’s"),
         ("cafe\u0301", "café"),
@@ -65,9 +67,31 @@ def test_an_authors_text_is_unchanged(text: str) -> None:
     assert not changed
 
 
-@given(st.text(st.sampled_from("aé ÃÂ©â€\u009d™μ≥&lt;\n\r\ufb01\u0301e_\x00\u00a0K"), max_size=12))
+@given(st.text(st.sampled_from("aé ÃÂ©â€\u009d™μ≥&lt;\n\r\ufb01\u0301e_\x00\u00a0K\u0133\u01c6"), max_size=12))
 def test_skipping_ftfy_for_plain_text_changes_nothing(text: str) -> None:
     assert clean(text, ["encoding"], Counter()) == ftfy.fix_text(text, cleaning._FTFY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Größenveränderung des Ösophagus: „unauffällig“, Maßnahmen ‚z. B.‘, STRAẞE, 3,5 mmol/l, 10.000 Leukozyten",
+        "L’état général s’améliore : « œdème », à l’hôpital, ÉLÉVATION À 38 °C ; 10\u202f000/mm³, où, À L’ÂGE, 1\xa0g",
+        "El paciente señala «dolor» ¿cuándo? ¡Sí! Pingüino, AÑOS, ÚLCERA, 1.234,5 mg, nº 3, 2.ª dosis",
+        "De patiënt heeft één coëfficiënt; reünie, geïrriteerd, ’s ochtends, 37,5 °C, µg, privé, € 20",
+        "ÅÄÖ, ÖVRIGT: ”normalt”, hjärtfrekvens 72/min, Ångström, idé, vårdtillfälle – åter",
+        "È perché più città però; «sintomi», l’anamnesi, PIÙ, QUALITÀ, 1.250,75 mg/die, n° 3, À, Ì, Ò",
+        "Não há alterações: AVALIAÇÃO, SITUAÇÃO, IRMÃ, ÓRGÃOS, avô, lingüiça, TÓRAX, PULMÃO – À DIREITA",
+    ],
+)
+def test_text_of_other_languages_is_unchanged(text: str) -> None:
+    """Quotes, decimal commas, spaces in numbers and letters stay; what a wrong encoding read comes back."""
+    for written in (text, text.upper(), text.lower(), text.title()):
+        assert clean(written, ALL, Counter()) == written
+        assert clean(unicodedata.normalize("NFD", written), ALL, Counter()) == written
+    assert clean(text.encode().decode("latin-1"), ALL, Counter()) == text
+    if "ẞ" not in text and "\u202f" not in text:
+        assert clean(text.encode("cp1252").decode("latin-1"), ALL, Counter()) == text
 
 
 def test_steps_are_selected_and_counted(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def plant(kind: str, rng: Random) -> str:
             f"{digits(1, 9999)} {rng.choice(('Main', 'Oak Hill', 'Elm'))} {rng.choice(('Street', 'Ave', 'Rd'))}",
         ),
         "zip_code": (f"{rng.choice(('MA', 'NY', 'CA', 'TX'))} {digits(10000, 99999)}",),
+        "national_number": ("12345678Z", "A123456780", "811218-9876"),
+        "postcode": ("SW1A 1AA", "K1A 0B6", "M5V 2T6"),
         "age_over_89": (f"{digits(90, 104)} year old", f"{digits(90, 99)}-year-old", f"{digits(90, 99)} y/o"),
     }
     return rng.choice(forms[kind])

@@ -1,0 +1,33 @@
+"""Identifiers in the forms of eight languages and sixteen countries."""
+
+from collections.abc import Iterator, Sequence
+
+from .cues import Found, compile_cues, find_after_cues
+from .local_numbers import compile_forms, find_local_numbers
+
+LOCAL_KINDS = ("national_number", "postcode")
+"""Kinds beside those of `patterns.py`."""
+
+_PLAIN = {"\xa0": " ", "\u2007": " ", "\u202f": " ", "\u2010": "-", "\u2011": "-", "\u2019": "'"}
+
+
+def plain_characters(text: str) -> str:
+    """The text with common spaces, hyphens and apostrophes instead of typographic ones, at the same positions."""
+    if not text.isascii():
+        for character, plain in _PLAIN.items():
+            text = text.replace(character, plain)
+    return text
+
+
+def find_local_forms(text: str, locales: Sequence[str]) -> Iterator[Found]:
+    """What has a local form, in no order; parts may overlap.
+
+    Args:
+        text: with plain characters.
+        locales: of the text. Forms that are doubtful elsewhere count in their languages and countries.
+    """
+    languages = tuple(dict.fromkeys(locale.split("_")[0] for locale in locales))
+    countries = tuple(dict.fromkeys(locale.split("_")[1] for locale in locales))
+    folded = text.replace("İ", "I").lower()  # the only character whose lower case is longer
+    yield from find_after_cues(compile_cues(languages), text, folded)
+    yield from find_local_numbers(compile_forms(languages, countries), text, folded)

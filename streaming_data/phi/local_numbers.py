@@ -1,0 +1,223 @@
+"""Dates, phone numbers, postcodes, national numbers and old ages as other countries than the US write them.
+
+Forms that nearly nothing else has are searched in every text; forms that other numbers may have, too, only in text of
+the country. All are found from their digits, because words are many times as frequent.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+from ..locales.locale import COUNTRIES, LANGUAGES
+from .check_digits import is_valid
+from .cues import NAME, Found
+from .word_trie import any_of
+
+_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
+_PADDED_DAY, _PADDED_MONTH = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
+_RANGES = tuple(  # these may be the ends of a range, `01.03.2019-05.03.2019`
+    form.replace("/", separator)
+    for form in (rf"(?:{_DAY}/ ?{_MONTH}|{_MONTH}/ ?{_DAY})/ ?{_YEAR}", rf"{_YEAR}/{_MONTH}/{_DAY}")
+    for separator in (r"\.", "/")
+)
+_DATES = (
+    rf"(?:{_DAY}-{_MONTH}|{_MONTH}-{_DAY})-{_YEAR}",
+    rf"{_YEAR}-{_MONTH}-{_DAY}",
+    rf"{_YEAR}{_PADDED_MONTH}{_PADDED_DAY}",
+    rf"{_PADDED_DAY}\.{_PADDED_MONTH}\.\d\d",
+    rf"{_DAY}/{_MONTH}/\d\d",
+)
+_LOCAL_DATES = (
+    rf"{_DAY}\. ?{_MONTH}\. ?'?\d\d",
+    rf"{_MONTH}\.{_DAY}\.\d\d",
+    rf"{_DAY}-{_MONTH}-'?\d\d",
+    rf"{_MONTH}[/.]{_YEAR}",
+)
+_INTERNATIONAL_PHONE = (
+    r"(?=(?:\D{0,2}\d){9})(?:\+|00)[1-9]\d{0,2}[ ./-]?(?:\(0?\d{0,4}\)|\d{1,4})(?:[ ./-]{0,2}\d{2,4}){2,5}"
+)
+# These begin with a class of characters, which is searched many times faster than an assertion or an option.
+_RUN = re.compile(r"[0-9](?:[\d ()./+'-]{3,}[\d)]|\d{3} [A-Z]{2} )")  # the latter is a Dutch postcode
+_SHORT_RUN = re.compile(r"[0-9][\d ()./+'-]{2,}[\d)]")
+_BEFORE_RUN, _AFTER_RUN = 3, 12
+_CAPITAL = re.compile(r"[A-Z](?<![^\W_][A-Z])(?=[A-Z]{0,5}[ -]{0,2}\d)")
+_FOUR_DIGITS = re.compile(r"[12][09]\d\d(?<=(?:19|20)\d\d)(?<!\d\d{4})(?!\d)")
+_BEFORE_YEAR = 30
+_ORDINAL = "(?:st|nd|rd|th|er|re|º|ª|°|:e|o)?"
+_OF = "(?:del? |of |di |d'|do )?"
+_MOST_DIGITS = 11
+_FIRST_NAME = re.compile(
+    rf", {NAME}(?: [A-Z]\.?)?(?=[ \t]*[,;|(\t ][ \t]*\(?(?:DOB|D\.O\.B|MRN|NHS|geb|né|nac|[MF]\b"
+    r"|[0-3]?\d[./-](?:[01]?\d|[A-Za-z]{3})[./-]\d\d(?![\d.]\b)))"
+)
+_LAST_NAME = re.compile(rf"{NAME}\Z")
+_LONGEST_NAME = 40
+_STREET_ENDS = [end for language in LANGUAGES.values() for end in language.street_ends]
+_HOUSE_NUMBER = re.compile(
+    rf" (?=\d)(?:{'|'.join(f'(?<={re.escape(end)} )' for end in dict.fromkeys(_STREET_ENDS))})"
+    r"\d{1,4}(?: ?[a-z](?![a-z]))?(?![\d.,]?\d| ?(?:%|[cm]?m(?!\w)|m[gl]))"
+)
+_STREET = re.compile(r"[^\W\d_][\w'.-]{3,}\Z")
+_DAY_BEFORE = re.compile(r"(?<![\w.,])[0-3]?\d\Z")
+
+
+class Form(NamedTuple):
+    """A kind, a pattern of it, and the check that its digits must satisfy, if any.
+
+    Attributes:
+        plain: whether a number without any separator counts, too.
+        may_end_range: whether a hyphen and another one may follow or precede.
+    """
+
+    kind: str
+    pattern: str
+    check: str | None = None
+    plain: bool = True
+    may_end_range: bool = False
+
+
+class Forms(NamedTuple):
+    """The patterns of a search.
+
+    Attributes:
+        run: of digits; a postcode of four is searched only in text of its country.
+        one_in_run, in_run: searched in such runs; the first matches if one of the others may.
+        one_at_capital, at_capital: the same, where a capital is followed by digits.
+        before_year: what precedes the year of a date with a month's name.
+        after_day: what follows the day of a date with a month's name and a year of two digits.
+        anywhere: searched in the text in lower case.
+    """
+
+    run: re.Pattern[str]
+    one_in_run: re.Pattern[str]
+    in_run: tuple[Form, ...]
+    one_at_capital: re.Pattern[str]
+    at_capital: tuple[Form, ...]
+    before_year: re.Pattern[str]
+    after_day: re.Pattern[str]
+    anywhere: tuple[tuple[str, re.Pattern[str]], ...]
+
+
+@cache
+def compile_forms(languages: tuple[str, ...], countries: tuple[str, ...]) -> Forms:
+    """The forms of all countries, and the doubtful ones of these languages and countries."""
+    forms = list(dict.fromkeys(_forms_of(languages, countries)))
+    at_capital = [form for form in forms if re.match(r"[(?:]*\[?[A-Z]", form.pattern)]
+    in_run = [form for form in forms if form not in at_capital]
+    return Forms(
+        run=_SHORT_RUN if countries else _RUN,
+        one_in_run=re.compile(rf"(?<![\w])(?<!\d[.,/])(?:{'|'.join(form.pattern for form in in_run)})"),
+        in_run=tuple(in_run),
+        one_at_capital=re.compile("|".join(form.pattern for form in at_capital)),
+        at_capital=tuple(at_capital),
+        before_year=_before_year(languages),
+        after_day=_after_day(),
+        anywhere=tuple(_anywhere(languages)),
+    )
+
+
+def _forms_of(languages: Iterable[str], countries: Iterable[str]) -> Iterator[Form]:
+    for pattern in _RANGES:
+        yield Form("date", pattern, may_end_range=True)
+    for pattern in (*_DATES, *(_LOCAL_DATES if languages else ())):
+        yield Form("date", pattern)
+    yield Form("phone", _INTERNATIONAL_PHONE)
+    for code, country in COUNTRIES.items():
+        own = code in countries
+        for number in country.numbers:
+            yield Form("national_number", number.pattern, number.check, own)
+        if country.postcodes:
+            yield Form("postcode", country.postcodes)
+        if own and country.doubtful_postcodes:
+            yield Form("postcode", country.doubtful_postcodes)
+        if own and country.phones:
+            yield Form("phone", country.phones)
+
+
+@cache
+def _apart(form: Form) -> re.Pattern[str]:
+    """The form, where no letter or digit precedes or follows, and no more digits after punctuation."""
+    if form.may_end_range:
+        return re.compile(rf"(?<![\w+])(?<!\d[.,/])(?:{form.pattern})(?![\w/]|[.,]\d)")
+    return re.compile(rf"(?<![\w+])(?<!\d[.,/-])(?:{form.pattern})(?!\w|[.,/-]\d)")
+
+
+def _months(languages: Iterable[str]) -> str:
+    return any_of(month for code in languages for month in LANGUAGES[code].months) + r"\.?"
+
+
+def _before_year(languages: Iterable[str]) -> re.Pattern[str]:
+    """The day and month, in either order; in text of one of the languages, the month alone."""
+    month = _months(LANGUAGES)
+    alone = rf"|(?:{_months(languages)})" if languages else ""
+    return re.compile(
+        rf"(?<![\w.,])(?:{_DAY}{_ORDINAL}[ .\n/-]{{0,2}}{_OF}(?:{month})"
+        rf"|(?:{month})[ ./-]{{0,2}}{_DAY}{_ORDINAL}{alone})"
+        rf"[ \n.,/'-]{{0,3}}{_OF}\Z"
+    )
+
+
+def _after_day() -> re.Pattern[str]:
+    month = f"(?:{_months(LANGUAGES)})"
+    return re.compile(rf"[0-9](?:[-/]{month}[-/]|\. ?{month}[ '.]{{1,2}}|{month})'?\d\d(?!\w|[.,]\d)")
+
+
+def _anywhere(languages: tuple[str, ...]) -> Iterator[tuple[str, re.Pattern[str]]]:
+    years = any_of(word for language in LANGUAGES.values() for word in language.years_old)
+    for age in (r"9\d(?<![\d.,]9\d)", r"1[01]\d(?<![\d.,]1[01]\d)"):
+        yield "age_over_89", re.compile(rf"{age}[ -]?(?:{years})(?![^\W\d_])")
+    if languages:
+        since = any_of(word for code in languages for word in LANGUAGES[code].since)
+        own = f"(?:{_months(languages)})"
+        yield (
+            "date",
+            re.compile(
+                rf"(?<![^\W_])(?:{since}) {_DAY}(?:\.{_PADDED_MONTH}\.|\.{_MONTH}\.(?= )|/{_PADDED_MONTH}"
+                rf"|{_ORDINAL}\.? {_OF}{own})"
+                r"(?![\w/]|[.,-]\d)"
+            ),
+        )
+
+
+def find_local_numbers(forms: Forms, text: str, folded: str) -> Iterator[Found]:
+    """What has one of the forms. `folded` is the text in lower case, with the same positions."""
+    for run in forms.run.finditer(text):
+        start, end = max(0, run.start() - _BEFORE_RUN), min(len(text), run.end() + _AFTER_RUN)
+        if forms.one_in_run.search(text, start, end):
+            yield from _of_forms(forms.in_run, text, start, end)
+    for capital in _CAPITAL.finditer(text):
+        if forms.one_at_capital.match(text, capital.start()):
+            yield from _of_forms(
+                forms.at_capital, text, capital.start(), min(len(text), capital.start() + _LONGEST_NAME)
+            )
+    for year in _FOUR_DIGITS.finditer(text):
+        if match := forms.before_year.search(folded, max(0, year.start() - _BEFORE_YEAR), year.start()):
+            yield Found("date", match.start(), year.end())
+    for match in forms.after_day.finditer(folded):
+        if day := _DAY_BEFORE.search(folded, max(0, match.start() - 1), match.start() + 1):
+            yield Found("date", day.start(), match.end())
+    for kind, pattern in forms.anywhere:
+        for match in pattern.finditer(folded):
+            yield Found(kind, *match.span())
+    for first in _FIRST_NAME.finditer(text):
+        if last := _LAST_NAME.search(text, max(0, first.start() - _LONGEST_NAME), first.start()):
+            yield Found("name", last.start(), first.end())
+    for number in _HOUSE_NUMBER.finditer(folded):
+        street = _STREET.search(text, max(0, number.start() - _LONGEST_NAME), number.start())
+        if street and text[street.start()].isupper():
+            yield Found("address", street.start(), number.end())
+
+
+def _of_forms(forms: Iterable[Form], text: str, start: int, end: int) -> Iterator[Found]:
+    for form in forms:
+        for match in _apart(form).finditer(text, start, end):
+            if form.check is None or _is_number(form, match[0]):
+                yield Found(form.kind, *match.span())
+
+
+def _is_number(form: Form, number: str) -> bool:
+    """Whether its digits satisfy the check. A short number without separators must be expected in the text, too."""
+    if number.isdigit() and len(number) <= _MOST_DIGITS and not form.plain:
+        return False
+    return form.check is not None and is_valid(form.check, "".join(filter(str.isalnum, number)))
