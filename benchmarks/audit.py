@@ -11,9 +11,9 @@ import time
 from collections import Counter, defaultdict
 from itertools import islice
 
-from audit_forms import LOCALES, forms
 from faker import Faker
 
+from clinical_modernbert.benchmarks.audit_forms import LOCALES, forms
 from clinical_modernbert.streaming_data.phi.patterns import find_identifiers
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 

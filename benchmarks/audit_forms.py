@@ -111,7 +111,7 @@ def national_numbers(country: str, fake: Faker) -> Iterator[tuple[str, str]]:
         case "AU":
             number = f"{fake.random_int(2, 6)}{digits('#######')}"
             check = weighted(number, 1, 3, 7, 9, 1, 3, 7, 9) % 10
-            yield "Medicare", f"{number[:4]} {number[4:]}{check} {fake.random_int(1, 9)}"
+            yield "Medicare", f"{number[:4]} {number[4:]}{check} {fake.random_int(1, 9)} {fake.random_int(1, 9)}"
         case "IE":
             number = digits("#######")
             yield "PPS number", f"{number}{'WABCDEFGHIJKLMNOPQRSTUV'[weighted(number, *range(8, 1, -1)) % 23]}"

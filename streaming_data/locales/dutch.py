@@ -49,5 +49,5 @@ NETHERLANDS = Country(
     postcodes=r"[1-9]\d{3}[ ](?!S[ADS](?!\w))[A-Z]{2}(?=[ ]{1,2}[A-Z'][\w-]{2})",
     doubtful_postcodes=r"[1-9]\d{3}[ ]?(?!S[ADS](?!\w))[A-Z]{2}",
     phones=r"(?:\(?(?:\+|00)31\)?[ -]?\(?0?\)?[ ]?|\(?0)[1-9]\d{0,3}\)?[ -]{0,3}\d{2,4}(?:[ -]?\d{2,4}){1,3}",
-    numbers=(NationalNumber(r"\d{4}[. ]?\d{2}[. ]?\d{3}", "bsn"),),
+    numbers=(NationalNumber(r"\d{4}[. ]\d{2}[. ]\d{3}|\d{9}", "bsn"),),
 )

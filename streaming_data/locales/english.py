@@ -63,7 +63,7 @@ GREAT_BRITAIN = Country(
     postcodes=rf"(?:{_POST_AREAS})\d[\dA-HJKMNPR-Y]?[ ]\d[ABD-HJLNP-UW-Z]{{2}}",
     phones=r"(?:\(?(?:\+|00)44\)?[ ]?\(?0?\)?|\(?0)[1-37]\d{1,4}\)?[ -]?\d{3,4}[ -]?\d{3,4}",
     numbers=(
-        NationalNumber(r"\d{3}[ -]?\d{3}[ -]?\d{4}", "nhs"),
+        NationalNumber(r"\d{3}[ -]\d{3}[ -]\d{4}|\d{10}", "nhs"),
         NationalNumber(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ ]?\d{2}[ ]?\d{2}[ ]?\d{2}[ ]?[A-D]", None),
     ),
 )
@@ -71,8 +71,8 @@ CANADA = Country(
     postcodes=r"[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d",
     phones=UNITED_STATES.phones,
     numbers=(
-        NationalNumber(r"\d{3}[ -]?\d{3}[ -]?\d{3}", "luhn"),
-        NationalNumber(r"\d{4}[ -]?\d{3}[ -]?\d{3}(?:[ -]?[A-Z]{2})?", "luhn_or_phn"),
+        NationalNumber(r"\d{3}[ -]\d{3}[ -]\d{3}|\d{9}", "luhn"),
+        NationalNumber(r"(?:\d{4}[ -]\d{3}[ -]\d{3}|\d{10})(?:[ -]?[A-Z]{2})?", "luhn_or_phn"),
         NationalNumber(r"[A-Z]{4}[ ]?\d{4}[ ]?\d{4}", "ramq"),
     ),
 )
@@ -85,5 +85,5 @@ IRELAND = Country(
 AUSTRALIA = Country(
     doubtful_postcodes=r"(?:NSW|VIC|QLD|TAS|ACT|NT|SA|WA)[ ]{1,2}\d{4}",
     phones=r"(?:\(?\+?61\)?[ ]?\(?0?\)?|\(?0)[2-478]\)?[ -]?\d{2,4}[ -]?\d{2,4}[ -]?\d{2,4}",
-    numbers=(NationalNumber(r"[2-6]\d{3}[ ]?\d{5}[ ]?\d(?:[ /-]\d)?", "medicare"),),
+    numbers=(NationalNumber(r"[2-6]\d{3}(?:[ ]\d{5}[ ]\d|\d{6})(?:[ /-]\d)?", "medicare"),),
 )

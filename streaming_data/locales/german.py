@@ -68,7 +68,7 @@ GERMANY = Country(
     numbers=(
         NationalNumber(r"[A-Z][ ]?\d{3}[ ]?\d{3}[ ]?\d{3}", "kvnr"),
         NationalNumber(r"\d{2}[ ]?\d{6}[ ]?[A-Z][ ]?\d{3}", "rvnr"),
-        NationalNumber(r"\d{2}[ ]?\d{3}[ ]?\d{3}[ ]?\d{3}", "idnr"),
+        NationalNumber(r"\d{2}[ ]\d{3}[ ]\d{3}[ ]\d{3}|\d{11}", "idnr"),
     ),
 )
 AUSTRIA = Country(

@@ -51,7 +51,7 @@ class NationalNumber(NamedTuple):
     """A number of a person that a state or a health service issues.
 
     Attributes:
-        pattern: of its spellings, with `[ ]?` for a space that may be absent.
+        pattern: of its spellings. A plain run of digits counts only in text of the country, unless it is long.
         check: the function of `phi/check_digits.py` that its digits must satisfy; None if it has no check digit.
     """
 

@@ -58,7 +58,7 @@ PORTUGAL = Country(
     doubtful_postcodes=r"\d{4}-\d{3}(?=[ ,])",
     phones=r"(?:\(?(?:\+|00)351\)?[ .-]?)?(?:[239]\d{2}[ .-]?\d{3}[ .-]?\d{3}|[29]\d[ .-]\d{3}[ .-]?\d{2}[ .-]?\d{2})",
     numbers=(
-        NationalNumber(r"[1235689]\d{2}[ ]?\d{3}[ ]?\d{3}", "nif"),
+        NationalNumber(r"[1235689]\d{2}(?:[ ]\d{3}[ ]\d{3}|\d{6})", "nif"),
         NationalNumber(r"\d{8}[ -]?\d[ -]?[A-Z\d]{2}\d", "cartao_cidadao"),
     ),
 )

@@ -51,8 +51,8 @@ _SMALL_STREETS = ("rue", "avenue", "av.", "boulevard", "bd", "chemin", "quai", "
 
 _PLACEHOLDERS = frozenset(
     words(
-        "unknown; redacted; deleted; removed; anonymous; anonymised; anonymized; deidentified; withheld; not; none; nil;"
-        "null; na; unbekannt; anonym; anonymisiert; geschwärzt; inconnu; inconnue; anonyme; anonymisé;"
+        "unknown; redacted; deleted; removed; anonymous; anonymised; anonymized; deidentified; withheld; not; none;"
+        "nil; null; na; unbekannt; anonym; anonymisiert; geschwärzt; inconnu; inconnue; anonyme; anonymisé;"
         "desconocido; desconocida; anónimo; anonimizado; onbekend; anoniem; geanonimiseerd; okänd; anonymiserad;"
         "sconosciuto; anonimo; anonimizzato; desconhecido; the; of; and; is; was; xyz"
     )

@@ -116,6 +116,27 @@ def test_require_deidentified_refuses_too_many_flagged_documents() -> None:
         require_deidentified(sources(11))
 
 
+def test_the_audit_command_searches_the_forms_of_the_locales(tmp_path: Path) -> None:
+    (tmp_path / "letters.jsonl").write_text(json.dumps({"mrn": "1", "text": "Anruf unter 030 1234567, 80331 München"}))
+    source = {"name": "letters", "format": "table", "paths": [str(tmp_path / "letters.jsonl")], "licence": ""}
+    recipe = tmp_path / "recipe.yaml"
+
+    def audit(*arguments: str, **keys: list[str]) -> str:
+        sources = [source | keys | {"split_by": "mrn"}]
+        recipe.write_text(json.dumps({"output": "data", "tokenizer": "none", "workers": 1, "sources": sources}))
+        result = CliRunner().invoke(app, ["data", "audit", str(recipe), *arguments])
+        return result.output + str(result.exception or "")
+
+    both = "letters: 1 of 1 documents: phone 1, postcode 1"
+    assert "letters: 0 of 1 documents: nothing found" in audit()
+    assert both in audit("--locale", "de_DE")
+    assert both in audit("--locale", "en_US", "--locale", "de_DE")
+    assert both in audit(locale=["de_DE"])
+    assert both in audit("--locale", "fr_FR", locale=["de_DE"])
+    assert "--locale de: unknown; did you mean de_DE?" in audit("--locale", "de")
+    assert "sources.0.locale" in audit(locale=["german"])
+
+
 def test_the_audit_command_reports_positions_and_no_text(tmp_path: Path) -> None:
     letters = [f"Letter {n} about the knee." for n in range(20)]
     letters[3] = "Dr. Undisclosed saw her on 03/04/2019."

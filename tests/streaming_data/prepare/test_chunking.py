@@ -67,6 +67,22 @@ def test_cuts_prefer_section_ends_then_sentence_ends_then_word_ends(tokenizer: L
     assert all(len(segment.tokens) > one // 2 for segment in segments(tokenizer, run_on, one)[:-1])
 
 
+def test_cuts_are_not_behind_abbreviations_of_the_language(tokenizer: LoadedTokenizer) -> None:
+    sentence = "Der Pat. kam am 3. Mai mit Dr. Groß bzw. ca. zwei Std. später zu Prof. Müller und ging."
+    text = " ".join([sentence] * 12)
+    encoded = tokenizers.encode(tokenizer, [text])[0]
+    most = len(encoded.tokens) // 5
+
+    def ends(locales: list[str]) -> list[str]:
+        cut = cut_into_segments("doc", text, encoded, tokenizer, most, locales)
+        return [tokenizer.decode(segment.tokens).strip() for segment in cut[:-1]]
+
+    assert all(part.endswith("ging.") for part in ends(["de_DE"]))
+    assert not all(part.endswith("ging.") for part in ends([])), (
+        "the test has no abbreviation near the end of a segment"
+    )
+
+
 @pytest.mark.parametrize("text", ["", "one word"])
 def test_a_short_document_is_one_segment_and_an_empty_one_none(tokenizer: LoadedTokenizer, text: str) -> None:
     assert len(segments(tokenizer, text, 64)) == bool(text)

@@ -210,6 +210,25 @@ def test_sample_selects_a_subset_of_the_share(inputs: Path, tokenizer: LoadedTok
     assert 0.2 < len(some) / len(everything) < 0.4
 
 
+def test_a_locale_is_audited_and_one_that_is_absent_changes_nothing(
+    prepared: PrepareConfig, inputs: Path, tokenizer: LoadedTokenizer, tmp_path: Path
+) -> None:
+    assert "locale" not in json.dumps(prepared.model_dump(mode="json")), "a recipe of before stays equal"
+    letters = tmp_path / "letters.jsonl"
+    texts = [f"Anruf {number}: unter 030 1234{number:03}." for number in range(40)]
+    letters.write_text("".join(json.dumps({"patient": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
+    source = {"name": "letters", "format": "table", "paths": [str(letters)], "licence": "own", "split_by": "patient"}
+
+    def audited(name: str, **keys: Any) -> int:
+        prepare(config(inputs, tokenizer, tmp_path / name, sources=[source | keys]), silent)
+        audit = read_manifest(str(tmp_path / name)).sources["letters"].audit
+        assert audit
+        return audit.flagged
+
+    assert audited("plain") == 0
+    assert audited("german", locale=["de_DE"]) == 40
+
+
 def bad_inputs(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
     gz = folder / "discharge.csv.gz"
     gz.write_bytes(gzip.compress(("note_id,subject_id,text\n" + "1,1,word\n" * 5_000).encode())[:-100])
