@@ -18,6 +18,7 @@ from typing import BinaryIO, TextIO, cast
 from ...configs.errors import UserError
 from ...configs.preconditions import check_all
 from .bounded import bound_expansion
+from .encodings import likely_encoding
 
 PACKAGE = "package:"
 _START = 512  # bytes in which UTF-16 shows
@@ -157,10 +158,12 @@ def _not_text(path: Path, encoding: str, reason: str) -> UserError:
         return has_nul(path)
     encoding = _marked_encoding(path) or encoding
     name = encoding.removesuffix("-sig").upper()
-    line = _first_bad_line(path, encoding)
+    line, following = _first_bad_line(path, encoding)
+    likely = likely_encoding(following) if name == "UTF-8" else None
+    right = f"the right one; its letters look like {likely}" if likely else "the right one"
     return UserError(
         f"{path}: line {line:,} is not {name} ({reason}); convert the file to UTF-8, or set the `encoding` of a source "
-        "of the format `table` to the right one"
+        f"of the format `table` to {right}"
     )
 
 
@@ -172,8 +175,8 @@ def has_nul(path: Path) -> UserError:
     )
 
 
-def _first_bad_line(path: Path, encoding: str) -> int:
-    """The line of the first byte that is invalid in the encoding.
+def _first_bad_line(path: Path, encoding: str) -> tuple[int, bytes]:
+    """The line of the first byte that is invalid in the encoding, and some bytes from there on.
 
     Reads the file again, because decoding runs ahead of the position that was read.
     """
@@ -185,6 +188,7 @@ def _first_bad_line(path: Path, encoding: str) -> int:
                 line += decoder.decode(block).count("\n")
         except UnicodeDecodeError as error:
             line += error.object[: error.start].count(b"\n")
+            return line, error.object[error.start :]
         except (UnicodeError, EOFError, OSError, zlib.error):  # UTF-16 without a mark, or a truncated file
             pass
-    return line
+    return line, b""

@@ -78,9 +78,7 @@ def test_cuts_are_not_behind_abbreviations_of_the_language(tokenizer: LoadedToke
         return [tokenizer.decode(segment.tokens).strip() for segment in cut[:-1]]
 
     assert all(part.endswith("ging.") for part in ends(["de_DE"]))
-    assert not all(part.endswith("ging.") for part in ends([])), (
-        "the test has no abbreviation near the end of a segment"
-    )
+    assert not all(part.endswith("ging.") for part in ends([])), "no abbreviation where a segment ends"
 
 
 @pytest.mark.parametrize("text", ["", "one word"])
