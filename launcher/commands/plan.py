@@ -22,8 +22,7 @@ from ..interface.roofline_table import print_roofline
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.planning.stage import Choice
-    from ...training.recipe.config import BatchConfig
+    from ...training.recipe.config import BatchConfig, EngineConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9
@@ -65,21 +64,17 @@ def plan(
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
     model = starting_model(config)
-    chosen = choose_stage(model, config.engine, run_plan, device.memory, nodes)
     if roofline:
+        chosen = choose_stage(model, config.engine, run_plan, device.memory, nodes)
         print_roofline(model, chosen.engine, run_plan, config.batch.micro_batch_size, device)
         suggest(["plan", recipe, *settings(overrides)])
         return
-    result = forecast(model, chosen.engine, run_plan, device, price if price is not None else _price(known))
-    sentences = list(advice(result, chosen.engine, config.batch.micro_batch_size))
+    result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known), nodes)
+    sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
     if as_json:
-        typer.echo(
-            json.dumps(
-                {**asdict(result), "steps": run_plan.steps, "stage": chosen.reason, "advice": sentences}, indent=1
-            )
-        )
+        typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
-    _print(result, chosen, config.batch, ranks // nodes, sentences, run_plan.steps)
+    _print(result, config.engine, config.batch, ranks // nodes, sentences, run_plan.steps)
     start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
     suggest(["doctor"], [*start, *settings(overrides)])
 
@@ -103,7 +98,7 @@ def _price(cluster: "ClusterConfig | None") -> float | None:
 
 
 def _print(
-    result: "Forecast", chosen: "Choice", batch: "BatchConfig", local: int, sentences: list[str], steps: int
+    result: "Forecast", engine: "EngineConfig", batch: "BatchConfig", local: int, sentences: list[str], steps: int
 ) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
@@ -112,14 +107,13 @@ def _print(
     from ...training.planning.roofline import ASSUMED
     from ...training.planning.stage import USABLE
 
-    engine = chosen.engine
     console = Console(markup=False, highlight=False)
     accumulated = batch.global_batch_size // (batch.micro_batch_size * result.ranks)
     host = result.host
     console.print(
         f"{result.parameters:,} parameters on {result.ranks} {result.gpu.name} with {result.gpu.memory / GB:.0f} GB\n"
         f"{steps:,} steps of {result.tokens_per_step:,} tokens: {result.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{chosen.reason}\n"
+        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{result.reason}\n"
         f"host memory of a node: {local * host.total / GB:.1f} GB, for each of {local} ranks {host.process / GB:.0f} "
         f"(assumed) for Python and CUDA, and {host.start / GB:.2f} for the model at the start or later "
         f"{host.checkpoint / GB:.2f} for the copy of a checkpoint, {host.offloaded / GB:.2f} offloaded, "
@@ -130,7 +124,7 @@ def _print(
         f"GB per rank in {engine.precision}, layers computed once or twice; largest: batch.micro_batch_size "
         f"that fits in {USABLE:.0%} of the memory; sent: GB per step; >: the recipe"
     )
-    for row in _memory_rows(result, (engine.stage, engine.activation_checkpointing)):
+    for row in _memory_rows(result, (result.zero_stage, engine.activation_checkpointing)):
         memory.add_row(*row)
     console.print(memory)
     time = Table(box=SIMPLE, padding=(0, 1, 0, 0))

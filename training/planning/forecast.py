@@ -18,7 +18,7 @@ from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
 from .memory import CHECKPOINT_BYTES, Activations, HostMemory, States, host_memory, peak, planned_activations, states
-from .stage import USABLE, at_stage
+from .stage import USABLE, at_stage, choose_stage
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Forecast:
     parameters: int
     checkpoint: int
     host: HostMemory
+    zero_stage: int
+    reason: str
     tokens_per_step: int
     phases: tuple[Phase, ...]
     options: tuple[Option, ...]
@@ -79,9 +81,12 @@ class Forecast:
     cost: tuple[float, float] | None
 
 
-def forecast(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, price: float | None = None) -> Forecast:
-    """Forecast the run `plan` on `plan.world_size` GPUs; `price` is per GPU and hour."""
-    phases = tuple(_phases(model, engine, plan, gpu))
+def forecast(
+    model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, price: float | None = None, nodes: int = 1
+) -> Forecast:
+    """Forecast the run `plan` on `plan.world_size` GPUs of `nodes` nodes; `price` is per GPU and hour."""
+    chosen = choose_stage(model, engine, plan, gpu.memory, nodes)
+    phases = tuple(_phases(model, chosen.engine, plan, gpu))
     days = (sum(phase.days[0] for phase in phases), sum(phase.days[1] for phase in phases))
     hourly = None if price is None else price * plan.world_size
     return Forecast(
@@ -89,11 +94,13 @@ def forecast(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, pri
         ranks=plan.world_size,
         parameters=model.num_parameters,
         checkpoint=CHECKPOINT_BYTES * model.num_parameters,
-        host=host_memory(model, engine, plan),
+        host=host_memory(model, chosen.engine, plan),
+        zero_stage=chosen.engine.stage,
+        reason=chosen.reason,
         tokens_per_step=plan.batch.global_batch_size * plan.data.seq_length,
         phases=phases,
         options=tuple(
-            _option(model, at_stage(model, _layers(engine, checkpointing), stage, plan, gpu.memory), plan, gpu)
+            _option(model, _layers(engine, checkpointing), stage, plan, gpu)
             for stage in range(4)
             for checkpointing in (False, True)
         ),
@@ -160,12 +167,13 @@ def _layers(engine: EngineConfig, checkpointing: bool) -> EngineConfig:
     return engine.model_copy(update={"activation_checkpointing": checkpointing})
 
 
-def _option(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Option:
+def _option(model: ModelConfig, recipe: EngineConfig, stage: int, plan: Plan, gpu: Gpu) -> Option:
+    engine, least = (at_stage(model, recipe, stage, plan, memory) for memory in (gpu.memory, 0.0))
     ranks, batch = plan.world_size, plan.batch
     if reason := unsupported_reason(engine):
         return Option(engine.stage, engine.activation_checkpointing, reason)
     needed, usable = peak(model, engine, plan), USABLE * gpu.memory
-    fitting = [packs for packs in micro_batches(plan) if peak(model, engine, plan, packs) <= usable]
+    fitting = [packs for packs in micro_batches(plan) if peak(model, least, plan, packs) <= usable]
     accumulation_steps = batch.global_batch_size // (batch.micro_batch_size * ranks)
     return Option(
         zero_stage=engine.stage,
@@ -192,7 +200,7 @@ def micro_batches(plan: Plan) -> list[int]:
 def advice(result: Forecast, engine: EngineConfig, micro_batch_size: int) -> Iterator[str]:
     """Yield recommended changes of the recipe with their reasons, one sentence each."""
     supported = [option for option in result.options if option.states]
-    selected = (engine.stage, engine.activation_checkpointing)
+    selected = (result.zero_stage, engine.activation_checkpointing)
     chosen = next(o for o in supported if (o.zero_stage, o.activation_checkpointing) == selected)
     if not chosen.fits:
         if fitting := chosen.largest_micro_batch_size:

@@ -13,7 +13,6 @@ from clinical_modernbert.training.planning.flops import flops
 from clinical_modernbert.training.planning.forecast import Forecast, advice, forecast, micro_batches
 from clinical_modernbert.training.planning.hardware import GPUS, find_gpu
 from clinical_modernbert.training.planning.roofline import roofline
-from clinical_modernbert.training.planning.stage import choose_stage
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.recipe.schedule import make_plan
 
@@ -28,9 +27,7 @@ def forecast_of(config: RunConfig, ranks: int, gpu: str = "h100") -> Forecast:
     device = find_gpu(gpu)
     assert device is not None
     assert config.model is not None
-    plan = make_plan(config, ranks)
-    engine = choose_stage(config.model, config.engine, plan, device.memory).engine
-    return forecast(config.model, engine, plan, device, price=2.0)
+    return forecast(config.model, config.engine, make_plan(config, ranks), device, price=2.0)
 
 
 def test_phases_add_up_to_all_steps(repository: Path) -> None:
@@ -78,7 +75,7 @@ def test_a_host_that_is_slower_than_its_device_decides(repository: Path) -> None
     assert 1.2 < partitioned.days[0] / phase.days[0] < 1.5  # gathered: 1.5 instead of 1.1
 
 
-@pytest.mark.parametrize("gpu", [gpu.name for gpu in GPUS])
+@pytest.mark.parametrize("gpu", ["B200", "L4", "MI250X"])
 @pytest.mark.parametrize("settings", [(), ("engine.precision=fp32",)], ids=["bf16", "fp32"])
 def test_every_known_device_has_a_speed(repository: Path, gpu: str, settings: tuple[str, ...]) -> None:
     for phase in forecast_of(recipe(repository, "tiny", *settings), 1, gpu).phases:
@@ -160,11 +157,7 @@ def test_advice_reports_what_does_not_fit(repository: Path) -> None:
 
 
 def advice_for(config: RunConfig, gpu: str = "h100") -> str:
-    device = find_gpu(gpu)
-    assert device is not None
-    assert config.model is not None
-    engine = choose_stage(config.model, config.engine, make_plan(config, 8), device.memory).engine
-    return " ".join(advice(forecast_of(config, 8, gpu), engine, config.batch.micro_batch_size))
+    return " ".join(advice(forecast_of(config, 8, gpu), config.engine, config.batch.micro_batch_size))
 
 
 def test_a_checkpoint_has_the_predicted_size(finished: SmallRun) -> None:
