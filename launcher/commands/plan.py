@@ -177,4 +177,4 @@ def _both(days: tuple[float, float]) -> list[str]:
     for unit, per_day in (("days", 1), ("hours", 24)):
         if max(days) * per_day >= 2:
             return [f"{per_day * each:.1f} {unit}" for each in days]
-    return [f"{1440 * each:.1f} minutes" for each in days]
+    return [f"{1440 * each:.1f} min" for each in days]
