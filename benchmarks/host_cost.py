@@ -2,9 +2,9 @@
 
     python benchmarks/host_cost.py
 
-One rank on one thread, 22 layers of very small tensors in bf16: almost all of the time is Python, hooks and the dispatch
-of operators. A GPU waits for the host if this exceeds its own time. Each stage is a process of its own, in which
-micro-batches with and without DeepSpeed alternate, so that other programs on the machine disturb both alike.
+One rank on one thread, 22 layers of very small tensors in bf16: almost all of the time is Python, hooks and the
+dispatch of operators. A GPU waits for the host if this exceeds its own time. Each stage is a process of its own, in
+which micro-batches with and without DeepSpeed alternate, so that other programs on the machine disturb both alike.
 """
 
 import argparse

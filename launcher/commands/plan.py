@@ -22,8 +22,7 @@ from ..interface.roofline_table import print_roofline
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.planning.stage import Choice
-    from ...training.recipe.config import BatchConfig
+    from ...training.recipe.config import BatchConfig, EngineConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9
@@ -65,21 +64,17 @@ def plan(
     device = _device(gpu, known)
     run_plan = make_plan(config, ranks)
     model = starting_model(config)
-    chosen = choose_stage(model, config.engine, run_plan, device.memory, nodes)
     if roofline:
+        chosen = choose_stage(model, config.engine, run_plan, device.memory, nodes)
         print_roofline(model, chosen.engine, run_plan, config.batch.micro_batch_size, device)
         suggest(["plan", recipe, *settings(overrides)])
         return
-    result = forecast(model, chosen.engine, run_plan, device, price if price is not None else _price(known))
-    sentences = list(advice(result, chosen.engine, config.batch.micro_batch_size))
+    result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known), nodes)
+    sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
     if as_json:
-        typer.echo(
-            json.dumps(
-                {**asdict(result), "steps": run_plan.steps, "stage": chosen.reason, "advice": sentences}, indent=1
-            )
-        )
+        typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
-    _print(result, chosen, config.batch, sentences, run_plan.steps)
+    _print(result, config.engine, config.batch, ranks // nodes, sentences, run_plan.steps)
     start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
     suggest(["doctor"], [*start, *settings(overrides)])
 
@@ -102,42 +97,57 @@ def _price(cluster: "ClusterConfig | None") -> float | None:
     return cluster.price_per_gpu_hour if cluster else None
 
 
-def _print(result: "Forecast", chosen: "Choice", batch: "BatchConfig", sentences: list[str], steps: int) -> None:
+def _print(
+    result: "Forecast", engine: "EngineConfig", batch: "BatchConfig", local: int, sentences: list[str], steps: int
+) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    from ...training.planning.forecast import PUBLISHED_MFU, USABLE
+    from ...training.planning.roofline import ASSUMED
+    from ...training.planning.stage import USABLE
 
-    engine = chosen.engine
     console = Console(markup=False, highlight=False)
     accumulated = batch.global_batch_size // (batch.micro_batch_size * result.ranks)
+    host = result.host
     console.print(
         f"{result.parameters:,} parameters on {result.ranks} {result.gpu.name} with {result.gpu.memory / GB:.0f} GB\n"
         f"{steps:,} steps of {result.tokens_per_step:,} tokens: {result.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{chosen.reason}"
+        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{result.reason}\n"
+        f"host memory of a node: {local * host.total / GB:.1f} GB, for each of {local} ranks {host.process / GB:.0f} "
+        f"(assumed) for Python and CUDA, and {host.start / GB:.2f} for the model at the start or later "
+        f"{host.checkpoint / GB:.2f} for the copy of a checkpoint, {host.offloaded / GB:.2f} offloaded, "
+        f"{host.batches / GB:.2f} for batches"
     )
     memory = Table("ZeRO", "layers", "states", "activations", "peak", "", "largest", "sent", box=SIMPLE)
     memory.caption = (
         f"GB per rank in {engine.precision}, layers computed once or twice; largest: batch.micro_batch_size "
         f"that fits in {USABLE:.0%} of the memory; sent: GB per step; >: the recipe"
     )
-    for row in _memory_rows(result, (engine.stage, engine.activation_checkpointing)):
+    for row in _memory_rows(result, (result.zero_stage, engine.activation_checkpointing)):
         memory.add_row(*row)
     console.print(memory)
-    time = Table("max. length", "steps", "tokens", "FLOPs", "tokens/s", "time", box=SIMPLE)
+    time = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for title in ("length", "steps", "tokens", "FLOPs", "tokens/s", "at most", "time", "at least"):
+        time.add_column(title, no_wrap=True)
     time.caption = (
-        f"Assuming {PUBLISHED_MFU[0]:.0%} to {PUBLISHED_MFU[1]:.0%} of the {result.gpu.peak / 1e12:.0f} TFLOPS peak, "
-        "as published for ModernBERT's own code on H100s. Not measured; every sequence at its maximum length."
+        f"Not measured: from the bytes and FLOPs of each operation (--roofline). Expected: {ASSUMED['memory']:.0%} of "
+        f"{result.gpu.bandwidth / 1e12:.2f} TB/s, and of {result.gpu.peak / 1e12:.0f} TFLOPS "
+        f"{ASSUMED['matrix product']:.0%} in matrix products and {ASSUMED['attention forward']:.0%} and "
+        f"{ASSUMED['attention backward']:.0%} in attention, forward and backward. At most: all of both. Every sequence "
+        "at its maximum length; without network and waiting for data."
     )
     for phase in result.phases:
         slow, fast = phase.tokens_per_second
         counts = (f"{phase.max_seqlen:,}", f"{phase.steps:,}", f"{phase.tokens / 1e6:,.1f} M", f"{phase.flops:.3g}")
-        time.add_row(*counts, f"{slow / 1e3:,.0f}k to {fast / 1e3:,.0f}k", _range(phase.days))
+        speeds = (f"{slow / 1e3:,.0f}k", f"{fast / 1e3:,.0f}k")
+        time.add_row(*counts, *speeds, *_both(phase.days))
     console.print(time)
-    gpu_hours = (24 * result.ranks * result.days[0], 24 * result.ranks * result.days[1])
-    cost = f", cost {result.cost[1]:,.0f} to {result.cost[0]:,.0f}" if result.cost else ""
-    console.print(f"{_range(result.days)}, GPU hours {gpu_hours[1]:,.0f} to {gpu_hours[0]:,.0f}{cost}")
+    expected, least = _both(result.days)
+    hours = (24 * result.ranks * days for days in result.days)
+    cost = "cost {:,.0f} (at least {:,.0f})".format(*result.cost) if result.cost else ""
+    gpu_hours = "GPU hours {:,.0f} (at least {:,.0f})".format(*hours)
+    console.print(", ".join(filter(None, [f"{expected} (at least {least})", gpu_hours, cost])))
     for sentence in sentences:
         console.print(f"- {sentence}", soft_wrap=True)
 
@@ -162,9 +172,9 @@ def _memory_rows(result: "Forecast", recipe: tuple[int, bool]) -> Iterator[tuple
         )
 
 
-def _range(days: tuple[float, float]) -> str:
-    slow, fast = days
+def _both(days: tuple[float, float]) -> list[str]:
+    """Two durations in the unit that suits the longer one."""
     for unit, per_day in (("days", 1), ("hours", 24)):
-        if slow * per_day >= 2:
-            return f"{per_day * fast:.1f} to {per_day * slow:.1f} {unit}"
-    return f"{1440 * fast:.1f} to {1440 * slow:.1f} minutes"
+        if max(days) * per_day >= 2:
+            return [f"{per_day * each:.1f} {unit}" for each in days]
+    return [f"{1440 * each:.1f} min" for each in days]

@@ -72,7 +72,7 @@ def share_if_data_is_here(config: "RunConfig") -> None:
 def _checks(config: "RunConfig", ranks: int, plan: bool) -> "Iterator[Check]":
     """Everything that ranks would report only after they have imported torch, and opened a model."""
     from ...storage.preconditions import check_free, check_writable
-    from ...training.planning.forecast import CHECKPOINT_BYTES
+    from ...training.planning.memory import CHECKPOINT_BYTES
     from ...training.recipe.limits import limits
     from ...training.recipe.start import starting_model
 

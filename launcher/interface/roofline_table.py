@@ -23,7 +23,7 @@ def print_roofline(
     from rich.console import Console
     from rich.table import Table
 
-    from ...training.planning.roofline import ASSUMED, HOST_FACTOR, HOST_SECONDS, roofline
+    from ...training.planning.roofline import ASSUMED, roofline, times
 
     console = Console(markup=False, highlight=False)
     rates: dict[int, float] = {}
@@ -34,10 +34,9 @@ def print_roofline(
     operations: Sequence[Operation] = ()
     for length, rate in sorted(rates.items()):
         operations = roofline(model, engine, [length] * (tokens // length), round(rate * tokens), gpu, plan.world_size)
-        floor, expected = (sum(getattr(each, kind) for each in operations) for kind in ("floor", "expected"))
-        host = sum(each.launches for each in operations) * HOST_SECONDS * HOST_FACTOR[engine.stage]
-        speed = tokens / max(expected, host)
-        cells = (f"{seconds * 1e3:.1f} ms" for seconds in (floor, expected, host))
+        total = times(model, engine, operations)
+        speed = tokens / (max(total.expected, total.host) + total.update[1])
+        cells = (f"{seconds * 1e3:.1f} ms" for seconds in (total.floor, total.expected, total.host))
         speeds.add_row(f"{length:,}", *cells, f"{speed / 1e3:,.0f}k")
     launches = sum(each.launches for each in operations)
     console.print(

@@ -1,7 +1,8 @@
 """Forecast of a run's memory, communication, time and cost, computed from its recipe and a GPU's data sheet.
 
-Nothing is measured. FLOPs, bytes and steps follow from the recipe. Speed does not: it is a range that assumes the model
-FLOPs utilization (MFU) published for ModernBERT's own code on H100s.
+Nothing is measured. FLOPs, bytes and steps follow from the recipe. Speed is the roofline's (`roofline.py`): expected,
+at assumed shares of the device's bandwidth and peak, and the floor, which no implementation of these operations
+exceeds.
 """
 
 from collections.abc import Iterator
@@ -16,20 +17,8 @@ from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
-from .memory import Activations, States, peak, planned_activations, states
-from .stage import USABLE, at_stage
-
-PUBLISHED_MFU = (0.25, 0.35)
-"""Range of MFU of ModernBERT and Ettin, bf16 on H100 (arXiv 2412.13663 and 2507.11412).
-
-Tokens per second and GPU, derived from the published hours, and the resulting MFU: ModernBERT-base 304k (25 %) at 1,024
-tokens and 218k (30 %) at 8,192; ModernBERT-large 139k (32 %) and 108k (35 %); at 1,024 tokens Ettin 150M 295k (25 %)
-and Ettin 400M 146k (34 %). FLOPs as in `flops.py`, with every sequence at its maximum length and, since their code
-computes them, with all tokens in the last layer.
-"""
-_SMALL = 50_000_000
-CHECKPOINT_BYTES = 12
-"""Bytes per parameter: its weight and two moments, in fp32."""
+from .memory import CHECKPOINT_BYTES, Activations, HostMemory, States, host_memory, peak, planned_activations, states
+from .stage import USABLE, at_stage, choose_stage
 
 
 @dataclass(frozen=True)
@@ -38,8 +27,8 @@ class Phase:
 
     Attributes:
         flops: of all these steps.
-        tokens_per_second: over all ranks, at the low and the high end of `PUBLISHED_MFU`.
-        days: duration at the two ends.
+        tokens_per_second: over all ranks, expected and at the floor.
+        days: duration, expected and at the floor.
     """
 
     max_seqlen: int
@@ -75,12 +64,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast of a run; `days` and `cost` (of all GPUs, in the price's unit) are at the two ends of the range."""
+    """The forecast of a run; `days` and `cost` (of all GPUs, in the price's unit) are expected and at the floor."""
 
     gpu: Gpu
     ranks: int
     parameters: int
     checkpoint: int
+    host: HostMemory
+    zero_stage: int
+    reason: str
     tokens_per_step: int
     phases: tuple[Phase, ...]
     options: tuple[Option, ...]
@@ -89,9 +81,12 @@ class Forecast:
     cost: tuple[float, float] | None
 
 
-def forecast(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, price: float | None = None) -> Forecast:
-    """Forecast the run `plan` on `plan.world_size` GPUs; `price` is per GPU and hour."""
-    phases = tuple(_phases(model, plan, gpu))
+def forecast(
+    model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, price: float | None = None, nodes: int = 1
+) -> Forecast:
+    """Forecast the run `plan` on `plan.world_size` GPUs of `nodes` nodes; `price` is per GPU and hour."""
+    chosen = choose_stage(model, engine, plan, gpu.memory, nodes)
+    phases = tuple(_phases(model, chosen.engine, plan, gpu))
     days = (sum(phase.days[0] for phase in phases), sum(phase.days[1] for phase in phases))
     hourly = None if price is None else price * plan.world_size
     return Forecast(
@@ -99,10 +94,13 @@ def forecast(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, pri
         ranks=plan.world_size,
         parameters=model.num_parameters,
         checkpoint=CHECKPOINT_BYTES * model.num_parameters,
+        host=host_memory(model, chosen.engine, plan),
+        zero_stage=chosen.engine.stage,
+        reason=chosen.reason,
         tokens_per_step=plan.batch.global_batch_size * plan.data.seq_length,
         phases=phases,
         options=tuple(
-            _option(model, at_stage(model, _layers(engine, checkpointing), stage, plan, gpu.memory), plan, gpu)
+            _option(model, _layers(engine, checkpointing), stage, plan, gpu)
             for stage in range(4)
             for checkpointing in (False, True)
         ),
@@ -112,17 +110,40 @@ def forecast(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, pri
     )
 
 
-def _phases(model: ModelConfig, plan: Plan, gpu: Gpu) -> Iterator[Phase]:
-    peak = gpu.peak * plan.world_size
-    work: dict[int, tuple[int, int, float]] = {}
+def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Iterator[Phase]:
+    by_length: dict[int, list[tuple[int, int, float]]] = {}
     for settings, steps, rate in _uniform_steps(plan):
-        total = work.get(settings.max_seqlen, (0, 0, 0.0))
-        tokens = settings.packs * plan.data.seq_length
-        step_flops = settings.packs * _pack_flops(model, plan.data.seq_length, settings.max_seqlen, rate)
-        work[settings.max_seqlen] = (total[0] + steps, total[1] + steps * tokens, total[2] + steps * step_flops)
-    for max_seqlen, (steps, tokens, work_flops) in work.items():
-        slow, fast = (work_flops / (peak * mfu) for mfu in PUBLISHED_MFU)
-        yield Phase(max_seqlen, steps, tokens, work_flops, (tokens / slow, tokens / fast), (slow / 86400, fast / 86400))
+        by_length.setdefault(settings.max_seqlen, []).append((steps, settings.packs, rate))
+    for max_seqlen, parts in by_length.items():
+        steps, packs = sum(steps for steps, _, _ in parts), sum(steps * packs for steps, packs, _ in parts)
+        rate = sum(steps * packs * rate for steps, packs, rate in parts) / packs
+        lengths = _pack_lengths(plan.data.seq_length, max_seqlen)
+        work = sum(steps * packs * _pack_flops(model, lengths, rate) for steps, packs, rate in parts)
+        tokens = packs * plan.data.seq_length
+        slow, fast = _seconds(model, engine, plan, gpu, lengths, rate, packs, steps)
+        yield Phase(max_seqlen, steps, tokens, work, (tokens / slow, tokens / fast), (slow / 86400, fast / 86400))
+
+
+def _seconds(
+    model: ModelConfig,
+    engine: EngineConfig,
+    plan: Plan,
+    gpu: Gpu,
+    lengths: list[int],
+    rate: float,
+    packs: int,
+    steps: int,
+) -> tuple[float, float]:
+    """Seconds of `packs` packs in `steps` steps, expected and at the floor."""
+    from .roofline import roofline, times  # it imports torch
+
+    size = plan.batch.micro_batch_size
+    masked = round(rate * size * plan.data.seq_length)
+    operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, strict=False)
+    one = times(model, engine, operations)
+    micro_batches = packs / (size * plan.world_size)
+    floor = micro_batches * one.floor + steps * one.update[0]
+    return micro_batches * max(one.expected, one.host) + steps * one.update[1], floor
 
 
 def _uniform_steps(plan: Plan) -> Iterator[tuple[StepSettings, int, float]]:
@@ -133,22 +154,26 @@ def _uniform_steps(plan: Plan) -> Iterator[tuple[StepSettings, int, float]]:
         yield first, end - begin, (first.mlm_probability + last.mlm_probability) / 2
 
 
-def _pack_flops(model: ModelConfig, seq_length: int, max_seqlen: int, rate: float) -> int:
+def _pack_lengths(seq_length: int, max_seqlen: int) -> list[int]:
     full, rest = divmod(seq_length, max_seqlen)
-    lengths = np.array([max_seqlen] * full + [rest] * (rest > 0), np.int64)
-    return flops(model, lengths, round(rate * seq_length))
+    return [max_seqlen] * full + [rest] * (rest > 0)
+
+
+def _pack_flops(model: ModelConfig, lengths: list[int], rate: float) -> int:
+    return flops(model, np.array(lengths, np.int64), round(rate * sum(lengths)))
 
 
 def _layers(engine: EngineConfig, checkpointing: bool) -> EngineConfig:
     return engine.model_copy(update={"activation_checkpointing": checkpointing})
 
 
-def _option(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Option:
+def _option(model: ModelConfig, recipe: EngineConfig, stage: int, plan: Plan, gpu: Gpu) -> Option:
+    engine, least = (at_stage(model, recipe, stage, plan, memory) for memory in (gpu.memory, 0.0))
     ranks, batch = plan.world_size, plan.batch
     if reason := unsupported_reason(engine):
         return Option(engine.stage, engine.activation_checkpointing, reason)
     needed, usable = peak(model, engine, plan), USABLE * gpu.memory
-    fitting = [packs for packs in micro_batches(plan) if peak(model, engine, plan, packs) <= usable]
+    fitting = [packs for packs in micro_batches(plan) if peak(model, least, plan, packs) <= usable]
     accumulation_steps = batch.global_batch_size // (batch.micro_batch_size * ranks)
     return Option(
         zero_stage=engine.stage,
@@ -175,7 +200,7 @@ def micro_batches(plan: Plan) -> list[int]:
 def advice(result: Forecast, engine: EngineConfig, micro_batch_size: int) -> Iterator[str]:
     """Yield recommended changes of the recipe with their reasons, one sentence each."""
     supported = [option for option in result.options if option.states]
-    selected = (engine.stage, engine.activation_checkpointing)
+    selected = (result.zero_stage, engine.activation_checkpointing)
     chosen = next(o for o in supported if (o.zero_stage, o.activation_checkpointing) == selected)
     if not chosen.fits:
         if fitting := chosen.largest_micro_batch_size:
@@ -188,8 +213,6 @@ def advice(result: Forecast, engine: EngineConfig, micro_batch_size: int) -> Ite
     without = next(o for o in supported if (o.zero_stage, o.activation_checkpointing) == (chosen.zero_stage, False))
     if chosen.activation_checkpointing and without.fits:
         yield "engine.activation_checkpointing=false fits too, and avoids computing each layer twice."
-    if result.parameters < _SMALL:
-        yield "The speed range is that of models of 150M and 400M parameters; a model this small has a far lower MFU."
     yield from _compare_stages(result, chosen, supported)
     for stage, reason in {option.zero_stage: option.refused for option in result.options if option.refused}.items():
         yield f"ZeRO stage {stage} is unsupported: {reason}."
@@ -201,7 +224,7 @@ def _compare_stages(result: Forecast, chosen: Option, supported: list[Option]) -
         return
     best = min(fitting, key=lambda option: (option.sent, option.zero_stage))
     fastest = min(result.phases, key=lambda phase: phase.flops / phase.tokens)
-    step_seconds = result.tokens_per_step / fastest.tokens_per_second[1]
+    step_seconds = result.tokens_per_step / fastest.tokens_per_second[0]
     bandwidth = chosen.sent / step_seconds / 1e9
     if best.zero_stage == chosen.zero_stage:
         yield f"engine.zero_stage={best.zero_stage} sends the least data of the stages that fit."
@@ -216,6 +239,6 @@ def _compare_stages(result: Forecast, chosen: Option, supported: list[Option]) -
             f" rank sends {best.sent / 1e9:.2f} GB per step instead of {chosen.sent / 1e9:.2f}. The loss is the same."
         )
     yield (
-        f"At the fast end a step of {fastest.max_seqlen:,}-token sequences takes {step_seconds:.2f} s: to overlap "
-        f"communication, stage {chosen.zero_stage} needs {bandwidth:.1f} GB/s to and from each GPU."
+        f"Without the network a step of {fastest.max_seqlen:,}-token sequences is expected to take {step_seconds:.2f} "
+        f"s; it becomes a tenth longer if each GPU sends and receives {10 * bandwidth:.1f} GB/s."
     )

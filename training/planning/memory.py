@@ -13,6 +13,13 @@ from ..recipe.config import EngineConfig
 from ..recipe.schedule import Plan
 from ..zero.partition import PRECISION_BYTES, gathering, parameter_sizes, reduce_bucket_size
 
+CHECKPOINT_BYTES = 12
+"""Bytes per parameter: its weight and two moments, in fp32."""
+PROCESS_BYTES = 3e9
+STEPS_LOADED = 4
+"""The step that is computed, two that are ready, and one that is being prepared."""
+BATCH_BYTES = 24
+"""Bytes per token of a micro-batch: its id and its bookkeeping; position and target if it is masked."""
 DEFAULT_BUCKET = 500_000_000
 """Number of gradients that DeepSpeed combines into one all-reduce where no bucket size is set."""
 
@@ -78,6 +85,40 @@ def _zero_3_states(config: ModelConfig, engine: EngineConfig, ranks: int) -> Sta
         gradients=4 * parameters / ranks,
         optimizer=3 * 4 * parameters / ranks,
         buffers=4 * bucket + exchanged,
+    )
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Bytes of one rank in host memory.
+
+    Attributes:
+        start: the complete model, before it is partitioned; it is freed then.
+        checkpoint: a copy of the state, which is written while training continues.
+        offloaded: weights and optimizer state, with `offload_optimizer`.
+        batches: packs of the steps that the loader holds.
+        process: Python, torch and the driver; assumed.
+    """
+
+    start: float
+    checkpoint: float
+    offloaded: float
+    batches: float
+    process: float = PROCESS_BYTES
+
+    @property
+    def total(self) -> float:
+        return self.process + max(self.start, self.checkpoint + self.offloaded + self.batches)
+
+
+def host_memory(config: ModelConfig, engine: EngineConfig, plan: Plan) -> HostMemory:
+    """Predict what a rank needs in host memory, next to the cache of the operating system."""
+    tokens = plan.batch.global_batch_size * plan.data.seq_length / plan.world_size
+    return HostMemory(
+        start=4 * config.num_parameters,
+        checkpoint=CHECKPOINT_BYTES * config.num_parameters / plan.world_size,
+        offloaded=states(config, engine, plan.world_size).host,
+        batches=STEPS_LOADED * BATCH_BYTES * tokens,
     )
 
 

@@ -24,7 +24,7 @@ from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.masked_lm import MaskedLM
 from ..recipe.config import EngineConfig
-from ..zero.partition import PRECISION_BYTES
+from ..zero.partition import PRECISION_BYTES, parameter_sizes, stays_gathered
 from .hardware import Gpu
 
 ASSUMED = {"memory": 0.9, "matrix product": 0.7, "attention forward": 0.4, "attention backward": 0.35}
@@ -38,8 +38,10 @@ Stages 1 and 3 were counted on a CPU (20 to 28, and 48 to 52); 2 is taken as 3; 
 """
 HOST_SECONDS = 23e-6
 """CPU time per launch: 16 ms for the 685 launches of a base model, measured on one core without ZeRO."""
-HOST_FACTOR = {0: 1.0, 1: 1.1, 2: 1.4, 3: 2.4}
-"""That time by ZeRO stage relative to none, measured on a CPU (medians)."""
+HOST_FACTOR = {0: 1.0, 1: 1.1, 2: 1.3, 3: 3.0}
+"""That time by ZeRO stage relative to none, measured on a CPU (medians of benchmarks/host_cost.py)."""
+HOST_FACTOR_GATHERED = 1.5
+"""The same for ZeRO-3 that keeps its weights gathered."""
 _VIEWS = (
     "view", "_unsafe_view", "reshape", "flatten", "t", "transpose", "permute", "slice", "select", "expand", "squeeze",
     "unsqueeze", "as_strided", "alias", "detach", "split", "split_with_sizes", "unbind", "lift_fresh",
@@ -87,16 +89,56 @@ class Operation:
     expected: float
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one rank on its device, and on its host.
+
+    Attributes:
+        floor: of a micro-batch, at the device's bandwidth and peak.
+        expected: of a micro-batch, at the assumed shares of them.
+        host: CPU time to launch a micro-batch, hidden while it is below the device's.
+        update: of the optimizer, once per step, floor and expected.
+    """
+
+    floor: float
+    expected: float
+    host: float
+    update: tuple[float, float]
+
+
+def times(config: ModelConfig, engine: EngineConfig, operations: Iterable[Operation]) -> Times:
+    """Add up the operations of `roofline`."""
+    batch, update = [[o for o in operations if (o.phase == "update") == last] for last in (False, True)]
+    gathered = engine.stage == 3 and stays_gathered(engine, max(parameter_sizes(config)))
+    factor = HOST_FACTOR_GATHERED if gathered else HOST_FACTOR[engine.stage]
+    return Times(
+        floor=sum(o.floor for o in batch),
+        expected=sum(o.expected for o in batch),
+        host=sum(o.launches for o in batch) * HOST_SECONDS * factor,
+        update=(sum(o.floor for o in update), sum(o.expected for o in update)),
+    )
+
+
 def roofline(
-    config: ModelConfig, engine: EngineConfig, lengths: Sequence[int], masked: int, gpu: Gpu, ranks: int = 1
+    config: ModelConfig,
+    engine: EngineConfig,
+    lengths: Sequence[int],
+    masked: int,
+    gpu: Gpu,
+    ranks: int = 1,
+    strict: bool = True,
 ) -> list[Operation]:
     """The operations of a micro-batch and of the update of one rank, the longest first.
 
     Args:
         lengths: tokens of each sequence of the micro-batch.
         masked: tokens of it that pass through the head.
+        strict: refuse a device for which there are no kernels, instead of counting those of another one.
+    Raises:
+        UserError: there are no Triton kernels for this device or head size.
     """
-    calls = count_calls(config, lengths, masked, gpu.architecture, PRECISION_BYTES[engine.precision])
+    size = PRECISION_BYTES[engine.precision]
+    calls = count_calls(config, lengths, masked, gpu.architecture, size, strict)
     weights = config.num_parameters
     calls.append(Call("backward", "ZeRO's gradients", "memory", 0, GRADIENT_BYTES[engine.stage] * weights))
     shared = ranks if engine.stage else 1
@@ -120,23 +162,27 @@ def roofline(
 
 
 def count_calls(
-    config: ModelConfig, lengths: Sequence[int], masked: int, architecture: str, size: int = 2
+    config: ModelConfig, lengths: Sequence[int], masked: int, architecture: str, size: int = 2, strict: bool = True
 ) -> list[Call]:
     """The calls of forward and backward for sequences of these lengths, on a device of this architecture.
 
     Args:
         architecture: a key of the tables in `kernels/attention/tile_sizes.py`.
         size: bytes of a value.
+        strict: as for `roofline`.
     Raises:
         UserError: there are no Triton kernels for this architecture or head size.
     """
     try:
         tiles = [tuning(architecture, config.head_dim, 8 * size, local) for local in (False, True)]
     except KeyError as error:
-        raise UserError(
-            f"no Triton kernels for {architecture} and heads of {config.head_dim}, so that they cannot be counted: "
-            "choose another --gpu"
-        ) from error
+        if strict:
+            raise UserError(
+                f"no Triton kernels for {architecture} and heads of {config.head_dim}, so that they cannot be counted: "
+                "choose another --gpu"
+            ) from error
+        config = config.model_copy(update={"num_attention_heads": max(1, config.hidden_size // 64)})
+        tiles = [tuning("sm80", 64, 16, local) for local in (False, True)]
     meta = torch.device("meta")
     model = MaskedLM(config).to(meta, {2: torch.bfloat16, 4: torch.float32}[size])
     tokens = sum(lengths)
@@ -162,7 +208,8 @@ class _Counter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         name = func._schema.name.partition("::")[2]
         if func.namespace == "clinical_modernbert":
-            getattr(self, name.strip("_"))(args, out)
+            count = getattr(self, name.strip("_"), None)
+            count(args, out) if count else self._plain(func, name, args, kwargs or {}, out)
         elif name not in _NO_LAUNCH and name.rstrip("_") not in _NO_LAUNCH:
             self._plain(func, name, args, kwargs or {}, out)
         return out

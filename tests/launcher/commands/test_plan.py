@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,7 +28,8 @@ def test_the_output_has_memory_time_cost_and_advice() -> None:
     assert "21,193 steps of 4,718,592 tokens" in text
     assert "Not measured" in text
     assert "cost" in text
-    assert "engine.zero_stage=1 should be fastest" in text
+    assert "ZeRO-1, which needs 16.41 of 72.00 GB per rank" in text
+    assert re.search(r"host memory of a node: \d+\.\d GB", text)
 
 
 def test_json_output_for_programs(tmp_path: Path) -> None:
@@ -64,12 +63,21 @@ def test_the_table_in_the_docs_is_up_to_date() -> None:
             next(o for o in result["options"] if (o["zero_stage"], o["activation_checkpointing"]) == (stage, False))
             for stage in (1, 3)
         )
-        found = re.search(r"^(.*), GPU hours .*, cost (.*)$", plan(*run), re.MULTILINE)
-        assert found is not None
-        time, cost = found.groups()
-        cells = [recipe, f"{gpus} H100", f"{zero_3['peak'] / 1e9:.2f} GB", f"{zero_1['sent'] / 1e9:.2f} GB"]
-        row = " | ".join([*cells, f"{zero_3['sent'] / 1e9:.2f} GB", time, cost])
+        cells = [recipe, f"{gpus} H100", f"{zero_1['peak'] / 1e9:.2f} GB", f"{zero_1['sent'] / 1e9:.2f} GB"]
+        hours = [24 * days for days in result["days"]]
+        cells += [f"{zero_3['sent'] / 1e9:.2f} GB", f"{hours[0]:.1f} (at least {hours[1]:.1f})"]
+        row = " | ".join([*cells, f"{result['cost'][0]:,.0f}"])
         assert f"| {row} |\n" in DOCS.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "packs"), [("base", 8), ("large", 4)])
+@pytest.mark.parametrize("gpu", ["H100", "H200", "A100", "L40S", "MI300X"])
+def test_the_speeds_in_the_docs_are_up_to_date(recipe: str, packs: int, gpu: str) -> None:
+    run = [recipe, "--gpu", gpu, "--gpus-per-node", "1", "--set", f"batch.micro_batch_size={packs}", "--json"]
+    for phase in json.loads(plan(*run))["phases"]:
+        expected, floor = (f"{speed / 1e3:,.0f}k" for speed in phase["tokens_per_second"])
+        assert f"| {recipe} | {gpu} | {phase['max_seqlen']:,} | {floor} | {expected} |" in DOCS.read_text()
 
 
 @pytest.mark.parametrize("columns", [80, 100])
@@ -102,12 +110,3 @@ def test_the_roofline_of_known_gpus(gpu: str) -> None:
 def test_a_roofline_without_kernels_is_refused() -> None:
     with pytest.raises(UserError, match="no Triton kernels for gfx90a and heads of 64"):
         plan("base", "--gpu", "mi250x", "--roofline")
-
-
-def test_the_command_does_not_import_torch() -> None:
-    code = (
-        "import sys; from clinical_modernbert.launcher.cli import app\n"
-        "app(['plan', 'base', '--gpu', 'h100'], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.DEVNULL)

@@ -10,8 +10,9 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.training.planning.flops import flops
-from clinical_modernbert.training.planning.forecast import PUBLISHED_MFU, Forecast, advice, forecast, micro_batches
+from clinical_modernbert.training.planning.forecast import Forecast, advice, forecast, micro_batches
 from clinical_modernbert.training.planning.hardware import GPUS, find_gpu
+from clinical_modernbert.training.planning.roofline import roofline
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.recipe.schedule import make_plan
 
@@ -45,15 +46,53 @@ def test_phases_add_up_to_all_steps(repository: Path) -> None:
     assert result.flops == sum(phase.flops for phase in result.phases)
 
 
-def test_time_and_cost_are_flops_over_speed(repository: Path) -> None:
-    result = forecast_of(recipe(repository, "base"), 8)
-    for days, mfu in zip(result.days, PUBLISHED_MFU, strict=True):
-        assert days == pytest.approx(result.flops / (8 * 989.4e12 * mfu) / 86400)
+def test_time_and_cost_are_those_of_the_roofline(repository: Path) -> None:
+    """Of 18 micro-batches of four packs per step, and one update."""
+    config = recipe(repository, "base")
+    result = forecast_of(config, 8)
     assert result.cost == pytest.approx([days * 24 * 8 * 2.0 for days in result.days])
+    assert config.model is not None
+    engine = config.engine.model_copy(update={"zero_stage": 1})
     for phase in result.phases:
-        slow, fast = phase.tokens_per_second
-        assert phase.tokens / slow / 86400 == pytest.approx(phase.days[0])
-        assert fast / slow == pytest.approx(PUBLISHED_MFU[1] / PUBLISHED_MFU[0])
+        lengths = [phase.max_seqlen] * (4 * 8192 // phase.max_seqlen)
+        operations = roofline(config.model, engine, lengths, round(0.3 * 4 * 8192), H100, 8)
+        for kind, days, speed in zip(("expected", "floor"), phase.days, phase.tokens_per_second, strict=True):
+            once = sum(getattr(each, kind) for each in operations if each.phase == "update")
+            step = once + 18 * sum(getattr(each, kind) for each in operations if each.phase != "update")
+            assert days == pytest.approx(phase.steps * step / 86400)
+            assert phase.tokens / speed / 86400 == pytest.approx(days)
+
+
+def test_a_host_that_is_slower_than_its_device_decides(repository: Path) -> None:
+    """In micro-batches of one pack of 256 tokens a GPU waits for the launches."""
+    settings = ("data.seq_length=256", "schedule.seq_length=[]", "batch={global_batch_size: 8}")
+    config = recipe(repository, "base", *settings)
+    (phase,) = forecast_of(config, 1).phases
+    (partitioned,) = forecast_of(recipe(repository, "base", *settings, "engine.zero_stage=3"), 1).phases
+    launches_cost = 500 * 23e-6
+    assert 256 / phase.tokens_per_second[0] > launches_cost
+    assert phase.tokens_per_second[0] < 0.2 * phase.tokens_per_second[1]
+    assert 1.2 < partitioned.days[0] / phase.days[0] < 1.5  # gathered: 1.5 instead of 1.1
+
+
+@pytest.mark.parametrize("gpu", ["B200", "L4", "MI250X"])
+@pytest.mark.parametrize("settings", [(), ("engine.precision=fp32",)], ids=["bf16", "fp32"])
+def test_every_known_device_has_a_speed(repository: Path, gpu: str, settings: tuple[str, ...]) -> None:
+    for phase in forecast_of(recipe(repository, "tiny", *settings), 1, gpu).phases:
+        expected, floor = phase.tokens_per_second
+        assert 0 < expected < floor
+
+
+def test_host_memory_is_the_model_at_the_start_or_copy_and_offload(repository: Path) -> None:
+    parameters = 149_655_232
+    for settings, ranks, state in (
+        ((), 8, 4 * parameters),
+        ((), 1, 12 * parameters),
+        (("engine.offload_optimizer=cpu",), 1, (12 + 16) * parameters),
+    ):
+        host = forecast_of(recipe(repository, "base", *settings), ranks).host
+        rest = host.total - host.process - state
+        assert rest == pytest.approx(host.batches if state > 4 * parameters else 0)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +106,13 @@ def test_time_and_cost_are_flops_over_speed(repository: Path) -> None:
         ("large", 1024, 146e3),
     ],
 )
-def test_published_speeds_are_within_the_mfu_range(
+def test_published_speeds_are_below_the_expected_ones(
     repository: Path, name: str, length: int, tokens_per_second: float
 ) -> None:
-    model = recipe(repository, name).model
-    assert model is not None
-    masked = round(0.3 * 8192)
-    other_rows = 6 * (8192 - masked) * (model.hidden_size**2 + 3 * model.hidden_size * model.intermediate_size)
-    flops_per_token = (flops(model, np.full(8192 // length, length), masked) + other_rows) / 8192
-    assert PUBLISHED_MFU[0] - 0.005 < flops_per_token * tokens_per_second / H100.peak < PUBLISHED_MFU[1] + 0.005
+    """They are of other code, whose documents are also shorter: the roofline is above them, but not far."""
+    phases = forecast_of(recipe(repository, name), 8).phases
+    expected = next(phase.tokens_per_second[0] / 8 for phase in phases if phase.max_seqlen == length)
+    assert 0.4 < tokens_per_second / expected < 1
 
 
 def test_micro_batches_are_those_that_a_run_accepts(repository: Path) -> None:
@@ -108,11 +145,10 @@ def test_the_largest_micro_batch_fits_and_the_next_does_not(repository: Path, gp
 
 
 def test_advice_names_the_stage_that_sends_least(repository: Path) -> None:
-    config = recipe(repository, "base")
-    text = advice_for(config)
+    text = advice_for(recipe(repository, "base", "engine.zero_stage=3"))
     assert "engine.zero_stage=1 should be fastest" in text
     assert "ZeRO stage 0 is unsupported" in text
-    assert "engine.zero_stage=1 sends the least data" in advice_for(recipe(repository, "base", "engine.zero_stage=1"))
+    assert "engine.zero_stage=1 sends the least data" in advice_for(recipe(repository, "base"))
 
 
 def test_advice_reports_what_does_not_fit(repository: Path) -> None:

@@ -25,8 +25,8 @@ def config(layers: int = 4) -> ModelConfig:
     return ModelConfig.model_validate({**sizes, **special, "num_hidden_layers": layers})
 
 
-def calls_of(layers: int = 4, **settings: int) -> list[Call]:
-    return count_calls(config(layers), LENGTHS, MASKED, "sm90", **settings)
+def calls_of(layers: int = 4, size: int = 2) -> list[Call]:
+    return count_calls(config(layers), LENGTHS, MASKED, "sm90", size)
 
 
 def test_matrix_products_are_those_that_the_profiler_sees() -> None:
