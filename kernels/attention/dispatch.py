@@ -124,8 +124,11 @@ def _choose_backend(
 ) -> Choice:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    candidates, reason = {"flash": (FLASH_ORDER, "the newest")}.get(backend, ((backend,), "requested"))
-    if backend == "auto":
+    candidates: tuple[str, ...] = (backend,)
+    reason = "requested"
+    if backend == "flash":
+        candidates, reason = FLASH_ORDER, "the newest"
+    elif backend == "auto":
         row = preference(device_architecture(device), 8 * dtype.itemsize, head_dim, regime, deterministic)
         candidates, reason = tuple(dict.fromkeys([*row.order, *AUTO_ORDER])), row.evidence
     unsupported: list[str] = []
