@@ -23,7 +23,7 @@ from ..documents.census import Census, element_text, markup_text_length
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
-from ..documents.scripts import MATHML, ScriptStyle, mark_scripts, math_text, write_scripts
+from ..documents.scripts import MATHML, ScriptStyle, mark_script, math_text, write_scripts
 from ..documents.spans import Span, ends_file, open_span
 from ..documents.xml_bounds import Budget, message_of, split_at_declarations
 from .source import Source
@@ -66,7 +66,8 @@ _REMOVED = [
     ("journals", b"<Journal>", b"</Journal>", b""),
 ]
 _TEXT_PARTS = {"ArticleTitle", "Abstract", "VernacularTitle"}
-_INLINE = {"b", "i", "u", "sup", "sub"}
+_INLINE = {"b", "i", "u"}
+_MATH = f"{MATHML}math"
 _NO_TITLE = {"", "[Not Available]."}
 _RETRACTED = "D016441"
 
@@ -387,12 +388,14 @@ def _text(element: Any, source: PubMedSource) -> str:
         return ""
     if not len(element):
         return " ".join((element.text or "").split())
-    for math in list(element.iter(f"{MATHML}math")):
-        formula = math_text(math, source.scripts)
-        math.clear(keep_tail=True)
-        math.text = formula
-    for other in element.iterdescendants():
-        if other.tag not in _INLINE and not other.tag.startswith(MATHML):
-            other.text, other.tail = f" {other.text or ''}", f" {other.tail or ''}"
-    mark_scripts(element)
+    for part in list(element.iterdescendants()):
+        tag = part.tag
+        if tag in ("sup", "sub"):
+            mark_script(part)
+        elif tag == _MATH:
+            formula = math_text(part, source.scripts)
+            part.clear(keep_tail=True)
+            part.text = formula
+        elif tag not in _INLINE and not tag.startswith(MATHML):
+            part.text, part.tail = f" {part.text or ''}", f" {part.tail or ''}"
     return " ".join(write_scripts(element_text(element), source.scripts).split())

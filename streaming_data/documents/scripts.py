@@ -38,8 +38,12 @@ _NO_MATH = ("annotation", "annotation-xml", "mprescripts", "none", "mphantom")
 def mark_scripts(root: Any) -> None:
     """Put marks around the text of each <sup> and <sub> below an element, for `write_scripts`."""
     for script in root.iter("sup", "sub"):
-        script.text = (SUPERSCRIPT if script.tag == "sup" else SUBSCRIPT) + (script.text or "")
-        script.tail = END + (script.tail or "")
+        mark_script(script)
+
+
+def mark_script(script: Any) -> None:
+    script.text = (SUPERSCRIPT if script.tag == "sup" else SUBSCRIPT) + (script.text or "")
+    script.tail = END + (script.tail or "")
 
 
 def write_scripts(text: str, style: ScriptStyle) -> str:

@@ -115,13 +115,7 @@ WRITTEN = """\
           "bytes": 7,
           "sha256": "00ff"
         }
-      ],
-      "left_out": {
-        "codeFirst": {
-          "elements": 2,
-          "characters": 31
-        }
-      }
+      ]
     }
   },
   "config": {
@@ -160,7 +154,6 @@ def build() -> DataManifest:
         synthetic=False,
         splits={"train": SplitCounts(documents=1, segments=1, tokens=64, packs=1, fullness=1.0)},
         crosswalks=[FileInfo(name="gem.txt", bytes=7, sha256="00ff")],
-        left_out={"codeFirst": LeftOut(elements=2, characters=31)},
     )
     return DataManifest(
         version=1,
@@ -175,6 +168,12 @@ def build() -> DataManifest:
         config={"output": "data", "held_out": 0.005},
         packages={"numpy": "2.0.0"},
     )
+
+
+def test_what_was_left_out_is_read_back() -> None:
+    source = SourceInfo(splits={}, left_out={"references": LeftOut(elements=2, characters=31)})
+    manifest = build().model_copy(update={"sources": {"pmc": source}})
+    assert DataManifest.parse(manifest.to_json().encode()).sources["pmc"] == source
 
 
 def old_hash(content: dict[str, Any]) -> str:
