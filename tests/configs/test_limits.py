@@ -96,8 +96,8 @@ def test_an_override_is_bounded_as_a_file_is(tmp_path: Path, override: str) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[" * 200_000, "nested too deeply"),
-        (b'{"a":' * 200_000, "nested too deeply"),
+        (b"[" * 200_000, "nested more than 100 levels deep"),
+        (b'{"a":' * 200_000, "nested more than 100 levels deep"),
         (b"null", "expected a JSON object, found NoneType"),
         (b'"text"', "expected a JSON object, found str"),
         (b"[]", "expected a JSON object, found list"),
