@@ -80,6 +80,7 @@ def variants() -> Iterator[Variants]:
             patch.setattr(module, "triton_unsupported_reason", lambda _: None)
         for module in (architecture, triton_op):
             patch.setattr(module, "architecture", lambda: "sm90")
+        patch.setattr(dispatch, "device_architecture", lambda device: "sm90")
         dispatch._choose_backend.cache_clear()
         yield recorded
     dispatch._choose_backend.cache_clear()
