@@ -6,10 +6,12 @@ Which of the last steps were skipped is part of a checkpoint, so a resumed run r
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:  # `cmbert status` reads manifests, and with them this module, without torch
+    import torch
 
 _SCALER_STATE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
@@ -30,12 +32,12 @@ class ScalingState(BaseModel):
     loss_scaler: dict[str, int | float] = {}
 
 
-def gradient_norm(engine: Any) -> torch.Tensor | float:
+def gradient_norm(engine: Any) -> "torch.Tensor | float":
     """Norm of the last step's gradients over all ranks, before clipping; inf if the step was skipped.
 
     It is a tensor () where DeepSpeed leaves it on the device.
     """
-    norm: torch.Tensor | float = engine.get_global_grad_norm() if engine.was_step_applied() else math.inf
+    norm: "torch.Tensor | float" = engine.get_global_grad_norm() if engine.was_step_applied() else math.inf
     return norm
 
 
