@@ -37,7 +37,7 @@ def gradient_norm(engine: Any) -> "torch.Tensor | float":
 
     It is a tensor () where DeepSpeed leaves it on the device.
     """
-    norm: "torch.Tensor | float" = engine.get_global_grad_norm() if engine.was_step_applied() else math.inf
+    norm: torch.Tensor | float = engine.get_global_grad_norm() if engine.was_step_applied() else math.inf
     return norm
 
 
