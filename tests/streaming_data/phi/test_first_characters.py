@@ -72,14 +72,14 @@ def small_batches_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
 @example(texts=["Dr. Smith" + "." * 400 + "MRN 123456", "", "٣/٣/1999 " + "中" * 90 + "12/24/1999", "x" * 99 + "M"])
 def test_identifiers_are_those_of_every_pattern(texts: list[str]) -> None:
     worded = [(kind, pattern) for kind, pattern in patterns._PATTERNS]
-    for text, found in zip(texts, patterns.find_in_all(texts), strict=True):
+    for text, found in zip(texts, patterns._find_us_forms(texts), strict=True):
         expected = [
             (str(match.lastgroup), match.start(), match.end())
             for run in patterns._DIGIT_RUN.finditer(text)
             for match in patterns._IN_DIGIT_RUN.finditer(text, run.start(), run.end())
         ]
         expected += [(kind, *match.span()) for kind, pattern in worded for match in pattern.finditer(text)]
-        assert [tuple(one) for one in found] == sorted(expected, key=lambda one: one[1])
+        assert [tuple(one) for one in found] == expected
 
 
 @settings(max_examples=300, deadline=None)
