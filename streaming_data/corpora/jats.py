@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lxml import etree
 
 from ..documents.census import Census, element_text, visible
-from ..documents.scripts import ANCHOR, CITATION, MATHML, ScriptStyle, mark_scripts, math_text, write_scripts
+from .scripts import ANCHOR, CITATION, MATHML, ScriptStyle, mark_scripts, math_text, write_scripts
 
 ArticlePart = Literal[
     "blocks",

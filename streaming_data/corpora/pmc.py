@@ -18,11 +18,11 @@ from ..documents.census import Census
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
-from ..documents.scripts import MATHML, ScriptStyle
 from ..documents.spans import Span, open_span
 from ..documents.tar_package import read_members
 from ..documents.xml_bounds import check_tags, message_of, split_at_declarations
 from .jats import PROSE, ArticlePart, Reading, article_text, reading
+from .scripts import MATHML, ScriptStyle
 from .source import Source
 
 

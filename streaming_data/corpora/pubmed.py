@@ -23,9 +23,9 @@ from ..documents.census import Census, element_text, markup_text_length
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import explain_read_errors, open_binary
-from ..documents.scripts import MATHML, ScriptStyle, mark_script, math_text, write_scripts
 from ..documents.spans import Span, ends_file, open_span
 from ..documents.xml_bounds import Budget, message_of, split_at_declarations
+from .scripts import MATHML, ScriptStyle, mark_script, math_text, write_scripts
 from .source import Source
 
 

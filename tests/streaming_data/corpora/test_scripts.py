@@ -3,8 +3,8 @@
 import pytest
 from lxml import etree
 
+from clinical_modernbert.streaming_data.corpora.scripts import ScriptStyle, mark_scripts, math_text, write_scripts
 from clinical_modernbert.streaming_data.documents.census import element_text
-from clinical_modernbert.streaming_data.documents.scripts import ScriptStyle, mark_scripts, math_text, write_scripts
 
 
 def written(content: str, style: ScriptStyle = "marked") -> str:
