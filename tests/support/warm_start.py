@@ -65,6 +65,7 @@ def _launch(arguments: list[str], environment: dict[str, str], output: Path) -> 
     os.environ.clear()
     os.environ.update(environment)
     os.umask(0o022)  # the server may have been started after a command that changed it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
