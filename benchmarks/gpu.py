@@ -39,13 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
 def make_importable(directory: Path) -> None:
     """Let this process and its children import the checkout as `clinical_modernbert`, whatever it is called.
 
-    Other directories of the checkout (`kernels`, ...) must not be importable by their own names.
+    Its directories (`kernels`, ...) must not be importable by their own names. A `.venv` inside it remains.
     """
     (directory / "clinical_modernbert").symlink_to(ROOT)
-    sys.path[:] = [
-        str(directory),
-        *(path for path in sys.path if path and not Path(path).resolve().is_relative_to(ROOT)),
-    ]
+    own = (ROOT, Path(__file__).resolve().parent)
+    sys.path[:] = [str(directory), *(path for path in sys.path if path and Path(path).resolve() not in own)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ["PYTHONSAFEPATH"] = "1"
 
