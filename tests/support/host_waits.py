@@ -25,7 +25,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import clinical_modernbert
+
 PACKAGE = "clinical_modernbert"
+_ROOTS = {(_root := Path(clinical_modernbert.__file__).parent), _root.resolve()}
+"""Of the package, whose directory may have another name."""
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "bincount", "unique_dim", "_unique2"}
 """Operators whose result, or its size, the host must know."""
 TO_HOST = {"cpu", "numpy", "tolist", "item", "__bool__", "__float__", "__int__", "__index__", "__array__"}
@@ -246,11 +250,12 @@ def _caller() -> str:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         parts = path.parts
-        if path != Path(__file__) and "torch" not in parts and path.name != "contextlib.py":
-            for package in (PACKAGE, "deepspeed"):
-                if package in parts:
-                    inside = parts[len(parts) - 1 - parts[::-1].index(package) :]
-                    return f"{'/'.join(inside)}:{frame.f_lineno}"
+        if "deepspeed" in parts:
+            inside = parts[len(parts) - 1 - parts[::-1].index("deepspeed") :]
+            return f"{'/'.join(inside)}:{frame.f_lineno}"
+        for root in _ROOTS:
+            if path.is_relative_to(root) and (inside := path.relative_to(root).parts)[0] not in (".venv", "tests"):
+                return f"{PACKAGE}/{'/'.join(inside)}:{frame.f_lineno}"
         frame = frame.f_back
     return "elsewhere"
 
