@@ -336,6 +336,7 @@ def fetch(
 
     from ...storage.preconditions import check_writable
     from ...streaming_data.download.publishers import PMC, PUBLISHERS
+    from ...streaming_data.shards.restricted import share_unless_restricted
 
     def check_corpus() -> None:
         if corpus not in PUBLISHERS:
@@ -354,6 +355,7 @@ def fetch(
     publisher = PUBLISHERS[corpus]
     if index:
         publisher = replace(publisher, addresses=tuple(index), checked="")
+    share_unless_restricted({})  # a corpus that anyone can download
     if corpus == PMC:
         _fetch_pmc(publisher, out, licence, retracted, scanned, limit, connections)
     else:
@@ -363,9 +365,7 @@ def fetch(
 
 def _fetch_listed(publisher: "Publisher", out: Path) -> None:
     from ...streaming_data.download.listed import fetch as fetch_files
-    from ...streaming_data.shards.restricted import share_unless_restricted
 
-    share_unless_restricted({})  # a corpus that anyone can download
     with Progress("downloading", counts="B") as progress:
         paths = fetch_files(publisher, out, progress.update)
     typer.echo(f"{len(paths):,} files in {out}")
@@ -382,12 +382,10 @@ def _fetch_pmc(
 ) -> None:
     from ...streaming_data.download import pmc
     from ...streaming_data.download.pmc_articles import COMMERCIAL, Selection, licence_codes
-    from ...streaming_data.shards.restricted import share_unless_restricted
 
     selection = Selection(
         licences=licence_codes(licences) if licences else COMMERCIAL, retracted=retracted, scanned=scanned
     )
-    share_unless_restricted({})
     with Progress("downloading", unit="articles", counts="B") as progress:
         result = pmc.fetch(
             publisher.addresses[0],

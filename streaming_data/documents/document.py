@@ -1,8 +1,11 @@
 """The document that every reader yields, and the hash that assigns it to a split."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+_BATCH_DOCUMENTS = 256
+_BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,20 @@ class Document:
     source: str
     text: str
     meta: Mapping[str, str] = field(default_factory=dict)
+
+
+def in_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Batches with bounded numbers of documents and characters; one document longer than the bound is a batch."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def is_held_out(document: Document, split_by: str, share: float, seed: int) -> bool:

@@ -1,17 +1,17 @@
 """PHI audit of a recipe's sources, optionally with the position of every identifier found."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
 from ...storage.files import require_writable
 from ..corpora.readers import AnySource, InputFile, input_files, read_file
+from ..documents.document import in_batches
 from ..parallel import Count, ProgressCallback, available_cores, parallel_map
 from .patterns import Identifier, PhiAudit, sum_audits
 
-_BATCH_CHARACTERS = 1 << 20
 _COLUMNS = ("source", "file", "document", "kind", "start", "end")
 
 
@@ -55,26 +55,11 @@ def audit_file(task: AuditTask, count: Count) -> tuple[PhiAudit, list[tuple[int,
     """The counts of a file and, if requested, the identifiers found with the number of their document."""
     audit = PhiAudit()
     identifiers: list[tuple[int, Identifier]] = []
-    texts = (document.text for document in read_file(task.source, task.file))
-    for batch in _batches(texts):
-        for number, found in enumerate(
-            audit.add_all(batch, task.source.locale), start=audit.documents + 1 - len(batch)
-        ):
-            if task.with_positions:
+    for batch in in_batches(read_file(task.source, task.file)):
+        first = audit.documents + 1
+        in_documents = audit.add_all([document.text for document in batch], task.source.locale)
+        if task.with_positions:
+            for number, found in enumerate(in_documents, first):
                 identifiers += [(number, identifier) for identifier in found]
         count(len(batch))
     return audit, identifiers
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Batches with a bounded number of characters; a text longer than the bound is one."""
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch

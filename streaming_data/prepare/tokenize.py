@@ -8,7 +8,7 @@ task, so any process can redo a task that was interrupted.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
@@ -24,7 +24,7 @@ from ...storage.files import hash_file, stage_file
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..division.survey import unpack
 from ..documents.census import Census
-from ..documents.document import Document, is_held_out
+from ..documents.document import Document, in_batches, is_held_out
 from ..documents.files import FoundFile
 from ..documents.spans import Span
 from ..parallel import Count
@@ -40,8 +40,6 @@ from .segment_file import SegmentWriter, parse_index
 RESULTS_VERSION = 2
 """Of what a task writes: results of another version have other names."""
 
-_BATCH_DOCUMENTS = 256
-_BATCH_CHARACTERS = 1 << 20
 _JUDGED = 128  # one in so many documents is tokenized by `tokenizers` too
 _SEGMENTS = ".segments"
 _BANDS = ".npy"
@@ -196,14 +194,13 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
         writer = SegmentWriter(file)
-        for batch in _batches(_documents(task, cleaned, left_out)):
+        for batch in in_batches(_documents(task, cleaned, left_out)):
             documents = [document for document in batch if document.text.strip()]
             texts = [document.text for document in documents]
             encodings = tokenizers.encode(tokenizer, texts)
-            new_digests = [_digest(text) for text in texts]
-            judged = [n for n, digest in enumerate(new_digests, len(digests)) if not n or digest % _JUDGED == 0]
-            _judge(tokenizer, texts, encodings, [n - len(digests) for n in judged])
-            digests += new_digests
+            first = not digests
+            digests += [_digest(text) for text in texts]
+            _judge(tokenizer, texts, encodings, digests[len(digests) - len(texts) :], first)
             segments = [
                 cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length, source.locale)
                 for document, encoding in zip(documents, encodings, strict=True)
@@ -261,32 +258,21 @@ def hash_input(file: FoundFile) -> InputHash:
     return InputHash(path.name, file.size, hash_file(path, "sha256"))
 
 
-def _judge(tokenizer: LoadedTokenizer, texts: list[str], encodings: list[EncodedText], numbers: list[int]) -> None:
-    """Compare the tokens of these documents with those of `tokenizers`; a difference ends the run.
+def _judge(
+    tokenizer: LoadedTokenizer, texts: list[str], encodings: list[EncodedText], digests: list[int], first: bool
+) -> None:
+    """Compare the tokens of some documents of a batch with those of `tokenizers`; a difference ends the run.
 
-    Which documents follows from their texts alone, so every run judges the same.
+    Which ones follows from their digests alone, so every run judges the same. A task's `first` batch has one always.
     """
-    tokenizers.require_equal(tokenizer, [texts[n] for n in numbers], [encodings[n] for n in numbers])
+    judged = [n for n, digest in enumerate(digests) if digest % _JUDGED == 0 or (first and n == 0)]
+    tokenizers.require_equal(tokenizer, [texts[n] for n in judged], [encodings[n] for n in judged])
 
 
 @lru_cache(maxsize=1)
 def _load_tokenizer(directory: Path) -> LoadedTokenizer:
     """Loaded once per process, since files may be many and small."""
     return tokenizers.load(directory)
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Batches with bounded numbers of documents and characters; one document longer than the bound is a batch."""
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
 
 
 def _digest(text: str) -> int:

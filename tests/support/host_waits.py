@@ -28,7 +28,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import clinical_modernbert
 
 PACKAGE = "clinical_modernbert"
-_ROOTS = {(_root := Path(clinical_modernbert.__file__).parent), _root.resolve()}
+_ROOT = Path(clinical_modernbert.__file__).parent
+_ROOTS = {_ROOT, _ROOT.resolve()}
 """Of the package, whose directory may have another name."""
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "bincount", "unique_dim", "_unique2"}
 """Operators whose result, or its size, the host must know."""
