@@ -34,7 +34,7 @@ _USERINFO = re.compile(rf"({_SCHEME})([^\s/?#:]*:[^\s/?#]*|(?<=p://)[^\s/?#]+|(?
 def _named(*more: str) -> str:
     """A name with a word for secrets, or one of `more`, at its end."""
     words = "|".join((_WORD, *more))
-    return rf"(?:[\w%.-]{{0,64}}{_ANYWHERE}|(?:[\w%.-]{{0,64}}[_.-])?(?:{words}))"
+    return rf"(?:[\w%.-]{{0,129}}{_ANYWHERE}|(?:[\w%.-]{{0,64}}[_.-])?(?:{words}))"
 
 
 _IN_QUERY = _named("key", "pwd", "code", "auth", r"X-Amz-[\w-]{1,64}", r"X-Goog-[\w-]{1,64}", "AWSAccessKeyId")
@@ -45,7 +45,7 @@ _HEADER = re.compile(r"(\bauthorization\s*[:=]\s*(?:(?:bearer|basic|token)\s+)?|
 _FORM = re.compile(
     r"(?<![A-Za-z0-9])(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|hf_[A-Za-z0-9]{30,}|"
     r"glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|sk-(?:proj-|ant-)?[A-Za-z0-9_]{20,}|"
-    r"eyJ[\w-]{6,2000}\.eyJ[\w-]{6,2000}\.[\w-]+)"
+    r"eyJ[\w-]{6,16000}\.eyJ[\w-]{6,16000}\.[\w-]+)"
 )
 _WITH_PREFIX = (_USERINFO, _QUERY, _QUOTED_ENTRY, _HEADER, _ASSIGNED)
 

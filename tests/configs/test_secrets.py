@@ -197,6 +197,13 @@ def test_a_manifest_that_an_earlier_version_wrote_is_shown_without_secrets() -> 
     assert "S3cret1234" not in repr(CheckpointManifest.model_validate(content))
 
 
+def test_long_names_and_tokens_are_hidden() -> None:
+    """Bounds on repetitions are above what is in use: web servers take headers of at most 16 KB."""
+    assert "s3cr3t" not in scrub(f"{'A_LONG_NAME' * 5}_OF_THE_{'WAREHOUSE' * 5}_PASSWORD=s3cr3t")
+    part = "Ab9_-" * 3_000
+    assert scrub(f"sent eyJ{part}.eyJ{part}.{part} there") == "sent *** there"
+
+
 @pytest.mark.parametrize(
     "piece",
     ["f", "_", "-", ".", "%", ":", "x://:", "-eyJaaaaaa", "-eyJaaaaaa.eyJ", "?_", "&a", '"', "'token':'", "token=",
