@@ -79,8 +79,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         part = body[: len(body) // 2] if fault in ("disconnect", "stall") else body
+        self.server.bytes_sent += len(part)  # before the client can have them, and the test looks
         self.wfile.write(part)
-        self.server.bytes_sent += len(part)
         self.wfile.flush()
         if fault == "stall":
             time.sleep(1.5)
