@@ -50,11 +50,11 @@ def run_deepspeed(directory: Path, pythonpath: Path, entry: Path, arguments: Seq
 
 
 def _exit_code(exit_file: Path, code: int) -> int:
-    """The code that a rank wrote; else that of DeepSpeed, unless only a rank can mean it."""
+    """The code that a rank wrote; else that of DeepSpeed, unless only a rank can mean it or srun ended the ranks (143)."""
     written = exit_file.read_text().split() if exit_file.is_file() else []
     if written:
         return int(written[0])
-    return 1 if code in (0, *EXPLAINED_EXITS) else code
+    return 1 if code in (0, 143, *EXPLAINED_EXITS) else code
 
 
 def allocated_hosts(environment: Mapping[str, str]) -> dict[str, int]:

@@ -171,8 +171,9 @@ run_ranks() {
     end_steps
     if [ -s "$CMBERT_EXIT_FILE" ]; then
         read -r code reason < "$CMBERT_EXIT_FILE"
-    elif [[ $code =~ ^(0|2|8[5-7])$ ]]; then
-        # Not from a rank: 0 if a node was lost, 2 from a Python that did not find its file or a shell.
+    elif [[ $code =~ ^(0|2|8[5-7]|143)$ ]]; then
+        # Not from a rank: 0 if a node was lost, 2 from a Python that did not find its file or a shell, 143 if srun ended the
+        # other ranks before they failed too.
         code=1 reason="no rank wrote an exit code"
     fi
     log "the ranks ended with exit code $code${reason:+ ($reason)}; the newest checkpoint is of step $(newest_step)"

@@ -124,6 +124,7 @@ def test_a_local_launcher_returns_the_code_of_the_rank(tmp_path: Path) -> None:
         (None, 2, 1),
         (None, 85, 1),
         (None, 137, 137),
+        (None, 143, 1),
         ("", 2, 1),
     ],
 )
