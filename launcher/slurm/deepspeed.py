@@ -50,7 +50,7 @@ def run_deepspeed(directory: Path, pythonpath: Path, entry: Path, arguments: Seq
 
 
 def _exit_code(exit_file: Path, code: int) -> int:
-    """The code that a rank wrote; else that of DeepSpeed, unless only a rank can mean it or srun ended the ranks (143)."""
+    """The code that a rank wrote; else that of DeepSpeed, unless only a rank can mean it, or srun ended the ranks."""
     written = exit_file.read_text().split() if exit_file.is_file() else []
     if written:
         return int(written[0])
