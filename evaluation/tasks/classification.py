@@ -10,7 +10,7 @@ from ...configs.errors import UserError
 from ..formats.records import read_rct, read_records
 from ..formats.values import position, read_class, read_text
 from ..models.protocol import Pooling, Protocol
-from ..scores.optional_dependencies import require
+from ..scores.units import Score, outcomes
 
 if TYPE_CHECKING:
     from ..models.classifier import Example
@@ -45,11 +45,11 @@ class LabeledText(NamedTuple):
 
 def run_classification(
     model: "EvaluatedModel", task: ClassificationTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """Fine-tune and score; `cut` is the share of test texts that were truncated."""
     train, test = read_classification(task, data)
     labels, predictions, truncated = classify(model, train, test, task.max_length, task.pooling, protocol, seed)
-    return {**score_classes(labels, predictions), "cut": truncated}
+    return {**score_classes(labels, predictions), "cut": Score("mean", truncated)}
 
 
 def read_classification(task: ClassificationTask, data: Path) -> tuple[list[LabeledText], list[LabeledText]]:
@@ -78,8 +78,8 @@ def classify(
     pooling: Pooling,
     protocol: Protocol,
     seed: int,
-) -> tuple[list[str], list[str], float]:
-    """Fine-tune on `train` and predict `test`: true classes, predicted classes, share of truncated test texts."""
+) -> tuple[list[str], list[str], list[bool]]:
+    """Fine-tune on `train` and predict `test`: true classes, predicted classes, whether each text was truncated."""
     from ..models.classifier import predict, train_classifier
 
     classes = sorted({example.label for example in train})
@@ -88,16 +88,17 @@ def classify(
     examples = _examples(model, test, classes, max_length)
     predictions = [classes[labels[0]] for labels in predict(classifier, examples, protocol.tokens)]
     limit = min(max_length or model.max_length, model.max_length)
-    truncated = sum(len(example.ids) >= limit for example in examples) / len(examples)
+    truncated = [len(example.ids) >= limit for example in examples]
     return [example.label for example in test], predictions, truncated
 
 
-def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
-    metrics = require("sklearn.metrics")
+def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str, Score]:
+    """A unit is a text."""
+    units = outcomes(labels, predictions, sorted({*labels, *predictions}))
     return {
-        "accuracy": float(metrics.accuracy_score(labels, predictions)),
-        "weighted_f1": float(metrics.f1_score(labels, predictions, average="weighted", zero_division=0)),
-        "macro_f1": float(metrics.f1_score(labels, predictions, average="macro", zero_division=0)),
+        "accuracy": Score("mean", [truth == predicted for truth, predicted in zip(labels, predictions, strict=True)]),
+        "weighted_f1": Score("weighted_f1", units),
+        "macro_f1": Score("macro_f1", units),
     }
 
 

@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
 from ..formats.iob import Sentence, read_iob
 from ..models.protocol import Protocol
 from ..scores.optional_dependencies import require
+from ..scores.units import Score, Units
 
 if TYPE_CHECKING:
     from ..models.classifier import Example
@@ -33,7 +35,7 @@ class NerTask(BaseModel):
         return [self.train, self.test]
 
 
-def run_ner(model: "EvaluatedModel", task: NerTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
+def run_ner(model: "EvaluatedModel", task: NerTask, data: Path, protocol: Protocol, seed: int) -> dict[str, Score]:
     """Fine-tune and score; words beyond the model's maximum length count as predicted O."""
     from ..models.classifier import predict, train_classifier
 
@@ -79,26 +81,43 @@ def _types(sentences: Sequence[Sentence]) -> set[str]:
     return {tag[2:] for sentence in sentences for tag in sentence.tags if tag != "O"}
 
 
-def score_entities(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
+def score_entities(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, Score]:
     """Micro-averaged scores and F1 of each type. An entity is correct if first word, last word and type are correct.
 
     `f1` is seqeval's default: like conlleval, it treats an I- without B- as the beginning of an entity. `strict_f1`
-    counts only entities that begin with B-.
+    counts only entities that begin with B-. A unit is a sentence.
     """
-    metrics = require("seqeval.metrics")
-    scheme = require("seqeval.scheme").IOB2
-    arguments = {"y_true": [list(sentence) for sentence in tags], "y_pred": predictions, "zero_division": 0}
+    found, truth = ([_entities(sentence) for sentence in sentences] for sentences in (predictions, tags))
+    units = _outcomes(truth, found)
+    strict = _outcomes(*([_strict_entities(sentence) for sentence in sentences] for sentences in (tags, predictions)))
     scores = {
-        "f1": metrics.f1_score(**arguments),
-        "precision": metrics.precision_score(**arguments),
-        "recall": metrics.recall_score(**arguments),
-        "strict_f1": metrics.f1_score(**arguments, mode="strict", scheme=scheme),
+        "f1": Score("f1", units),
+        "precision": Score("precision", units),
+        "recall": Score("recall", units),
+        "strict_f1": Score("f1", strict),
     }
-    types = sorted({tag[2:] for sentence in tags for tag in sentence if tag != "O"})
+    types = sorted({entity[0] for entities in truth for entity in entities})
     if len(types) > 1:
-        report = metrics.classification_report(**arguments, output_dict=True)
-        scores |= {f"f1 {kind}": report[kind]["f1-score"] for kind in types}
-    return {name: float(value) for name, value in scores.items()}
+        for kind in types:
+            of_kind = ([{entity for entity in one if entity[0] == kind} for one in side] for side in (truth, found))
+            scores[f"f1 {kind}"] = Score("f1", _outcomes(*of_kind))
+    return scores
+
+
+def _entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """(type, first word, last word)."""
+    return set(require("seqeval.metrics.sequence_labeling").get_entities(list(tags)))
+
+
+def _strict_entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    scheme = require("seqeval.scheme")
+    [entities] = scheme.Entities([list(tags)], scheme=scheme.IOB2).entities
+    return {entity.to_tuple()[1:] for entity in entities}
+
+
+def _outcomes(truth: Sequence[set[Any]], found: Sequence[set[Any]]) -> Units:
+    """Correct, false and missed entities of each sentence, (U, 3)."""
+    return np.array([(len(a & b), len(b - a), len(a - b)) for a, b in zip(truth, found, strict=True)], np.float64)
 
 
 def _encoded(model: "EvaluatedModel", sentences: Sequence[Sentence]) -> "list[EncodedWords]":

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
 from ..formats.records import read_rows
 from ..models.protocol import Protocol
-from ..scores.optional_dependencies import require
+from ..scores.units import Score, micro, outcomes
 from .classification import LabeledText, classify
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ class Entity(NamedTuple):
 
 def run_relations(
     model: "EvaluatedModel", task: RelationTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """Fine-tune and score; `across_sentences` counts test relations across sentences, which are not scored."""
     train, test, across_sentences = read_relations(task, data)
     labels, predictions, _ = classify(model, train, test, None, "mean", protocol, seed)
-    return {**score_relations(labels, predictions, task.relations), "across_sentences": float(across_sentences)}
+    others = Score("total", np.full(len(labels), across_sentences / len(labels)))
+    return {**score_relations(labels, predictions, task.relations), "across_sentences": others}
 
 
 def read_relations(task: RelationTask, data: Path) -> tuple[list[LabeledText], list[LabeledText], int]:
@@ -82,13 +84,10 @@ def read_relations(task: RelationTask, data: Path) -> tuple[list[LabeledText], l
     return train, test, across_sentences
 
 
-def score_relations(labels: Sequence[str], predictions: Sequence[str], relations: Sequence[str]) -> dict[str, float]:
-    """Micro-averages over the relations. Pairs without relation count only as false positives."""
-    metrics = require("sklearn.metrics")
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        labels, predictions, labels=list(relations), average="micro", zero_division=0
-    )
-    return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+def score_relations(labels: Sequence[str], predictions: Sequence[str], relations: Sequence[str]) -> dict[str, Score]:
+    """Micro-averages over the relations. Pairs without relation count only as false positives. A unit is a pair."""
+    units = micro(outcomes(labels, predictions, relations))
+    return {"f1": Score("f1", units), "precision": Score("precision", units), "recall": Score("recall", units)}
 
 
 def read_chemprot(data: Path, files: ChemProtFiles, relations: Sequence[str]) -> tuple[list[LabeledText], int]:

@@ -12,6 +12,7 @@ from ..formats.records import read_records
 from ..formats.values import position, read_identifier, read_number, read_text
 from ..models.protocol import Pooling, Protocol
 from ..scores.ranking import ndcg, nearest, recall, reciprocal_rank
+from ..scores.units import Score
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,7 +50,7 @@ class Collection(NamedTuple):
 
 def run_retrieval(
     model: "EvaluatedModel", task: RetrievalTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, float]:
+) -> dict[str, Score]:
     from ..models.embed import embed
 
     corpus, queries, qrels, train = read_retrieval(task, data)
@@ -78,13 +79,13 @@ def read_retrieval(task: RetrievalTask, data: Path) -> Collection:
     return Collection(corpus, queries, _read_qrels(data / task.test, queries, corpus), pairs)
 
 
-def score_ranking(rankings: Sequence[Sequence[int]], relevances: Sequence[Mapping[int, float]]) -> dict[str, float]:
-    """Mean metrics over the queries, from rankings of the 100 nearest documents."""
+def score_ranking(rankings: Sequence[Sequence[int]], relevances: Sequence[Mapping[int, float]]) -> dict[str, Score]:
+    """Mean metrics over the queries, from rankings of the 100 nearest documents. A unit is a query."""
     pairs = list(zip(rankings, relevances, strict=True))
     return {
-        "ndcg@10": sum(ndcg(ranked, relevance, 10) for ranked, relevance in pairs) / len(pairs),
-        "recall@10": sum(recall(ranked, relevance, 10) for ranked, relevance in pairs) / len(pairs),
-        "mrr@100": sum(reciprocal_rank(ranked, relevance) for ranked, relevance in pairs) / len(pairs),
+        "ndcg@10": Score("mean", [ndcg(ranked, relevance, 10) for ranked, relevance in pairs]),
+        "recall@10": Score("mean", [recall(ranked, relevance, 10) for ranked, relevance in pairs]),
+        "mrr@100": Score("mean", [reciprocal_rank(ranked, relevance) for ranked, relevance in pairs]),
     }
 
 

@@ -11,6 +11,7 @@ from ..formats.values import position, read_number, read_text
 from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
 from ..scores.ranking import normalize
+from ..scores.units import Score, moments
 
 if TYPE_CHECKING:
     from ..models.model import EvaluatedModel
@@ -42,19 +43,17 @@ class Pairs(NamedTuple):
 
 def run_similarity(
     model: "EvaluatedModel", task: SimilarityTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, float]:
-    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined."""
+) -> dict[str, Score]:
+    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined. A unit is a pair."""
     from ..models.embed import embed
 
     pairs = read_similarity(task, data)
     vectors = normalize(embed(model, pairs.first + pairs.second, task.pooling, protocol.tokens))
     cosines = (vectors[: len(pairs.first)] * vectors[len(pairs.first) :]).sum(axis=1)
-    if len(set(cosines.tolist())) == 1:
-        return {"pearson": 0.0, "spearman": 0.0}
-    stats = require("scipy.stats")
+    rank = require("scipy.stats").rankdata
     return {
-        "pearson": float(stats.pearsonr(cosines, pairs.similarities).statistic),
-        "spearman": float(stats.spearmanr(cosines, pairs.similarities).statistic),
+        "pearson": Score("correlation", moments(cosines, pairs.similarities)),
+        "spearman": Score("correlation", moments(rank(cosines), rank(pairs.similarities))),
     }
 
 
