@@ -1,8 +1,9 @@
-"""The learning proof: a small model trained from scratch on a CPU beats its initialization and a bag of subwords.
+"""The learning proof: small models trained from scratch on a CPU beat their initialization and a bag of subwords.
 
-    CMBERT_TEST_DATA=data python benchmarks/proof.py [--out runs/proof]
+    CMBERT_TEST_DATA=data python benchmarks/proof.py [--runs 1] [--out runs/proof]
 
-It runs the cmbert commands in the order of a user's workflow and writes the table in docs/proof.md. Existing results in
+A run trains a model from each of three seeds; the next run has three other seeds, and every claim must hold in each. It
+uses the cmbert commands in the order of a user's workflow and writes the tables in docs/proof.md. Existing results in
 `--out` are reused. docs/proof.md lists the source of each file of the data directory.
 """
 
@@ -11,40 +12,27 @@ import json
 import os
 import subprocess
 import sys
-import time
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from shutil import copytree
-from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 import yaml
 
+from clinical_modernbert.benchmarks.learning import models
+from clinical_modernbert.benchmarks.learning.baselines import score_bag
+from clinical_modernbert.benchmarks.learning.claims import Scores, decide
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.loader.load import load
-from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.configs.reporting import report_error
-from clinical_modernbert.evaluation.bag_of_subwords import score_bag_of_entities, tfidf, train_cbow
-from clinical_modernbert.evaluation.formats.iob import read_iob
-from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
-from clinical_modernbert.evaluation.results import deviation
-from clinical_modernbert.evaluation.suite import Evaluation, Scores
-from clinical_modernbert.evaluation.tasks.code_structure import CodesTask, read_systems, structure
-from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, run_masked_words
-from clinical_modernbert.evaluation.tasks.ner import NerTask
-from clinical_modernbert.launcher.commands.demo import print_heading, run
-from clinical_modernbert.model.hugging_face import write_pretrained
-from clinical_modernbert.model.initialize import initialize
-from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.storage.files import stage_directory
-from clinical_modernbert.streaming_data.loader.dataset import open_dataset
+from clinical_modernbert.launcher.commands.demo import print_heading
 from clinical_modernbert.training.metrics.writer import read_metrics
-from clinical_modernbert.training.recipe.config import RunConfig
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "proof.md"
+PAGE = models.REPOSITORY / "docs" / "proof.md"
 BEGIN, END = "<!-- proof: begin -->", "<!-- proof: end -->"
-SEEDS = 3
+CODE = "training model kernels streaming_data evaluation configs/proof.yaml configs/data/proof.yaml"
+"""What the numbers rest on (benchmarks/measured.py)."""
+FIRST_SEED, SEEDS = 17, 3
+"""Of the first run, and per run."""
+FINE_TUNINGS = 3
 FILES = {
     "pubmed": "pubmed/*.xml.gz",
     "icd10cm": "codes/simple_icd_10_cm/icd10c-tabular-*.xml*",
@@ -56,52 +44,43 @@ FILES = {
 }
 
 
-class Claim(NamedTuple):
-    """Margins by which the trained model must beat its initialization and the bag of subwords; None: only reported."""
-
-    task: str
-    score: str
-    over_initial: float | None
-    over_bag: float | None
-
-
-CLAIMS = [
-    Claim("masked-words", "pubmed top1", 0.15, 0.03),
-    Claim("masked-words", "pubmed word", 0.15, 0.03),
-    Claim("masked-words", "icd10cm top1", 0.30, 0.10),
-    Claim("masked-words", "icd9 top1", 0.30, 0.05),
-    Claim("ncbi-disease", "f1", 0.05, 0.03),
-    Claim("codes", "icd9 bare purity", 0.05, 0.10),
-    Claim("codes", "icd10 bare purity", 0.03, 0.20),
-    Claim("codes", "icd9 description purity", None, None),
-    Claim("codes", "icd10 description purity", None, None),
-    Claim("codes", "crosswalk description mrr", None, None),
-]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("CMBERT_TEST_DATA"), help="or CMBERT_TEST_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs/proof"))
+    parser.add_argument("--runs", type=int, default=1, help="runs of three seeds each")
     parser.add_argument("--set", action="append", default=[], help="overrides of the recipe `proof`, for a small trial")
-    parser.add_argument("--page", type=Path, default=PAGE, help="file in which the table is written")
+    parser.add_argument("--page", type=Path, default=PAGE, help="file in which the tables are written")
     options = parser.parse_args()
     try:
-        files = find_files(options.data)
-        started, fresh = time.monotonic(), not options.out.exists()
-        seconds = train(files, options.out, options.set)
-        tasks = write_tasks(files, options.out)
-        scores = evaluate(tasks, options.out)
-        print_heading("6. The bag of subwords")
-        bag = score_bag(tasks, options.out, load(RunConfig, find_recipe("proof"), overrides(options.out, options.set)))
-        lines, proven = report(scores, bag)
-        lines.append(facts(options.out, seconds))
-        lines += [f"Total time: {(time.monotonic() - started) / 60:.0f} minutes."] * fresh
-        write_page(options.page, lines)
+        runs = [range(first, first + SEEDS) for first in range(FIRST_SEED, FIRST_SEED + SEEDS * options.runs, SEEDS)]
+        lines, proven = prove(find_files(options.data), options.out, runs, options.set)
     except UserError as error:
         report_error(error)
         return 2
+    write_page(options.page, lines)
     return 0 if proven else 1
+
+
+def prove(files: dict[str, list[Path]], out: Path, runs: Sequence[range], extra: list[str]) -> tuple[list[str], bool]:
+    """Train and score all models. Returns the lines of the page, and whether every claim holds in every run."""
+    models.prepare(files, out)
+    tasks = write_tasks(files, out)
+    for seed in (seed for seeds in runs for seed in seeds):
+        models.train(out, seed, extra)
+        evaluate(tasks, models.directory(out, seed))
+    print_heading("5. The bag of subwords")
+    first = runs[0][0]
+    initial, config = models.directory(out, first) / "initial", models.recipe(out, first, extra)
+    bag = score_bag(tasks, initial, config, out / "bag.json")
+    commits = sorted({models.made(out, seed)[0] for seeds in runs for seed in seeds})
+    lines, proven = [f"<!-- measured: {' '.join(commits)} | {CODE} | make proof -->", ""], True
+    for number, seeds in enumerate(runs, 1):
+        trained, before = ([read_scores(out, seed, model) for seed in seeds] for model in ("trained", "initial"))
+        table, holds = decide(trained, before, bag)
+        lines += [f"Run {number}, seeds {', '.join(map(str, seeds))}:", "", *table]
+        proven &= holds
+    return [*lines, facts(out, runs)], proven
 
 
 def find_files(data: str | None) -> dict[str, list[Path]]:
@@ -112,41 +91,6 @@ def find_files(data: str | None) -> dict[str, list[Path]]:
     if missing := [FILES[kind] for kind, paths in files.items() if not paths]:
         raise UserError(f"{data}: no {', no '.join(missing)}; docs/proof.md lists where to download them")
     return files
-
-
-def overrides(out: Path, extra: list[str]) -> list[str]:
-    return [f"data.path={out / 'data'}", f"run_dir={out / 'run'}", *extra]
-
-
-def train(files: dict[str, list[Path]], out: Path, extra: list[str]) -> float:
-    """Prepare data and a tokenizer, train, and save the initial model. Returns the seconds that training took."""
-    settings = [f"output={out / 'data'}", f"tokenizer={out / 'tokenizer'}"]
-    for number, kind in enumerate(("pubmed", "icd10cm", "icd9")):
-        settings.append(f"sources.{number}.paths={json.dumps([str(path) for path in files[kind]])}")
-    corpora = ["data/proof", *(part for setting in settings for part in ("--set", setting))]
-    print_heading("1. A tokenizer of 4,096 subwords")
-    run(["tokenizer", "train", *corpora, "--vocab-size", "4096"], unless=out / "tokenizer")
-    print_heading("2. PubMed abstracts and code tables in packs")
-    run(["data", "prepare", *corpora], unless=out / "data/manifest.json")
-    print_heading("3. Training from scratch")
-    started = time.monotonic()
-    settings = [part for setting in overrides(out, extra) for part in ("--set", setting)]
-    run(["train", "proof", "--ranks", "2", *settings], unless=out / "trained")
-    seconds = time.monotonic() - started
-    run(["export", str(out / "run"), "--out", str(out / "trained")], unless=out / "trained")
-    print_heading("4. The same model before its first step")
-    if not (out / "initial").exists():
-        save_initial(load(RunConfig, find_recipe("proof"), overrides(out, extra)), out / "initial")
-    return seconds
-
-
-def save_initial(config: RunConfig, directory: Path) -> None:
-    assert config.model is not None
-    model = MaskedLM(config.model)
-    initialize(model, config.seed)
-    with stage_directory(directory) as staging:
-        write_pretrained(model.state_dict(), config.model, staging)
-        copytree(config.run_dir / "tokenizer", staging, dirs_exist_ok=True)
 
 
 def write_tasks(files: dict[str, list[Path]], out: Path) -> dict[str, Path]:
@@ -161,6 +105,7 @@ def write_tasks(files: dict[str, list[Path]], out: Path) -> dict[str, Path]:
                 "icd9": files["icd9"][0].name,
                 "icd10": files["code list"][0].name,
                 "crosswalk": files["crosswalk"][0].name,
+                "vectors": ["raw", "centered", "whitened"],
             },
         },
         "ncbi-disease": {
@@ -176,108 +121,42 @@ def write_tasks(files: dict[str, list[Path]], out: Path) -> dict[str, Path]:
     return paths
 
 
-def evaluate(tasks: dict[str, Path], out: Path) -> dict[str, Any]:
-    """Run `cmbert evaluate` for both models in parallel, one core each: model -> task -> score -> mean and values."""
-    print_heading("5. Both models, three tasks, three seeds of fine-tuning")
+def evaluate(tasks: dict[str, Path], directory: Path) -> None:
+    """Run `cmbert evaluate` for both models of a seed in parallel, one core each."""
+    print_heading(f"4. Both models of {directory.name}, three tasks")
     command = [sys.executable, "-m", "clinical_modernbert.launcher", "evaluate"]
-    task_options = [part for path in tasks.values() for part in ("--task", str(path))]
+    options = [part for path in tasks.values() for part in ("--task", str(path))]
+    options += ["--seeds", str(FINE_TUNINGS)]
     running = {
         model: subprocess.Popen(
-            [
-                *command,
-                str(out / model),
-                *task_options,
-                "--seeds",
-                str(SEEDS),
-                "--out",
-                str(out / "evaluation" / model),
-            ],
+            [*command, str(directory / model), *options, "--out", str(directory / "evaluation" / model)],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         for model in ("trained", "initial")
     }
-    for model, process in running.items():
-        if code := process.wait():
-            raise UserError(f"evaluation of the {model} model failed with exit code {code}; see above")
-    results = {model: json.loads((out / "evaluation" / model / "results.json").read_text()) for model in running}
-    return {model: {task: scores[task][model] for task in tasks} for model, scores in results.items()}
+    codes = {model: process.wait() for model, process in running.items()}
+    if failed := [f"{model} (exit code {code})" for model, code in codes.items() if code]:
+        raise UserError(f"{directory}: evaluation failed of the model {', '.join(failed)}; see above")
 
 
-def score_bag(tasks: dict[str, Path], out: Path, config: RunConfig) -> dict[str, Scores]:
-    path = out / "evaluation" / "bag.json"
-    if path.is_file():
-        saved: dict[str, Scores] = json.loads(path.read_text())
-        return saved
-    torch.set_num_threads(2)
-    evaluations = {name: load(Evaluation, file) for name, file in tasks.items()}
-    model = open_model(str(out / "initial"))
-    scores = {
-        "masked-words": _bag_of_masked_words(model, evaluations["masked-words"], config),
-        "ncbi-disease": _bag_of_entities(model, evaluations["ncbi-disease"]),
-        "codes": _bag_of_codes(model, evaluations["codes"]),
-    }
-    path.write_text(json.dumps(scores, indent=1))
-    return scores
+def read_scores(out: Path, seed: int, model: str) -> Scores:
+    """Task -> score -> mean over the fine-tunings."""
+    path = models.directory(out, seed) / "evaluation" / model / "results.json"
+    results = json.loads(path.read_text())
+    return {task: {name: score["mean"] for name, score in of[model].items()} for task, of in results.items()}
 
 
-def _bag_of_masked_words(model: EvaluatedModel, evaluation: Evaluation, config: RunConfig) -> Scores:
-    """Train on the packs of the training run, in the same order and steps, with the same masking rate."""
-    assert isinstance(evaluation.task, MaskedWordsTask)
-    packs = config.schedule.total_tokens // config.data.seq_length
-    rate = config.schedule.mlm_probability[0][1]
-    logits = train_cbow(open_dataset(config.data, config.seed), packs, config.batch.global_batch_size, rate, seed=0)
-    baseline = replace(model, open_masked_lm=lambda: logits)
-    return run_masked_words(baseline, evaluation.task, evaluation.data, evaluation.protocol, 0)
-
-
-def _bag_of_entities(model: EvaluatedModel, evaluation: Evaluation) -> Scores:
-    assert isinstance(evaluation.task, NerTask)
-    train, test = (read_iob(evaluation.data / name) for name in evaluation.task.files())
-    return score_bag_of_entities(model, train, test)
-
-
-def _bag_of_codes(model: EvaluatedModel, evaluation: Evaluation) -> Scores:
-    assert isinstance(evaluation.task, CodesTask)
-    systems = read_systems(evaluation.task, evaluation.data)
-    corpus = [code.description for code in systems.icd10]
-    return structure(systems, lambda texts: tfidf(model, corpus, texts))
-
-
-def report(scores: dict[str, Any], bag: dict[str, Scores]) -> tuple[list[str], bool]:
-    """Return the table as Markdown lines, and whether every claim holds."""
-    lines = [
-        "| task | score | trained | initialization | bag of subwords | margins claimed | held |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    proven = True
-    for claim in CLAIMS:
-        trained, initial = (scores[model][claim.task][claim.score]["values"] for model in ("trained", "initial"))
-        baseline = bag[claim.task][claim.score]
-        leads = [fmean(trained) - fmean(initial), fmean(trained) - baseline]
-        margins = [claim.over_initial, claim.over_bag]
-        held = all(margin is None or lead >= margin for lead, margin in zip(leads, margins, strict=True))
-        proven &= held
-        claimed = ", ".join(f"+{margin:.2f}" for margin in margins if margin is not None)
-        verdict = ("yes" if held else "NO") if claimed else ""
-        numbers = [_cell(trained), _cell(initial), f"{baseline:.3f}"]
-        lines.append(f"| {' | '.join([claim.task, claim.score, *numbers, claimed or 'none', verdict])} |")
-    return [*lines, ""], proven
-
-
-def _cell(values: list[float]) -> str:
-    spread = deviation(values)
-    return f"{fmean(values):.3f}" + ("" if spread is None else f" ± {spread:.3f}")
-
-
-def facts(out: Path, seconds: float) -> str:
-    rows = read_metrics(out / "run")
+def facts(out: Path, runs: Sequence[range]) -> str:
+    seeds = [seed for run in runs for seed in run]
+    rows = read_metrics(models.directory(out, seeds[0]) / "run")
     manifest = json.loads((out / "data/manifest.json").read_text())
     tokens = {name: source["splits"]["train"]["tokens"] for name, source in manifest["sources"].items()}
     sizes = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in tokens.items())
-    took = f" in {seconds / 60:.0f} minutes" if seconds > 60 else ""
+    minutes = sorted(models.made(out, seed)[1] for seed in seeds)
     return (
-        f"Trained on {rows[-1]['tokens']:,} tokens in {len(rows):,} steps{took}, on {os.cpu_count()} cores; millions "
-        f"of tokens in the data: {sizes}. Fine-tuning: {SEEDS} seeds, mean ± standard deviation."
+        f"Each model was trained on {rows[-1]['tokens']:,} tokens in {len(rows):,} steps, in {minutes[0]:.0f} to "
+        f"{minutes[-1]:.0f} minutes on {os.cpu_count()} cores; millions of tokens in the data: {sizes}. Leads: mean "
+        f"over the seeds ± half of the 95 % interval. Entities: mean of {FINE_TUNINGS} fine-tunings per seed."
     )
 
 

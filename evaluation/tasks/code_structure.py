@@ -2,8 +2,9 @@
 
 Clinical ModernBERT's paper shows a t-SNE of ICD-9 codes by chapter. This task measures it: the share of neighbors in
 the same chapter, the silhouette, and for each ICD-9 code the rank of its equivalents in ICD-10 (CMS's GEMs). All scores
-are computed for the descriptions of the codes and for the bare codes. Neighbors in a code's own category are ignored,
-since it is trivial that 250.00 is near 250.01.
+are computed for the descriptions of the codes and for the bare codes, of the vectors as they are and, if the task asks
+for it, centered or whitened. Neighbors in a code's own category are ignored, since it is trivial that 250.00 is near
+250.01.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from ...streaming_data.documents.document import uniform_hash
 from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
 from ..scores.ranking import Vectors, nearest, normalize, recall, reciprocal_rank
+from ..scores.vectors import TRANSFORMS, Transform
 from .code_chapters import icd9_chapter, icd10_chapter
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ class CodesTask(BaseModel):
         4000, description="number of codes per system, sampled by hash; the crosswalk searches all of them"
     )
     pooling: Pooling = "mean"
+    vectors: tuple[Transform, ...] = Field(
+        ("raw",), min_length=1, description="score the vectors as they are (raw), centered, whitened"
+    )
 
     def files(self) -> list[str]:
         return [self.icd9, self.icd10, self.crosswalk]
@@ -73,20 +78,33 @@ def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Pr
     from ..models.embed import embed
 
     systems = read_systems(task, data)
-    return structure(systems, lambda texts: embed(model, texts, task.pooling, protocol.tokens))
+    return structure(systems, lambda texts: embed(model, texts, task.pooling, protocol.tokens), task.vectors)
 
 
-def structure(systems: CodeSystems, vectors_of: Embedder) -> dict[str, float]:
-    """Compute all scores; `vectors_of` maps N texts to their vectors (N, d)."""
+def structure(
+    systems: CodeSystems, vectors_of: Embedder, transforms: Sequence[Transform] = ("raw",)
+) -> dict[str, float]:
+    """Compute all scores; `vectors_of` maps N texts to their vectors (N, d), which are transformed together.
+
+    The names of scores of transformed vectors end with the transform: `icd9 bare purity centered`.
+    """
     scores: dict[str, float] = {}
     for kind in ("description", "bare"):
-        vectors = [vectors_of(_texts(codes, kind)) for codes in (systems.icd9, systems.icd10)]
-        for name, codes, embedded in zip(("icd9", "icd10"), (systems.icd9, systems.icd10), vectors, strict=True):
-            scores[f"{name} {kind} purity"] = purity(embedded, codes)
-            scores[f"{name} {kind} silhouette"] = silhouette(embedded, codes)
-        ranking = crosswalk(vectors[0], vectors[1], systems.equivalents)
-        scores |= {f"crosswalk {kind} {measure}": value for measure, value in ranking.items()}
+        vectors = vectors_of([*_texts(systems.icd9, kind), *_texts(systems.icd10, kind)])
+        for transform in transforms:
+            icd9, icd10 = np.split(TRANSFORMS[transform](vectors), [len(systems.icd9)])
+            suffix = "" if transform == "raw" else f" {transform}"
+            scores |= {f"{name}{suffix}": value for name, value in _scores(systems, kind, icd9, icd10).items()}
     return scores
+
+
+def _scores(systems: CodeSystems, kind: str, icd9: Vectors, icd10: Vectors) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for name, codes, vectors in (("icd9", systems.icd9, icd9), ("icd10", systems.icd10, icd10)):
+        scores[f"{name} {kind} purity"] = purity(vectors, codes)
+        scores[f"{name} {kind} silhouette"] = silhouette(vectors, codes)
+    ranking = crosswalk(icd9, icd10, systems.equivalents)
+    return scores | {f"crosswalk {kind} {measure}": value for measure, value in ranking.items()}
 
 
 def purity(vectors: Vectors, codes: Sequence[Code], neighbors: int = NEIGHBORS) -> float:

@@ -125,6 +125,23 @@ def test_equal_descriptions_rank_first(files: Path) -> None:
     assert scores["crosswalk bare mrr"] < 1
 
 
+def test_transformed_vectors_have_scores_of_their_own(files: Path) -> None:
+    """A direction that all texts share hides the rest from the cosine; centering shows it again."""
+    systems = read_systems(TASK, files)
+
+    def hidden(texts: Sequence[str]) -> np.ndarray:
+        common = np.full((len(texts), 1), 1e4)
+        letters = [[text.lower().count(chr(number)) for number in range(97, 123)] for text in texts]
+        return np.hstack([letters, common]).astype(np.float32)
+
+    scores = structure(systems, hidden, ("raw", "centered", "whitened"))
+    assert len(scores) == 36
+    assert {name for name in scores if name.endswith(("centered", "whitened"))} == {
+        f"{name} {transform}" for name in structure(systems, hidden) for transform in ("centered", "whitened")
+    }
+    assert scores["crosswalk description mrr centered"] == 1
+
+
 def test_an_encoder_is_scored_and_plotted(files: Path, ours: EvaluatedModel, quick: Protocol) -> None:
     scores = run_codes(ours, TASK, files, quick, 0)
     assert len(scores) == 12
