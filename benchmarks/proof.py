@@ -32,7 +32,7 @@ CODE = "training model kernels streaming_data evaluation configs/proof.yaml conf
 """What the numbers rest on (benchmarks/measured.py)."""
 FIRST_SEED, SEEDS = 17, 3
 """Of the first run, and per run."""
-FINE_TUNINGS = 3
+FINE_TUNINGS = 2
 FILES = {
     "pubmed": "pubmed/*.xml.gz",
     "icd10cm": "codes/simple_icd_10_cm/icd10c-tabular-*.xml*",

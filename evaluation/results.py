@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from rich.markup import escape
 from rich.table import Table
 
 from ..configs.json_text import read_json
 from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
+from .seed_file import is_complete, read_seed, write_seed
 from .suite import Evaluation, Scores, fine_tunes, identity, run
 
 if TYPE_CHECKING:
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 _SUMMARY = "results.json"
 
 
-class _Seed(BaseModel):
-    """What is read back of a seed's file."""
-
-    scores: Scores
-
-
-_SEED_SCHEMA = TypeAdapter(_Seed)
 _SUMMARY_SCHEMA = TypeAdapter(dict[str, dict[str, dict[str, dict[str, Any]]]])
 """Task -> model -> score -> mean, deviation and values."""
 
@@ -102,22 +96,20 @@ def _cell(score: dict[str, Any]) -> str:
 
 def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int, directory: Path) -> Result:
     path = directory / f"{evaluation.name}-{_short(model.identity, key, str(model.unpadded))}-{seed}.json"
-    if not path.is_file():
+    if not is_complete(path):
         started = time.monotonic()
         scores = run(model, evaluation, seed)
-        directory.mkdir(parents=True, exist_ok=True)
-        content = {
+        facts = {
             "task": evaluation.name,
             "subject": model.name,
             "unpadded": model.unpadded,
             "seed": seed,
-            "scores": scores,
             "seconds": round(time.monotonic() - started, 1),
             "weights": model.identity,
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
-        _write(path, content)
-    return Result(evaluation.name, model.name, seed, _read_scores(path))
+        write_seed(path, scores, facts)
+    return Result(evaluation.name, model.name, seed, read_seed(path))
 
 
 def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
@@ -131,10 +123,6 @@ def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[floa
 def _read_summary(out: Path) -> dict[str, Any]:
     path = out / _SUMMARY
     return read_json(path, _SUMMARY_SCHEMA, "restore or remove the file") if path.is_file() else {}
-
-
-def _read_scores(path: Path) -> Scores:
-    return read_json(path, _SEED_SCHEMA, "remove the file to run this seed again").scores
 
 
 def _write(path: Path, content: Any) -> None:

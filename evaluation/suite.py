@@ -17,6 +17,7 @@ from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
 from .models.protocol import Protocol
+from .scores.units import Score
 from .tasks.classification import ClassificationTask, read_classification, run_classification
 from .tasks.code_structure import CodesTask, read_systems, run_codes
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
@@ -32,7 +33,7 @@ AnyTask = Annotated[
     NerTask | ClassificationTask | RelationTask | SimilarityTask | RetrievalTask | MaskedWordsTask | CodesTask,
     Field(discriminator="kind"),
 ]
-Scores = dict[str, float]
+Scores = dict[str, Score]
 
 
 class _Kind(NamedTuple):

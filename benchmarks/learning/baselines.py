@@ -1,6 +1,7 @@
 """The bag of subwords of the learning proof, on the same tasks; it uses no word order and trains in seconds."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 from clinical_modernbert.training.recipe.config import RunConfig
 
 
-def score_bag(tasks: dict[str, Path], model: Path, config: RunConfig, path: Path) -> dict[str, Scores]:
+def score_bag(tasks: dict[str, Path], model: Path, config: RunConfig, path: Path) -> Mapping[str, Mapping[str, float]]:
     """The scores of the bag of subwords for each task, from `path` if they are there.
 
     Args:
@@ -26,7 +27,7 @@ def score_bag(tasks: dict[str, Path], model: Path, config: RunConfig, path: Path
         config: of the run whose packs, order and masking rate the baseline gets too.
     """
     if path.is_file():
-        saved: dict[str, Scores] = json.loads(path.read_text())
+        saved: dict[str, dict[str, float]] = json.loads(path.read_text())
         return saved
     torch.set_num_threads(2)
     evaluations = {name: load(Evaluation, file) for name, file in tasks.items()}

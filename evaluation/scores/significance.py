@@ -1,9 +1,9 @@
 """Whether the difference of two models on the same test is more than chance, over units and seeds of fine-tuning.
 
 - interval: the paired bootstrap. Each of many samples draws units, the same for both models, and seeds of each model,
-  with replacement; the interval is of the differences of the means over seeds (Koehn 2004, and its seeds).
-- p: approximate randomization (Noreen 1989). Under the null hypothesis it is arbitrary which model an output came from, so
-  the outputs of a unit are exchanged between the models, at random, in all seeds at once.
+  with replacement; the interval is of the differences of the means over seeds (Koehn 2004, here with seeds).
+- p: approximate randomization (Noreen 1989). Under the null hypothesis it is arbitrary which model an output came from,
+  so the outputs of a unit are exchanged between the models, at random, in all seeds at once.
 
 Several comparisons are corrected by Holm's method.
 """

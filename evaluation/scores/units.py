@@ -1,8 +1,8 @@
 """A score as a function of sums over units, so that it can be computed again for any sample of them.
 
-A unit is what is sampled independently: a sentence, a text, a pair, a query, a code, a pack. Each has a few numbers, such
-as correct, missed and false entities; a score is a function of their sums. That is all a significance test needs: it
-weighs or exchanges units, and predicts nothing again.
+A unit is what is sampled independently: a sentence, a text, a pair, a query, a code, a pack. Each has a few numbers,
+such as correct, missed and false entities; a score is a function of their sums. That is all a significance test needs:
+it weighs or exchanges units, and predicts nothing again.
 """
 
 from collections.abc import Callable, Sequence
@@ -105,9 +105,9 @@ def _correlation(sums: Units) -> npt.NDArray[np.float64]:
 
 def moments(x: npt.ArrayLike, y: npt.ArrayLike) -> Units:
     """The units of a correlation, (U, 6), from centered values, so that their sums lose no digits."""
-    x, y = (np.asarray(values, np.float64) for values in (x, y))
-    x, y = x - x.mean(), y - y.mean()
-    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
+    a, b = (np.asarray(values, np.float64) for values in (x, y))
+    a, b = a - a.mean(), b - b.mean()
+    return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b], axis=1)
 
 
 FUNCTIONS: dict[str, Callable[[Units], npt.NDArray[np.float64]]] = {

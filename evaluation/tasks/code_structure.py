@@ -25,6 +25,7 @@ from ...streaming_data.documents.document import uniform_hash
 from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
 from ..scores.ranking import Vectors, nearest, normalize, recall, reciprocal_rank
+from ..scores.units import Score
 from ..scores.vectors import TRANSFORMS, Transform
 from .code_chapters import icd9_chapter, icd10_chapter
 
@@ -74,7 +75,7 @@ class CodeSystems(NamedTuple):
     equivalents: dict[int, list[int]]
 
 
-def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Protocol, seed: int) -> dict[str, float]:
+def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Protocol, seed: int) -> dict[str, Score]:
     from ..models.embed import embed
 
     systems = read_systems(task, data)
@@ -83,12 +84,12 @@ def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Pr
 
 def structure(
     systems: CodeSystems, vectors_of: Embedder, transforms: Sequence[Transform] = ("raw",)
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """Compute all scores; `vectors_of` maps N texts to their vectors (N, d), which are transformed together.
 
     The names of scores of transformed vectors end with the transform: `icd9 bare purity centered`.
     """
-    scores: dict[str, float] = {}
+    scores: dict[str, Score] = {}
     for kind in ("description", "bare"):
         vectors = vectors_of([*_texts(systems.icd9, kind), *_texts(systems.icd10, kind)])
         for transform in transforms:
@@ -98,8 +99,8 @@ def structure(
     return scores
 
 
-def _scores(systems: CodeSystems, kind: str, icd9: Vectors, icd10: Vectors) -> dict[str, float]:
-    scores: dict[str, float] = {}
+def _scores(systems: CodeSystems, kind: str, icd9: Vectors, icd10: Vectors) -> dict[str, Score]:
+    scores: dict[str, Score] = {}
     for name, codes, vectors in (("icd9", systems.icd9, icd9), ("icd10", systems.icd10, icd10)):
         scores[f"{name} {kind} purity"] = purity(vectors, codes)
         scores[f"{name} {kind} silhouette"] = silhouette(vectors, codes)
@@ -107,7 +108,7 @@ def _scores(systems: CodeSystems, kind: str, icd9: Vectors, icd10: Vectors) -> d
     return scores | {f"crosswalk {kind} {measure}": value for measure, value in ranking.items()}
 
 
-def purity(vectors: Vectors, codes: Sequence[Code], neighbors: int = NEIGHBORS) -> float:
+def purity(vectors: Vectors, codes: Sequence[Code], neighbors: int = NEIGHBORS) -> Score:
     """The mean share of a code's nearest neighbors, outside its category, that are in its chapter."""
     shares = []
     categories, chapters = _as_indices([c.category for c in codes]), _as_indices([c.chapter for c in codes])
@@ -115,25 +116,25 @@ def purity(vectors: Vectors, codes: Sequence[Code], neighbors: int = NEIGHBORS) 
     for row, ranked in enumerate(nearest(vectors, vectors, neighbors + largest)):
         others = ranked[categories[ranked] != categories[row]][:neighbors]
         shares.append(np.mean(chapters[others] == chapters[row]) if len(others) else 0.0)
-    return float(np.mean(shares))
+    return Score("mean", shares)
 
 
-def silhouette(vectors: Vectors, codes: Sequence[Code]) -> float:
+def silhouette(vectors: Vectors, codes: Sequence[Code]) -> Score:
     """Silhouette of the chapters as clusters, by cosine, over at most 2,000 codes: 1 separated, 0 mixed, < 0 wrong."""
     labels = [code.chapter for code in codes[:_SILHOUETTE_CODES]]
     metrics = require("sklearn.metrics")
-    return float(metrics.silhouette_score(normalize(vectors[: len(labels)]), labels, metric="cosine"))
+    return Score("mean", metrics.silhouette_samples(normalize(vectors[: len(labels)]), labels, metric="cosine"))
 
 
-def crosswalk(queries: Vectors, corpus: Vectors, equivalents: Mapping[int, Sequence[int]]) -> dict[str, float]:
+def crosswalk(queries: Vectors, corpus: Vectors, equivalents: Mapping[int, Sequence[int]]) -> dict[str, Score]:
     """Rank the equivalents of each ICD-9 code among all ICD-10 codes."""
     sources = sorted(equivalents)
     rankings = nearest(queries[sources], corpus, 100).tolist()
     relevances = [dict.fromkeys(equivalents[source], 1.0) for source in sources]
     pairs = list(zip(rankings, relevances, strict=True))
     return {
-        "mrr": float(np.mean([reciprocal_rank(ranked, relevance) for ranked, relevance in pairs])),
-        "recall@10": float(np.mean([recall(ranked, relevance) for ranked, relevance in pairs])),
+        "mrr": Score("mean", [reciprocal_rank(ranked, relevance) for ranked, relevance in pairs]),
+        "recall@10": Score("mean", [recall(ranked, relevance) for ranked, relevance in pairs]),
     }
 
 

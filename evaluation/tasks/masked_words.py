@@ -23,6 +23,7 @@ from ...streaming_data.shards.mds import PackReader
 from ...streaming_data.shards.pack import Pack
 from ...streaming_data.tokenizer.tokenizer import load
 from ..models.protocol import Protocol
+from ..scores.units import Score
 
 if TYPE_CHECKING:
     import torch
@@ -49,14 +50,16 @@ class MaskedWordsTask(BaseModel):
 
 def run_masked_words(
     model: "EvaluatedModel", task: MaskedWordsTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, float]:
-    """Score each source: loss in nats, top-1 and top-5 accuracy of tokens, and accuracy of words."""
+) -> dict[str, Score]:
+    """Score each source: loss in nats, top-1 and top-5 accuracy of tokens, and accuracy of words. A unit is a pack."""
     readers = read_masked_words(task, data)
     _require_same_vocabulary(model.tokenizer.get_vocab(), model.name, data)
     logits = model.open_masked_lm()
     vocab = _vocabulary(read_manifest(str(data)))
-    scores: dict[str, float] = {}
-    counts = {name: len(packs) if task.packs == "all" else min(task.packs, len(packs)) for name, packs in readers.items()}
+    scores: dict[str, Score] = {}
+    counts = {
+        name: len(packs) if task.packs == "all" else min(task.packs, len(packs)) for name, packs in readers.items()
+    }
     with Progress("scoring", task.draws * sum(counts.values()), "packs") as progress:
         for source, count in counts.items():
             selected = [readers[source][number] for number in range(count)]
@@ -110,16 +113,17 @@ def _score(
     vocab: Vocabulary,
     task: MaskedWordsTask,
     progress: Progress,
-) -> dict[str, float]:
+) -> dict[str, Score]:
     import torch
     from torch.nn import functional as F
 
-    losses, ranks, correct_words = [], [], []
+    # Sums over the tokens of each pack: loss, among the first 1 and 5, tokens; and over its words: correct, words.
+    tokens_of, words_of = np.zeros((len(packs), 4)), np.zeros((len(packs), 2))
     for draw, (number, pack) in product(range(task.draws), enumerate(packs)):
         tokens, positions, targets, _ = mask_pack(pack, number, vocab, task.rate, "token", draw)
         for scores, truth in _predictions(model, logits, pack, tokens, positions, targets):
-            losses.append(F.cross_entropy(scores, truth, reduction="none").cpu())
-            ranks.append(_ranks(scores, truth).cpu())
+            loss, ranks = F.cross_entropy(scores, truth, reduction="sum"), _ranks(scores, truth)
+            tokens_of[number] += [float(loss), int((ranks == 0).sum()), int((ranks < 5).sum()), len(truth)]
         tokens, positions, targets, groups = mask_pack(pack, number, vocab, task.rate, "whole_word", draw)
         correct = torch.cat(
             [
@@ -127,15 +131,11 @@ def _score(
                 for scores, truth in _predictions(model, logits, pack, tokens, positions, targets)
             ]
         )
-        correct_words.append(_all_correct(correct.cpu().numpy(), groups))
+        words = _all_correct(correct.cpu().numpy(), groups)
+        words_of[number] += [int(words.sum()), len(words)]
         progress.advance()
-    rank = torch.cat(ranks)
-    return {
-        "loss": float(torch.cat(losses).mean()),
-        "top1": float((rank == 0).float().mean()),
-        "top5": float((rank < 5).float().mean()),
-        "word": float(np.concatenate(correct_words).mean()),
-    }
+    of_tokens = {name: Score("mean", tokens_of[:, [at, 3]]) for at, name in enumerate(("loss", "top1", "top5"))}
+    return {**of_tokens, "word": Score("mean", words_of)}
 
 
 def _predictions(

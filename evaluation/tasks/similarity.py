@@ -44,7 +44,7 @@ class Pairs(NamedTuple):
 def run_similarity(
     model: "EvaluatedModel", task: SimilarityTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, Score]:
-    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined. A unit is a pair."""
+    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined."""
     from ..models.embed import embed
 
     pairs = read_similarity(task, data)

@@ -1,5 +1,6 @@
 """`cmbert evaluate`: benchmark runs, exported models, or any Hugging Face encoder."""
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,10 +59,12 @@ def evaluate(
 
     import_packages({name for evaluation in evaluations for name in packages(evaluation)})
 
+    from ...evaluation.comparison import as_json, claims, compare_models, comparison_table
     from ...evaluation.results import evaluate as results_of
     from ...evaluation.results import table, write_summary
     from ...evaluation.tasks.code_plot import plot_codes
     from ...evaluation.tasks.code_structure import CodesTask
+    from ...storage.files import atomic_write
 
     opened = [open_any(address, name) for address, name in zip(_located(models), labels, strict=True)]
     results = []
@@ -72,6 +75,12 @@ def evaluate(
     console = Console()
     for name, scores_of in write_summary(results, out).items():
         console.print(table(name, scores_of))
+    if len(opened) > 1:
+        comparisons = compare_models(results)
+        console.print(comparison_table(comparisons))
+        for sentence in claims(comparisons):
+            typer.echo(sentence)
+        atomic_write(out / "comparison.json", json.dumps(as_json(comparisons), indent=1) + "\n")
     for evaluation in evaluations:
         if isinstance(evaluation.task, CodesTask):
             figure = out / f"{evaluation.name}.png"

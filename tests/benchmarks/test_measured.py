@@ -71,7 +71,6 @@ def test_the_numbers_of_the_docs_have_marks_and_old_ones_are_listed(repository: 
         assert command == "make kernels-report" or f"| {' '.join(command.split()[:3])}" in text.replace(
             "OMP_NUM_THREADS=1 ", ""
         ), f"docs/{page} has no mark with the commit of `{command}`"
-    for mark in marks:
-        if count := changes_since(mark, repository):
-            place = f"{mark.page.relative_to(repository)}:{mark.line}"
-            warnings.warn(f"{place}: {count} changes since it was measured; again: {mark.command}", stacklevel=1)
+    old = [f"{mark.page.name}:{mark.line} ({count})" for mark in marks if (count := changes_since(mark, repository))]
+    if old:
+        warnings.warn(f"numbers older than changes of their code (commits since): {', '.join(old)}", stacklevel=1)

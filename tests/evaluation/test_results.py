@@ -1,10 +1,12 @@
 """Finished results are reused, and an interrupted evaluation gives the same results as an uninterrupted one."""
 
+import io
 import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,6 +16,7 @@ from clinical_modernbert.configs.loader.recipes import PACKAGED
 from clinical_modernbert.evaluation import results, suite
 from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.scores.units import Score
 from clinical_modernbert.evaluation.suite import Evaluation, fine_tunes
 
 
@@ -84,15 +87,19 @@ def test_changed_files_and_protocols_are_run_again(
     assert len(runs) == 3
 
 
+def result(task: str, model: str, seed: int, units: list[float]) -> results.Result:
+    return results.Result(task, model, seed, {"f1": Score("mean", units)})
+
+
 def test_means_and_deviations(tmp_path: Path) -> None:
-    rows = [results.Result("t", "m", seed, {"f1": value}) for seed, value in enumerate([0.5, 0.7, 0.9])]
-    rows.append(results.Result("t", "other", 0, {"f1": 1.0}))
+    rows = [result("t", "m", seed, [value]) for seed, value in enumerate([0.5, 0.7, 0.9])]
+    rows.append(result("t", "other", 0, [1.0]))
     summary = results.write_summary(rows, tmp_path)
     assert summary["t"]["m"]["f1"] == {
         "mean": pytest.approx(0.7), "deviation": pytest.approx(0.2), "values": [0.5, 0.7, 0.9],
     }  # fmt: skip
     assert json.loads((tmp_path / "results.json").read_text()) == summary
-    later = [results.Result("another", "m", 0, {"f1": 0.0})]
+    later = [result("another", "m", 0, [0.0])]
     assert list(results.write_summary(later, tmp_path)) == ["another"]
     assert set(json.loads((tmp_path / "results.json").read_text())) == {"t", "another"}
     console = Console(width=80, record=True)
@@ -114,11 +121,28 @@ DAMAGED = ["{", "null", "[]", "[" * 200_000, '"text"', '{"scores": 1}', '{"score
 
 def test_a_corrupt_result_is_an_error(ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path) -> None:
     summary([ours], evaluation, tmp_path / "out", seeds=1)
-    [path] = (tmp_path / "out/seeds").iterdir()
-    for content in DAMAGED:
+    [path] = (tmp_path / "out/seeds").glob("*.json")
+    functions = path.read_text()
+    for content in [*DAMAGED, '{"scores": {"f1": 0.5}}', functions.replace('"mean"', '"median"')]:
         path.write_text(content)
         with pytest.raises(UserError, match=rf"{path.name}: .*: remove the file to run this seed again"):
             summary([ours], evaluation, tmp_path / "out", seeds=1)
+
+
+def test_corrupt_units_are_an_error(ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path) -> None:
+    summary([ours], evaluation, tmp_path / "out", seeds=1)
+    [path] = (tmp_path / "out/seeds").glob("*.npz")
+    complete = path.read_bytes()
+    others = io.BytesIO()
+    np.savez(others, np.array([{"an": "object"}], dtype=object), np.zeros(3), np.zeros((2, 2, 2)))
+    for content in (b"", b"PK", complete[:100], complete[:-30], others.getvalue()):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{path.name}: .*: remove the file to run this seed again"):
+            summary([ours], evaluation, tmp_path / "out", seeds=1)
+    path.unlink()
+    again = summary([ours], evaluation, tmp_path / "out", seeds=1)
+    assert json.loads(again)["toy"]["ours"]["accuracy"]["values"]
+    assert path.is_file()
 
 
 def test_a_corrupt_summary_is_an_error_before_anything_is_run(
