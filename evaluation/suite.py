@@ -46,8 +46,8 @@ class _Kind(NamedTuple):
 
 _KINDS: dict[type, _Kind] = {
     NerTask: _Kind(check_ner, run_ner, ("seqeval", "scikit-learn")),
-    ClassificationTask: _Kind(read_classification, run_classification, ("scikit-learn",)),
-    RelationTask: _Kind(read_relations, run_relations, ("scikit-learn",)),
+    ClassificationTask: _Kind(read_classification, run_classification),
+    RelationTask: _Kind(read_relations, run_relations),
     SimilarityTask: _Kind(read_similarity, run_similarity, ("scipy",)),
     RetrievalTask: _Kind(read_retrieval, run_retrieval),
     MaskedWordsTask: _Kind(read_masked_words, run_masked_words),
