@@ -73,7 +73,9 @@ def test_skipping_ftfy_for_plain_text_changes_nothing(text: str) -> None:
     assert clean(text, ["encoding"], Counter()) == ftfy.fix_text(text, cleaning._FTFY)
 
 
-@given(st.lists(st.sampled_from(["a", "Ã©", "R&D", "&lt;", "p<1", "\r", "e\u0301", "\x1b[1m", "\u0085", ""]), max_size=8))
+@given(
+    st.lists(st.sampled_from(["a", "Ã©", "R&D", "&lt;", "p<1", "\r", "e\u0301", "\x1b[1m", "\u0085", ""]), max_size=8)
+)
 def test_each_line_is_cleaned_as_in_its_text(lines: list[str]) -> None:
     """A sign in one line decides about the lines after it."""
     text = "\n".join(lines)
@@ -88,7 +90,11 @@ def test_every_control_character_is_found_by_the_shortcut() -> None:
 @pytest.mark.slow
 def test_text_without_damage_is_cleaned_in_a_hundred_nanoseconds_per_character() -> None:
     """The search for damage must not become the work of a reader; it took 600 once."""
-    for line in ("treated with 5 mg (P<0.05)", "Naïve T cells – μ-treated – at ≥ 5 °C", "R&D of naïve cells, AT&T, Q&A"):
+    for line in (
+        "treated with 5 mg (P<0.05)",
+        "Naïve T cells – μ-treated – at ≥ 5 °C",
+        "R&D of naïve cells, AT&T, Q&A",
+    ):
         text = f"{line}\n" * 20_000
         seconds = []
         for _ in range(5):
