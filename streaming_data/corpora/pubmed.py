@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ...configs.errors import UserError
 from ..documents.archives import START, xml_root
-from ..documents.census import Census, element_text
+from ..documents.census import Census, element_text, squeezed
 from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import open_binary
@@ -64,7 +64,7 @@ def read(
             if citation.tag == "PubmedBookArticle":
                 left_out.add_element("books", citation)
                 continue
-            pmid = citation.findtext("PMID", "").strip()
+            pmid = _child_text(citation, "PMID")
             if number < len(keep) and keep[number]:
                 if document := _document(citation, pmid, source, left_out):
                     yield document
@@ -110,11 +110,17 @@ def _root_of(path: Path) -> str:
 
 
 def _document(citation: Any, pmid: str, source: PubMedSource, left_out: Census) -> Document | None:
-    article = citation.find("Article")
+    article = next(citation.iterchildren("Article"), None)  # `find` takes twice as long
     if article is None:
         left_out.add_element("citations without an article", citation)
         return None
-    parts = {part.tag: part for part in article}
+    parts: dict[str, Any] = {}
+    others = 0
+    for part in article:
+        tag = part.tag
+        parts[tag] = part
+        if tag not in _TEXT_PARTS:
+            others += _own_characters(part)
     title = _text(parts.get("ArticleTitle"), source)
     if title in _NO_TITLE:
         title = _text(parts.get("VernacularTitle"), source)
@@ -129,19 +135,28 @@ def _document(citation: Any, pmid: str, source: PubMedSource, left_out: Census) 
     if source.require_abstract and not lines:
         left_out.add_element("citations without an abstract", article)
         return None
-    others = (part for part in article if part.tag not in _TEXT_PARTS)
-    left_out.add_counts(
-        "metadata", 1, sum(len(each.text.strip()) for part in others for each in part.iter() if each.text)
-    )
+    left_out.add_counts("metadata", 1, others)
     retracted = any(kind.get("UI") == _RETRACTED for kind in parts.get("PublicationTypeList", ()))
     language = " ".join((parts["Language"].text or "").split()) if "Language" in parts else ""
     meta = {"pmid": pmid, "language": language, "retracted": str(retracted).lower()}
     return Document(pmid, source.name, "\n".join([title, *lines] if title else lines), meta)
 
 
+def _child_text(element: Any, tag: str) -> str:
+    child = next(element.iterchildren(tag), None)
+    return "" if child is None else (child.text or "").strip()
+
+
+def _own_characters(element: Any) -> int:
+    """The characters of an element and of those in it, each less the white space around its text."""
+    text = element.text
+    return (len(text.strip()) if text else 0) + (sum(map(_own_characters, element)) if len(element) else 0)
+
+
 def _paragraph(part: Any, source: PubMedSource) -> str:
-    text, label = _text(part, source), part.get("Label", "").strip()
-    return f"{label}: {text}" if text and label and label != "UNLABELLED" else text
+    text = _text(part, source)
+    label = part.get("Label", "").strip() if text else ""
+    return f"{label}: {text}" if label and label != "UNLABELLED" else text
 
 
 def _text(element: Any, source: PubMedSource) -> str:
@@ -149,7 +164,7 @@ def _text(element: Any, source: PubMedSource) -> str:
     if element is None:
         return ""
     if not len(element):
-        return " ".join((element.text or "").split())
+        return squeezed(element.text or "")
     for part in list(element.iterdescendants()):
         tag = part.tag
         if tag in ("sup", "sub"):
@@ -160,4 +175,4 @@ def _text(element: Any, source: PubMedSource) -> str:
             part.text = formula
         elif tag not in _INLINE and not tag.startswith(MATHML):
             part.text, part.tail = f" {part.text or ''}", f" {part.tail or ''}"
-    return " ".join(write_scripts(element_text(element), source.scripts).split())
+    return squeezed(write_scripts(element_text(element), source.scripts))

@@ -106,14 +106,21 @@ def _unclosed(block: bytes, opening: bytes, closing: bytes) -> int:
 
 def _prune(block: bytes, left_out: Census) -> bytes:
     for kind, opening, closing, replacement in _REMOVED:
-        kept, end, removed = [], 0, []
-        while (start := block.find(opening, end)) >= 0:
-            close = block.find(closing, start)
-            if close < 0 or block.find(opening, start + 1, close) >= 0:
+        kept: list[bytes] = []
+        removed: list[bytes] = []
+        end = lines = 0
+        start = block.find(opening)
+        while start >= 0:
+            close, following = block.find(closing, start), block.find(opening, start + 1)
+            if close < 0 or 0 <= following < close:
                 break
-            kept += [block[end:start], b"\n" * block.count(b"\n", start, close), replacement]
+            here = block.count(b"\n", start, close)
+            kept += block[end:start], b"\n" * here + replacement
+            lines += here
             end = close + len(closing)
             removed.append(block[start:end])
-        left_out.add_counts(kind, len(removed), markup_text_length(b"".join(removed)))
-        block = b"".join([*kept, block[end:]])
+            start = following
+        if removed:
+            left_out.add_counts(kind, len(removed), markup_text_length(b"".join(removed), lines))
+            block = b"".join([*kept, block[end:]])
     return block

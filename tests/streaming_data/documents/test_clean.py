@@ -82,11 +82,6 @@ def test_each_line_is_cleaned_as_in_its_text(lines: list[str]) -> None:
     assert clean(text, ["encoding"], Counter()) == ftfy.fix_text(text, cleaning._FTFY)
 
 
-def test_every_control_character_is_found_by_the_shortcut() -> None:
-    """Text that Python calls printable has none."""
-    assert not [code for code in range(0x110000) if chr(code).isprintable() and cleaning._CONTROL.match(chr(code))]
-
-
 @pytest.mark.slow
 def test_text_without_damage_is_cleaned_in_a_hundred_nanoseconds_per_character() -> None:
     """The search for damage must not become the work of a reader; it took 600 once."""
