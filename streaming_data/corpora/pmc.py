@@ -1,6 +1,6 @@
 """PMC open-access full text (JATS), from article files, tar packages of them, and answers of efetch and OAI servers.
 
-`jats.py` reads the text of an article.
+`articles/jats.py` reads the text of an article.
 """
 
 import re
@@ -21,8 +21,9 @@ from ..documents.files import explain_read_errors, open_binary
 from ..documents.spans import Span, open_span
 from ..documents.tar_package import read_members
 from ..documents.xml_bounds import check_tags, message_of, split_at_declarations
-from .jats import PROSE, ArticlePart, Reading, article_text, reading
-from .scripts import MATHML, ScriptStyle
+from .articles.jats import article_text
+from .articles.jats_elements import PROSE, ArticlePart, Reading, reading
+from .articles.scripts import MATHML, ScriptStyle
 from .source import Source
 
 

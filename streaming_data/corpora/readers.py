@@ -6,7 +6,6 @@ The files of a source are listed first; each can then be read independently, in 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,7 @@ from ..documents.document import Document, uniform_hash
 from ..documents.files import FoundFile, list_files
 from ..documents.spans import Span
 from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
+from .articles import pubmed_versions
 from .codes import CodesSource
 from .icd10cm import Icd10CmSource
 from .mimic_notes import MimicNotesSource
@@ -54,8 +54,10 @@ def input_files(source: AnySource) -> list[InputFile]:
     """The files of a source in reading order, after a look into zip archives."""
     files = list_inputs(source)
     paths = [Path(file.path) for file in files]
-    keeps = pubmed.newest_records(pubmed.scan_all(paths)) if isinstance(source, PubMedSource) else repeat(None)
-    return [InputFile(path, keep) for path, keep in zip(paths, keeps, strict=False)]
+    if not isinstance(source, PubMedSource):
+        return [InputFile(path) for path in paths]
+    keeps = pubmed_versions.newest_records(pubmed_versions.scan_all(paths))
+    return [InputFile(path, keep) for path, keep in zip(paths, keeps, strict=True)]
 
 
 def list_inputs(source: AnySource) -> list[FoundFile]:

@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 from ...configs.limits import RECORD_CHARACTERS, XML_BYTES
 from ..corpora import mimic_notes, pmc, tables
+from ..corpora.articles.pubmed_versions import CITATION_TAG
 from ..corpora.mimic_notes import MimicNotesSource
 from ..corpora.pmc import PmcSource
-from ..corpora.pubmed import CITATION_TAG, PubMedSource
+from ..corpora.pubmed import PubMedSource
 from ..corpora.readers import AnySource
 from ..corpora.tables import TableSource
 from ..documents.csv_records import csv_form

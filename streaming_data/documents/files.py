@@ -25,6 +25,13 @@ from .encodings import likely_encoding
 from .spans import Span, open_span
 
 PACKAGE = "package:"
+try:  # the extra `fast`
+    from isal import igzip, isal_zlib
+
+    _GZIP: type[gzip.GzipFile] = igzip.IGzipFile
+    _CORRUPT: type[Exception] = isal_zlib.error
+except ImportError:
+    _GZIP, _CORRUPT = gzip.GzipFile, zlib.error
 _START = 512  # bytes in which UTF-16 shows
 _MARKS = [  # that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -124,15 +131,21 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-class _Gzip(gzip.GzipFile):
-    """Decompresses a file, which it closes."""
+class _Gzip:
+    """Decompresses a file, which it closes; with the package isal three times as fast."""
 
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(fileobj=file)
         self._compressed = file
+        self._reader = _GZIP(fileobj=file)
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._reader.read(size)
+        except _CORRUPT as error:
+            raise zlib.error(str(error)) from error
 
     def close(self) -> None:
-        super().close()
+        self._reader.close()
         self._compressed.close()
 
 

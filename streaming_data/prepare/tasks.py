@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from ...configs.errors import UserError
 from ...storage.files import stage_file
+from ..corpora.articles import pubmed_versions
 from ..corpora.pubmed import PubMedSource
-from ..corpora.readers import AnySource, list_inputs, pubmed
+from ..corpora.readers import AnySource, list_inputs
 from ..division import ranges, survey
 from ..division.groups import group_files
 from ..division.survey import SurveyTask, is_large, load_spans
@@ -85,10 +86,10 @@ def plan_tasks(
         progress: called for a progress callback if files have to be scanned or divided.
     """
 
-    def scan_all(groups: Sequence[Sequence[FoundFile]]) -> list[pubmed.Scan]:
+    def scan_all(groups: Sequence[Sequence[FoundFile]]) -> list[pubmed_versions.Scan]:
         tasks = [ScanTask(files, directory / "scanned" / f"{_hash(_identities(files))}{DONE}") for files in groups]
         parallel_map(scan, share.own_first(tasks), min(workers, len(tasks)), progress())
-        return [one for task in tasks for one in pubmed.load_scans(task.done)]
+        return [one for task in tasks for one in pubmed_versions.load_scans(task.done)]
 
     listed = [(source, list_inputs(source)) for source in config.sources]
     surveys = {
@@ -112,11 +113,11 @@ def scan(task: ScanTask, count: Count) -> None:
     if not task.done.is_file():
         results = []
         for file in task.files:
-            results.append(pubmed.scan(Path(file.path)))
+            results.append(pubmed_versions.scan(Path(file.path)))
             count(len(results[-1].records.pmids))
         task.done.parent.mkdir(parents=True, exist_ok=True)
         with stage_file(task.done) as staging:
-            pubmed.save_scans(results, staging)
+            pubmed_versions.save_scans(results, staging)
 
 
 def _tasks(
@@ -126,7 +127,7 @@ def _tasks(
     spans: Mapping[tuple[str, FoundFile], Sequence[Span]],
     tokenizer: LoadedTokenizer,
     directory: Path,
-    scan_all: Callable[[Sequence[Sequence[FoundFile]]], Sequence[pubmed.Scan]],
+    scan_all: Callable[[Sequence[Sequence[FoundFile]]], Sequence[pubmed_versions.Scan]],
 ) -> list[TokenizeTask]:
     """The tasks of one source."""
     near = config.near_duplicates
@@ -140,7 +141,7 @@ def _tasks(
     )
     runs = list(group_files(files))
     groups = [files[run.start : run.stop] for run in runs]
-    keeps = pubmed.newest_records(scan_all(groups)) if isinstance(source, PubMedSource) else []
+    keeps = pubmed_versions.newest_records(scan_all(groups)) if isinstance(source, PubMedSource) else []
 
     def task(files: Sequence[FoundFile], keeps: Sequence[npt.NDArray[np.bool_]], span: Span | None) -> TokenizeTask:
         kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in keeps]

@@ -20,11 +20,13 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from .long_texts import PIECE
+from .memory import resident_bytes, return_freed
 from .pretokens import CharacterClasses, code_points, pretoken_starts
 from .words import pretoken_starts as starts_by_library
 
 PACKAGE = "fastokens"
 _MOST_CHARACTERS = 1 << 19  # in memory at once, at about 50 bytes each
+_MOST_GROWTH = 1 << 26  # bytes that fastokens may add by remembering words
 _SAFE_CUT = re.compile(r"(?<=[!-~])(?=[ \n])")
 logger = logging.getLogger(__name__)
 
@@ -113,8 +115,17 @@ class FastEncoder:
         self._splits = [_Names([t["content"] for t in simple if t["normalized"] == late]) for late in (False, True)]
         self._left_out = _Names([token["content"] for token in named if token not in simple])
         self._classes = CharacterClasses()
-        self._ids = _open_fastokens(content, runs)
         self._widths = _byte_widths(content["model"]["vocab"], added)
+        self._ids: Any = None
+        del content, added, runs, named, simple
+        self._open()
+
+    def _open(self) -> None:
+        """Open fastokens anew, without the words that it remembers: their number is bounded only far above 100 MB."""
+        self._ids = None
+        self._ids = _open_fastokens(self._backend)
+        return_freed()
+        self._resident = resident_bytes()
 
     def encode(self, texts: Sequence[str]) -> list[FastEncoded | None]:
         """Each text's tokens; None where only the library knows them.
@@ -197,6 +208,8 @@ class FastEncoder:
         if not np.array_equal(bytes_of_tokens, np.diff(after[ends], prepend=0) - 1):
             raise WrongTokensError("the tokens have another number of bytes than the text")
         words = word_at[before]
+        if resident_bytes() > self._resident + _MOST_GROWTH:
+            self._open()
         return [FastEncoded(ids[start:end], words[start:end]) for start, end in pairwise(last.tolist())]
 
 
@@ -263,12 +276,17 @@ def _has_flags(token: dict[str, Any]) -> bool:
     return bool(token["single_word"] or token["lstrip"] or token["rstrip"])
 
 
-def _open_fastokens(content: dict[str, Any], added: list[dict[str, Any]]) -> Any:
+def _open_fastokens(backend: Tokenizer) -> Any:
     """fastokens' tokenizer, for texts that are normalized and contain no added token but runs of spaces."""
     import fastokens
 
-    plain = content | {"added_tokens": added, "normalizer": None, "post_processor": None}
-    return fastokens.Tokenizer.from_json_str(json.dumps(plain | {"truncation": None, "padding": None}))
+    content = json.loads(backend.to_str())
+    content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"] and _is_blank(token)]
+    content |= dict.fromkeys(("normalizer", "post_processor", "truncation", "padding"))
+    text = json.dumps(content)
+    del content
+    return_freed()
+    return fastokens.Tokenizer.from_json_str(text)
 
 
 def _byte_widths(vocabulary: dict[str, int], added: Iterable[dict[str, Any]]) -> npt.NDArray[np.int64]:

@@ -31,6 +31,7 @@ from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, read_file
 from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
 from . import fast, long_texts, words
+from .memory import return_freed
 from .special_tokens import ROLES, add_users_own, open_backend, structural_tokens
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -123,6 +124,8 @@ def load(directory: Path) -> LoadedTokenizer:
     if size > MAX_VOCAB_SIZE:
         raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
     special_ids = _special_ids(directory, config, vocabulary)
+    del parsed
+    return_freed()
     return LoadedTokenizer(
         directory=directory,
         backend=backend,

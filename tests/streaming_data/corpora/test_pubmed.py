@@ -7,8 +7,10 @@ import pytest
 from lxml import etree
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.streaming_data.corpora import pubmed
+from clinical_modernbert.streaming_data.corpora.articles import pubmed_records, pubmed_versions
 from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
-from clinical_modernbert.streaming_data.corpora.readers import input_files, pubmed, read, read_file
+from clinical_modernbert.streaming_data.corpora.readers import input_files, read, read_file
 from clinical_modernbert.streaming_data.documents.census import Census, element_text
 from clinical_modernbert.streaming_data.documents.document import Document
 
@@ -126,8 +128,8 @@ def test_the_older_format_without_pubmed_article(tmp_path: Path) -> None:
 def test_block_boundaries_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     path = write(tmp_path / "a.xml", *(citation(n, f"Title {n}") for n in range(1, 20)), deleted=(3, 5))
     expected = documents(path)
-    monkeypatch.setattr(pubmed, "_PARSE_BLOCK", block)
-    monkeypatch.setattr(pubmed, "_SCAN_BLOCK", 1000 + block)
+    monkeypatch.setattr(pubmed_records, "_PARSE_BLOCK", block)
+    monkeypatch.setattr(pubmed_versions, "_SCAN_BLOCK", 1000 + block)
     assert documents(path) == expected
     assert len(expected) == 17
 
@@ -169,7 +171,7 @@ def test_tags_that_are_no_tags(tmp_path: Path, hidden: str) -> None:
 def test_appended_answers_are_read_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(pubmed, "_PARSE_BLOCK", block)
+    monkeypatch.setattr(pubmed_records, "_PARSE_BLOCK", block)
     path = tmp_path / "all.xml"
     files = [write(tmp_path / f"{n}.xml", citation(2 * n), citation(2 * n + 1, f"T{n}")).read_text() for n in range(3)]
     path.write_text("\n".join(files))
@@ -220,10 +222,10 @@ def test_a_pmid_that_is_no_number_is_named_by_its_line(tmp_path: Path) -> None:
 
 def test_a_truncated_gzip_names_the_file_and_the_last_citation(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xml.gz", *(citation(n, f"Title {n} {'x' * n}") for n in range(1, 4000)))
-    keep = pubmed.newest_records([pubmed.scan(path)])[0]
+    keep = pubmed_versions.newest_records([pubmed_versions.scan(path)])[0]
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match=r"a\.xml\.gz: truncated or corrupt after [\d,]+ citations"):
-        pubmed.scan(path)
+        pubmed_versions.scan(path)
     with pytest.raises(UserError, match=r"a\.xml\.gz: truncated or corrupt after (PMID \d+|its first)"):
         list(pubmed.read(path, source(path), keep, Census()))
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.streaming_data.corpora import pubmed
+from clinical_modernbert.streaming_data.corpora.articles import pubmed_versions
 from clinical_modernbert.streaming_data.corpora.mimic_notes import MimicNotesSource
 from clinical_modernbert.streaming_data.corpora.pmc import PmcSource
 from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
@@ -35,7 +35,7 @@ def table(path: Path, **options: Any) -> TableSource:
 
 
 def documents(source: AnySource, path: Path, *spans: Any) -> list[Any]:
-    keep = pubmed.newest_records([pubmed.scan(path)])[0] if isinstance(source, PubMedSource) else None
+    keep = pubmed_versions.newest_records([pubmed_versions.scan(path)])[0] if isinstance(source, PubMedSource) else None
     return [one for span in spans or (None,) for one in read_file(source, InputFile(path, keep, span))]
 
 

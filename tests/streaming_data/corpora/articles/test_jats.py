@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from clinical_modernbert.streaming_data.corpora.jats import _ELEMENTS_OF_PARTS, PROSE, article_text, reading
+from clinical_modernbert.streaming_data.corpora.articles.jats import article_text
+from clinical_modernbert.streaming_data.corpora.articles.jats_elements import _ELEMENTS_OF_PARTS, PROSE, reading
 from clinical_modernbert.streaming_data.documents.census import Census, element_text
 
 # Elements of JATS (archiving, 1.3) by what they are; the last ones are in no standard.

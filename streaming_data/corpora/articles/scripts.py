@@ -48,7 +48,7 @@ def mark_script(script: Any) -> None:
 
 def write_scripts(text: str, style: ScriptStyle) -> str:
     """The text without marks: numbers that are powers or indices in the given style."""
-    if not _MARKS.search(text):
+    if SUPERSCRIPT not in text and SUBSCRIPT not in text and END not in text:
         return text
     text = _BEFORE_WORD.sub(r"\1 ", text)
     if style == "marked":

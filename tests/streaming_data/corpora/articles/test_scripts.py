@@ -3,7 +3,12 @@
 import pytest
 from lxml import etree
 
-from clinical_modernbert.streaming_data.corpora.scripts import ScriptStyle, mark_scripts, math_text, write_scripts
+from clinical_modernbert.streaming_data.corpora.articles.scripts import (
+    ScriptStyle,
+    mark_scripts,
+    math_text,
+    write_scripts,
+)
 from clinical_modernbert.streaming_data.documents.census import element_text
 
 
