@@ -30,6 +30,7 @@ from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .dataset_card import write_card
 from .dedup import Duplicates
+from .minhash import SCHEME
 from .tokenize import InputHash, TokenizedFile
 
 INPUTS = "inputs.csv"
@@ -111,6 +112,7 @@ def write(
         sources=dict(sources),
         config=scrub_tree(config.model_dump(mode="json")),
         packages=package_versions(),
+        signatures=SCHEME if config.near_duplicates else None,
     )
     (directory / NAME).write_text(manifest.to_json(), encoding="utf-8")
     write_card(directory, manifest)

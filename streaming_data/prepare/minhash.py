@@ -9,7 +9,6 @@ Signatures of many texts are computed together, in arrays that fit the processor
 """
 
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,16 +16,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+SCHEME = 2
+"""Of the signatures: those of different schemes agree nowhere. The first one had functions of 64 bits."""
+
 _HASHES = 128
 _SHINGLE_WORDS = 5
-_BLOCK = 1 << 14  # shingles: two arrays of them fit the second-level cache
-_LONGEST_WORD = 64  # bytes; longer words are hashed one by one
-_MOST_CHARACTERS = 1 << 17  # of texts at once, at about 40 bytes each
-_BLANK = re.compile(r"[ \n]")
-_WORD_CHARACTER = re.compile(r"\w")
-_UNKNOWN = 2
+_BLOCK = 1 << 16  # shingles: three arrays of them fit the second-level cache
+_MOST_CHARACTERS = 1 << 16  # of texts at once, at about 30 bytes each
+_NO_WORD_CHARACTER, _WORD_CHARACTER = re.compile(r"\W"), re.compile(r"\w")
+_UNKNOWN = np.uint32(0xFFFFFFFF)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _FACTORS, _SHIFT = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)), np.uint64(33)
+_HALF = np.uint64(32)
 
 
 class Bands(NamedTuple):
@@ -47,15 +48,15 @@ def band_hashes(texts: Sequence[str], bands: Bands) -> npt.NDArray[np.uint64]:
     punctuation.
     """
     minima = _minima(*_shingle_hashes(*_word_hashes(texts)), bands.number * bands.rows)
-    rows = minima.reshape(len(texts), *bands)
-    combined = np.full((len(texts), bands.number), _MULTIPLIER, np.uint64)
+    rows = minima.reshape(*bands, len(texts)).astype(np.uint64)
+    combined = np.full((bands.number, len(texts)), _MULTIPLIER, np.uint64)
     for row in range(bands.rows):
-        combined = _mix(combined * _MULTIPLIER + rows[:, :, row])
-    return combined
+        combined = _mix(combined * _MULTIPLIER + rows[:, row])
+    return combined.T
 
 
 def _word_hashes(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """The CRC-32 of each word of the texts, uint64 (words,), and the number of words of each text, int64 (texts,)."""
+    """The hash of each word of the texts, uint64 (words,), and the number of words of each text, int64 (texts,)."""
     owners, hashes = [], []
     for batch in _batches(texts):
         words, counts = _word_hashes_of_batch([piece for _, piece in batch])
@@ -67,14 +68,14 @@ def _word_hashes(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDAr
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    """The texts in lower case, each with its number, in batches of bounded length; long texts are cut between words."""
+    """The texts, each with its number, in batches of bounded length; long texts are cut between words."""
     batch: list[tuple[int, str]] = []
     characters = 0
-    for number, text in enumerate(map(str.lower, texts)):
+    for number, text in enumerate(texts):
         start = 0
         while start < len(text):
-            blank = _BLANK.search(text, start + _MOST_CHARACTERS)
-            end = blank.start() if blank else len(text)
+            no_word = _NO_WORD_CHARACTER.search(text, start + _MOST_CHARACTERS)
+            end = no_word.start() if no_word else len(text)
             batch.append((number, text[start:end]))
             characters += end - start
             start = end
@@ -85,63 +86,56 @@ def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
         yield batch
 
 
-def _word_hashes_of_batch(lowered: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    joined = "\n".join([*lowered, ""])
-    in_word = _is_word_character(np.frombuffer(joined.encode("utf-32-le"), "<u4"))
-    ends = np.cumsum([len(text) + 1 for text in lowered], dtype=np.int64)
-    content = np.frombuffer(joined.encode(), np.uint8)
-    if len(content) > len(in_word):  # not only ASCII: characters are one to four bytes
-        sizes = np.diff(np.flatnonzero(np.append(content & 0xC0 != 0x80, True)))
-        in_word, ends = np.repeat(in_word, sizes), np.cumsum(sizes)[ends - 1]
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], in_word, [False])).view(np.int8)))
-    first, last = edges[::2], edges[1::2]
-    return _crc32(content, in_word, first, last), np.diff(np.searchsorted(first, ends), prepend=0)
+def _word_hashes_of_batch(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """A word's hash is the sum of its characters' values, each times a power of the multiplier: the first, the second.
 
-
-def _is_word_character(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    kinds = _kinds[codes]
-    if (unknown := kinds == _UNKNOWN).any():
-        for code in np.unique(codes[unknown]).tolist():
-            _kinds[code] = _WORD_CHARACTER.match(chr(code)) is not None
-        kinds = _kinds[codes]
-    return kinds.astype(np.bool_)
-
-
-_kinds = np.full(0x110000, _UNKNOWN, np.uint8)
-
-
-def _crc32(
-    content: npt.NDArray[np.uint8],
-    in_word: npt.NDArray[np.bool_],
-    first: npt.NDArray[np.int64],
-    last: npt.NDArray[np.int64],
-) -> npt.NDArray[np.uint64]:
-    """The CRC-32 of each part content[first:last]; `in_word` marks the bytes of all parts. None is empty.
-
-    CRC-32 is linear: each byte contributes by its distance from the end alone, and a number of zeros by their number.
+    The powers are those of positions in the batch; dividing by that of the word's begin makes them relative to it.
     """
-    if not len(first):
-        return np.zeros(0, np.uint64)
-    bytes_of, zeros = _crc_tables()
-    lengths = last - first
-    word_bytes = np.flatnonzero(in_word)
-    distance = np.minimum(np.repeat(last, lengths) - word_bytes, _LONGEST_WORD) - 1
-    parts = bytes_of[distance, content[word_bytes]]
-    hashes = np.bitwise_xor.reduceat(parts, np.cumsum(lengths) - lengths) ^ zeros[np.minimum(lengths, _LONGEST_WORD)]
-    for word in np.flatnonzero(lengths > _LONGEST_WORD).tolist():
-        hashes[word] = zlib.crc32(content[first[word] : last[word]].tobytes())
-    return hashes.astype(np.uint64)
+    joined = "\n".join(["", *texts, ""])
+    latin = np.frombuffer(joined.encode("latin-1", "replace").translate(_LATIN_VALUES), np.uint8)
+    in_word = latin != 0
+    powers, inverses = _powers(max(len(joined), 2 * _MOST_CHARACTERS).bit_length())
+    terms = np.multiply(latin, powers[: len(latin)], dtype=np.uint64)
+    codes = np.frombuffer(joined.encode("utf-32-le"), "<u4")
+    if len(others := np.flatnonzero(codes > 0xFF)):
+        values = _values_of(codes[others])
+        terms[others] = values * powers[others]
+        in_word[others] = values != 0
+    begins = np.flatnonzero(in_word[1:] > in_word[:-1]) + 1
+    if not len(begins):
+        return np.zeros(0, np.uint64), np.zeros(len(texts), np.int64)
+    ends = np.cumsum([len(text) + 1 for text in texts], dtype=np.int64)
+    hashes = _mix(np.add.reduceat(terms, begins) * inverses[begins])
+    return hashes, np.diff(np.searchsorted(begins, ends, side="right"), prepend=0)
+
+
+def _value(code: int) -> int:
+    """What a character counts in a word: its code point in lower case; 0 if it is not of a word."""
+    return ord(chr(code).lower()[0]) if _WORD_CHARACTER.match(chr(code)) else 0
+
+
+_LATIN_VALUES = bytes(map(_value, range(0x100)))
+_values = np.full(0x110000, _UNKNOWN, np.uint32)
+
+
+def _values_of(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The values of characters beyond Latin-1, which are asked for when they first occur."""
+    values = _values[codes]
+    if (unknown := values == _UNKNOWN).any():
+        for code in np.unique(codes[unknown]).tolist():
+            _values[code] = _value(code)
+        values = _values[codes]
+    return values
 
 
 @lru_cache(maxsize=1)
-def _crc_tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """What a byte contributes, (distance from the end, byte); the CRC-32 of so many zeros, (zeros,). Both uint32."""
-    zeros = np.array([zlib.crc32(bytes(length)) for length in range(_LONGEST_WORD + 1)], np.uint32)
-    alone = np.array([zlib.crc32(bytes([byte])) for byte in range(256)], np.uint32) ^ zeros[1]
-    tables = [alone]
-    while len(tables) < _LONGEST_WORD:
-        tables.append((tables[-1] >> np.uint32(8)) ^ alone[tables[-1] & np.uint32(0xFF)])
-    return np.stack(tables), zeros
+def _powers(bits: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The powers 0, 1, ... of the multiplier, and their inverses, modulo 2^64: uint64 (2^bits,) each."""
+    inverse = pow(int(_MULTIPLIER), -1, 1 << 64)
+    factors = np.array([[_MULTIPLIER], [inverse]], np.uint64).repeat(1 << bits, axis=1)
+    factors[:, 0] = 1
+    powers, inverses = np.multiply.accumulate(factors, axis=1)
+    return powers, inverses
 
 
 def _shingle_hashes(
@@ -160,9 +154,10 @@ def _shingle_hashes(
     number = max(len(words) - _SHINGLE_WORDS + 1, 0)
     hashes = np.zeros(number, np.uint64)
     for offset in range(_SHINGLE_WORDS):
-        hashes = _mix(hashes * _MULTIPLIER + words[offset : offset + number])
+        hashes *= _MULTIPLIER
+        hashes += words[offset : offset + number]
     shingles = padded - _SHINGLE_WORDS + 1
-    return hashes[_ranges(begins, shingles)], np.cumsum(shingles) - shingles
+    return _mix(hashes[_ranges(begins, shingles)]), np.cumsum(shingles) - shingles
 
 
 def _ranges(firsts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -170,37 +165,29 @@ def _ranges(firsts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> np
     return np.repeat(firsts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
 
 
-def _minima(shingles: npt.NDArray[np.uint64], begins: npt.NDArray[np.int64], functions: int) -> npt.NDArray[np.uint64]:
-    """The minimum of each hash function over each text's shingles: uint64 (texts, functions)."""
-    minima = np.full((functions, len(begins)), np.iinfo(np.uint64).max, np.uint64)
-    multipliers, offsets = _hash_functions(functions)
-    values, scratch = np.empty((2, _BLOCK), np.uint64)
+def _minima(shingles: npt.NDArray[np.uint64], begins: npt.NDArray[np.int64], functions: int) -> npt.NDArray[np.uint32]:
+    """The minimum of each hash function over each text's shingles: uint32 (functions, texts).
+
+    A function multiplies half of a shingle's hash by its own odd number: the upper half and the lower half in turn,
+    because among many short texts the same 32 bits occur twice, and 64 do not.
+    """
+    minima = np.full((functions, len(begins)), np.iinfo(np.uint32).max, np.uint32)
+    multipliers = _multipliers(functions)
+    scratch = np.empty(_BLOCK, np.uint32)
     for start in range(0, len(shingles), _BLOCK):
         block = shingles[start : start + _BLOCK]
+        halves = [(block >> _HALF).astype(np.uint32), block.astype(np.uint32)]
         first, last = np.searchsorted(begins, [start, start + len(block) - 1], side="right") - [1, 0]
         firsts = np.maximum(begins[first:last] - start, 0)
-        texts = minima[:, first:last]
-        for multiplier, offset, minimum in zip(multipliers, offsets, texts, strict=True):
-            x = np.multiply(block, multiplier, out=values[: len(block)])
-            np.add(x, offset, out=x)
-            _mix_in_place(x, scratch[: len(block)])
-            np.minimum(minimum, np.minimum.reduceat(x, firsts), out=minimum)
-    return minima.T
+        for number, (multiplier, minimum) in enumerate(zip(multipliers, minima[:, first:last], strict=True)):
+            values = np.multiply(halves[number % 2], multiplier, out=scratch[: len(block)])
+            np.minimum(minimum, np.minimum.reduceat(values, firsts), out=minimum)
+    return minima
 
 
-def _mix_in_place(values: npt.NDArray[np.uint64], scratch: npt.NDArray[np.uint64]) -> None:
-    """`_mix` without new arrays, which would cost more than the arithmetic."""
-    for factor in (_FACTORS[0], _FACTORS[1], None):
-        np.right_shift(values, _SHIFT, out=scratch)
-        np.bitwise_xor(values, scratch, out=values)
-        if factor is not None:
-            np.multiply(values, factor, out=values)
-
-
-def _hash_functions(count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Fixed odd multipliers and offsets, independent of numpy's generators and hence the same in every version."""
-    values = _mix(np.arange(1, 2 * count + 1, dtype=np.uint64) * _MULTIPLIER)
-    return values[:count] | np.uint64(1), values[count:]
+def _multipliers(count: int) -> npt.NDArray[np.uint32]:
+    """Fixed odd numbers, independent of numpy's generators and hence the same in every version."""
+    return (_mix(np.arange(1, count + 1, dtype=np.uint64) * _MULTIPLIER) >> _HALF).astype(np.uint32) | np.uint32(1)
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -7,6 +7,7 @@ also after a kill or a change to something else; and two processes that run the 
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +34,11 @@ from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .done_markers import DONE
 from .manifest import package_versions
-from .minhash import bands_for
+from .minhash import SCHEME, bands_for
 from .tokenize import RESULTS_VERSION, TokenizeTask
 
 Item = TypeVar("Item")
+logger = logging.getLogger(__name__)
 _IRRELEVANT_KEYS = {"name", "paths", "licence"}  # of a source: they do not change a task's results
 
 
@@ -101,11 +103,13 @@ def plan_tasks(
     if surveys:
         parallel_map(survey.survey, share.own_first(list(surveys.values())), min(workers, len(surveys)), progress())
     spans = {key: load_spans(task) for key, task in surveys.items()}
-    return [
+    tasks = [
         task
         for source, files in listed
         for task in _tasks(config, source, files, spans, tokenizer, directory / "tokenized", scan_all)
     ]
+    _warn_of_other_results(directory / "tokenized", tasks)
+    return tasks
 
 
 def scan(task: ScanTask, count: Count) -> None:
@@ -118,6 +122,17 @@ def scan(task: ScanTask, count: Count) -> None:
         task.done.parent.mkdir(parents=True, exist_ok=True)
         with stage_file(task.done) as staging:
             pubmed_versions.save_scans(results, staging)
+
+
+def _warn_of_other_results(directory: Path, tasks: Sequence[TokenizeTask]) -> None:
+    """Say why work that was done is done again."""
+    stems = {task.stem for task in tasks}
+    others = sum(path.with_suffix("") not in stems for path in directory.rglob(f"*{DONE}"))
+    if others:
+        logger.warning(
+            f"{directory}: {others:,} finished tasks are of other files, settings or versions of this program "
+            "and are not used; they are removed when the data set is complete"
+        )
 
 
 def _tasks(
@@ -135,7 +150,7 @@ def _tasks(
     common = _hash(
         source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS),
         _identities(crosswalk_files(source)),
-        [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands],
+        [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands and (*bands, SCHEME)],
         package_versions(),
         RESULTS_VERSION,
     )

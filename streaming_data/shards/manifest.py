@@ -187,6 +187,8 @@ class DataManifest(_Section):
         sources: by name, in the order of the recipe.
         config: the recipe, as JSON. It is not parsed: its keys are those of the version that wrote it.
         packages: versions of the packages that decide what is written.
+        signatures: by which scheme near duplicates were found, see `prepare/minhash.py`; the key is absent if they were
+            not searched, and in manifests of versions that knew only one.
     """
 
     version: Literal[1]
@@ -195,6 +197,7 @@ class DataManifest(_Section):
     sources: dict[SourceName, SourceInfo]
     config: dict[str, Any] = {}
     packages: dict[str, str] = {}
+    signatures: PositiveInt | None = Field(default=None, exclude_if=lambda scheme: scheme is None)
     _content: dict[str, Any] | None = PrivateAttr(default=None)
 
     @classmethod

@@ -1,7 +1,6 @@
 """Near duplicates are found with the theoretical probability, and not among unrelated texts."""
 
 import re
-import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -75,12 +74,12 @@ def test_texts_shorter_than_a_shingle(first: str, second: str, equal: bool) -> N
 
 def test_hashes_equal_fixed_values() -> None:
     assert band_hashes(["a text of exactly seven short words"], Bands(2, 3)).tolist() == [
-        [9380667976330726665, 697518995880531047],
+        [15535568452608251719, 7005363930622123427],
     ]
 
 
 def by_definition(text: str, bands: Bands) -> list[int]:
-    """The band hashes of one text, word by word and shingle by shingle."""
+    """The band hashes of one text, character by character, word by word and shingle by shingle."""
 
     def mix(value: int) -> int:
         for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 1):
@@ -93,14 +92,19 @@ def by_definition(text: str, bands: Bands) -> list[int]:
         return start
 
     golden = 0x9E3779B97F4A7C15
-    words = [zlib.crc32(word.encode()) for word in re.findall(r"\w+", text.lower())]
-    words += [0] * (5 - len(words))
-    shingles = {chain(words[start : start + 5], 0) for start in range(len(words) - 4)}
-    number = bands.number * bands.rows
-    drawn = [mix(n * golden % 2**64) for n in range(1, 2 * number + 1)]
-    minima = [
-        min(mix((shingle * (drawn[n] | 1) + drawn[number + n]) % 2**64) for shingle in shingles) for n in range(number)
+    words = [
+        mix(sum(ord(character.lower()[0]) * golden**n for n, character in enumerate(word)) % 2**64)
+        for word in re.findall(r"\w+", text)
     ]
+    words += [0] * (5 - len(words))
+    shingles = {
+        mix(sum(words[start + n] * golden ** (4 - n) for n in range(5)) % 2**64) for start in range(len(words) - 4)
+    }
+    minima = []
+    for n in range(bands.number * bands.rows):
+        multiplier = mix((n + 1) * golden % 2**64) >> 32 | 1
+        halves = [shingle % 2**32 if n % 2 else shingle >> 32 for shingle in shingles]
+        minima.append(min(half * multiplier % 2**32 for half in halves))
     return [chain(minima[band * bands.rows : (band + 1) * bands.rows], golden) for band in range(bands.number)]
 
 
@@ -108,7 +112,7 @@ def by_definition(text: str, bands: Bands) -> list[int]:
 @given(
     texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=60) | st.text("aB ç\nß9_", max_size=200), max_size=6)
 )
-@example(texts=["w" * 63 + " x", "w" * 64, "é" * 33 + " " + "w" * 65, "ΑΣ ΣΑΣ İ ǅ", ""])
+@example(texts=["w" * 63 + " x", "w" * 64, "é" * 33 + " " + "w" * 65, "ΑΣ ΣΑΣ İ ǅ \U00010400\u0301", "", "中" * 300])
 def test_hashes_of_a_batch_are_those_of_each_text_by_definition(texts: list[str]) -> None:
     bands = Bands(2, 3)
     with pytest.MonkeyPatch.context() as patch:
@@ -117,10 +121,21 @@ def test_hashes_of_a_batch_are_those_of_each_text_by_definition(texts: list[str]
         assert band_hashes(texts, bands).tolist() == [by_definition(text, bands) for text in texts]
 
 
+def test_texts_whose_shingles_agree_in_half_of_their_bits_are_not_near_duplicates() -> None:
+    """Among a million short texts, hundreds have the same 32 bits by chance."""
+    bands = bands_for(0.8)
+    shingles = np.array([0x1234567812345678, 0x1234567887654321, 0x8765432112345678], np.uint64)
+    minima = minhash._minima(shingles, np.arange(3), bands.number * bands.rows)
+    agree = [minima[:, 0] == minima[:, other] for other in (1, 2)]
+    assert [row.mean() for row in agree] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert not any(row.reshape(bands).all(axis=1).any() for row in agree)
+
+
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
 def test_the_threshold_of_the_bands_is_close_to_the_similarity(similarity: float) -> None:
     bands = bands_for(similarity)
     assert bands.number * bands.rows <= 128
+    assert bands.rows >= 2  # so that both halves of a shingle's hash are in every band
     assert (1 / bands.number) ** (1 / bands.rows) == pytest.approx(similarity, abs=0.04)
 
 
@@ -151,6 +166,8 @@ def test_prepare_drops_near_duplicates_of_the_listed_sources(tmp_path: Path, tok
         manifest = prepare(
             PrepareConfig.model_validate(config | options), lambda stage: lambda done, total, counted: None
         )
+        assert manifest.signatures == (minhash.SCHEME if "near_duplicates" in options else None)
+        assert ("signatures" in manifest.content()) is ("near_duplicates" in options)
         return {
             source: (entry.duplicates, entry.near_duplicates, entry.splits["train"].documents)
             for source, entry in manifest.sources.items()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.division import ranges, survey
+from clinical_modernbert.streaming_data.prepare import tasks
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare, prepare_share
 from clinical_modernbert.streaming_data.prepare.tasks import Share, parse_share
@@ -179,6 +180,25 @@ def test_what_was_unpacked_may_be_lost(base: PrepareConfig, tmp_path: Path, monk
     for path in [*tmp_path.rglob("unpacked/*"), *tmp_path.rglob("tokenized/*/*.done")]:
         path.unlink()
     assert prepare(config, silent).sources["pubmed"].splits["train"].documents > 900
+
+
+def test_signatures_of_another_scheme_are_made_again(
+    base: PrepareConfig,
+    reference: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Those of two schemes agree nowhere, so copies of each other would stay. What has none is used."""
+    config = base.model_copy(update={"output": tmp_path / "data"})
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "SCHEME", 1)
+        prepare_share(config, Share(0, 1), silent)
+    by_source = {name: len(list(tmp_path.rglob(f"tokenized/{name}/*.done"))) for name in ("pubmed", "notes")}
+    assert all(by_source.values())
+    prepare(config, silent)
+    assert f"{by_source['pubmed']:,} finished tasks are of other files, settings or versions" in caplog.text
+    assert hashes(config.output) == reference
 
 
 @pytest.mark.parametrize("fault", ["identifier", "fields", "encoding", "truncated"])
