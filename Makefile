@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/installed
 
 .PHONY: install demo proof test test-fast test-resolved resolve dist lint types format docs diagrams kernels-report \
-	lock clean
+	plan-tables lock clean
 
 install: $(READY)
 
@@ -95,6 +95,10 @@ kernels-report: install
 		PYTHONPATH=build/triton/$$version TRITON_CACHE_DIR=build/triton/cache-$$version \
 			$(BIN)/python -m clinical_modernbert.kernels.verify.report --summary || exit 1; \
 	done
+
+# After a change of what `cmbert plan` predicts: its output and tables in docs/planning.md.
+plan-tables: install
+	$(BIN)/python docs/site/planning.py
 
 # After changing what is installed in .venv by hand: write down the versions that work together.
 lock:

@@ -33,11 +33,18 @@ _STRICT = {"stage3_param_persistence_threshold": 0, "stage3_max_live_parameters"
 ENGINES = {
     "0 fp32": {"zero_stage": 0, "precision": "fp32"},
     "1 bf16": {"zero_stage": 1},
+    "1 bf16, reduced in bf16": {"zero_stage": 1, "reduce_precision": "bf16"},
     "1 fp32": {"zero_stage": 1, "precision": "fp32"},
     "2 bf16": {"zero_stage": 2},
+    "2 bf16, reduced in bf16": {"zero_stage": 2, "reduce_precision": "bf16"},
     "2 fp32": {"zero_stage": 2, "precision": "fp32"},
     # Two matrices of each layer stay unpartitioned, two are partitioned.
     "3 bf16": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 5000}},
+    "3 bf16, reduced in bf16": {
+        "zero_stage": 3,
+        "reduce_precision": "bf16",
+        "zero_optimization": {"stage3_param_persistence_threshold": 5000},
+    },
     "3 fp32, strict": {
         "zero_stage": 3,
         "precision": "fp32",
@@ -189,8 +196,8 @@ def main(ranks: int) -> None:
     for name, counted in count(ranks).items():
         engine = EngineConfig.model_validate(ENGINES[name])
         predicted = exchange(MODEL, engine, MICRO_BATCHES)
-        print(f"{name:15} held {counted.held:,} predicted {states(MODEL, engine, ranks).device:,.0f}")
-        print(f"{'':15} exchanged {counted.exchanged} predicted {asdict(predicted)}")
+        print(f"{name:25} held {counted.held:,} predicted {states(MODEL, engine, ranks).device:,.0f}")
+        print(f"{'':25} exchanged {counted.exchanged} predicted {asdict(predicted)}")
 
 
 if __name__ == "__main__":

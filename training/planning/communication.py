@@ -1,9 +1,9 @@
 """Predicted bytes that ranks exchange per step, by collective.
 
-This follows DeepSpeed 0.19 with the settings of `engine`: gradients are sent in fp32; stages 0 and 1 exchange them once
-per step, stages 2 and 3 after each micro-batch. The test compares it with the bytes that ranks actually send
-(tests/training/planning/test_memory.py). Not included: a few numbers per parameter (gradient norm, StableAdamW,
-agreement of the ranks).
+This follows DeepSpeed 0.19 with the settings of `engine`: gradients are sent in `reduce_precision`; stages 0 and 1
+exchange them once per step, stages 2 and 3 after each micro-batch. The test compares it with the bytes that ranks
+actually send (tests/training/planning/test_memory.py). Not included: a few numbers per parameter (gradient norm,
+StableAdamW, agreement of the ranks).
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,15 @@ class Exchange:
 
 def exchange(config: ModelConfig, engine: EngineConfig, micro_batches: int) -> Exchange:
     """Predict the exchange of one step in which every rank computes `micro_batches` micro-batches."""
-    size, fp32 = PRECISION_BYTES[engine.precision], 4 * config.num_parameters
+    size = PRECISION_BYTES[engine.precision]
+    gradients = PRECISION_BYTES[engine.reduce_precision] * config.num_parameters
     if engine.stage == 0:
-        return Exchange(all_reduce=fp32)
+        return Exchange(all_reduce=gradients)
     if engine.stage < 3:
         times = 1 if engine.stage == 1 else micro_batches
-        return Exchange(all_reduce=times * fp32, all_gather=size * config.num_parameters)
+        return Exchange(all_reduce=times * gradients, all_gather=size * config.num_parameters)
     gathered = gathering(config, engine)
     return Exchange(
         all_gather=size * (gathered.persistent + micro_batches * gathered.per_micro_batch),
-        reduce_scatter=micro_batches * fp32,
+        reduce_scatter=micro_batches * gradients,
     )

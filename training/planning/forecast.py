@@ -18,6 +18,7 @@ from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
 from .memory import CHECKPOINT_BYTES, Activations, HostMemory, States, host_memory, peak, planned_activations, states
+from .roofline import roofline, times
 from .stage import USABLE, at_stage, choose_stage
 
 
@@ -135,8 +136,6 @@ def _seconds(
     steps: int,
 ) -> tuple[float, float]:
     """Seconds of `packs` packs in `steps` steps, expected and at the floor."""
-    from .roofline import roofline, times  # it imports torch
-
     size = plan.batch.micro_batch_size
     masked = round(rate * size * plan.data.seq_length)
     operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, strict=False)

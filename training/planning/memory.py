@@ -1,8 +1,9 @@
 """Predicted memory of a rank, in bytes.
 
-The partitioning among ranks follows DeepSpeed 0.19 with the settings of `engine`: gradients are accumulated and sent in
-fp32. Activations are those that the Triton kernels save; each line of `bytes_per_token` names the tensors. The tests
-compare the predictions with bytes counted in real runs and forward passes (tests/training/planning/test_memory.py).
+The partitioning among ranks follows DeepSpeed 0.19 with the settings of `engine`: gradients are accumulated in fp32 and
+sent in `reduce_precision`. Activations are those that the Triton kernels save; each line of `bytes_per_token` names the
+tensors. The tests compare the predictions with bytes counted in real runs and forward passes
+(tests/training/planning/test_memory.py).
 """
 
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ class States:
 def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     """Predict the states at the point of a step at which they need the most memory."""
     size, parameters, stage = PRECISION_BYTES[engine.precision], config.num_parameters, engine.stage
+    sent = PRECISION_BYTES[engine.reduce_precision]
     compute, fp32 = size * parameters, 4 * parameters
     if stage == 0:
         return States(fp32, fp32, 2 * fp32, buffers=4 * min(parameters, DEFAULT_BUCKET))
@@ -57,13 +59,13 @@ def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     bucket = reduce_bucket_size(engine, parameters)
     exchanged = _largest_exchange(config, bucket)
     if stage == 1 and engine.precision == "bf16":
-        # DeepSpeed uses a separate optimizer here: fp32 accumulators in addition to the gradients in bf16.
-        result = States(compute, fp32 + compute, optimizer, buffers=4 * min(parameters, DEFAULT_BUCKET))
+        # DeepSpeed uses a separate optimizer here, whose fp32 sums are exchanged in place, or as a copy in bf16.
+        result = States(compute, fp32, optimizer, buffers=sent * parameters if sent < 4 else 0)
     elif stage == 1:
         result = States(compute, fp32, optimizer, buffers=4 * bucket)
     elif stage == 2:
-        fp32_copy = 4 * exchanged if engine.precision != "fp32" else 0
-        result = States(compute, fp32 / ranks, optimizer, buffers=size * (bucket + exchanged) + fp32_copy)
+        converted = sent * exchanged if sent != size else 0
+        result = States(compute, fp32 / ranks, optimizer, buffers=size * (bucket + exchanged) + converted)
     else:
         result = _zero_3_states(config, engine, ranks)
     if engine.offload_optimizer == "cpu":
@@ -74,7 +76,8 @@ def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
 def _zero_3_states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
     size, parameters, gather = PRECISION_BYTES[engine.precision], config.num_parameters, gathering(config, engine)
     bucket = reduce_bucket_size(engine, parameters)
-    exchanged = 4 * _largest_exchange(config, bucket)
+    sent = PRECISION_BYTES[engine.reduce_precision]
+    exchanged = sent * _largest_exchange(config, bucket)
     gathered = size * gather.peak
     if bucket >= parameters:  # all gradients are exchanged at once, when only the embedding is still gathered
         last = min(gathered, size * parameter_sizes(config)[0])
@@ -84,7 +87,7 @@ def _zero_3_states(config: ModelConfig, engine: EngineConfig, ranks: int) -> Sta
         weights=size * (parameters * (1 / ranks + second_copy) + gather.persistent) + gathered,
         gradients=4 * parameters / ranks,
         optimizer=3 * 4 * parameters / ranks,
-        buffers=4 * bucket + exchanged,
+        buffers=sent * bucket + exchanged,
     )
 
 

@@ -127,6 +127,10 @@ class EngineConfig(_Section):
         "auto: 1 if the model fits with it, otherwise 3",
     )
     precision: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="of computation; weights stay in fp32")
+    reduce_precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="of gradients while ranks add them up; bf16 sends half of the bytes. Ranks accumulate in fp32",
+    )
     max_skipped_steps: NonNegativeInt = Field(
         10,
         description="steps within skip_window that may be skipped because their loss or gradients are not finite; one "
@@ -180,6 +184,11 @@ def unsupported_reason(engine: EngineConfig) -> str | None:
         return (
             f"zero_stage 0 with precision {engine.precision} would add up gradients in {engine.precision}: "
             "set zero_stage=1, which does not partition weights either, or precision=fp32"
+        )
+    if engine.reduce_precision == "bf16" and engine.precision != "bf16":
+        return (
+            f"reduce_precision=bf16 would round gradients that precision {engine.precision} computes more exactly: set "
+            "reduce_precision=fp32 or precision=bf16"
         )
     if offload == "nvme":
         return (

@@ -141,7 +141,10 @@ def deepspeed_config(config: EngineConfig, micro_batch_size: int, sizes: Sequenc
     if config.precision != "fp32":
         settings[config.precision] = {"enabled": True}
         settings["data_types"] = {"grad_accum_dtype": "fp32"}
-        settings["communication_data_type"] = "fp32"
+        settings["communication_data_type"] = config.reduce_precision
+    if config.precision == "bf16" and config.stage == 1:
+        # Each gradient is added to its fp32 sum as soon as backward has it, and freed.
+        settings["bf16"]["immediate_grad_update"] = True
     return settings
 
 
@@ -161,6 +164,7 @@ def start_engine(
         UserError: the device or the number of ranks does not support the settings.
     """
     import deepspeed
+    from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
 
     require_supported(config, device)
     client = make_optimizer(model, optimizer)
@@ -180,6 +184,9 @@ def start_engine(
         # searches all gradients, which costs a collective and finds nothing that the norm does not show.
         engine.optimizer.check_grad_overflow = True
         engine.optimizer.check_overflow = lambda **_: None
+    if isinstance(engine.optimizer, BF16_Optimizer):
+        # Flat sums are exchanged one by one, in place: several at a time would be copied into one buffer first.
+        engine.allreduce_gradients = partial(engine.allreduce_gradients, bucket_size=0)
     if config.stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine

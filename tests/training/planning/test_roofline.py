@@ -9,9 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.training.planning.calls import Call, count_calls
 from clinical_modernbert.training.planning.flops import flops
 from clinical_modernbert.training.planning.hardware import GPUS, Gpu
-from clinical_modernbert.training.planning.roofline import ASSUMED, Call, count_calls, roofline
+from clinical_modernbert.training.planning.roofline import ASSUMED, roofline
 from clinical_modernbert.training.recipe.config import EngineConfig
 
 LENGTHS, MASKED = [130, 7, 1, 62], 60
