@@ -102,9 +102,11 @@ def save(
 
 
 @torch.no_grad()
-def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest) -> None:
+def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest, optimizer_state: bool = True) -> None:
     """Restore every parameter and its optimizer state. Every rank calls it.
 
+    Args:
+        optimizer_state: whether to restore it; if not, the optimizer starts anew.
     Raises:
         UserError: the checkpoint belongs to another model.
     """
@@ -112,7 +114,7 @@ def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest) -> None:
     with ShardReader(checkpoint, manifest.files) as saved:
         for shard in parameter_shards(engine):
             shard.view_in(shard.flat).copy_(saved.read(shard, WEIGHTS))
-            for key in saved.keys(shard.name) - {WEIGHTS}:
+            for key in saved.keys(shard.name) - {WEIGHTS} if optimizer_state else ():
                 moments = state[shard.flat]
                 if key not in moments:
                     moments["step"] = torch.tensor(float(manifest.optimizer_step))
