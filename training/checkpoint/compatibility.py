@@ -27,9 +27,15 @@ def require_same_model(
     Returns:
         The differences that `allow_changed` permits.
     Raises:
-        UserError: the architecture, the tokenizer, the objective or the optimizer changed; the message lists every
-            difference.
+        UserError: the checkpoint is an average; or the architecture, the tokenizer, the objective or the optimizer
+            changed, in which case the message lists every difference.
     """
+    if manifest.averaged:
+        raise UserError(
+            f"{checkpoint}: the average of {len(manifest.averaged)} checkpoints, without an optimizer's state, so that "
+            "no run can be continued from it: export it, and start in another run_dir with initial_weights set to the "
+            "exported directory"
+        )
     before = recorded_identity(manifest)
     now = _identity(model.model_dump(mode="json"), tokenizer, config.model_dump(mode="json"))
     changes = _changes(before, now)

@@ -45,6 +45,7 @@ A model may reproduce its training data, so the terms of a credentialed source a
 | --- | --- |
 | steps | {progress.step:,} |
 | tokens seen | {progress.tokens:,} |
+| weights | {_weights(manifest)} |
 | batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
@@ -77,6 +78,12 @@ A model may reproduce its training data, so the terms of a credentialed source a
 
 `training.json` has the complete configuration and the hash of every shard that was read.
 """
+
+
+def _weights(manifest: CheckpointManifest) -> str:
+    if manifest.averaged:
+        return f"average of the checkpoints {', '.join(manifest.averaged)}"
+    return "of the last step"
 
 
 def _sources(manifest: CheckpointManifest) -> str:
