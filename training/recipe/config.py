@@ -227,6 +227,12 @@ class ProfileConfig(_Section):
     memory: bool = Field(False, description="also record allocations, and on a GPU a memory snapshot")
 
 
+class RunningAverageConfig(_Section):
+    """An average of the weights over the last steps, evaluated next to them; `cmbert export --average` exports it."""
+
+    decay: float = Field(0.99, gt=0, lt=1, description="of the average per step; it spans 1 / (1 - decay) steps")
+
+
 class CheckpointConfig(_Section):
     """When checkpoints are saved, and which are kept."""
 
@@ -303,6 +309,7 @@ class RunConfig(_Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     metrics: MetricsConfig = MetricsConfig()
     validation: ValidationConfig = ValidationConfig()
+    running_average: RunningAverageConfig | None = Field(None, description="null: none")
     spikes: SpikeConfig = SpikeConfig()
     allow_changed: tuple[str, ...] = Field(
         (),
