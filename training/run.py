@@ -35,6 +35,7 @@ from .recipe.start import open_validation, share_run_unless_restricted, starting
 from .resilience.skips import Skip, order_offset
 from .resilience.step_agreement import host_group
 from .zero.engine import join_ranks, start_engine
+from .zero.running_average import keep_running_average
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ def open_run(config: RunConfig) -> Run:
     chosen = choose_stage(model.config, config.engine, plan, *memory_and_nodes(device))
     logger.info(chosen.reason)
     engine = start_engine(model, chosen.engine, config.optimizer, config.batch.micro_batch_size, device)
+    if config.running_average is not None:
+        keep_running_average(engine, config.running_average.decay)
     return Run(
         config=config,
         rank=rank,

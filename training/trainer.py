@@ -26,6 +26,7 @@ from .run import Run, directory_check, open_batches, open_metrics, open_run
 from .validation import evaluate, held_out_batches
 from .zero.engine import set_learning_rate
 from .zero.loss_scaling import loss_scale, record_step
+from .zero.running_average import running_average
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ def update(
     totals = accumulate(run.engine, micro_batches, agreed.masked, run.config.seed)
     set_learning_rate(run.engine, settings.lr)
     run.engine.step()
+    if average := running_average(run.engine):
+        average.update(settings.step)
     return totals
 
 
@@ -189,7 +192,13 @@ def validate(
     reading.close()
     if agree_on_step(run, step, data, len(run.validation.sources), stop, lost).stop:
         return None
-    scores = list(evaluate(run.engine, run.validation, packs, step, data.result()))
+    batches = data.result()
+    scores = list(evaluate(run.engine, run.validation, packs, step, batches))
     if metrics is not None:
         metrics.write_validation(scores)
+    if average := running_average(run.engine):
+        with average.in_the_model():
+            of_average = list(evaluate(run.engine, run.validation, packs, step, batches))
+        if metrics is not None:
+            metrics.write_validation(of_average, of_average=True)
     return fmean(score.loss for score in scores) if scores else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...training.recipe.config import CheckpointConfig
 
 app = typer.Typer(
-    cls=SuggestingGroup, help="List, verify, prune and convert a run's checkpoints.", no_args_is_help=True
+    cls=SuggestingGroup, help="List, verify, prune, average and convert a run's checkpoints.", no_args_is_help=True
 )
 
 Run = Annotated[Path, typer.Argument(help="A run's directory.", autocompletion=completion.runs)]
@@ -105,6 +105,38 @@ def prune(
     removed = [path for path in checkpoints if path not in kept]
     typer.echo(f"removed {_names(removed)}; kept {_names(kept)}")
     suggest(["checkpoint", "list", str(run)])
+
+
+@app.command()
+def average(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", help="The new directory, laid out as a run's.")],
+    last: Annotated[int, typer.Option(min=1, help="Average the newest so many complete checkpoints.")] = 5,
+    weights: Annotated[
+        str | None, typer.Option(help="Their weights from the oldest to the newest, such as 1,2,4; default: equal.")
+    ] = None,
+) -> None:
+    """Average the weights of a run's newest checkpoints. The result can be exported, but no run can continue from it.
+
+    Example: cmbert checkpoint average runs/tiny --last 5 --out runs/tiny-average
+    """
+    from ...training.checkpoint.average import newest_complete, parse_weights, write_average
+    from ...training.export.inputs import newest_manifest, size
+
+    def check_weights() -> None:
+        parse_weights(weights, last)
+
+    checks: list[Check] = [
+        check_weights,
+        lambda: check_new(out),
+        lambda: check_free(out, size(newest_manifest(run)), "the average"),
+    ]
+    check_all(checks)
+    checkpoints, shares = newest_complete(run, last), parse_weights(weights, last)
+    write_average(checkpoints, shares, out)
+    parts = ", ".join(f"{path.name} x {share:.3g}" for path, share in zip(checkpoints, shares, strict=True))
+    typer.echo(f"{out}: the average of {parts}")
+    suggest(export_of(out))
 
 
 def _checkpoint_config(run: Path) -> "CheckpointConfig":

@@ -26,6 +26,9 @@ def export(
         bool, typer.Option("--sentence-embedding", help="Add files for sentence-transformers (mean pooling).")
     ] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Add an ONNX graph in onnx/; takes a minute or two.")] = False,
+    average: Annotated[
+        bool, typer.Option("--average", help="Export the running average of the weights (running_average.decay).")
+    ] = False,
 ) -> None:
     """Write the model, its tokenizer and a model card in a form that transformers loads.
 
@@ -35,10 +38,10 @@ def export(
     """
     from ...training.export.inputs import check_export
 
-    check_export(run, out, evaluation, onnx)
+    check_export(run, out, evaluation, onnx, average)
 
     from ...training.export.export import export_checkpoint
 
-    export_checkpoint(run, out, evaluation, sentence_embedding, onnx)
+    export_checkpoint(run, out, evaluation, sentence_embedding, onnx, average)
     typer.echo(f"exported to {out}")
     suggest(evaluation_of(str(out)), ["push", str(out), "OWNER/NAME", "--private"])

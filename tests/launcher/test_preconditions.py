@@ -124,6 +124,11 @@ CASES = {
     "checkpoint convert": Case("checkpoint convert runs/empty file", ("file: exists already", "runs/empty: no checkp")),
     "checkpoint convert: space": Case("checkpoint convert runs/huge new --optimizer", ("new: the file needs",)),
     "checkpoint convert: unwritable": Case("checkpoint convert runs/good file/x", ("file/x: cannot be written",)),
+    "checkpoint average": Case(
+        "checkpoint average runs/empty --out models/short --last 2 --weights 1,x",
+        ("--weights 1,x: could not convert", "models/short: exists already", "runs/empty: no checkpoint"),
+    ),
+    "checkpoint average: space": Case("checkpoint average runs/huge --out new", ("new: the average needs",)),
     "config show": Case("config show tiny --set data.seq_lenght=1 --set sede=1", ("seq_length?", "sede: unknown key")),
     # train, plan
     "train: model": Case(

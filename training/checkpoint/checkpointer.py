@@ -22,7 +22,7 @@ from ..resilience.skips import Skip, read_skips, restore_skips
 from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
 from .attempts import Attempt, begin_attempt
-from .compatibility import differences, require_same_model
+from .compatibility import differences, recorded_optimizer, require_same_model
 from .disks import disk_leaders, require_shared
 from .manifest import CheckpointManifest, FileEntry, SourceTerms, read_manifest
 from .mirror import Mirror
@@ -110,8 +110,15 @@ class Checkpointer:
         return None if path is None else (path, read_manifest(path))
 
     def load(self, checkpoint: Path, manifest: CheckpointManifest) -> None:
-        """Restore weights, optimizer state and loss scaling."""
-        save_load.load(self._engine, checkpoint, manifest)
+        """Restore weights, optimizer state and loss scaling.
+
+        If another optimizer wrote the checkpoint, its state is left out: the names and the meaning of what it holds are
+        its own, and those of its tensors that have the same name would be taken for something else.
+        """
+        before, now = recorded_optimizer(manifest), self._config.optimizer.name
+        if not (same := before in (now, None)):
+            logger.warning(f"the state of optimizer {before} is not used: {now} starts with a new one, at its step 1")
+        save_load.load(self._engine, checkpoint, manifest, optimizer_state=same)
         restore_scaling(self._engine, manifest.scaling)
 
     def save(self, progress: Progress, validation_loss: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to a run: the same architecture, tokenizer and objective.
+"""Whether a checkpoint belongs to a run: the same architecture, tokenizer, objective and optimizer.
 
 Tensor shapes cannot decide this. Heads, windows, rotary bases and epsilons change what the model computes but no shape,
 and a model with fewer layers finds all its tensors in the checkpoint of a deeper one.
@@ -19,7 +19,7 @@ from .manifest import CheckpointManifest, try_read_manifest
 def require_same_model(
     checkpoint: Path, manifest: CheckpointManifest, config: RunConfig, model: ModelConfig, tokenizer: str
 ) -> list[str]:
-    """Require that a run continues the model of a checkpoint, but for the keys in its `allow_changed`.
+    """Require that a run continues the model and the optimizer of a checkpoint, but for the keys in `allow_changed`.
 
     Args:
         model: architecture of the run, from its recipe or its `initial_weights`.
@@ -27,8 +27,15 @@ def require_same_model(
     Returns:
         The differences that `allow_changed` permits.
     Raises:
-        UserError: the architecture, the tokenizer or the objective changed; the message lists every difference.
+        UserError: the checkpoint is an average; or the architecture, the tokenizer, the objective or the optimizer
+            changed, in which case the message lists every difference.
     """
+    if manifest.averaged:
+        raise UserError(
+            f"{checkpoint}: the average of {len(manifest.averaged)} checkpoints, without an optimizer's state, so that "
+            "no run can be continued from it: export it, and start in another run_dir with initial_weights set to the "
+            "exported directory"
+        )
     before = recorded_identity(manifest)
     now = _identity(model.model_dump(mode="json"), tokenizer, config.model_dump(mode="json"))
     changes = _changes(before, now)
@@ -59,6 +66,12 @@ def before_changes(checkpoints: Sequence[Path]) -> list[Path]:
 def recorded_identity(manifest: CheckpointManifest) -> dict[str, Any]:
     """The value of each identity key that a manifest records; earlier versions recorded fewer."""
     return _identity(manifest.model.model_dump(mode="json"), manifest.tokenizer or "", manifest.config)
+
+
+def recorded_optimizer(manifest: CheckpointManifest) -> str | None:
+    """The name of the optimizer whose state a checkpoint holds; None if its manifest does not record it."""
+    name: str | None = recorded_identity(manifest).get("optimizer.name")
+    return name
 
 
 def _identity(model: Mapping[str, Any], tokenizer: str, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class CheckpointManifest(BaseModel):
         config: the recipe as JSON. Keys of earlier versions have their current names.
         git_revision: of the code, if it is a checkout.
         validation_loss: mean over sources, if it was measured at this step.
+        averaged: the checkpoints of which this is the average, with their weights; empty: it is one of a run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,6 +110,7 @@ class CheckpointManifest(BaseModel):
     packages: dict[str, str]
     git_revision: str | None
     validation_loss: float | None = Field(None, validation_alias=AliasChoices("validation_loss", "held_out_loss"))
+    averaged: dict[str, float] = {}
 
     @field_serializer("config", "data_address")
     def _without_secrets(self, value: Any) -> Any:

@@ -29,11 +29,12 @@ from ...storage.files import fsync
 from ...storage.put import local_file, put, require_stored
 from ...storage.trust import require_owner
 from ..zero.parameter_shards import parameter_shards, update_model_weights
+from ..zero.running_average import running_average
 from .attempts import Attempt
 from .files import directory_name, find_corruption, list_checkpoints, verify
 from .manifest import MANIFEST, CheckpointManifest, FileEntry, read_manifest, write_manifest
 from .names import rank_file
-from .shard_reader import WEIGHTS, ShardReader
+from .shard_reader import AVERAGE, WEIGHTS, ShardReader
 from .snapshot import Snapshot, write_snapshot
 
 Describe = Callable[[dict[str, FileEntry]], CheckpointManifest]
@@ -102,17 +103,22 @@ def save(
 
 
 @torch.no_grad()
-def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest) -> None:
-    """Restore every parameter and its optimizer state. Every rank calls it.
+def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest, optimizer_state: bool = True) -> None:
+    """Restore every parameter, its optimizer state, and its running average if the run has one. Every rank calls it.
 
+    Args:
+        optimizer_state: whether to restore it; if not, the optimizer starts anew.
     Raises:
         UserError: the checkpoint belongs to another model.
     """
-    state = engine.basic_optimizer.state
+    state, average = engine.basic_optimizer.state, running_average(engine)
     with ShardReader(checkpoint, manifest.files) as saved:
         for shard in parameter_shards(engine):
             shard.view_in(shard.flat).copy_(saved.read(shard, WEIGHTS))
-            for key in saved.keys(shard.name) - {WEIGHTS}:
+            keys = saved.keys(shard.name)
+            if average is not None:  # that of a run without one begins with the weights
+                average.view(shard).copy_(saved.read(shard, AVERAGE if AVERAGE in keys else WEIGHTS))
+            for key in keys - {WEIGHTS, AVERAGE} if optimizer_state else ():
                 moments = state[shard.flat]
                 if key not in moments:
                     moments["step"] = torch.tensor(float(manifest.optimizer_step))
@@ -121,10 +127,18 @@ def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest) -> None:
     update_model_weights(engine)
 
 
-def consolidate(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The full fp32 weights of a checkpoint by parameter name, read without ranks or an engine."""
+def consolidate(checkpoint: Path, kind: str = WEIGHTS) -> dict[str, torch.Tensor]:
+    """The full fp32 weights of a checkpoint by parameter name, read without ranks or an engine.
+
+    Args:
+        kind: WEIGHTS, or AVERAGE for their running average.
+    Raises:
+        UserError: the checkpoint cannot be read, or has no running average.
+    """
     with ShardReader(checkpoint, read_manifest(checkpoint).files) as saved:
-        return {name: saved.read_full(name, WEIGHTS) for name in saved.shapes}
+        if missing := [name for name in saved.shapes if kind not in saved.keys(name)]:
+            raise UserError(f"{checkpoint}: no {missing[0]}/{kind} in it: the run kept no running average")
+        return {name: saved.read_full(name, kind) for name in saved.shapes}
 
 
 def consolidate_with_optimizer(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -13,6 +13,8 @@ from ...configs.json_text import first_problem, parse_json
 from ..zero.parameter_shards import ParameterShard
 
 WEIGHTS = "fp32"
+AVERAGE = "average"
+"""Names of a parameter's tensors: its weights and their running average. All others are of the optimizer."""
 _LAYOUT = TypeAdapter(dict[str, tuple[NonNegativeInt, NonNegativeInt, tuple[NonNegativeInt, ...]]])
 """The metadata of a file: parameter -> start, numel and shape of its shard."""
 
@@ -38,7 +40,7 @@ class ShardReader:
                 self.shapes[parameter] = tuple(shape)
 
     def keys(self, parameter: str) -> set[str]:
-        """The tensors saved for a parameter: `fp32` and the names of its optimizer state."""
+        """The tensors saved for a parameter: `fp32`, perhaps `average`, and the names of its optimizer state."""
         prefix = f"{parameter}/"
         _, _, file = self._find(parameter)[0]
         return {key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118

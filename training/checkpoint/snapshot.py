@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from ...storage.files import fsync, hash_file
 from ..zero.engine import optimizer_state
 from ..zero.parameter_shards import ParameterShard, shards_to_save
+from ..zero.running_average import running_average
 from .manifest import FileEntry
-from .shard_reader import WEIGHTS
+from .shard_reader import AVERAGE, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Snapshot:
     """What a rank's file of a checkpoint holds.
 
     Attributes:
-        tensors: in host memory, by `<parameter>/fp32` and `<parameter>/<name of the optimizer's state>`; fp32 (numel,).
+        tensors: in host memory, by `<parameter>/fp32`, `<parameter>/average` if the run has a running average, and
+            `<parameter>/<name of the optimizer's state>`; fp32 (numel,).
         layout: of each parameter, the start of the shard, its elements, and the shape of the whole parameter.
     """
 
@@ -62,4 +64,6 @@ def _host_buffer(value: torch.Tensor) -> torch.Tensor:
 
 def _values(engine: Any, shard: ParameterShard) -> Iterator[tuple[str, torch.Tensor]]:
     yield WEIGHTS, shard.view_in(shard.flat)
+    if average := running_average(engine):
+        yield AVERAGE, average.view(shard)
     yield from optimizer_state(engine, shard).items()

@@ -15,6 +15,7 @@ from ...storage.files import stage_directory
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from ..checkpoint.manifest import read_manifest
 from ..checkpoint.save_load import consolidate
+from ..checkpoint.shard_reader import AVERAGE, WEIGHTS
 from .inputs import TRAINING, check_export, find_checkpoint
 from .model_card import model_card
 from .numerics_check import require_close
@@ -27,7 +28,12 @@ _CHECKED_LENGTHS = (1, 2, 97, 200)
 
 
 def export_checkpoint(
-    run: Path, out: Path, evaluations: Sequence[Path] = (), sentence_embedding: bool = False, onnx: bool = False
+    run: Path,
+    out: Path,
+    evaluations: Sequence[Path] = (),
+    sentence_embedding: bool = False,
+    onnx: bool = False,
+    average: bool = False,
 ) -> None:
     """Write the newest checkpoint of a run, or the checkpoint `run`, to the new directory `out`.
 
@@ -36,23 +42,24 @@ def export_checkpoint(
         evaluations: directories with results for the model card, in addition to the run's own `evaluation`.
         sentence_embedding: whether to add the files that sentence-transformers needs.
         onnx: whether to add an ONNX graph, of the hidden states with `sentence_embedding`, else of the logits.
+        average: whether to export the running average of the weights instead of the weights.
     Raises:
         UserError: there is no checkpoint, one of its files is corrupt, `out` exists, an evaluation has no results,
             transformers or ONNX Runtime computes different outputs, or a library is missing.
     """
-    check_export(run, out, evaluations, onnx)
+    check_export(run, out, evaluations, onnx, average)
     path = find_checkpoint(run)
     manifest = read_manifest(path)
     share_unless_restricted(every_source(manifest.sources, manifest.initial_sources))
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
     with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:
-        weights = consolidate(path)
+        weights = consolidate(path, AVERAGE if average else WEIGHTS)
         progress.advance()
         write_pretrained(weights, config, staging)
         _copy_tokenizer(path.parent.parent / "tokenizer", staging)
-        (staging / "README.md").write_text(model_card(manifest, config, scores), encoding="utf-8")
-        (staging / TRAINING).write_text(json.dumps(provenance(manifest), indent=1))
+        (staging / "README.md").write_text(model_card(manifest, config, scores, average), encoding="utf-8")
+        (staging / TRAINING).write_text(json.dumps(provenance(manifest, average), indent=1))
         if sentence_embedding:
             write_sentence_embedding(config, staging)
         progress.advance()

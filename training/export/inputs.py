@@ -46,20 +46,33 @@ def check_checkpoint(run: Path) -> None:
         raise UserError(f"{directory}: no {', '.join(missing)}; copy the tokenizer directory of the run's data there")
 
 
-def check_export(run: Path, out: Path, evaluations: Sequence[Path] = (), onnx: bool = False) -> None:
+def check_export(
+    run: Path,
+    out: Path,
+    evaluations: Sequence[Path] = (),
+    onnx: bool = False,
+    average: bool = False,
+) -> None:
     """Check everything that `export_checkpoint` needs.
 
     Raises:
-        UserError: something is missing: a checkpoint, results, a library, a new and writable `out`, or free space.
+        UserError: something is missing: a checkpoint, its running average, results, a library, a new and writable
+            `out`, or free space.
     """
     checks: list[Check] = [
         lambda: check_packages("--onnx", "onnx") if onnx else None,
         lambda: read_scores(run, evaluations),
         lambda: check_new(out),
         lambda: check_checkpoint(run),
+        lambda: _check_average(newest_manifest(run)) if average else None,
         lambda: check_free(out, size(newest_manifest(run), copies=2 if onnx else 1), "the model"),
     ]
     check_all(checks)
+
+
+def _check_average(manifest: CheckpointManifest) -> None:
+    if manifest.averaged or manifest.config.get("running_average") is None:
+        raise UserError("--average: the checkpoint has no running average; set running_average.decay in the recipe")
 
 
 def size(manifest: CheckpointManifest, copies: int = 1) -> int:

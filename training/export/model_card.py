@@ -10,8 +10,12 @@ from .public import public_name
 from .scores import Scores
 
 
-def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores) -> str:
-    """Return the model card of a checkpoint, from its manifest and the scores of its run."""
+def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores, average: bool = False) -> str:
+    """Return the model card of a checkpoint, from its manifest and the scores of its run.
+
+    Args:
+        average: whether the weights are their running average.
+    """
     run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
@@ -45,6 +49,7 @@ A model may reproduce its training data, so the terms of a credentialed source a
 | --- | --- |
 | steps | {progress.step:,} |
 | tokens seen | {progress.tokens:,} |
+| weights | {_weights(manifest, average)} |
 | batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
@@ -77,6 +82,14 @@ A model may reproduce its training data, so the terms of a credentialed source a
 
 `training.json` has the complete configuration and the hash of every shard that was read.
 """
+
+
+def _weights(manifest: CheckpointManifest, average: bool) -> str:
+    if average:
+        return f"running average, decay {manifest.config['running_average']['decay']:g} per step"
+    if manifest.averaged:
+        return f"average of the checkpoints {', '.join(manifest.averaged)}"
+    return "of the last step"
 
 
 def _sources(manifest: CheckpointManifest) -> str:

@@ -13,13 +13,15 @@ _ELSEWHERE = re.compile(r"/.|~|\.\./|[A-Za-z][A-Za-z0-9+.-]*:/|[A-Za-z]:\\|\\\\"
 """An absolute path, one that leaves the working directory, or a URL."""
 
 
-def provenance(manifest: CheckpointManifest) -> dict[str, Any]:
+def provenance(manifest: CheckpointManifest, average: bool = False) -> dict[str, Any]:
     """The content of training.json: the manifest of the checkpoint, without its files.
 
+    `running_average` is there, and true, if the exported weights are the running average.
     Licenses of sources, which may be URLs, stay as they are.
     """
     content = manifest.model_dump(mode="json", exclude={"files", "version"})
-    return content | {key: public_tree(content[key]) for key in ("config", "data_address")}
+    content |= {key: public_tree(content[key]) for key in ("config", "data_address")}
+    return content | ({"running_average": True} if average else {})
 
 
 def public_name(address: str) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -66,6 +67,8 @@ class StepMetrics:
 class ValidationMetrics:
     """One row of validation.csv: the score on a source's held-out packs after `step` steps.
 
+    validation-average.csv has the same rows of the running average.
+
     Attributes:
         loss: cross-entropy per masked token, in nats.
         accuracy: share of masked tokens predicted correctly.
@@ -123,6 +126,8 @@ class MetricsWriter:
     ) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._validation = RowLog(run_dir / "validation.csv", ValidationMetrics, start)
+        self._open_average = partial(RowLog, run_dir / "validation-average.csv", ValidationMetrics, start)
+        self._average: RowLog | None = None  # opened when the first row is written: most runs keep no average
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
         self._sinks = open_sinks(config, run_dir, start)
         self._start, self._total, self._packs = start, total, packs
@@ -138,18 +143,23 @@ class MetricsWriter:
         line = training_line(metrics, self._total, left)
         self._last = None if self._display.show(line) else line
 
-    def write_validation(self, rows: Iterable[ValidationMetrics]) -> None:
+    def write_validation(self, rows: Iterable[ValidationMetrics], of_average: bool = False) -> None:
+        """Write the scores of one step, of the weights or of their running average."""
+        log, name, title = self._validation, "validation", "validation"
+        if of_average:
+            log = self._average = self._average or self._open_average()
+            name, title = "validation_average", "validation of the average"
         for row in rows:
-            self._validation.write(row)
+            log.write(row)
             scores = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
             self._log(
                 row.step,
-                {f"validation/{row.source}/{name}": value for name, value in scores.items() if value is not None},
+                {f"{name}/{row.source}/{score}": value for score, value in scores.items() if value is not None},
             )
             accuracy = f"{row.accuracy:.3f} of tokens"
             if row.word_accuracy is not None:
                 accuracy += f", {row.word_accuracy:.3f} of words"
-            logger.info("validation  %s: loss %.4f  accuracy %s", row.source, row.loss, accuracy)
+            logger.info("%s  %s: loss %.4f  accuracy %s", title, row.source, row.loss, accuracy)
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
         """Write the rows of one step, one per source."""
@@ -168,6 +178,8 @@ class MetricsWriter:
         self._display.close(self._last)
         self._steps.close()
         self._validation.close()
+        if self._average is not None:
+            self._average.close()
         self._mix.close()
         for sink in self._sinks:
             sink.close()

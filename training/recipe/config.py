@@ -105,17 +105,28 @@ class ScheduleConfig(_Section):
         return self
 
 
-class OptimizerConfig(_Section):
-    """StableAdamW as in ModernBERT, or AdamW for comparison."""
+class MuonConfig(_Section):
+    """Settings of `optimizer.name: muon`; those of StableAdamW apply to embeddings, norms, biases and the head."""
 
-    name: Literal["stable_adamw", "adamw"] = "stable_adamw"
+    momentum: Beta = 0.95
+    split_fused: bool = Field(
+        True, description="orthogonalize the parts of Wqkv (query, key, value) and of Wi (gate, value) separately"
+    )
+    dtype: Literal["bf16", "fp32"] = Field("bf16", description="of the orthogonalization and of what ranks exchange")
+
+
+class OptimizerConfig(_Section):
+    """StableAdamW as in ModernBERT; Muon for the matrices of its layers; or AdamW for comparison."""
+
+    name: Literal["stable_adamw", "adamw", "muon"] = "stable_adamw"
     lr: PositiveFloat = Field(le=1, description="peak learning rate")
     betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: PositiveFloat = 1e-6
     weight_decay: NonNegativeFloat = Field(
         1e-5,
-        description="of matrices only; stable_adamw: fully decoupled (x lr / peak lr), adamw: x lr",
+        description="of matrices only; stable_adamw and muon: fully decoupled (x lr / peak lr), adamw: x lr",
     )
+    muon: MuonConfig = MuonConfig()
 
 
 class EngineConfig(_Section):
@@ -225,6 +236,12 @@ class ProfileConfig(_Section):
     memory: bool = Field(False, description="also record allocations, and on a GPU a memory snapshot")
 
 
+class RunningAverageConfig(_Section):
+    """An average of the weights over the last steps, evaluated next to them; `cmbert export --average` exports it."""
+
+    decay: float = Field(0.99, gt=0, lt=1, description="of the average per step; it spans 1 / (1 - decay) steps")
+
+
 class CheckpointConfig(_Section):
     """When checkpoints are saved, and which are kept."""
 
@@ -275,8 +292,9 @@ IDENTITY_KEYS = (
     "tokenizer",
     "data.masking",
     "schedule.mlm_probability",
+    "optimizer.name",
 )
-"""What makes the model of a run that model: architecture, tokenizer and objective."""
+"""What makes the model of a run that model: architecture, tokenizer and objective; and whose state a checkpoint has."""
 
 
 class RunConfig(_Section):
@@ -300,11 +318,12 @@ class RunConfig(_Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     metrics: MetricsConfig = MetricsConfig()
     validation: ValidationConfig = ValidationConfig()
+    running_average: RunningAverageConfig | None = Field(None, description="null: none")
     spikes: SpikeConfig = SpikeConfig()
     allow_changed: tuple[str, ...] = Field(
         (),
-        description="keys of architecture, tokenizer or objective that may differ from those of the checkpoint that "
-        "the run continues, such as model.local_attention",
+        description="keys of architecture, tokenizer, objective or optimizer that may differ from those of the "
+        "checkpoint that the run continues, such as model.local_attention",
     )
 
     @field_validator("allow_changed")

@@ -19,7 +19,8 @@ from ...model.encoder import EncoderLayer
 from ..recipe.config import EngineConfig, OptimizerConfig
 from ..recipe.limits import require_whole_copies
 from .gathered import drop_gathering_hooks
-from .optimizer import StableAdamW, make_optimizer
+from .make_optimizer import make_optimizer
+from .optimizer import StableAdamW
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
 from .partition import reduce_bucket_size, stays_gathered
 

@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 
 from ...kernels.stable_adamw import Rates, Segments, squared_updates, update_
-from ..recipe.config import OptimizerConfig
 from .parameter_shards import ParameterShard
 
 
@@ -104,9 +103,13 @@ class StableAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
+        self.update_groups(self.param_groups)
+
+    def update_groups(self, groups: Iterable[dict[str, Any]]) -> None:
+        """StableAdamW's step of the parameters in `groups` that have a gradient."""
         updates = [
             self._prepare(parameter, parameter.grad, group)
-            for group in self.param_groups
+            for group in groups
             for parameter in group["params"]
             if parameter.grad is not None
         ]
@@ -162,17 +165,3 @@ class StableAdamW(torch.optim.Optimizer):
 def _debiased(beta: float, step: int) -> float:
     """The decay rate that yields a bias-corrected average directly."""
     return (beta**step - beta) / (beta**step - 1)
-
-
-def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The configured optimizer over the model's parameters, with weight decay on matrices only.
-
-    Norms and biases are the one-dimensional parameters.
-    """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    kind = StableAdamW if config.name == "stable_adamw" else torch.optim.AdamW
-    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps)

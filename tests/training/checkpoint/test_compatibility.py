@@ -1,5 +1,6 @@
 """A run continues only checkpoints of its own model, and never removes the last one from before a change."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.training.checkpoint import files
 from clinical_modernbert.training.checkpoint.compatibility import require_same_model
 from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, read_manifest, write_manifest
+from clinical_modernbert.training.checkpoint.shard_reader import ShardReader
 from clinical_modernbert.training.recipe.config import IDENTITY_KEYS, RunConfig
 
 BASE: dict[str, Any] = {
@@ -37,6 +39,7 @@ CHANGED: dict[str, Any] = {
     "model.sep_token_id": 9,
     "data.masking": "span",
     "schedule.mlm_probability": [[0, 0.15]],
+    "optimizer.name": "muon",
 }
 """Another value of each key of the architecture and objective; the keys that are absent here are doubled."""
 
@@ -89,7 +92,7 @@ def test_every_field_of_the_architecture_is_compared_or_decides_only_what_a_mode
 @pytest.mark.parametrize(
     "changes",
     [
-        {"optimizer.lr": 1e-4, "optimizer.weight_decay": 0.1, "optimizer.name": "adamw"},
+        {"optimizer.lr": 1e-4, "optimizer.weight_decay": 0.1},
         {"batch.micro_batch_size": 2, "run_dir": "runs/moved", "data.path": "s3://bucket/packs", "data.cache": "c"},
         {"schedule.total_tokens": 200_000, "schedule.restarts": [100_000], "schedule.decay_tokens": 7},
         {"checkpoint": {"keep_last": 1}, "metrics": {"tensorboard": False}, "engine": {"zero_stage": 1}},
@@ -136,6 +139,28 @@ def test_a_changed_run_is_refused_or_continues_without_removing_what_it_replaces
     assert after[-1] == ("step00000012", 3)
     assert {layers for _, layers in after[:-1]} == {2}
     assert len(after) == 2
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+def test_another_optimizer_is_refused_or_starts_with_a_state_of_its_own(copy: SmallRun) -> None:
+    """What it continues has the other optimizer's moments, of which embeddings, norms and the head would have some."""
+    change = ("optimizer.name=muon", "schedule.total_tokens=16384", "checkpoint.every_steps=2")
+    output = copy.train(*change, code=2)
+    assert 'optimizer.name was "stable_adamw", is "muon"' in output
+    permitted = (*change, "allow_changed=[optimizer.name]")
+    output = copy.train(*permitted, ranks=2)
+    assert "the state of optimizer stable_adamw is not used: muon starts with a new one, at its step 1" in output
+    last = copy.newest_checkpoint()
+    assert read_manifest(last).optimizer_step == 4  # of 16
+    with ShardReader(last, read_manifest(last).files) as saved:
+        kinds = {name: saved.keys(name) for name in saved.shapes}
+    assert kinds["model.layers.0.attn.Wqkv.weight"] == {"fp32", "momentum"}
+    assert kinds["head.dense.weight"] == {"fp32", "exp_avg", "exp_avg_sq"}
+    expected = copy.rows()
+    shutil.rmtree(last)
+    assert "is not used" not in copy.train(*permitted, ranks=2)
+    assert [row["loss"] for row in copy.rows()] == [row["loss"] for row in expected]
 
 
 def checkpoints(run: SmallRun) -> list[Path]:

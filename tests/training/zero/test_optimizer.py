@@ -8,7 +8,8 @@ import torch
 from optimi import StableAdamW as Published
 
 from clinical_modernbert.training.recipe.config import OptimizerConfig
-from clinical_modernbert.training.zero.optimizer import StableAdamW, make_optimizer
+from clinical_modernbert.training.zero.make_optimizer import make_optimizer
+from clinical_modernbert.training.zero.optimizer import StableAdamW
 from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 STEPS = 100
