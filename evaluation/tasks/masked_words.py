@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ...configs.errors import UserError
 from ...configs.progress import Progress
+from ...kernels.logit_chunks import CHUNK_BYTES
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
 from ...streaming_data.shards.manifest import DataManifest, read_manifest
 from ...streaming_data.shards.mds import PackReader
 from ...streaming_data.shards.pack import Pack
 from ...streaming_data.tokenizer.tokenizer import load
+from ...streaming_data.tokenizer.words import pretokens_are_words
 from ..models.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..models.model import EvaluatedModel, MaskedLogits
 
-_ROWS = 2048
+_ROWS = 2048  # of logits at once, fewer if the vocabulary is large
 logger = logging.getLogger(__name__)
 
 
@@ -77,7 +79,7 @@ def read_masked_words(task: MaskedWordsTask, data: Path) -> dict[str, PackReader
         raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
     for name in readers:
         words = manifest.sources[name].words
-        if not (words.are_words if words else tokenizer.pretokens_are_words):
+        if not (words.are_words if words else pretokens_are_words(tokenizer.backend)):
             logger.warning(
                 "%s: its tokenizer does not divide the text of %s into words; the accuracy of words is of passages",
                 data,
@@ -111,17 +113,18 @@ def _score(
     import torch
     from torch.nn import functional as F
 
+    rows = max(16, min(_ROWS, CHUNK_BYTES // (4 * len(vocab.is_real))))
     losses, ranks, correct_words = [], [], []
     for number, pack in enumerate(packs):
         tokens, positions, targets, _ = mask_pack(pack, number, vocab, rate, "token")
-        for scores, truth in _predictions(model, logits, pack, tokens, positions, targets):
+        for scores, truth in _predictions(model, logits, pack, tokens, positions, targets, rows):
             losses.append(F.cross_entropy(scores, truth, reduction="none").cpu())
             ranks.append(_ranks(scores, truth).cpu())
         tokens, positions, targets, groups = mask_pack(pack, number, vocab, rate, "whole_word")
         correct = torch.cat(
             [
                 _ranks(scores, truth) == 0
-                for scores, truth in _predictions(model, logits, pack, tokens, positions, targets)
+                for scores, truth in _predictions(model, logits, pack, tokens, positions, targets, rows)
             ]
         )
         correct_words.append(_all_correct(correct.cpu().numpy(), groups))
@@ -142,6 +145,7 @@ def _predictions(
     tokens: npt.NDArray[np.int64],
     positions: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
+    rows: int,
 ) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
     """Yield scores (M, V) and targets (M,) for parts of the pack's masked positions, in order."""
     import torch
@@ -152,8 +156,8 @@ def _predictions(
     sequences = torch.from_numpy(tokens).split(lengths.tolist())
     ends = np.cumsum(lengths)
     owner = np.searchsorted(ends, positions, side="right")
-    for start in range(0, len(positions), _ROWS):
-        part = slice(start, start + _ROWS)
+    for start in range(0, len(positions), rows):
+        part = slice(start, start + rows)
         first, last = owner[part][0], owner[part][-1]
         offset = ends[first] - lengths[first]
         with torch.no_grad():

@@ -54,7 +54,7 @@ class LoadedTokenizer:
         special_ids: the ids of the roles unk, cls, sep, pad and mask.
         unmaskable_ids: ids that random replacement must not sample: special and unused tokens, and ids without a token.
         sha256: of tokenizer.json.
-        pretokens_are_words: whether its pre-tokens are words; else words are found in the text, see `words.py`.
+        word_source: where its words come from, see `words.py`.
     """
 
     directory: Path
@@ -63,7 +63,7 @@ class LoadedTokenizer:
     special_ids: dict[str, int]
     unmaskable_ids: tuple[int, ...]
     sha256: str
-    pretokens_are_words: bool = True
+    word_source: words.WordSource = "gpt2"
 
     @property
     def token_type(self) -> "np.dtype[np.unsignedinteger[Any]]":
@@ -73,7 +73,7 @@ class LoadedTokenizer:
     @cached_property
     def fast(self) -> fast.FastEncoder | None:
         """What encodes most texts; None if fastokens is not installed, or does not know this kind of tokenizer."""
-        return fast.create(self.backend) if self.pretokens_are_words else None
+        return fast.create(self.backend) if self.word_source == "gpt2" else None
 
     def decode(self, tokens: npt.NDArray[np.unsignedinteger[Any]]) -> str:
         """The text of the tokens, without special tokens."""
@@ -113,7 +113,7 @@ def load(directory: Path) -> LoadedTokenizer:
         add_users_own(parsed, config)
         special = {token["id"] for token in parsed["added_tokens"] if token["special"]}
         backend = open_backend(parsed, structural_tokens(config))
-        pretokens_are_words = words.pretokens_are_words(backend)  # what it cannot do shows here, not after an hour
+        word_source = words.word_source(backend)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the Rust library raises plain Exception, and for a panic a BaseException
@@ -135,7 +135,7 @@ def load(directory: Path) -> LoadedTokenizer:
         special_ids=special_ids,
         unmaskable_ids=_unmaskable_ids(special | set(special_ids.values()), vocabulary, size),
         sha256=hashlib.sha256(content).hexdigest(),
-        pretokens_are_words=pretokens_are_words,
+        word_source=word_source,
     )
 
 
@@ -257,21 +257,37 @@ def _distrust(tokenizer: LoadedTokenizer, reason: str) -> UserError:
 
 
 def _encoded(tokenizer: LoadedTokenizer, text: str, encoding: Encoding) -> EncodedText:
-    starts = partial(_character_starts, encoding)
-    in_words = tokenizer.pretokens_are_words
-    word_starts = words.pretoken_starts(encoding) if in_words else words.word_starts(text, starts())
-    return EncodedText(np.array(encoding.ids, tokenizer.token_type), word_starts, starts)
+    tokens = np.array(encoding.ids, tokenizer.token_type)
+    if tokenizer.word_source == "gpt2":
+        return EncodedText(tokens, words.pretoken_starts(encoding), partial(_character_starts, encoding))
+    spans = long_texts.spans(encoding)
+    starts = _word_starts(tokenizer, text, spans, words.pretoken_starts(encoding))
+    return EncodedText(tokens, starts, lambda: spans[:, 0])
 
 
 def _encode_long(tokenizer: LoadedTokenizer, text: str) -> EncodedText:
     parts = [
-        (np.array(piece.ids, tokenizer.token_type), words.pretoken_starts(piece), _character_starts(piece) + start)
-        for start, piece in long_texts.pieces(tokenizer.backend, text)
+        (
+            np.array(piece.ids, tokenizer.token_type),
+            # A piece begins with a word.
+            _word_starts(tokenizer, text[piece.start : piece.end], piece.spans, piece.pretoken_starts),
+            piece.spans[:, 0] + piece.start,
+        )
+        for piece in long_texts.pieces(tokenizer.backend, text, tokenizer.word_source)
     ]
     tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    if not tokenizer.pretokens_are_words:
-        word_starts = words.word_starts(text, starts)
     return EncodedText(tokens, word_starts, lambda: starts)
+
+
+def _word_starts(
+    tokenizer: LoadedTokenizer, text: str, spans: npt.NDArray[np.int64], pretoken_starts: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which tokens of a text begin a word: bool (tokens,)."""
+    if tokenizer.word_source == "text":
+        return words.word_starts(text, spans)
+    if tokenizer.word_source == "pretokens":
+        return pretoken_starts | words.starts_alone(text, spans[:, 0])
+    return pretoken_starts
 
 
 def _character_starts(encoding: Encoding) -> npt.NDArray[np.int64]:
