@@ -42,7 +42,7 @@ MIN_VOCAB_SIZE = 512
 VOCAB_MULTIPLE = 64
 _MOST_SHOWN = 200
 logger = logging.getLogger(__name__)
-_UNUSED = re.compile(r"\[unused\d+\]")
+_UNUSED = re.compile(r"[\[<]\|?(unused|reserved|dummy)\w*?[_ -]?\d+\|?[\]>]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LoadedTokenizer:
 
     Attributes:
         vocab_size: the largest id plus one.
-        special_ids: the ids of the roles unk, cls, sep, pad and mask.
+        special_ids: the ids of the roles cls, sep, pad, mask and, if there is one, unk. cls begins and sep ends a text.
         unmaskable_ids: ids that random replacement must not sample: special and unused tokens, and ids without a token.
         sha256: of tokenizer.json.
         word_source: where its words come from, see `words.py`.
@@ -127,7 +127,7 @@ def load(directory: Path) -> LoadedTokenizer:
         raise UserError(f"{directory}: a tokenizer without a vocabulary")
     if size > MAX_VOCAB_SIZE:
         raise UserError(f"{directory}: its largest id is {size - 1:,}; ids must be below {MAX_VOCAB_SIZE:,}")
-    special_ids = _special_ids(directory, config, vocabulary)
+    special_ids = _special_ids(directory, config, vocabulary, backend)
     return LoadedTokenizer(
         directory=directory,
         backend=backend,
@@ -177,21 +177,35 @@ def copy_files(source: Path, target: Path) -> None:
         write_files(target, (source / FILES[0]).read_text(encoding="utf-8"), config)
 
 
-def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, int]:
-    ids = {}
+def _special_ids(
+    directory: Path, config: dict[str, Any], vocabulary: dict[str, int], backend: Tokenizer
+) -> dict[str, int]:
+    ids = _ends(backend)
     for role in ROLES:
         token = config.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
+        if role in ids or (role == "unk" and token is None):
+            continue
         if not isinstance(token, str) or token not in vocabulary:
             raise UserError(
                 f"{directory / FILES[1]}: {role}_token is {shorten(token)}; expected a token of the vocabulary"
             )
         ids[role] = vocabulary[token]
-    if len(set(ids.values())) < len(ROLES):
+    if same := [role for role in ids if role != "mask" and ids[role] == ids["mask"]]:
         raise UserError(
-            f"{directory / FILES[1]}: two of the tokens of {', '.join(ROLES)} are the same; each needs its own"
+            f"{directory / FILES[1]}: {same[0]}_token and mask_token are the same; the mask needs a token of its own"
         )
-    return ids
+    return {role: ids[role] for role in ROLES if role in ids}
+
+
+def _ends(backend: Tokenizer) -> dict[str, int]:
+    """The tokens that the tokenizer itself puts before and after a text, as cls and sep, if it is one each.
+
+    They are what a model meets at inference, whatever the roles in its config: mmBERT's has `<eos>` as cls, and its
+    texts begin with `<bos>`.
+    """
+    bare, full = (backend.encode("a", add_special_tokens=special).ids for special in (False, True))
+    return {"cls": full[0], "sep": full[-1]} if full[1:-1] == bare and len(full) == len(bare) + 2 else {}
 
 
 def _unmaskable_ids(special: set[int], vocabulary: dict[str, int], size: int) -> tuple[int, ...]:

@@ -141,8 +141,8 @@ def test_bad_directories_are_refused(tmp_path: Path, tokenizer: LoadedTokenizer)
     (copy / "tokenizer_config.json").write_text(json.dumps({**config, "mask_token": "<mask>"}))
     with pytest.raises(UserError, match="mask_token is '<mask>'; expected a token of the vocabulary"):
         tokenizers.load(copy)
-    (copy / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": "[SEP]"}))
-    with pytest.raises(UserError, match="each needs its own"):
+    (copy / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": "[MASK]"}))
+    with pytest.raises(UserError, match="the mask needs a token of its own"):
         tokenizers.load(copy)
     (copy / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="not a Hugging Face tokenizer"):
