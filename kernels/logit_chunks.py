@@ -1,7 +1,7 @@
 """Rows of logits that the masked-language-model head computes at once. Free of torch: memory planning imports it."""
 
 CHUNK_BYTES = 1 << 29
-"""At most, of the logits of one chunk: 5,328 rows of ModernBERT's vocabulary in bf16, 1,040 of one of 256,000 tokens."""
+"""Of the logits of one chunk, at most: in bf16 5,328 rows of ModernBERT's vocabulary, 1,040 of one of 256,000."""
 FEW = 4
 """Chunks whose products may be summed in bf16."""
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 MAX_VOCAB_SIZE = 1 << 24
 """A bound against damaged files: published vocabularies have up to a million tokens."""
-TOKEN_TYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+TOKEN_TYPES: dict[int, np.dtype[np.unsignedinteger[Any]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 """How tokens are stored, by their bytes."""
 MDS_COLUMNS = {"tokens": "bytes", "lengths": "bytes", "word_starts": "bytes", "doc_ids": "bytes"}
 

@@ -60,9 +60,7 @@ def spans(encoding: Encoding) -> npt.NDArray[np.int64]:
     return np.array(encoding.offsets, np.int64).reshape(-1, 2)
 
 
-def _after_first(
-    backend: Tokenizer, text: str
-) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _after_first(backend: Tokenizer, text: str) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Ids, spans and starts of pre-tokens of the text after its first character, which no token joins to the next."""
     encoding = backend.encode(text, add_special_tokens=False)
     found = spans(encoding)

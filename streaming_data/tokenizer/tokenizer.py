@@ -227,7 +227,9 @@ def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText
         raise _distrust(tokenizer, str(error)) from error
     remaining = iter(encode_by_library(tokenizer, [text for text, one in zip(texts, encoded, strict=True) if not one]))
     return [
-        EncodedText(one.ids.astype(tokenizer.token_type), one.word_starts, partial(encoder.character_starts, text, one.ids))
+        EncodedText(
+            one.ids.astype(tokenizer.token_type), one.word_starts, partial(encoder.character_starts, text, one.ids)
+        )
         if encoder and one
         else next(remaining)
         for text, one in zip(texts, encoded, strict=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tokenizer_kinds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import tokenizer_kinds
 from small_data import SEQ_LENGTH, write_small_data
 
 from clinical_modernbert.configs.errors import UserError
@@ -154,11 +154,11 @@ def test_codes_are_masked_as_a_whole_and_words_as_before(byte_level: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [name for name in tokenizer_kinds.WORD_SOURCES if name != "wordpiece"])
-def test_codes_and_words_are_whole_with_every_kind_of_tokenizer(
-    notes: list[str], tmp_path: Path, kind: str
-) -> None:
+def test_codes_and_words_are_whole_with_every_kind_of_tokenizer(notes: list[str], tmp_path: Path, kind: str) -> None:
     """All tokens that begin in a code are one group, and no other token that begins later is."""
-    directory = tokenizer_kinds.save(getattr(tokenizer_kinds, kind), [" ".join(map(chr, range(33, 127))), *notes[:60]], tmp_path / kind)
+    directory = tokenizer_kinds.save(
+        getattr(tokenizer_kinds, kind), [" ".join(map(chr, range(33, 127))), *notes[:60]], tmp_path / kind
+    )
     loaded = tokenizers.load(directory)
     codes = code_parts((directory / "tokenizer.json").read_bytes(), loaded.vocab_size)
     is_real = np.ones(loaded.vocab_size, bool)
@@ -181,7 +181,9 @@ def test_the_data_section_selects_the_masking_strategy(tmp_path: Path) -> None:
     path = write_small_data(tmp_path / "data", packs=4)
     section = {"path": str(path), "seq_length": SEQ_LENGTH}
     assert open_dataset(DataConfig(**section, masking="span"), 1).masking == "span"
-    with pytest.raises(UserError, match=r"tokenizer\.json: masking code_aware needs a tokenizer whose tokens show .*=whole_word"):
+    with pytest.raises(
+        UserError, match=r"tokenizer\.json: masking code_aware needs a tokenizer whose tokens show .*=whole_word"
+    ):
         open_dataset(DataConfig(**section, masking="code_aware"), 1)
     tokenizer = json.loads((path / "tokenizer/tokenizer.json").read_text())
     (path / "tokenizer/tokenizer.json").write_text(json.dumps(tokenizer | {"decoder": {"type": "ByteLevel"}}))

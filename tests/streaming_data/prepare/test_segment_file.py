@@ -51,7 +51,7 @@ def test_any_segments_come_back_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, batches: list, shuffled: "object", width: int
 ) -> None:
     stem = tmp_path_factory.getbasetemp() / "x"
-    documents = [[_segments(*document, width) for document in batch] for batch in batches]
+    documents = [[_segments(name, lists, width) for name, lists in batch] for batch in batches]
     _write(stem, documents, [[name for name, _ in batch] for batch in batches])
     flat = [segment for batch in documents for document in batch for segment in document]
     index = read_index(stem)

@@ -35,7 +35,13 @@ def data(tokenizer: LoadedTokenizer, notes: list[str], tmp_path_factory: pytest.
         "small": tokenizer.directory,
         "wide": tokenizer_kinds.shifted(tokenizer.directory, folder / "t", SHIFT),
     }
-    source = {"name": "notes", "format": "table", "paths": [str(folder / "notes.jsonl")], "public": True, "split_by": "id"}
+    source = {
+        "name": "notes",
+        "format": "table",
+        "paths": [str(folder / "notes.jsonl")],
+        "public": True,
+        "split_by": "id",
+    }
     for name, directory in directories.items():
         values = {"output": folder / name, "tokenizer": directory, "seq_length": SEQ_LENGTH, "held_out": 0.2}
         prepare(

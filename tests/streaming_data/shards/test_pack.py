@@ -10,7 +10,9 @@ from clinical_modernbert.streaming_data.shards.pack import MDS_COLUMNS, Pack, fr
 
 @given(st.lists(st.integers(0, 70), max_size=8), st.integers(0, 2**32 - 1), st.sampled_from([np.uint16, np.uint32]))
 @settings(max_examples=80, deadline=None)
-def test_a_sample_contains_the_pack_that_was_written(lengths: list[int], seed: int, width: type[np.unsignedinteger]) -> None:
+def test_a_sample_contains_the_pack_that_was_written(
+    lengths: list[int], seed: int, width: type[np.unsignedinteger]
+) -> None:
     rng = np.random.default_rng(seed)
     n = sum(lengths)
     pack = Pack(
@@ -37,7 +39,9 @@ def test_inconsistent_lengths_are_refused(lengths: list[int], starts: int, ids: 
 
 
 def test_the_bytes_of_16_bits_are_those_of_before_and_other_widths_are_damage() -> None:
-    pack = Pack(np.array([1, 258, 65_535], np.uint16), np.array([1, 2], np.int32), np.array([0, 1, 1], bool), ["a", "b"])
+    pack = Pack(
+        np.array([1, 258, 65_535], np.uint16), np.array([1, 2], np.int32), np.array([0, 1, 1], bool), ["a", "b"]
+    )
     sample = to_mds(pack)
     assert sample["tokens"] == b"\x01\x00\x02\x01\xff\xff"
     wide = np.array([1, 258, 200_000], ">u4")

@@ -95,7 +95,7 @@ def modernbert() -> Layout:
         *_added(tail, True, first + 3),
         *_added(["[MASK]"], True, first + 9, lstrip=True),
     ]
-    ids = {token["content"]: token["id"] for token in added}
+    ids: dict[str, int] = {token["content"]: token["id"] for token in added}
     content = _file(
         model,
         added,
@@ -117,8 +117,8 @@ def xlm_roberta() -> Layout:
     """Unigram with Metaspace; roles are those of RoBERTa, `<s>` and `</s>`, and the mask is last."""
     names = ["<s>", "<pad>", "</s>", "<unk>"]
     pieces = [*names, "▁", *(f"▁{word}" for word in WORDS), *WORDS, *CHARACTERS, "<mask>"]
-    scores = [[piece, 0.0 if n < 4 else -2.0 - len(piece) ** -1] for n, piece in enumerate(dict.fromkeys(pieces))]
-    ids = {piece: n for n, (piece, _) in enumerate(scores)}
+    ids = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    scores = [[piece, 0.0 if number < 4 else -2.0 - 1 / len(piece)] for piece, number in ids.items()]
     content = _file(
         {"type": "Unigram", "unk_id": 3, "vocab": scores, "byte_fallback": False},
         [*_added(names, True, 0), *_added(["<mask>"], True, ids["<mask>"], lstrip=True)],

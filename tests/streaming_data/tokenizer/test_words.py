@@ -59,7 +59,7 @@ def words_of_characters(text: str) -> list[int]:
         before, this = kind(text[at - 1]) if at else None, kind(character)
         glued = at > 0 and text[at - 1] == " " and this != "blank"
         space_before_a_word = character == " " and at + 1 < len(text) and kind(text[at + 1]) != "blank"
-        same = before == this and this != "alone" or (this == "mark" and before == "alone")
+        same = (before == this and this != "alone") or (this == "mark" and before == "alone")
         word += space_before_a_word or (not glued and not same)
         numbers.append(word)
     return numbers
