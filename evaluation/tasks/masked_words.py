@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ...configs.errors import UserError
 from ...configs.progress import Progress
+from ...kernels.logit_chunks import CHUNK_BYTES
 from ...streaming_data.loader.mask_groups import mask_groups
 from ...streaming_data.loader.masking import Vocabulary, mask, vocabulary
 from ...streaming_data.shards.manifest import DataManifest, read_manifest
 from ...streaming_data.shards.mds import PackReader
 from ...streaming_data.shards.pack import Pack
 from ...streaming_data.tokenizer.tokenizer import load
+from ...streaming_data.tokenizer.words import pretokens_are_words
 from ..models.protocol import Protocol
 from ..scores.units import Score
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..models.model import EvaluatedModel, MaskedLogits
 
-_ROWS = 2048
+_ROWS = 2048  # of logits at once, fewer if the vocabulary is large
 logger = logging.getLogger(__name__)
 
 
@@ -82,7 +84,7 @@ def read_masked_words(task: MaskedWordsTask, data: Path) -> dict[str, PackReader
         raise UserError(f"{data}: no source has held-out packs; prepare it with held_out above 0")
     for name in readers:
         words = manifest.sources[name].words
-        if not (words.are_words if words else tokenizer.pretokens_are_words):
+        if not (words.are_words if words else pretokens_are_words(tokenizer.backend)):
             logger.warning(
                 "%s: its tokenizer does not divide the text of %s into words; the accuracy of words is of passages",
                 data,
@@ -117,18 +119,19 @@ def _score(
     import torch
     from torch.nn import functional as F
 
+    rows = max(16, min(_ROWS, CHUNK_BYTES // (4 * len(vocab.is_real))))
     # Sums over the tokens of each pack: loss, among the first 1 and 5, tokens; and over its words: correct, words.
     tokens_of, words_of = np.zeros((len(packs), 4)), np.zeros((len(packs), 2))
     for draw, (number, pack) in product(range(task.draws), enumerate(packs)):
         tokens, positions, targets, _ = mask_pack(pack, number, vocab, task.rate, "token", draw)
-        for scores, truth in _predictions(model, logits, pack, tokens, positions, targets):
+        for scores, truth in _predictions(model, logits, pack, tokens, positions, targets, rows):
             loss, ranks = F.cross_entropy(scores, truth, reduction="sum"), _ranks(scores, truth)
             tokens_of[number] += [float(loss), int((ranks == 0).sum()), int((ranks < 5).sum()), len(truth)]
         tokens, positions, targets, groups = mask_pack(pack, number, vocab, task.rate, "whole_word", draw)
         correct = torch.cat(
             [
                 _ranks(scores, truth) == 0
-                for scores, truth in _predictions(model, logits, pack, tokens, positions, targets)
+                for scores, truth in _predictions(model, logits, pack, tokens, positions, targets, rows)
             ]
         )
         words = _all_correct(correct.cpu().numpy(), groups)
@@ -145,6 +148,7 @@ def _predictions(
     tokens: npt.NDArray[np.int64],
     positions: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
+    rows: int,
 ) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
     """Yield scores (M, V) and targets (M,) for parts of the pack's masked positions, in order."""
     import torch
@@ -155,8 +159,8 @@ def _predictions(
     sequences = torch.from_numpy(tokens).split(lengths.tolist())
     ends = np.cumsum(lengths)
     owner = np.searchsorted(ends, positions, side="right")
-    for start in range(0, len(positions), _ROWS):
-        part = slice(start, start + _ROWS)
+    for start in range(0, len(positions), rows):
+        part = slice(start, start + rows)
         first, last = owner[part][0], owner[part][-1]
         offset = ends[first] - lengths[first]
         with torch.no_grad():

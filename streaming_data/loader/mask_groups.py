@@ -13,6 +13,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,9 @@ Strategy = Literal["token", "whole_word", "span", "code_aware"]
 
 SPAN_P, LONGEST_SPAN = 0.2, 10
 _SPAN_CDF = np.cumsum((1 - SPAN_P) ** np.arange(LONGEST_SPAN))
-_SPACE = "Ġ"  # a leading space, in byte-level vocabularies
+# Some tokenizers join signs with the letters between, as `(I` and `11.`; GPT-2's pattern does so in `'s` alone, which
+# begins no code.
+_PART = re.compile(r"([!-&(-/:-@\[-`{-~]?)[A-Za-z0-9]+[.-]?")
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,10 @@ class CodeParts:
     """The role of each id of a vocabulary in codes: four tables, bool (size,).
 
     Attributes:
-        alphanumeric: only ASCII letters and digits, after an optional space.
+        alphanumeric: only ASCII letters and digits, after an optional space or sign, and before an optional mark.
         digit: alphanumeric, with at least one digit.
         mark: a dot or a hyphen.
-        after_space: begins with a space.
+        after_space: begins with a space, or a sign that is no mark.
     """
 
     alphanumeric: npt.NDArray[np.bool_]
@@ -49,19 +52,32 @@ def code_parts(tokenizer_json: bytes, size: int) -> CodeParts:
     """The tables of a tokenizer with `size` ids.
 
     Raises:
-        ValueError: it is not byte-level, so its tokens do not show where spaces were.
+        ValueError: its tokens do not show where spaces were, as WordPiece's.
     """
-    tokenizer: dict[str, Any] = json.loads(tokenizer_json)
-    if "ByteLevel" not in json.dumps(tokenizer.get("decoder")):
-        raise ValueError("masking code_aware needs a byte-level tokenizer, whose tokens show where spaces are")
+    content: dict[str, Any] = json.loads(tokenizer_json)
+    vocabulary = content["model"]["vocab"]
+    items = vocabulary.items() if isinstance(vocabulary, dict) else ((one[0], n) for n, one in enumerate(vocabulary))
+    named = dict(items)
+    space = _space(content, named)
     tables = CodeParts(*(np.zeros(size, bool) for _ in range(4)))
-    for token, number in tokenizer["model"]["vocab"].items():
-        text = token.removeprefix(_SPACE)
-        tables.alphanumeric[number] = re.fullmatch("[A-Za-z0-9]+", text) is not None
-        tables.digit[number] = tables.alphanumeric[number] and re.search("[0-9]", text) is not None
+    for token, number in named.items():
+        match = _PART.fullmatch(token.removeprefix(space))
+        tables.alphanumeric[number] = match is not None
+        tables.digit[number] = match is not None and re.search("[0-9]", token) is not None
         tables.mark[number] = token in (".", "-")
-        tables.after_space[number] = token.startswith(_SPACE)
+        tables.after_space[number] = token.startswith(space) or (match is not None and match[1] not in ("", ".", "-"))
     return tables
+
+
+def _space(content: dict[str, Any], vocabulary: Iterable[str]) -> str:
+    """How the tokens spell the space before a word."""
+    if "ByteLevel" in json.dumps(content.get("decoder")):
+        return "Ġ"
+    firsts = {token[:1] for token in vocabulary}
+    found = [space for space in ("▁", " ") if space in firsts and content["model"].get("type") != "WordPiece"]
+    if not found:
+        raise ValueError("masking code_aware needs a tokenizer whose tokens show where spaces are; WordPiece's do not")
+    return found[0]
 
 
 def mask_groups(

@@ -16,17 +16,27 @@ _USERS_OWN = ("additional_special_tokens", "extra_special_tokens")  # transforme
 
 
 def roles_as_text(backend: Tokenizer, roles: Collection[str]) -> Tokenizer:
-    """A copy of a tokenizer for which these tokens are text, and every other added token is one id."""
+    """A copy of a tokenizer for which these tokens, and those that it puts around texts, are text.
+
+    Every other added token is one id.
+    """
     return open_backend(json.loads(backend.to_str()), roles)
 
 
 def open_backend(content: dict[str, Any], roles: Collection[str]) -> Tokenizer:
     """The tokenizer of a tokenizer.json; see `roles_as_text`. `content` is changed."""
+    structural = {*roles, *_around_texts(content.get("post_processor") or {})}
     for token in content.get("added_tokens") or []:
-        token["special"] = token["content"] in roles
+        token["special"] = token["content"] in structural
     backend = Tokenizer.from_str(json.dumps(content))
     backend.encode_special_tokens = True  # special tokens, and no others, are text
     return backend
+
+
+def _around_texts(processor: dict[str, Any]) -> set[str]:
+    """The tokens that a post-processor adds to a text; not every config names them."""
+    pairs = [processor[role][0] for role in ("cls", "sep") if role in processor]
+    return {*pairs, *processor.get("special_tokens", {})}.union(*map(_around_texts, processor.get("processors", [])))
 
 
 def structural_tokens(config: dict[str, Any]) -> set[str]:

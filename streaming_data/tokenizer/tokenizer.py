@@ -30,6 +30,7 @@ from ...configs.json_text import parse_json_object
 from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, read_file
 from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
+from ..shards.pack import MAX_VOCAB_SIZE, TOKEN_TYPES, token_bytes
 from . import fast, long_texts, words
 from .memory import return_freed
 from .special_tokens import ROLES, add_users_own, open_backend, structural_tokens
@@ -38,12 +39,11 @@ FILES = ("tokenizer.json", "tokenizer_config.json")
 _ROLES_FILE = "special_tokens_map.json"
 _OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
 _CONVERT = "from which transformers makes both: AutoTokenizer.from_pretrained('{0}').save_pretrained('{0}')"
-MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
 VOCAB_MULTIPLE = 64
 _MOST_SHOWN = 200
 logger = logging.getLogger(__name__)
-_UNUSED = re.compile(r"\[unused\d+\]")
+_UNUSED = re.compile(r"[\[<]\|?(unused|reserved|dummy)\w*?[_ -]?\d+\|?[\]>]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class LoadedTokenizer:
 
     Attributes:
         vocab_size: the largest id plus one.
-        special_ids: the ids of the roles unk, cls, sep, pad and mask.
+        special_ids: the ids of the roles cls, sep, pad, mask and, if there is one, unk. cls begins and sep ends a text.
         unmaskable_ids: ids that random replacement must not sample: special and unused tokens, and ids without a token.
         sha256: of tokenizer.json.
-        pretokens_are_words: whether its pre-tokens are words; else words are found in the text, see `words.py`.
+        word_source: where its words come from, see `words.py`.
     """
 
     directory: Path
@@ -64,14 +64,19 @@ class LoadedTokenizer:
     special_ids: dict[str, int]
     unmaskable_ids: tuple[int, ...]
     sha256: str
-    pretokens_are_words: bool = True
+    word_source: words.WordSource = "gpt2"
+
+    @property
+    def token_type(self) -> "np.dtype[np.unsignedinteger[Any]]":
+        """Of its tokens: uint16, or uint32 if it has more than 65,536."""
+        return TOKEN_TYPES[token_bytes(self.vocab_size)]
 
     @cached_property
     def fast(self) -> fast.FastEncoder | None:
         """What encodes most texts; None if fastokens is not installed, or does not know this kind of tokenizer."""
-        return fast.create(self.backend) if self.pretokens_are_words else None
+        return fast.create(self.backend) if self.word_source == "gpt2" else None
 
-    def decode(self, tokens: npt.NDArray[np.uint16]) -> str:
+    def decode(self, tokens: npt.NDArray[np.unsignedinteger[Any]]) -> str:
         """The text of the tokens, without special tokens."""
         return str(self.backend.decode(tokens.tolist(), skip_special_tokens=True))
 
@@ -81,13 +86,13 @@ class EncodedText:
     """A text as tokens, without [CLS] and [SEP].
 
     Attributes:
-        tokens: uint16 (n,).
+        tokens: uint16 or uint32 (n,), see `LoadedTokenizer.token_type`.
         word_starts: bool (n,), True at the first token of each word: letters with the space before them, digits, a run
             of punctuation, a run of spaces. See `words.py`.
         character_starts: computes the character offset of each token in the text, int64 (n,).
     """
 
-    tokens: npt.NDArray[np.uint16]
+    tokens: npt.NDArray[np.unsignedinteger[Any]]
     word_starts: npt.NDArray[np.bool_]
     character_starts: Callable[[], npt.NDArray[np.int64]]
 
@@ -109,7 +114,7 @@ def load(directory: Path) -> LoadedTokenizer:
         add_users_own(parsed, config)
         special = {token["id"] for token in parsed["added_tokens"] if token["special"]}
         backend = open_backend(parsed, structural_tokens(config))
-        pretokens_are_words = words.pretokens_are_words(backend)  # what it cannot do shows here, not after an hour
+        word_source = words.word_source(backend)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the Rust library raises plain Exception, and for a panic a BaseException
@@ -122,8 +127,8 @@ def load(directory: Path) -> LoadedTokenizer:
     if size == 0:
         raise UserError(f"{directory}: a tokenizer without a vocabulary")
     if size > MAX_VOCAB_SIZE:
-        raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
-    special_ids = _special_ids(directory, config, vocabulary)
+        raise UserError(f"{directory}: its largest id is {size - 1:,}; ids must be below {MAX_VOCAB_SIZE:,}")
+    special_ids = _special_ids(directory, config, vocabulary, backend)
     del parsed
     return_freed()
     return LoadedTokenizer(
@@ -133,7 +138,7 @@ def load(directory: Path) -> LoadedTokenizer:
         special_ids=special_ids,
         unmaskable_ids=_unmaskable_ids(special | set(special_ids.values()), vocabulary, size),
         sha256=hashlib.sha256(content).hexdigest(),
-        pretokens_are_words=pretokens_are_words,
+        word_source=word_source,
     )
 
 
@@ -175,21 +180,35 @@ def copy_files(source: Path, target: Path) -> None:
         write_files(target, (source / FILES[0]).read_text(encoding="utf-8"), config)
 
 
-def _special_ids(directory: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, int]:
-    ids = {}
+def _special_ids(
+    directory: Path, config: dict[str, Any], vocabulary: dict[str, int], backend: Tokenizer
+) -> dict[str, int]:
+    ids = _ends(backend)
     for role in ROLES:
         token = config.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
+        if role in ids or (role == "unk" and token is None):
+            continue
         if not isinstance(token, str) or token not in vocabulary:
             raise UserError(
                 f"{directory / FILES[1]}: {role}_token is {shorten(token)}; expected a token of the vocabulary"
             )
         ids[role] = vocabulary[token]
-    if len(set(ids.values())) < len(ROLES):
+    if same := [role for role in ids if role != "mask" and ids[role] == ids["mask"]]:
         raise UserError(
-            f"{directory / FILES[1]}: two of the tokens of {', '.join(ROLES)} are the same; each needs its own"
+            f"{directory / FILES[1]}: {same[0]}_token and mask_token are the same; the mask needs a token of its own"
         )
-    return ids
+    return {role: ids[role] for role in ROLES if role in ids}
+
+
+def _ends(backend: Tokenizer) -> dict[str, int]:
+    """The tokens that the tokenizer itself puts before and after a text, as cls and sep, if it is one each.
+
+    They are what a model meets at inference, whatever the roles in its config: mmBERT's has `<eos>` as cls, and its
+    texts begin with `<bos>`.
+    """
+    bare, full = (backend.encode("a", add_special_tokens=special).ids for special in (False, True))
+    return {"cls": full[0], "sep": full[-1]} if full[1:-1] == bare and len(full) == len(bare) + 2 else {}
 
 
 def _unmaskable_ids(special: set[int], vocabulary: dict[str, int], size: int) -> tuple[int, ...]:
@@ -211,7 +230,9 @@ def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText
         raise _distrust(tokenizer, str(error)) from error
     remaining = iter(encode_by_library(tokenizer, [text for text, one in zip(texts, encoded, strict=True) if not one]))
     return [
-        EncodedText(one.ids.astype(np.uint16), one.word_starts, partial(encoder.character_starts, text, one.ids))
+        EncodedText(
+            one.ids.astype(tokenizer.token_type), one.word_starts, partial(encoder.character_starts, text, one.ids)
+        )
         if encoder and one
         else next(remaining)
         for text, one in zip(texts, encoded, strict=True)
@@ -255,21 +276,37 @@ def _distrust(tokenizer: LoadedTokenizer, reason: str) -> UserError:
 
 
 def _encoded(tokenizer: LoadedTokenizer, text: str, encoding: Encoding) -> EncodedText:
-    starts = partial(_character_starts, encoding)
-    in_words = tokenizer.pretokens_are_words
-    word_starts = words.pretoken_starts(encoding) if in_words else words.word_starts(text, starts())
-    return EncodedText(np.array(encoding.ids, np.uint16), word_starts, starts)
+    tokens = np.array(encoding.ids, tokenizer.token_type)
+    if tokenizer.word_source == "gpt2":
+        return EncodedText(tokens, words.pretoken_starts(encoding), partial(_character_starts, encoding))
+    spans = long_texts.spans(encoding)
+    starts = _word_starts(tokenizer, text, spans, words.pretoken_starts(encoding))
+    return EncodedText(tokens, starts, lambda: spans[:, 0])
 
 
 def _encode_long(tokenizer: LoadedTokenizer, text: str) -> EncodedText:
     parts = [
-        (np.array(piece.ids, np.uint16), words.pretoken_starts(piece), _character_starts(piece) + start)
-        for start, piece in long_texts.pieces(tokenizer.backend, text)
+        (
+            np.array(piece.ids, tokenizer.token_type),
+            # A piece begins with a word.
+            _word_starts(tokenizer, text[piece.start : piece.end], piece.spans, piece.pretoken_starts),
+            piece.spans[:, 0] + piece.start,
+        )
+        for piece in long_texts.pieces(tokenizer.backend, text, tokenizer.word_source)
     ]
     tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    if not tokenizer.pretokens_are_words:
-        word_starts = words.word_starts(text, starts)
     return EncodedText(tokens, word_starts, lambda: starts)
+
+
+def _word_starts(
+    tokenizer: LoadedTokenizer, text: str, spans: npt.NDArray[np.int64], pretoken_starts: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which tokens of a text begin a word: bool (tokens,)."""
+    if tokenizer.word_source == "text":
+        return words.word_starts(text, spans)
+    if tokenizer.word_source == "pretokens":
+        return pretoken_starts | words.starts_alone(text, spans[:, 0])
+    return pretoken_starts
 
 
 def _character_starts(encoding: Encoding) -> npt.NDArray[np.int64]:

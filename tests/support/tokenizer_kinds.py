@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 ROLES = {f"{role}_token": f"[{role.upper()}]" for role in ("unk", "cls", "sep", "pad", "mask")}
 _SPECIAL = list(ROLES.values())
@@ -85,8 +85,57 @@ def gemma(texts: Sequence[str]) -> Tokenizer:
     return backend
 
 
-WITH_WORDS = (byte_level, byte_level_with_a_space, wordpiece, unigram)
-WITHOUT_WORDS = (byte_level_without_words, unigram_without_words, gemma)
+def llama(texts: Sequence[str]) -> Tokenizer:
+    """BPE without a pre-tokenizer, which puts a space before the text; unknown characters are bytes."""
+    backend = Tokenizer(models.BPE(unk_token="[UNK]", fuse_unk=True, byte_fallback=True))
+    spaces = normalizers.Replace(" ", "▁")
+    backend.normalizer = spaces
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[^▁\\n]+|\\n|▁"), "isolated")
+    special = [*_SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=special, show_progress=False)
+    content = json.loads(_train(backend, trainer, texts).to_str())
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in _SPECIAL]
+    backend = Tokenizer.from_str(json.dumps(content | {"pre_tokenizer": None}))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), spaces])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return backend
+
+
+def gpt4(texts: Sequence[str]) -> Tokenizer:
+    """Byte-level BPE with another pattern than GPT-2's, as Qwen's and Llama 3's."""
+    pattern = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    backend = Tokenizer(models.BPE())
+    backend.decoder = decoders.ByteLevel()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    )
+    return _bpe(backend, texts)
+
+
+def bare_bpe(texts: Sequence[str]) -> Tokenizer:
+    """Neither normalizer nor pre-tokenizer: a token may be of several words."""
+    backend = Tokenizer(models.BPE(unk_token="[UNK]"))
+    backend.decoder = decoders.Fuse()
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=_SPECIAL, show_progress=False)
+    return _train(backend, trainer, [text[:400] for text in texts[:100]])
+
+
+WORD_SOURCES = {
+    "byte_level": "gpt2",
+    "byte_level_with_a_space": "gpt2",
+    "gpt4": "pretokens",
+    "wordpiece": "pretokens",
+    "unigram": "text",
+    "byte_level_without_words": "text",
+    "unigram_without_words": "text",
+    "gemma": "text",
+    "llama": "text",
+    "bare_bpe": "text",
+}
+KINDS = [globals()[name] for name in WORD_SOURCES]
 
 
 def save(
@@ -101,3 +150,18 @@ def save(
     tokenizer.save_pretrained(directory)
     assert json.loads((directory / "tokenizer_config.json").read_text())["cls_token"] == "[CLS]"
     return directory
+
+
+def shifted(source: Path, target: Path, by: int) -> Path:
+    """A copy of a tokenizer whose ids are larger, except for those of the roles; the ids between have no token."""
+    content = json.loads((source / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary |= {token["content"]: token["id"] for token in content["added_tokens"]}
+    moved = {token: number + by * (token not in _SPECIAL) for token, number in vocabulary.items()}
+    content["model"]["vocab"] = moved
+    for token in content["added_tokens"]:
+        token["id"] = moved[token["content"]]
+    target.mkdir()
+    (target / "tokenizer.json").write_text(json.dumps(content))
+    (target / "tokenizer_config.json").write_bytes((source / "tokenizer_config.json").read_bytes())
+    return target

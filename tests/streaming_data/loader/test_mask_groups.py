@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tokenizer_kinds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_data import SEQ_LENGTH, write_small_data
@@ -152,11 +153,37 @@ def test_codes_are_masked_as_a_whole_and_words_as_before(byte_level: Path) -> No
     assert codes_found == ["E11.9", "250.00", "S72.001A", "COVID-19", "I10", "3x", "7.4", "7.5"]
 
 
+@pytest.mark.parametrize("kind", [name for name in tokenizer_kinds.WORD_SOURCES if name != "wordpiece"])
+def test_codes_and_words_are_whole_with_every_kind_of_tokenizer(notes: list[str], tmp_path: Path, kind: str) -> None:
+    """All tokens that begin in a code are one group, and no other token that begins later is."""
+    directory = tokenizer_kinds.save(
+        getattr(tokenizer_kinds, kind), [" ".join(map(chr, range(33, 127))), *notes[:60]], tmp_path / kind
+    )
+    loaded = tokenizers.load(directory)
+    codes = code_parts((directory / "tokenizer.json").read_bytes(), loaded.vocab_size)
+    is_real = np.ones(loaded.vocab_size, bool)
+    text = TEXT + " ICD-10 J45.909/I50.9; (K21.9) T4N1M0\n5.5 x-ray 2"
+    (encoded,) = tokenizers.encode(loaded, [text])
+    groups = mask_groups("code_aware", encoded.tokens, encoded.word_starts, is_real, codes)
+    assert groups is not None
+    spans = loaded.backend.encode(text, add_special_tokens=False).offsets
+    firsts = np.array([end - len(text[start:end].lstrip() or text[start:end]) for start, end in spans])
+    seen: set[int] = set()
+    for match in re.finditer(rf"{CODE}|[A-Za-z]+", text):
+        found = set(groups[(firsts >= match.start()) & (firsts < match.end())].tolist())
+        assert len(found) <= 1, (match[0], found)
+        assert not found & seen, match[0]
+        seen |= found
+    assert len(seen) > 20
+
+
 def test_the_data_section_selects_the_masking_strategy(tmp_path: Path) -> None:
     path = write_small_data(tmp_path / "data", packs=4)
     section = {"path": str(path), "seq_length": SEQ_LENGTH}
     assert open_dataset(DataConfig(**section, masking="span"), 1).masking == "span"
-    with pytest.raises(UserError, match=r"tokenizer\.json: masking code_aware needs a byte-level .*=whole_word"):
+    with pytest.raises(
+        UserError, match=r"tokenizer\.json: masking code_aware needs a tokenizer whose tokens show .*=whole_word"
+    ):
         open_dataset(DataConfig(**section, masking="code_aware"), 1)
     tokenizer = json.loads((path / "tokenizer/tokenizer.json").read_text())
     (path / "tokenizer/tokenizer.json").write_text(json.dumps(tokenizer | {"decoder": {"type": "ByteLevel"}}))

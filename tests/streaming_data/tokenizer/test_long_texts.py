@@ -34,7 +34,7 @@ FRAGMENTS = [
 
 
 def backends(tokenizer: LoadedTokenizer) -> list[Tokenizer]:
-    """Byte-level BPE, WordPiece, and a tokenizer whose text is one word, which must not be cut."""
+    """Byte-level BPE, WordPiece, and two of byte-level tokens that have no words."""
     vocabulary = {
         "[UNK]": 0,
         **{chr(code): code for code in range(1, 128)},
@@ -56,13 +56,13 @@ def test_pieces_have_the_tokens_of_the_text(tokenizer: LoadedTokenizer, text: st
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(long_texts, "PIECE", piece)
         for backend in backends(tokenizer):
-            whole = backend.encode(text, add_special_tokens=False)
-            pieces = list(long_texts.pieces(backend, text))
-            assert [token for _, part in pieces for token in part.ids] == whole.ids
-            starts = np.concatenate([words.pretoken_starts(part) for _, part in pieces])
-            assert np.array_equal(starts, words.pretoken_starts(whole))
-            characters = [start + before for before, part in pieces for start, _ in part.offsets]
-            assert characters == [start for start, _ in whole.offsets]
+            whole, source = backend.encode(text, add_special_tokens=False), words.word_source(backend)
+            pieces = list(long_texts.pieces(backend, text, source))
+            assert [token for piece in pieces for token in piece.ids] == whole.ids
+            starts = np.concatenate([piece.pretoken_starts for piece in pieces])
+            assert source == "text" or np.array_equal(starts, words.pretoken_starts(whole))
+            characters = np.concatenate([piece.spans + piece.start for piece in pieces])
+            assert np.array_equal(characters, long_texts.spans(whole))
 
 
 def test_long_texts_are_encoded_in_pieces(
@@ -71,7 +71,7 @@ def test_long_texts_are_encoded_in_pieces(
     text = "\n\n".join(notes[:20])
     (whole,) = tokenizers.encode(tokenizer, [text])
     monkeypatch.setattr(long_texts, "PIECE", 2_000)
-    assert len(list(long_texts.pieces(tokenizer.backend, text))) > len(text) / 2_000 - 1
+    assert len(list(long_texts.pieces(tokenizer.backend, text, tokenizer.word_source))) > len(text) / 2_000 - 1
     short, cut, empty = tokenizers.encode(tokenizer, [notes[0][:3_000], text, ""])
     assert np.array_equal(cut.tokens, whole.tokens)
     assert np.array_equal(cut.word_starts, whole.word_starts)

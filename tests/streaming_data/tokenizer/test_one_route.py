@@ -19,7 +19,7 @@ from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokeniz
 OWN = ["[DRUG]", "<ICD>", "___NAME___"]
 WRITTEN = "Take [DRUG] metformin <ICD>E11.9, ___NAME___ [DRUG][DRUG]."
 STRUCTURAL = "[CLS] in the [MASK] and [SEP], [PAD] or [UNK]"
-KINDS = [*tokenizer_kinds.WITH_WORDS, *tokenizer_kinds.WITHOUT_WORDS]
+KINDS = tokenizer_kinds.KINDS
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__, scope="module")
@@ -97,8 +97,7 @@ def test_other_ends_than_those_of_packs_are_told(
 def test_words_of_every_kind_are_words(directory: Path, notes: list[str]) -> None:
     """Also where the text is one pre-token; before, a word was then a document."""
     tokenizer = tokenizers.load(directory)
-    with_words = [kind.__name__ for kind in tokenizer_kinds.WITH_WORDS]
-    assert tokenizer.pretokens_are_words == (directory.name in with_words)
+    assert tokenizer.word_source == tokenizer_kinds.WORD_SOURCES[directory.name]
     for text, encoded in zip(notes[:20], tokenizers.encode(tokenizer, notes[:20]), strict=True):
         sizes = np.diff(np.append(np.flatnonzero(encoded.word_starts), len(encoded.tokens)))
         assert encoded.word_starts[0]

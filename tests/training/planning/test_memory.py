@@ -25,6 +25,7 @@ RANKS = 2
 SPECIAL = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2}
 # Three layers of each size: all layers cost the same, except the first.
 BASE = {"vocab_size": 50_368, "hidden_size": 768, "intermediate_size": 1152, "num_attention_heads": 12}
+WIDE = {**BASE, "vocab_size": 256_000}
 LARGE = {"vocab_size": 50_368, "hidden_size": 1024, "intermediate_size": 2624, "num_attention_heads": 16}
 
 
@@ -113,7 +114,11 @@ def test_saved_activations_are_as_predicted(sizes: dict[str, int]) -> None:
 
 @pytest.mark.filterwarnings("ignore:Expected a tensor")  # from the tracker, where a gradient is None
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
-@pytest.mark.parametrize(("sizes", "packs"), [(BASE, 1), (LARGE, 4)], ids=["base", "large"])
+@pytest.mark.parametrize(
+    ("sizes", "packs"),
+    [(BASE, 1), (LARGE, 4), (WIDE, 1), (WIDE, 8)],
+    ids=["base", "large", "256,000 tokens", "256,000 tokens, ten chunks"],
+)
 @pytest.mark.usefixtures("triton_without_a_gpu")
 def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpointing: bool) -> None:
     tokens, masked = 8192 * packs, 2458 * packs
