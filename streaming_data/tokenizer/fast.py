@@ -26,7 +26,7 @@ from .words import pretoken_starts as starts_by_library
 
 PACKAGE = "fastokens"
 _MOST_CHARACTERS = 1 << 19  # in memory at once, at about 50 bytes each
-_MOST_GROWTH = 1 << 26  # bytes that fastokens may add by remembering words
+_MOST_GROWTH = 1 << 25  # bytes that fastokens may add by remembering words
 _SAFE_CUT = re.compile(r"(?<=[!-~])(?=[ \n])")
 logger = logging.getLogger(__name__)
 
@@ -193,6 +193,8 @@ class FastEncoder:
         return starts
 
     def _encode(self, texts: list[str]) -> list[FastEncoded]:
+        if resident_bytes() > self._resident + _MOST_GROWTH:
+            self._open()
         flat, bounds = self._ids.encode_batch_flat(texts, add_special_tokens=False)
         ids = np.frombuffer(flat, "<u4")
         last = np.frombuffer(bounds, "<u8").astype(np.int64)
@@ -208,8 +210,6 @@ class FastEncoder:
         if not np.array_equal(bytes_of_tokens, np.diff(after[ends], prepend=0) - 1):
             raise WrongTokensError("the tokens have another number of bytes than the text")
         words = word_at[before]
-        if resident_bytes() > self._resident + _MOST_GROWTH:
-            self._open()
         return [FastEncoded(ids[start:end], words[start:end]) for start, end in pairwise(last.tolist())]
 
 

@@ -5,10 +5,11 @@ is written, as transformers has it: those that users added for their own notes (
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 ROLES = ("unk", "cls", "sep", "pad", "mask")
 _STRUCTURAL = (*ROLES, "bos", "eos")
@@ -30,6 +31,7 @@ def open_backend(content: dict[str, Any], roles: Collection[str]) -> Tokenizer:
         token["special"] = token["content"] in structural
     backend = Tokenizer.from_str(json.dumps(content))
     backend.encode_special_tokens = True  # special tokens, and no others, are text
+    _divide_pieces(backend, structural)
     return backend
 
 
@@ -37,6 +39,25 @@ def _around_texts(processor: dict[str, Any]) -> set[str]:
     """The tokens that a post-processor adds to a text; not every config names them."""
     pairs = [processor[role][0] for role in ("cls", "sep") if role in processor]
     return {*pairs, *processor.get("special_tokens", {})}.union(*map(_around_texts, processor.get("processors", [])))
+
+
+def _divide_pieces(backend: Tokenizer, names: Collection[str]) -> None:
+    """Divide names after their first character, where the model itself takes one for a piece of text.
+
+    Unigram does so, whose vocabulary of pieces includes them, and models that look up a word of the text as one.
+    """
+    pieces = sorted(name for name in names if len(name) > 1 and _is_piece(backend, name))
+    if pieces:
+        pattern = "|".join(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in pieces)
+        split = pre_tokenizers.Split(Regex(pattern), "isolated")
+        before = backend.pre_tokenizer
+        backend.pre_tokenizer = split if before is None else pre_tokenizers.Sequence([before, split])
+
+
+def _is_piece(backend: Tokenizer, name: str) -> bool:
+    number = backend.token_to_id(name)
+    written = (name, f"a {name} b", f"a{name}b")
+    return any(number in backend.encode(text, add_special_tokens=False).ids for text in written)
 
 
 def structural_tokens(config: dict[str, Any]) -> set[str]:

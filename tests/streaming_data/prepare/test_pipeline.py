@@ -377,9 +377,12 @@ def test_two_processes_cannot_prepare_the_same_output(inputs: Path, tokenizer: L
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["tokenizing", "packing"])
+@pytest.mark.parametrize("stage", ["tokenizing", "packing", "writing", "hashing"])
 def test_a_killed_run_continues_and_gives_the_same_bytes(prepared: PrepareConfig, tmp_path: Path, stage: str) -> None:
-    """SIGKILL after the first file or split; the next run reuses its results and writes the same shards."""
+    """SIGKILL after the first file or split, in the middle of a shard, or before the last index.
+
+    The next run reuses the tokens and writes the same shards.
+    """
     output = tmp_path / "data"
     recipe = tmp_path / "recipe.json"
     recipe.write_text(prepared.model_copy(update={"output": output}).model_dump_json())
@@ -389,12 +392,22 @@ from pathlib import Path
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare
 from clinical_modernbert.streaming_data.prepare.config import (PrepareConfig)
 from clinical_modernbert.streaming_data.division import groups
+from clinical_modernbert.streaming_data.prepare import write_split
 groups.GROUP_BYTES = 0
+def wait():
+    print("done", flush=True)
+    time.sleep(60)
+def stop_in(name, calls):
+    original, numbers = getattr(write_split, name), iter(range(calls))
+    setattr(write_split, name, lambda *values: original(*values) if next(numbers, None) is not None else wait())
+if {stage!r} == "writing":
+    stop_in("encode_sample", 3)
+if {stage!r} == "hashing":
+    stop_in("write_index", 2)
 def stages(stage):
     def report(done, total, counted):
-        if done and stage == {stage!r}:
-            print("done", flush=True)
-            time.sleep(60)
+        if done and stage == {stage!r} and stage in ("tokenizing", "packing"):
+            wait()
     return report
 prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), stages)
 """
@@ -404,7 +417,8 @@ prepare(PrepareConfig.model_validate_json(Path({str(recipe)!r}).read_text()), st
         os.kill(process.pid, signal.SIGKILL)
     done = list(tmp_path.rglob("*.done"))
     assert len(done) == (1 if stage == "tokenizing" else 3)
-    assert bool(list(tmp_path.rglob("*.mds"))) == (stage == "packing")
+    assert bool(list(tmp_path.rglob("*.mds"))) == (stage != "tokenizing")
+    assert len(list(tmp_path.rglob("index.json"))) == (2 if stage == "hashing" else 0)
     first = done[0]
     written = first.stat().st_mtime_ns
     assert not output.exists()

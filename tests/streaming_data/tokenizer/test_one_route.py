@@ -1,6 +1,7 @@
 """Packs have the tokens that transformers gives the same texts, whatever the tokenizer and its special tokens."""
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,37 @@ def test_a_users_own_special_token_is_one_id_that_is_never_masked(directory: Pat
     assert set(ids) <= set(tokenizer.unmaskable_ids)
 
 
+def structural_ids(tokenizer: LoadedTokenizer) -> set[int]:
+    """Without [UNK], which any text may have."""
+    return {number for role, number in tokenizer.special_ids.items() if role != "unk"}
+
+
 def test_structural_tokens_are_text(directory: Path) -> None:
+    """Wherever they are written, with the positions of a text."""
     tokenizer = tokenizers.load(directory)
-    tokens = packed(tokenizer, STRUCTURAL)[1:-1]
-    if directory.name.startswith("unigram"):  # its model itself has a piece [MASK], as docs/data.md says
-        return
-    structural = {number for role, number in tokenizer.special_ids.items() if role != "unk"}
-    assert not structural & set(tokens)
+    rng = random.Random(0)
+    parts = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", " ", "a", "the ", "\n", "[", "]", "MASK", "é"]
+    texts = [STRUCTURAL, "[MASK]", *("".join(rng.choices(parts, k=rng.randint(1, 12))) for _ in range(300))]
+    for text, encoded in zip(texts, tokenizers.encode(tokenizer, texts), strict=True):
+        assert not structural_ids(tokenizer) & set(encoded.tokens.tolist()), text
+        assert (np.diff(encoded.character_starts()) >= 0).all(), text
+
+
+def test_structural_tokens_are_text_for_models_that_look_up_words(tmp_path: Path, notes: list[str]) -> None:
+    """Llama's `ignore_merges`, and WordPiece with words between spaces."""
+    spaces = {"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated", "invert": False}
+    for kind in (tokenizer_kinds.byte_level, tokenizer_kinds.wordpiece):
+        directory = tokenizer_kinds.save(kind, notes[:50], tmp_path / kind.__name__)
+        content = json.loads((directory / "tokenizer.json").read_text())
+        if content["model"]["type"] == "BPE":
+            content["model"]["ignore_merges"] = True
+            bytes_only = content["pre_tokenizer"] | {"use_regex": False}
+            content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [spaces, bytes_only]}
+        else:
+            content |= {"pre_tokenizer": {"type": "WhitespaceSplit"}, "normalizer": None}
+        (directory / "tokenizer.json").write_text(json.dumps(content))
+        tokenizer = tokenizers.load(directory)
+        assert not structural_ids(tokenizer) & set(packed(tokenizer, STRUCTURAL)[1:-1]), kind
 
 
 @pytest.mark.parametrize("key", ["additional_special_tokens", "extra_special_tokens"])
