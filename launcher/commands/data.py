@@ -265,7 +265,7 @@ def audit(
     Kinds, counts and positions are reported, never the text. An empty report does not prove de-identification.
     --locale adds to the `locale` of each source, whose forms of dates, phone numbers and postcodes are searched too.
     """
-    from ...streaming_data.phi.audit import audit_sources
+    from ...streaming_data.phi.audit import audit_sources, unpacked
     from ...streaming_data.prepare.config import PrepareConfig
 
     config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
@@ -285,7 +285,7 @@ def audit(
     check_all([check_locales, *writable, *source_checks(config.sources)])
     sources = [source.model_copy(update={"locale": [*source.locale, *locale]}) for source in config.sources]
     with _progress() as stages:
-        audits = audit_sources(sources, positions, stages("auditing"), config.workers)
+        audits = audit_sources(sources, positions, stages, config.workers, unpacked(config.output))
     for name, result in audits.items():
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.kinds.items())) or "nothing found"
         typer.echo(f"{name}: {result.flagged:,} of {result.documents:,} documents: {kinds}")

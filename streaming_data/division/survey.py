@@ -55,7 +55,7 @@ def survey(task: SurveyTask, count: Count) -> None:
     task.done.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(task.done.with_suffix(".lock")):
         if not task.done.is_file():
-            spans = _spans(task)
+            spans = divide(task)
             with stage_file(task.done) as staging, staging.open("wb") as file:
                 np.save(file, np.array([span[1:] for span in spans], np.int64).reshape(-1, 4), allow_pickle=False)
 
@@ -78,7 +78,8 @@ def unpack(path: Path, content: Path) -> None:
             shutil.copyfileobj(packed, unpacked, _COPIED)
 
 
-def _spans(task: SurveyTask) -> list[Span]:
+def divide(task: SurveyTask) -> list[Span]:
+    """The spans of a file; none if it is read as one."""
     path = Path(task.file.path)
     content = path
     try:

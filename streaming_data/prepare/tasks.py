@@ -16,16 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from ...configs.errors import UserError
 from ...storage.files import stage_file
 from ..corpora.articles import pubmed_versions
-from ..corpora.pubmed import PubMedSource
 from ..corpora.readers import AnySource, list_inputs
 from ..division import ranges, survey
-from ..division.groups import group_files
+from ..division.parts import Part, parts_of
 from ..division.survey import SurveyTask, is_large, load_spans
 from ..documents.files import FoundFile, list_files
 from ..documents.spans import Span
@@ -102,11 +98,13 @@ def plan_tasks(
     }
     if surveys:
         parallel_map(survey.survey, share.own_first(list(surveys.values())), min(workers, len(surveys)), progress())
-    spans = {key: load_spans(task) for key, task in surveys.items()}
+    spans: dict[str, dict[FoundFile, Sequence[Span]]] = {source.name: {} for source, _ in listed}
+    for (name, file), task in surveys.items():
+        spans[name][file] = load_spans(task)
     tasks = [
         task
         for source, files in listed
-        for task in _tasks(config, source, files, spans, tokenizer, directory / "tokenized", scan_all)
+        for task in _tasks(config, source, files, spans[source.name], tokenizer, directory / "tokenized", scan_all)
     ]
     _warn_of_other_results(directory / "tokenized", tasks)
     return tasks
@@ -139,7 +137,7 @@ def _tasks(
     config: PrepareConfig,
     source: AnySource,
     files: Sequence[FoundFile],
-    spans: Mapping[tuple[str, FoundFile], Sequence[Span]],
+    spans: Mapping[FoundFile, Sequence[Span]],
     tokenizer: LoadedTokenizer,
     directory: Path,
     scan_all: Callable[[Sequence[Sequence[FoundFile]]], Sequence[pubmed_versions.Scan]],
@@ -154,33 +152,23 @@ def _tasks(
         package_versions(),
         RESULTS_VERSION,
     )
-    runs = list(group_files(files))
-    groups = [files[run.start : run.stop] for run in runs]
-    keeps = pubmed_versions.newest_records(scan_all(groups)) if isinstance(source, PubMedSource) else []
 
-    def task(files: Sequence[FoundFile], keeps: Sequence[npt.NDArray[np.bool_]], span: Span | None) -> TokenizeTask:
-        kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in keeps]
+    def task(part: Part) -> TokenizeTask:
+        kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in part.keeps]
         return TokenizeTask(
             source=source,
-            files=files,
-            keeps=keeps,
-            span=span,
+            files=part.files,
+            keeps=part.keeps,
+            span=part.span,
             tokenizer=config.tokenizer,
             seq_length=config.seq_length,
             held_out=config.held_out,
             seed=config.seed,
             bands=bands,
-            stem=directory / source.name / _hash(common, _identities(files), kept, span and span[1:]),
+            stem=directory / source.name / _hash(common, _identities(part.files), kept, part.span and part.span[1:]),
         )
 
-    tasks: list[TokenizeTask] = []
-    for run, group in zip(runs, groups, strict=True):
-        parts = spans.get((source.name, group[0]), ()) if len(group) == 1 else ()
-        kept = keeps[run.start : run.stop]
-        if kept and sum(part.records for part in parts) != len(kept[0]):
-            parts = ()  # other records than the scan has seen
-        tasks += [task(group, kept, part) for part in parts] or [task(group, kept, None)]
-    return tasks
+    return [task(part) for part in parts_of(source, files, spans, scan_all)]
 
 
 def _survey_task(source: AnySource, file: FoundFile, directory: Path) -> SurveyTask:

@@ -8,10 +8,10 @@ task, so any process can redo a task that was interrupted.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from ...configs.errors import UserError
 from ...storage.files import hash_file, stage_file
-from ..corpora.readers import AnySource, InputFile, read_file
-from ..division.survey import unpack
+from ..corpora.readers import AnySource
+from ..division.parts import Part, read_part
 from ..documents.census import Census
-from ..documents.document import Document, in_batches, is_held_out
+from ..documents.document import in_batches, is_held_out
 from ..documents.files import FoundFile
 from ..documents.spans import Span
 from ..parallel import Count
@@ -194,7 +193,9 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
     task.stem.parent.mkdir(parents=True, exist_ok=True)
     with stage_file(task.stem.with_suffix(_SEGMENTS)) as staging, staging.open("wb") as file:
         writer = SegmentWriter(file)
-        for batch in in_batches(_documents(task, cleaned, left_out)):
+        # A batch is as large for many small files as for a large one.
+        part = Part(task.files, task.keeps, task.span)
+        for batch in in_batches(chain.from_iterable(read_part(source, part, cleaned, left_out))):
             documents = [document for document in batch if document.text.strip()]
             texts = [document.text for document in documents]
             encodings = tokenizers.encode(tokenizer, texts)
@@ -235,22 +236,6 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
         segments_hash=writer.hash,
     )
     return summary, writer.index()
-
-
-def _documents(task: TokenizeTask, cleaned: "Counter[str]", left_out: Census) -> Iterator[Document]:
-    """The documents of all files, so that a batch is as large for many small files as for a large one."""
-    for file, keep in zip(task.files, task.keeps or repeat(None), strict=False):
-        whole = InputFile(Path(file.path), keep)
-        if task.span and task.span.content != file.path:
-            unpack(whole.path, Path(task.span.content))
-        try:
-            yield from read_file(task.source, replace(whole, span=task.span), cleaned, left_out)
-        except UserError:
-            if task.span:
-                # The same error whichever part is read first, with the file's own numbers of records and lines.
-                for _ in read_file(task.source, whole):
-                    pass
-            raise
 
 
 def hash_input(file: FoundFile) -> InputHash:
