@@ -32,6 +32,11 @@ def hidden_matrices(config: ModelConfig) -> dict[str, tuple[int, int]]:
     }
 
 
+def hidden_elements(config: ModelConfig) -> int:
+    """Elements of all matrices of hidden layers."""
+    return sum(rows * columns for rows, columns in hidden_matrices(config).values())
+
+
 @dataclass(frozen=True)
 class Matrix:
     """A matrix that is partitioned among ranks.
