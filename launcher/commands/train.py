@@ -72,7 +72,7 @@ def share_if_data_is_here(config: "RunConfig") -> None:
 def _checks(config: "RunConfig", ranks: int, plan: bool) -> "Iterator[Check]":
     """Everything that ranks would report only after they have imported torch, and opened a model."""
     from ...storage.preconditions import check_free, check_writable
-    from ...training.planning.memory import CHECKPOINT_BYTES
+    from ...training.planning.memory import checkpoint_bytes
     from ...training.recipe.limits import limits
     from ...training.recipe.start import starting_model
 
@@ -86,7 +86,9 @@ def _checks(config: "RunConfig", ranks: int, plan: bool) -> "Iterator[Check]":
     if not plan:
         yield lambda: check_writable(config.run_dir / "config.yaml")
         yield lambda: check_free(
-            config.run_dir / "checkpoints", CHECKPOINT_BYTES * starting_model(config).num_parameters, "a checkpoint"
+            config.run_dir / "checkpoints",
+            checkpoint_bytes(starting_model(config), config.optimizer, config.running_average is not None),
+            "a checkpoint",
         )
 
 

@@ -33,7 +33,10 @@ def print_roofline(
     speeds = Table("max. length", "floor", "expected", "host", "tokens/s", box=SIMPLE)
     operations: Sequence[Operation] = ()
     for length, rate in sorted(rates.items()):
-        operations = roofline(model, engine, [length] * (tokens // length), round(rate * tokens), gpu, plan.world_size)
+        lengths = [length] * (tokens // length)
+        operations = roofline(
+            model, engine, lengths, round(rate * tokens), gpu, plan.world_size, optimizer=plan.optimizer
+        )
         total = times(model, engine, operations)
         speed = tokens / (max(total.expected, total.host) + total.update[1])
         cells = (f"{seconds * 1e3:.1f} ms" for seconds in (total.floor, total.expected, total.host))

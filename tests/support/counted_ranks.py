@@ -30,7 +30,7 @@ MODEL = ModelConfig(
 )
 MICRO_BATCHES, TOKENS = 2, 16
 _STRICT = {"stage3_param_persistence_threshold": 0, "stage3_max_live_parameters": 1, "stage3_max_reuse_distance": 0}
-ENGINES = {
+ENGINES: dict[str, dict[str, Any]] = {
     "0 fp32": {"zero_stage": 0, "precision": "fp32"},
     "1 bf16": {"zero_stage": 1},
     "1 bf16, reduced in bf16": {"zero_stage": 1, "reduce_precision": "bf16"},
@@ -45,12 +45,19 @@ ENGINES = {
         "reduce_precision": "bf16",
         "zero_optimization": {"stage3_param_persistence_threshold": 5000},
     },
+    "1 bf16, Muon": {"zero_stage": 1},
+    "3 bf16, Muon": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 5000}},
     "3 fp32, strict": {
         "zero_stage": 3,
         "precision": "fp32",
         "zero_optimization": {**_STRICT, "stage3_prefetch_bucket_size": 0},
     },
 }
+
+
+def optimizer_of(name: str) -> OptimizerConfig:
+    """The optimizer of one of `ENGINES`."""
+    return OptimizerConfig(lr=1e-3, name="muon" if "Muon" in name else "stable_adamw")
 
 
 @dataclass
@@ -91,7 +98,10 @@ def _rank(rank: int, ranks: int, port: int, results: Path) -> None:
     torch.set_num_threads(1)
     counter = _Counter()
     counter.wrap_collectives()
-    counted = {name: _count(counter, EngineConfig.model_validate(engine)) for name, engine in ENGINES.items()}
+    counted = {
+        name: _count(counter, EngineConfig.model_validate(engine), optimizer_of(name))
+        for name, engine in ENGINES.items()
+    }
     if rank == 0:
         results.write_text(json.dumps({name: asdict(one) for name, one in counted.items()}))
     torch.distributed.barrier()
@@ -117,6 +127,19 @@ class _Counter:
         }
         for name, size in first.items():
             setattr(dist, name, partial(self._call, name, size, getattr(dist, name)))
+        dist.all_to_all_single = partial(self._all_to_all, dist.all_to_all_single)
+
+    def _all_to_all(
+        self, function: Any, output: Any, sent: Any, received: list[int], sizes: list[int], **options: Any
+    ) -> Any:
+        """Count what goes to other ranks."""
+        import torch
+
+        if self.counted is not None:
+            others = sum(sizes) - sizes[torch.distributed.get_rank()]
+            before = self.counted.exchanged.get("all_to_all_single", 0)
+            self.counted.exchanged["all_to_all_single"] = before + others * sent.element_size()
+        return function(output, sent, received, sizes, **options)
 
     def _call(self, name: str, size: Callable[..., int], function: Any, *args: Any, **kwargs: Any) -> Any:
         import torch
@@ -144,7 +167,7 @@ def _storages() -> dict[int, int]:
     return {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
 
 
-def _count(counter: _Counter, config: EngineConfig) -> Counted:
+def _count(counter: _Counter, config: EngineConfig, optimizer: OptimizerConfig) -> Counted:
     import torch
 
     from clinical_modernbert.model.masked_lm import MaskedLM
@@ -156,7 +179,7 @@ def _count(counter: _Counter, config: EngineConfig) -> Counted:
     gc.collect()
     gc.freeze()  # otherwise every sample inspects all objects of all imported modules
     counter.before = set(_storages())
-    engine = start_engine(MaskedLM(MODEL), config, OptimizerConfig(lr=1e-3), 1, device)
+    engine = start_engine(MaskedLM(MODEL), config, optimizer, 1, device)
     for step in range(2):  # the first creates the optimizer's state
         if step == 1:
             counter.counted = Counted()
@@ -191,12 +214,13 @@ def _micro_batches() -> Sequence[Any]:
 
 def main(ranks: int) -> None:
     from clinical_modernbert.training.planning.communication import exchange
-    from clinical_modernbert.training.planning.memory import states
+    from clinical_modernbert.training.planning.memory import kept_bytes, states
 
     for name, counted in count(ranks).items():
-        engine = EngineConfig.model_validate(ENGINES[name])
-        predicted = exchange(MODEL, engine, MICRO_BATCHES)
-        print(f"{name:25} held {counted.held:,} predicted {states(MODEL, engine, ranks).device:,.0f}")
+        engine, optimizer = EngineConfig.model_validate(ENGINES[name]), optimizer_of(name)
+        predicted = exchange(MODEL, engine, MICRO_BATCHES, optimizer, ranks)
+        held = states(MODEL, engine, ranks, kept_bytes(MODEL, optimizer)).device
+        print(f"{name:25} held {counted.held:,} predicted {held:,.0f}")
         print(f"{'':25} exchanged {counted.exchanged} predicted {asdict(predicted)}")
 
 

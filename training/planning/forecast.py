@@ -17,7 +17,16 @@ from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops
 from .hardware import Gpu
-from .memory import CHECKPOINT_BYTES, Activations, HostMemory, States, host_memory, peak, planned_activations, states
+from .memory import (
+    Activations,
+    HostMemory,
+    States,
+    checkpoint_bytes,
+    host_memory,
+    peak,
+    planned_activations,
+    planned_states,
+)
 from .roofline import roofline, times
 from .stage import USABLE, at_stage, choose_stage
 
@@ -94,7 +103,7 @@ def forecast(
         gpu=gpu,
         ranks=plan.world_size,
         parameters=model.num_parameters,
-        checkpoint=CHECKPOINT_BYTES * model.num_parameters,
+        checkpoint=checkpoint_bytes(model, plan.optimizer, plan.running_average),
         host=host_memory(model, chosen.engine, plan),
         zero_stage=chosen.engine.stage,
         reason=chosen.reason,
@@ -138,7 +147,7 @@ def _seconds(
     """Seconds of `packs` packs in `steps` steps, expected and at the floor."""
     size = plan.batch.micro_batch_size
     masked = round(rate * size * plan.data.seq_length)
-    operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, strict=False)
+    operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, False, plan.optimizer)
     one = times(model, engine, operations)
     micro_batches = packs / (size * plan.world_size)
     floor = micro_batches * one.floor + steps * one.update[0]
@@ -177,12 +186,12 @@ def _option(model: ModelConfig, recipe: EngineConfig, stage: int, plan: Plan, gp
     return Option(
         zero_stage=engine.stage,
         activation_checkpointing=engine.activation_checkpointing,
-        states=states(model, engine, ranks),
+        states=planned_states(model, engine, plan),
         activations=planned_activations(model, engine, plan),
         peak=needed,
         fits=needed <= usable,
         largest_micro_batch_size=max(fitting, default=0),
-        sent=exchange(model, engine, accumulation_steps).sent(ranks),
+        sent=exchange(model, engine, accumulation_steps, plan.optimizer, ranks).sent(ranks),
     )
 
 

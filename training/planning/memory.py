@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 from ...kernels.logit_chunks import chunk_rows, sums_in_fp32
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig
+from ..recipe.config import EngineConfig, OptimizerConfig
 from ..recipe.schedule import Plan
+from ..zero.matrices import hidden_elements
 from ..zero.partition import PRECISION_BYTES, gathering, parameter_sizes, reduce_bucket_size
 
-CHECKPOINT_BYTES = 12
-"""Bytes per parameter: its weight and two moments, in fp32."""
 PROCESS_BYTES = 3e9
 STEPS_LOADED = 4
 """The step that is computed, two that are ready, and one that is being prepared."""
@@ -32,7 +31,7 @@ class States:
     Attributes:
         weights: used by forward and backward, including those gathered from other ranks.
         gradients: accumulated gradients, and those that backward produces.
-        optimizer: fp32 master weights if they are separate, and two moments.
+        optimizer: fp32 master weights if they are separate, and what `kept_bytes` counts.
         buffers: in which gradients are combined and exchanged.
         host: in host memory, if the optimizer is offloaded.
     """
@@ -48,14 +47,33 @@ class States:
         return self.weights + self.gradients + self.optimizer + self.buffers
 
 
-def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
-    """Predict the states at the point of a step at which they need the most memory."""
+def kept_bytes(config: ModelConfig, optimizer: OptimizerConfig | None = None, running_average: bool = False) -> int:
+    """Bytes of what all ranks together keep in addition to fp32 weights, in fp32.
+
+    Two moments per weight, one in matrices that Muon updates; and the running average of the weights.
+    """
+    of_muon = hidden_elements(config) if optimizer is not None and optimizer.name == "muon" else 0
+    return 4 * (2 * config.num_parameters - of_muon + running_average * config.num_parameters)
+
+
+def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig, running_average: bool) -> int:
+    """Bytes of a checkpoint: the weights in fp32, and what is kept in addition."""
+    return 4 * config.num_parameters + kept_bytes(config, optimizer, running_average)
+
+
+def states(config: ModelConfig, engine: EngineConfig, ranks: int, kept: int | None = None) -> States:
+    """Predict the states at the point of a step at which they need the most memory.
+
+    Args:
+        kept: what `kept_bytes` returns; None: that of StableAdamW.
+    """
+    kept = kept_bytes(config) if kept is None else kept
     size, parameters, stage = PRECISION_BYTES[engine.precision], config.num_parameters, engine.stage
     sent = PRECISION_BYTES[engine.reduce_precision]
     compute, fp32 = size * parameters, 4 * parameters
     if stage == 0:
-        return States(fp32, fp32, 2 * fp32, buffers=4 * min(parameters, DEFAULT_BUCKET))
-    optimizer = 3 * fp32 / ranks
+        return States(fp32, fp32, kept, buffers=4 * min(parameters, DEFAULT_BUCKET))
+    optimizer = (fp32 + kept) / ranks
     bucket = reduce_bucket_size(engine, parameters)
     exchanged = _largest_exchange(config, bucket)
     if stage == 1 and engine.precision == "bf16":
@@ -67,7 +85,7 @@ def states(config: ModelConfig, engine: EngineConfig, ranks: int) -> States:
         converted = sent * exchanged if sent != size else 0
         result = States(compute, fp32 / ranks, optimizer, buffers=size * (bucket + exchanged) + converted)
     else:
-        result = _zero_3_states(config, engine, ranks)
+        result = replace(_zero_3_states(config, engine, ranks), optimizer=optimizer)
     if engine.offload_optimizer == "cpu":
         return replace(result, optimizer=0.0, host=optimizer + fp32 / ranks)
     return result
@@ -86,7 +104,7 @@ def _zero_3_states(config: ModelConfig, engine: EngineConfig, ranks: int) -> Sta
     return States(
         weights=size * (parameters * (1 / ranks + second_copy) + gather.persistent) + gathered,
         gradients=4 * parameters / ranks,
-        optimizer=3 * 4 * parameters / ranks,
+        optimizer=0,
         buffers=sent * bucket + exchanged,
     )
 
@@ -119,8 +137,8 @@ def host_memory(config: ModelConfig, engine: EngineConfig, plan: Plan) -> HostMe
     tokens = plan.batch.global_batch_size * plan.data.seq_length / plan.world_size
     return HostMemory(
         start=4 * config.num_parameters,
-        checkpoint=CHECKPOINT_BYTES * config.num_parameters / plan.world_size,
-        offloaded=states(config, engine, plan.world_size).host,
+        checkpoint=(4 * config.num_parameters + _kept(config, plan)) / plan.world_size,
+        offloaded=planned_states(config, engine, plan).host,
         batches=STEPS_LOADED * BATCH_BYTES * tokens,
     )
 
@@ -197,7 +215,16 @@ def planned_activations(
 def peak(config: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int | None = None) -> float:
     """The most bytes that a rank needs on its device: states and activations."""
     compute = planned_activations(config, engine, plan, micro_batch_size).device
-    return states(config, engine, plan.world_size).device + compute
+    return planned_states(config, engine, plan).device + compute
+
+
+def planned_states(config: ModelConfig, engine: EngineConfig, plan: Plan) -> States:
+    """The states of a rank of the run."""
+    return states(config, engine, plan.world_size, _kept(config, plan))
+
+
+def _kept(config: ModelConfig, plan: Plan) -> int:
+    return kept_bytes(config, plan.optimizer, plan.running_average)
 
 
 def bytes_per_token(config: ModelConfig, size: int) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig
+from ..recipe.config import EngineConfig, MuonConfig, OptimizerConfig
+from ..zero.matrices import NEWTON_SCHULZ_STEPS, hidden_elements, hidden_matrices, iteration_flops, row_blocks
 from ..zero.partition import PRECISION_BYTES, parameter_sizes, stays_gathered
 from .calls import Call, count_calls
 from .hardware import Gpu
@@ -18,6 +19,10 @@ ASSUMED = {"memory": 0.9, "matrix product": 0.7, "attention forward": 0.4, "atte
 """Shares of the bandwidth and of the peak that well-made kernels reach: assumed, from figures published for H100s."""
 UPDATE_BYTES = 36
 """Bytes that StableAdamW reads and writes per weight (kernels/stable_adamw.py)."""
+MUON_BYTES = 54
+"""Bytes that Muon reads and writes per weight, in addition to the products of Newton-Schulz."""
+MUON_LAUNCHES = 22
+"""Launches of Muon per matrix: 15 products, and operations on single elements (training/zero/muon.py)."""
 GRADIENT_BYTES = {0: 12, 1: 18, 2: 50, 3: 50}
 """Bytes per weight and micro-batch with which DeepSpeed copies and adds gradients, by ZeRO stage.
 
@@ -53,7 +58,7 @@ class Times:
         floor: of a micro-batch, at the device's bandwidth and peak.
         expected: of a micro-batch, at the assumed shares of them.
         host: CPU time to launch a micro-batch, hidden while it is below the device's.
-        update: of the optimizer, once per step, floor and expected.
+        update: of the optimizer, once per step, floor and expected; expected is at least the CPU time to launch it.
     """
 
     floor: float
@@ -71,7 +76,10 @@ def times(config: ModelConfig, engine: EngineConfig, operations: Iterable[Operat
         floor=sum(o.floor for o in batch),
         expected=sum(o.expected for o in batch),
         host=sum(o.launches for o in batch) * HOST_SECONDS * factor,
-        update=(sum(o.floor for o in update), sum(o.expected for o in update)),
+        update=(
+            sum(o.floor for o in update),
+            max(sum(o.expected for o in update), sum(o.launches for o in update) * HOST_SECONDS),
+        ),
     )
 
 
@@ -83,6 +91,7 @@ def roofline(
     gpu: Gpu,
     ranks: int = 1,
     strict: bool = True,
+    optimizer: OptimizerConfig | None = None,
 ) -> list[Operation]:
     """The operations of a micro-batch and of the update of one rank, the longest first.
 
@@ -90,6 +99,7 @@ def roofline(
         lengths: tokens of each sequence of the micro-batch.
         masked: tokens of it that pass through the head.
         strict: refuse a device for which there are no kernels, instead of counting those of another one.
+        optimizer: None: StableAdamW.
     Raises:
         UserError: there are no Triton kernels for this device or head size.
     """
@@ -98,6 +108,9 @@ def roofline(
     weights = config.num_parameters
     calls.append(Call("backward", "ZeRO's gradients", "memory", 0, GRADIENT_BYTES[engine.stage] * weights))
     shared = ranks if engine.stage else 1
+    if optimizer is not None and optimizer.name == "muon":
+        weights -= hidden_elements(config)
+        calls += _muon(config, optimizer.muon, shared)
     calls.append(Call("update", "StableAdamW", "memory", 0, UPDATE_BYTES * weights / shared))
     return operations_of(calls, gpu)
 
@@ -120,6 +133,22 @@ def operations_of(calls: Iterable[Call], gpu: Gpu) -> list[Operation]:
         for (phase, name), group in groups.items()
     ]
     return sorted(operations, key=lambda operation: -operation.expected)
+
+
+def _muon(config: ModelConfig, muon: MuonConfig, shared: int) -> list[Call]:
+    """Muon's part of the update of one of `shared` ranks, between which the matrices are dealt."""
+    size, products, flops, launches = PRECISION_BYTES[muon.dtype], 0.0, 0.0, 0
+    for name, (rows, columns) in hidden_matrices(config).items():
+        blocks = row_blocks(name, muon.split_fused)
+        block = rows // blocks, columns
+        # Each step reads the matrix three times and writes it once, and the same for its Gram matrix, and one more.
+        products += blocks * NEWTON_SCHULZ_STEPS * size * (4 * rows // blocks * columns + 5 * min(block) ** 2)
+        flops += blocks * iteration_flops(*block)
+        launches += MUON_LAUNCHES
+    return [
+        Call("update", "Muon", "memory", 0, MUON_BYTES * hidden_elements(config) / shared),
+        Call("update", "Newton-Schulz", "matrix product", -(-launches // shared), products / shared, flops / shared),
+    ]
 
 
 def _floor(call: Call, gpu: Gpu) -> float:

@@ -56,7 +56,8 @@ def choose_stage(model: ModelConfig, engine: EngineConfig, plan: Plan, memory: f
         why = f"since ZeRO-1 needs {needed / _GB:.2f} GB of the {usable / _GB:.2f} that a rank can use"
         return _choice(model, sharded, why)
     micro_batches = plan.batch.global_batch_size // (plan.batch.micro_batch_size * plan.world_size)
-    sent = [exchange(model, each, micro_batches).sent(plan.world_size) for each in (copied, sharded)]
+    ranks = plan.world_size
+    sent = [exchange(model, e, micro_batches, plan.optimizer, ranks).sent(ranks) for e in (copied, sharded)]
     if nodes > 1 and sent[1] < sent[0]:
         why = f"with which each rank sends {sent[1] / _GB:.2f} GB per step instead of {sent[0] / _GB:.2f}"
         return _choice(model, sharded, why)

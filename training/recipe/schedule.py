@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from ...configs.errors import RankCountError
 from ...streaming_data.loader.config import DataConfig
-from .config import BatchConfig, RunConfig, ScheduleConfig
+from .config import BatchConfig, OptimizerConfig, RunConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Plan:
 
     Attributes:
         peak_lr: learning rate after warm-up.
+        optimizer: decides, with `running_average`, what is kept and exchanged in addition to the weights.
         world_size: number of ranks.
         batch_phases: in order: those of the batch-size warm-up, then the full batch.
         steps: optimizer steps of the whole run.
@@ -68,6 +69,8 @@ class Plan:
     batch: BatchConfig
     data: DataConfig
     peak_lr: float
+    optimizer: OptimizerConfig
+    running_average: bool
     world_size: int
     batch_phases: tuple[BatchPhase, ...]
     steps: int
@@ -143,6 +146,8 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
         batch=config.batch,
         data=config.data,
         peak_lr=config.optimizer.lr,
+        optimizer=config.optimizer,
+        running_average=config.running_average is not None,
         world_size=world_size,
         batch_phases=tuple(phases),
         steps=end.step,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ...model.config import ModelConfig
 
 _HIDDEN = re.compile(r"(?:.+\.)?layers\.\d+\.(?:attn|mlp)\.(Wqkv|Wo|Wi)\.weight")
+NEWTON_SCHULZ_STEPS = 5
 _FUSED = {"Wqkv": 3, "Wi": 2}
 """Matrices that are several, stacked: query, key and value; the gate and the value of the MLP."""
 
@@ -30,6 +31,17 @@ def hidden_matrices(config: ModelConfig) -> dict[str, tuple[int, int]]:
         for layer in range(config.num_hidden_layers)
         for name, shape in of_layer.items()
     }
+
+
+def hidden_elements(config: ModelConfig) -> int:
+    """Elements of all matrices of hidden layers."""
+    return sum(rows * columns for rows, columns in hidden_matrices(config).values())
+
+
+def iteration_flops(rows: int, columns: int) -> int:
+    """Floating-point operations of Newton-Schulz for one matrix."""
+    short, long = min(rows, columns), max(rows, columns)
+    return NEWTON_SCHULZ_STEPS * (4 * short * short * long + 2 * short**3)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The average of checkpoints is that of their weights, whatever wrote them, and is exported like any checkpoint."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from clinical_modernbert.training.checkpoint.manifest import read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.checkpoint.shard_reader import ShardReader
 from clinical_modernbert.training.export.export import export_checkpoint
+from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 pytestmark = [pytest.mark.slow, pytest.mark.ranks]
 
@@ -23,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ranks]
 def directly(checkpoints: list[Path], weights: list[float]) -> dict[str, torch.Tensor]:
     parts = [consolidate(path) for path in checkpoints]
     return {
-        name: sum(part[name].double() * weight for part, weight in zip(parts, weights, strict=True)).float()
+        name: torch.stack([part[name].double() * weight for part, weight in zip(parts, weights, strict=True)]).sum(0)
         for name in parts[0]
     }
 
@@ -36,7 +38,7 @@ def test_the_average_equals_a_direct_computation_and_is_read_in_pieces(
     copy.train(ranks=1)
     read, largest = ShardReader.read, 0
 
-    def counted(reader: ShardReader, shard, key: str) -> torch.Tensor:
+    def counted(reader: ShardReader, shard: ParameterShard, key: str) -> torch.Tensor:
         nonlocal largest
         largest = max(largest, shard.numel)
         return read(reader, shard, key)
@@ -52,10 +54,10 @@ def test_the_average_equals_a_direct_computation_and_is_read_in_pieces(
         assert find_corruption(path) is None
         result, expected = consolidate(path), directly(checkpoints, weights)
         assert result.keys() == expected.keys()
-        assert all(torch.equal(result[name], value) for name, value in expected.items())
+        assert all(torch.equal(result[name], value.float()) for name, value in expected.items())
         other = directly(newest_complete(finished.run_dir, 3), weights)
         for name, value in other.items():
-            torch.testing.assert_close(result[name], value, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(result[name], value.float(), rtol=1e-5, atol=1e-6)
     assert 0 < largest <= 1000
     assert read_manifest(path).averaged == {"step00000004": 0.125, "step00000008": 0.25, "step00000012": 0.625}
 
@@ -78,7 +80,7 @@ def test_weights_are_one_positive_number_per_checkpoint() -> None:
 
 
 def test_an_average_is_exported_and_begins_a_run_but_continues_none(
-    finished: SmallRun, new_run, tmp_path: Path
+    finished: SmallRun, new_run: Callable[[], SmallRun], tmp_path: Path
 ) -> None:
     path = write_average(newest_complete(finished.run_dir, 2), parse_weights(None, 2), tmp_path / "average")
     export_checkpoint(tmp_path / "average", tmp_path / "model")

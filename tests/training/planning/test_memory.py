@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from counted_ranks import ENGINES, MICRO_BATCHES, MODEL, Counted, count
+from counted_ranks import ENGINES, MICRO_BATCHES, MODEL, Counted, count, optimizer_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker, _MemRefType
 
@@ -15,7 +15,7 @@ from clinical_modernbert.kernels.stable_adamw import PIECE
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.planning.communication import exchange
-from clinical_modernbert.training.planning.memory import activations, states
+from clinical_modernbert.training.planning.memory import activations, kept_bytes, states
 from clinical_modernbert.training.recipe.config import EngineConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW
 from clinical_modernbert.training.zero.parameter_shards import ParameterShard
@@ -40,18 +40,23 @@ def counted() -> dict[str, Counted]:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_memory_of_the_states_is_as_predicted(counted: dict[str, Counted], name: str) -> None:
-    predicted = states(MODEL, EngineConfig.model_validate(ENGINES[name]), RANKS).device
+    kept = kept_bytes(MODEL, optimizer_of(name))
+    predicted = states(MODEL, EngineConfig.model_validate(ENGINES[name]), RANKS, kept).device
     assert predicted == pytest.approx(counted[name].held, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_exchanged_bytes_are_as_predicted(counted: dict[str, Counted], name: str) -> None:
-    predicted = exchange(MODEL, EngineConfig.model_validate(ENGINES[name]), MICRO_BATCHES)
+    engine = EngineConfig.model_validate(ENGINES[name])
+    predicted = exchange(MODEL, engine, MICRO_BATCHES, optimizer_of(name), RANKS)
     exchanged = counted[name].exchanged
     small = 0.002 * MODEL.num_parameters  # norms and counts
     assert predicted.all_reduce == pytest.approx(exchanged.get("all_reduce", 0), rel=0.01, abs=small)
     assert predicted.all_gather == pytest.approx(exchanged.get("all_gather_into_tensor", 0), rel=0.01)
     assert predicted.reduce_scatter == pytest.approx(exchanged.get("reduce_scatter_tensor", 0), rel=0.01)
+    # Two ranks send each other the same. At ZeRO-1 the border between them cuts no matrix of this model.
+    assert predicted.all_to_all == RANKS * exchanged.get("all_to_all_single", 0)
+    assert (predicted.all_to_all > 0) == (name == "3 bf16, Muon")
 
 
 def test_a_ring_sends_each_tensor_once_or_twice_except_its_own_share() -> None:

@@ -1,20 +1,26 @@
 """The roofline's counts against those of PyTorch's profiler for a real forward and backward on a CPU."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from clinical_modernbert.kernels import logit_chunks
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.training.planning import roofline as roofline_module
 from clinical_modernbert.training.planning.calls import Call, count_calls
 from clinical_modernbert.training.planning.flops import flops
 from clinical_modernbert.training.planning.hardware import GPUS, Gpu
-from clinical_modernbert.training.planning.roofline import ASSUMED, roofline
-from clinical_modernbert.training.recipe.config import EngineConfig
+from clinical_modernbert.training.planning.roofline import ASSUMED, MUON_LAUNCHES, roofline, times
+from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.zero.matrices import hidden_elements
+from clinical_modernbert.training.zero.muon import Muon
 
 LENGTHS, MASKED = [130, 7, 1, 62], 60
 TOKENS = sum(LENGTHS)
@@ -110,6 +116,41 @@ def test_the_floor_is_below_the_expected_time_and_the_longest_comes_first() -> N
     update = next(operation for operation in operations if operation.phase == "update")
     assert update.bytes == 36 * config().num_parameters / 2
     assert {call.kind for call in calls} == set(ASSUMED)
+
+
+def test_muon_adds_the_products_of_newton_schulz_and_its_launches() -> None:
+    """Launches are those of its operators on one matrix."""
+    weight = torch.nn.Parameter(torch.ones(12, 8))
+    weight.grad = torch.ones(12, 8)
+    optimizer = Muon([{"params": [weight], "blocks": 3, "weight_decay": 0.0}], lr=1e-3)
+    optimizer.step()
+    with LaunchCounter() as counter:
+        optimizer.step()
+    assert (
+        counter.launches - 1 == MUON_LAUNCHES
+    )  # without the count of steps; the momentum is one launch per flat tensor
+    muon = OptimizerConfig(lr=1e-3, name="muon")
+    for ranks in (1, 2):
+        arguments = (config(), EngineConfig(zero_stage=1), LENGTHS, MASKED, GPU, ranks)
+        by_name = {o.name: o for o in roofline(*arguments, optimizer=muon) if o.phase == "update"}
+        assert by_name["Newton-Schulz"].launches == MUON_LAUNCHES * 4 * config().num_hidden_layers / ranks
+        rest = config().num_parameters - hidden_elements(config())
+        assert by_name["StableAdamW"].bytes == 36 * rest / ranks
+        operations = roofline(*arguments, optimizer=muon)
+        floor, expected = times(config(), EngineConfig(zero_stage=1), operations).update
+        assert floor < expected
+        assert expected >= by_name["Newton-Schulz"].launches * 23e-6
+
+
+class LaunchCounter(TorchDispatchMode):
+    """Counts the operators that are no views."""
+
+    launches = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operator.overloadpacket.__name__
+        self.launches += name not in roofline_module._NO_LAUNCH
+        return operator(*args, **(kwargs or {}))
 
 
 def test_devices_have_a_bandwidth_and_an_architecture() -> None:

@@ -20,12 +20,13 @@ from clinical_modernbert.training.zero.matrices import (
     Matrix,
     deal,
     hidden_matrices,
+    iteration_flops,
     partitioned_matrices,
     row_blocks,
     sent_elements,
 )
 from clinical_modernbert.training.zero.muon import Muon
-from clinical_modernbert.training.zero.newton_schulz import iteration_flops, orthogonalize, step_scale
+from clinical_modernbert.training.zero.newton_schulz import orthogonalize, step_scale
 
 DECAY = 1e-3
 FP32 = {"name": "muon", "weight_decay": DECAY, "muon": {"dtype": "fp32"}}

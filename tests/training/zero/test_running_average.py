@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_it_is_the_same_at_any_partitioning_and_bit_equal_when_continued(
     assert without.column("loss") == averaged.column("loss")
 
 
-def test_it_is_evaluated_and_exported(averaged: SmallRun, finished: SmallRun, tmp_path) -> None:
+def test_it_is_evaluated_and_exported(averaged: SmallRun, finished: SmallRun, tmp_path: Path) -> None:
     losses = {row["step"]: row["loss"] for row in scores(averaged, "validation-average.csv")}
     assert losses.keys() == {6, 12}
     assert all(losses[row["step"]] != row["loss"] for row in scores(averaged, "validation.csv"))
