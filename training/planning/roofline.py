@@ -127,6 +127,7 @@ def roofline(
     gpu: Gpu,
     ranks: int = 1,
     strict: bool = True,
+    causal: bool = False,
 ) -> list[Operation]:
     """The operations of a micro-batch and of the update of one rank, the longest first.
 
@@ -134,11 +135,12 @@ def roofline(
         lengths: tokens of each sequence of the micro-batch.
         masked: tokens of it that pass through the head.
         strict: refuse a device for which there are no kernels, instead of counting those of another one.
+        causal: whether the objective is the next token.
     Raises:
         UserError: there are no Triton kernels for this device or head size.
     """
     size = PRECISION_BYTES[engine.precision]
-    calls = count_calls(config, lengths, masked, gpu.architecture, size, strict)
+    calls = count_calls(config, lengths, masked, gpu.architecture, size, strict, causal)
     weights = config.num_parameters
     calls.append(Call("backward", "ZeRO's gradients", "memory", 0, GRADIENT_BYTES[engine.stage] * weights))
     shared = ranks if engine.stage else 1
@@ -162,14 +164,20 @@ def roofline(
 
 
 def count_calls(
-    config: ModelConfig, lengths: Sequence[int], masked: int, architecture: str, size: int = 2, strict: bool = True
+    config: ModelConfig,
+    lengths: Sequence[int],
+    masked: int,
+    architecture: str,
+    size: int = 2,
+    strict: bool = True,
+    causal: bool = False,
 ) -> list[Call]:
     """The calls of forward and backward for sequences of these lengths, on a device of this architecture.
 
     Args:
         architecture: a key of the tables in `kernels/attention/tile_sizes.py`.
         size: bytes of a value.
-        strict: as for `roofline`.
+        strict, causal: as for `roofline`.
     Raises:
         UserError: there are no Triton kernels for this architecture or head size.
     """
@@ -189,7 +197,7 @@ def count_calls(
     ids, positions = (torch.zeros(n, dtype=torch.int64, device=meta) for n in (tokens, masked))
     batch = PackedBatch.from_lengths(lengths, meta)
     with _Counter(lengths, *tiles) as counter:
-        loss = model(ids, batch, positions, positions)[0]
+        loss = model(ids, batch, positions, positions, causal=causal)[0]
         counter.phase = "backward"
         loss.backward()
     return counter.calls
@@ -248,16 +256,16 @@ class _Counter(TorchDispatchMode):
             self._add("RoPE", 2 * _bytes([qkv]) * 2 / 3)
 
     def attention(self, args: Any, out: Any) -> None:
-        qkv, window = args[0], args[-3]
+        qkv, window, causal = args[0], args[-4], args[-2]
         unit, where, tiles = self._attention(qkv, window)
-        flops = 4 * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tiles.forward, window)
+        flops = 4 * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tiles.forward, window, causal)
         self._add(f"attention, {where}", 4 * unit + _bytes([out[1]]), "attention forward", flops)
 
     def attention_backward(self, args: Any, out: Any) -> None:
-        qkv, window = args[1], args[-3]
+        qkv, window, causal = args[1], args[-4], args[-2]
         unit, where, tiles = self._attention(qkv, window)
         for name, tile, matmuls in (("dQ", tiles.dq, 3), ("dK dV", tiles.dkdv, 4)):
-            flops = 2 * matmuls * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tile, window)
+            flops = 2 * matmuls * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tile, window, causal)
             self._add(f"attention {name}, {where}", 6 * unit + 2 * _bytes([args[3]]), "attention backward", flops)
 
     def _attention(self, qkv: Any, window: int) -> tuple[float, str, Tuning]:
@@ -267,7 +275,7 @@ class _Counter(TorchDispatchMode):
     def _tiles(self, window: int) -> Tuning:
         return self._global if window < 0 else self._local
 
-    def _pairs(self, tile: Tile, window: int) -> float:
+    def _pairs(self, tile: Tile, window: int, causal: bool) -> float:
         """Pairs of query and key in all tiles that one head computes."""
         pairs = 0
         for length in self._lengths:
@@ -276,6 +284,8 @@ class _Counter(TorchDispatchMode):
                 if window >= 0:
                     begin = max(first - window, 0) // tile.block_n * tile.block_n
                     end = min(first + tile.block_m + window, length)
+                if causal:
+                    end = min(first + tile.block_m, length)
                 pairs += tile.block_m * -(-(end - begin) // tile.block_n) * tile.block_n
         return float(pairs)
 

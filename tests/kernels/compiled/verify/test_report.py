@@ -14,6 +14,7 @@ ATTENTION = [case for case in MODEL_CASES if case.name == "attention"]
 OTHER_CASES = [  # a sample; all cases: `python -m clinical_modernbert.kernels.verify.report --check`
     ("sm80", report.Case("attention", "fp16", 128, True)),
     ("sm80", report.Case("attention", "fp32", 32, False)),
+    ("sm80", report.Case("attention", "bf16", 128, False, causal=True)),
     ("sm90", report.Case("attention", "fp16", 32, False)),
     ("gfx942", report.Case("attention", "fp32", 64, True)),
 ]
