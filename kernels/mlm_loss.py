@@ -11,7 +11,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .devices import use_triton
-from .logit_chunks import chunk_rows
+from .logit_chunks import chunk_rows, sums_in_fp32
 
 IGNORE_INDEX = -100
 """A target that does not count, as in `torch.nn.functional.cross_entropy`."""
@@ -48,9 +48,10 @@ class _MLMLoss(torch.autograd.Function):
         correct = torch.empty(hidden.shape[0], dtype=torch.bool, device=hidden.device)
         need_hidden, need_weight, need_bias, *_ = ctx.needs_input_grad
         grad_hidden = torch.zeros_like(hidden) if need_hidden else None
-        grad_weight = torch.zeros_like(weight) if need_weight else None
+        rows = chunk_rows(hidden.shape[0], weight.shape[0], weight.element_size())
+        in_fp32 = sums_in_fp32(hidden.shape[0], rows, weight.element_size())
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32 if in_fp32 else None) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None
-        rows = chunk_rows(hidden.shape[0])
         for start in range(0, hidden.shape[0], rows):
             chunk = slice(start, start + rows)
             logits = torch.addmm(bias, hidden[chunk], weight.t())
@@ -58,11 +59,14 @@ class _MLMLoss(torch.autograd.Function):
             loss += chunk_loss
             if grad_hidden is not None:
                 torch.mm(grad_logits, weight, out=grad_hidden[chunk])
-            if grad_weight is not None:
+            if grad_weight is not None and in_fp32:
+                grad_weight += torch.mm(grad_logits.t(), hidden[chunk])
+            elif grad_weight is not None:
                 grad_weight.addmm_(grad_logits.t(), hidden[chunk])
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(0, dtype=torch.float32)
-        ctx.save_for_backward(grad_hidden, grad_weight, None if grad_bias is None else grad_bias.to(bias.dtype))
+        sums = (None if grad is None else grad.to(weight.dtype) for grad in (grad_weight, grad_bias))
+        ctx.save_for_backward(grad_hidden, *sums)
         ctx.mark_non_differentiable(correct)
         return loss, correct
 

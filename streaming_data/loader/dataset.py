@@ -52,7 +52,15 @@ class PackDataset:
     masking: Strategy = "token"
 
     def read(self, address: PackAddress) -> Pack:
-        return self.readers[address.source][address.pack]
+        """Raises UserError if its tokens are not stored as the manifest says."""
+        pack = self.readers[address.source][address.pack]
+        if (width := pack.tokens.dtype.itemsize) != self.manifest.token_bytes and len(pack.tokens):
+            raise UserError(
+                f"{self.readers[address.source].address}: pack {address.pack} has tokens of {width} bytes, but "
+                f"{self.address}/manifest.json says {self.manifest.token_bytes}; the two belong to different data "
+                "sets: restore both from their source, or prepare the data again"
+            )
+        return pack
 
     def fetch_ahead(self, start: int) -> None:
         """Download and check the shards of pack number `start` of the order and of the next packs."""

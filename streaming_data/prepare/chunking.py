@@ -5,7 +5,7 @@ A segment is [CLS] content [SEP]. The contents of a document's segments, concate
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,12 @@ class Segment(NamedTuple):
 
     Attributes:
         document_id: of the document.
-        tokens: uint16 (n,), [CLS] first and [SEP] last.
+        tokens: uint16 or uint32 (n,), as the tokenizer needs; [CLS] first and [SEP] last.
         word_starts: bool (n,), True at the first token of each word; False at [CLS] and [SEP].
     """
 
     document_id: str
-    tokens: npt.NDArray[np.uint16]
+    tokens: npt.NDArray[np.unsignedinteger[Any]]
     word_starts: npt.NDArray[np.bool_]
 
 
@@ -48,8 +48,8 @@ def cut_into_segments(
 
 
 def _segment(document_id: str, encoded: EncodedText, start: int, end: int, tokenizer: LoadedTokenizer) -> Segment:
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
-    tokens = np.concatenate(([cls], encoded.tokens[start:end], [sep]), dtype=np.uint16, casting="unsafe")
+    ends = np.array([tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]], encoded.tokens.dtype)
+    tokens = np.concatenate((ends[:1], encoded.tokens[start:end], ends[1:]))
     word_starts = np.concatenate(([False], encoded.word_starts[start:end], [False]))
     word_starts[1] = True  # the rest of a word longer than a segment counts as a word of this segment
     return Segment(document_id, tokens, word_starts)

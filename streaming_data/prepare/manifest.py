@@ -25,6 +25,7 @@ from ..shards.manifest import (
     TokenizerInfo,
     WordCounts,
 )
+from ..shards.pack import token_bytes
 from ..tokenizer import fast
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
@@ -102,6 +103,7 @@ def write(
     manifest = DataManifest(
         version=VERSION,
         seq_length=config.seq_length,
+        token_bytes=token_bytes(tokenizer.vocab_size),
         tokenizer=TokenizerInfo(
             sha256=tokenizer.sha256,
             vocab_size=tokenizer.vocab_size,

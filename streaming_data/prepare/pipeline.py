@@ -19,6 +19,7 @@ from ...storage.trust import require_own_tree
 from ..corpora.readers import AnySource
 from ..parallel import ProgressCallback, available_cores, parallel_map
 from ..shards.manifest import SPLITS, DataManifest, SplitCounts, read_manifest
+from ..shards.pack import token_bytes
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
@@ -61,7 +62,7 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
         duplicates = find_duplicates(tokenized)
         data = building / "data"
         shutil.rmtree(data, ignore_errors=True)
-        jobs = _split_jobs(files, duplicates, config.seq_length, config.window, building)
+        jobs = _split_jobs(files, duplicates, config, token_bytes(tokenizer.vocab_size), building)
         _require_training_documents(jobs, files, config.sources, config.held_out)
         writers = min(workers, 1 + sum(len(file.digests) for file in tokenized) // _DOCUMENTS_PER_WRITER)
         counts = _write_splits(jobs, writers, stages)
@@ -163,14 +164,15 @@ def _locked_building_directory(output: Path) -> Iterator[Path]:
 
 
 def _split_jobs(
-    files: FilesBySource, duplicates: Duplicates, seq_length: int, window: int, building: Path
+    files: FilesBySource, duplicates: Duplicates, config: PrepareConfig, token_bytes: int, building: Path
 ) -> dict[tuple[str, str], SplitJob]:
     return {
         (source, split): SplitJob(
             stems=[file.stem for file in files_of_source],
             selected=[duplicates.kept(file) & (file.held_out == (split == "held_out")) for file in files_of_source],
-            seq_length=seq_length,
-            window=window,
+            seq_length=config.seq_length,
+            window=config.window,
+            token_bytes=token_bytes,
             directory=building / "data" / source / split,
             plan=building / "plans" / source / f"{split}.npy",
         )

@@ -1,7 +1,7 @@
 """The segments of a task's documents on disk: one record after the other, in plain arrays; nothing is unpickled.
 
-A record is a segment's tokens (16 bits each, little-endian), then its word starts as bits. The length of a segment
-determines the size of its record, so the lengths, which are in the task's done marker, tell where each record begins:
+A record is a segment's tokens (2 or 4 bytes each, little-endian, by the tokenizer's size), then its word starts as bits.
+The length of a segment determines the size of its record, so the lengths, which are in the task's done marker, tell where each record begins:
 packing reads lengths alone, and writing a pack reads its own records.
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xxhash
 
 from ...configs.errors import UserError
-from ..shards.pack import encode_id
+from ..shards.pack import encode_id, stored
 from .chunking import Segment
 from .done_markers import read_result
 
@@ -40,9 +40,9 @@ class SegmentIndex(NamedTuple):
         """The document of each segment, (segments,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def offsets(self) -> npt.NDArray[np.int64]:
+    def offsets(self, token_bytes: int) -> npt.NDArray[np.int64]:
         """Where each record begins, and the size of the file, (segments + 1,)."""
-        return np.concatenate([[0], np.cumsum(record_sizes(self.lengths))])
+        return np.concatenate([[0], np.cumsum(record_sizes(self.lengths, token_bytes))])
 
 
 class SegmentWriter:
@@ -61,7 +61,7 @@ class SegmentWriter:
         records = b"".join(
             part
             for segment in segments
-            for part in (segment.tokens.astype("<u2").tobytes(), np.packbits(segment.word_starts).tobytes())
+            for part in (stored(segment.tokens), np.packbits(segment.word_starts).tobytes())
         )
         self._file.write(records)
         self._hash.update(records)
@@ -84,10 +84,10 @@ class SegmentWriter:
         }
 
 
-def record_sizes(lengths: Numbers) -> npt.NDArray[np.int64]:
+def record_sizes(lengths: Numbers, token_bytes: int) -> npt.NDArray[np.int64]:
     """The bytes of the records of segments with these lengths, int64 (segments,)."""
     tokens: npt.NDArray[np.int64] = lengths.astype(np.int64)
-    return 2 * tokens + (tokens + 7) // 8
+    return token_bytes * tokens + (tokens + 7) // 8
 
 
 def parse_index(columns: Mapping[str, npt.NDArray[Any]]) -> SegmentIndex:
@@ -118,7 +118,7 @@ def read_index(stem: Path) -> SegmentIndex:
 
 
 def read_segments(
-    stem: Path, index: SegmentIndex, numbers: npt.NDArray[np.int64]
+    stem: Path, index: SegmentIndex, numbers: npt.NDArray[np.int64], token_bytes: int
 ) -> Iterator[tuple[bytes, npt.NDArray[np.uint8], bytes]]:
     """Of each segment with one of these numbers: its tokens as they are stored, its word starts (0 or 1), and its id.
 
@@ -126,7 +126,7 @@ def read_segments(
         UserError: the file has another size than its index says.
     """
     path = stem.with_suffix(".segments")
-    offsets, owners = index.offsets(), index.documents()
+    offsets, owners = index.offsets(token_bytes), index.documents()
     if not path.is_file() or path.stat().st_size != offsets[-1]:
         raise _damaged(stem, "not as many segments as its index says")
     ids, id_ends = index.ids.tobytes(), np.cumsum(index.id_sizes, dtype=np.int64)
@@ -141,7 +141,7 @@ def read_segments(
         id_ends[owners[numbers]].tolist(),
         strict=True,
     ):
-        bits = offset + 2 * length
+        bits = offset + token_bytes * length
         word_starts = np.unpackbits(records[bits : bits + (length + 7) // 8], count=length)
         yield bytes(content[offset:bits]), word_starts, ids[start:end]
 

@@ -41,6 +41,7 @@ class SplitJob:
         stems: of the finished tasks, in order.
         selected: which documents of each task belong to the split, bool (documents,).
         window: packs are filled from this many segments at a time.
+        token_bytes: in which a token is stored.
         directory: of the shards; it is not created if no document is selected.
         plan: the file for the order of the segments.
     """
@@ -49,6 +50,7 @@ class SplitJob:
     selected: list[npt.NDArray[np.bool_]]
     seq_length: int
     window: int
+    token_bytes: int
     directory: Path
     plan: Path
 
@@ -63,6 +65,7 @@ class Part:
         plan: the task and the number of every segment of the split in the order of the packs, uint32 (2, segments).
         start: the first segment of the packs in the plan.
         segments: of each pack.
+        token_bytes: in which a token is stored.
         stems: of the tasks that have segments here, by their number in the plan.
     """
 
@@ -71,6 +74,7 @@ class Part:
     plan: Path
     start: int
     segments: list[int]
+    token_bytes: int
     stems: dict[int, Path]
 
 
@@ -100,7 +104,7 @@ def plan_split(job: SplitJob, count: Count) -> SplitPlan:
     tokens = np.add.reduceat(lengths[order], starts, dtype=np.int64)
     # A list of ids in JSON has brackets and, between two ids, a comma and a space.
     ids = np.add.reduceat(id_sizes[order], starts, dtype=np.int64) + 2 * segments
-    sizes = sample_sizes(tokens, segments, ids)
+    sizes = sample_sizes(tokens, segments, ids, job.token_bytes)
     job.plan.parent.mkdir(parents=True, exist_ok=True)
     np.save(job.plan, np.stack([tasks[order], numbers[order]]), allow_pickle=False)
     job.directory.mkdir(parents=True)
@@ -115,7 +119,8 @@ def plan_split(job: SplitJob, count: Count) -> SplitPlan:
         for begin, end in _pieces(sizes, first, last):
             touched = np.unique(tasks[order[starts[begin] : ends[end - 1]]]).tolist()
             stems = {task: job.stems[task] for task in touched}
-            parts.append(Part(shard, offset, job.plan, int(starts[begin]), segments[begin:end].tolist(), stems))
+            in_packs = segments[begin:end].tolist()
+            parts.append(Part(shard, offset, job.plan, int(starts[begin]), in_packs, job.token_bytes, stems))
             offset += int(sizes[begin:end].sum())
         first = last
     count(documents)
@@ -136,7 +141,8 @@ def write_part(part: Part, count: Count) -> None:
     found: list[tuple[bytes, npt.NDArray[np.uint8], bytes]] = [(b"", np.empty(0, np.uint8), b"")] * len(tasks)
     for task, stem in part.stems.items():
         places = np.flatnonzero(tasks == task)
-        for place, segment in zip(places.tolist(), read_segments(stem, read_index(stem), numbers[places]), strict=True):
+        segments_read = read_segments(stem, read_index(stem), numbers[places], part.token_bytes)
+        for place, segment in zip(places.tolist(), segments_read, strict=True):
             found[place] = segment
     with part.shard.open("r+b") as file:
         file.seek(part.offset)

@@ -31,10 +31,10 @@ def encode_sample(columns: Mapping[str, bytes]) -> bytes:
 
 
 def sample_sizes(
-    tokens: npt.NDArray[np.int64], segments: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64], segments: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], token_bytes: int
 ) -> npt.NDArray[np.int64]:
     """The bytes of the samples of packs with so many tokens, segments, and bytes of ids: int64 (packs,) each."""
-    return 4 * len(COLUMNS) + 2 * tokens + (tokens + 7) // 8 + 4 * segments + ids
+    return 4 * len(COLUMNS) + token_bytes * tokens + (tokens + 7) // 8 + 4 * segments + ids
 
 
 def shard_ends(sizes: Sequence[int], shard_bytes: int = SHARD_BYTES) -> list[int]:

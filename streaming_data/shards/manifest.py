@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 from ...configs.json_text import first_problem, parse_json
 from ...configs.names import FileName
 from ...storage.remote import CorruptDataError, read
+from .pack import MAX_VOCAB_SIZE, token_bytes
 
 NAME = "manifest.json"
 VERSION = 1
@@ -22,7 +23,7 @@ _LONGEST_MEAN_WORD = 32
 """Tokens: English has 1.2 to 1.5 in any vocabulary; a sentence of Chinese without spaces has some tens."""
 NonNegativeInt = Annotated[int, Field(ge=0, lt=1 << 63)]
 PositiveInt = Annotated[int, Field(gt=0, lt=1 << 63)]
-TokenId = Annotated[int, Field(ge=0, lt=1 << 16)]
+TokenId = Annotated[int, Field(ge=0, lt=MAX_VOCAB_SIZE)]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=255)]
 """The name of a source, which is that of its directory: the form that `corpora/source.py` accepts."""
 
@@ -51,7 +52,7 @@ class TokenizerInfo(_Section):
     """
 
     sha256: str = ""
-    vocab_size: Annotated[int, Field(gt=0, le=1 << 16)]
+    vocab_size: Annotated[int, Field(gt=0, le=MAX_VOCAB_SIZE)]
     special_ids: SpecialIds
     unmaskable_ids: list[TokenId]
 
@@ -184,6 +185,7 @@ class DataManifest(_Section):
 
     Attributes:
         seq_length: capacity of a pack, in tokens.
+        token_bytes: in which packs store a token; the key is absent if it is 2, as in all earlier manifests.
         sources: by name, in the order of the recipe.
         config: the recipe, as JSON. It is not parsed: its keys are those of the version that wrote it.
         packages: versions of the packages that decide what is written.
@@ -191,11 +193,18 @@ class DataManifest(_Section):
 
     version: Literal[1]
     seq_length: PositiveInt
+    token_bytes: Literal[2, 4] = Field(default=2, exclude_if=lambda width: width == 2)
     tokenizer: TokenizerInfo
     sources: dict[SourceName, SourceInfo]
     config: dict[str, Any] = {}
     packages: dict[str, str] = {}
     _content: dict[str, Any] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _check_width(self) -> "DataManifest":
+        if self.token_bytes < (needed := token_bytes(self.tokenizer.vocab_size)):
+            raise ValueError(f"token_bytes is {self.token_bytes}; {self.tokenizer.vocab_size} tokens need {needed}")
+        return self
 
     @classmethod
     def parse(cls, content: bytes) -> "DataManifest":

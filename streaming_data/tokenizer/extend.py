@@ -20,7 +20,8 @@ from tokenizers import Tokenizer
 
 from ...configs.errors import UserError
 from . import tokenizer as tokenizers
-from .tokenizer import FILES, MAX_VOCAB_SIZE, VOCAB_MULTIPLE, LoadedTokenizer
+from ..shards.pack import MAX_VOCAB_SIZE
+from .tokenizer import FILES, VOCAB_MULTIPLE, LoadedTokenizer
 
 Word: TypeAlias = "tuple[int, ...]"
 Pair: TypeAlias = "tuple[int, int]"
@@ -65,7 +66,7 @@ def check_extension(tokenizer: LoadedTokenizer, tokens: int) -> None:
 def _padded_size(tokens: int) -> int:
     size = -(-tokens // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
     if size > MAX_VOCAB_SIZE:
-        raise UserError(f"a vocabulary of {size:,} tokens; at most 65,536 fit in 16 bits: request fewer new ones")
+        raise UserError(f"a vocabulary of {size:,} tokens; at most {MAX_VOCAB_SIZE:,} are possible: request fewer new ones")
     return size
 
 

@@ -30,6 +30,7 @@ from ...configs.json_text import parse_json_object
 from ...configs.limits import SETTINGS_BYTES, TOKENIZER_BYTES, read_file
 from ...configs.names import shorten
 from ...storage.files import require_writable, stage_directory
+from ..shards.pack import MAX_VOCAB_SIZE, TOKEN_TYPES, token_bytes
 from . import fast, long_texts, words
 from .special_tokens import ROLES, add_users_own, open_backend, structural_tokens
 
@@ -37,7 +38,6 @@ FILES = ("tokenizer.json", "tokenizer_config.json")
 _ROLES_FILE = "special_tokens_map.json"
 _OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
 _CONVERT = "from which transformers makes both: AutoTokenizer.from_pretrained('{0}').save_pretrained('{0}')"
-MAX_VOCAB_SIZE = 1 << 16
 MIN_VOCAB_SIZE = 512
 VOCAB_MULTIPLE = 64
 _MOST_SHOWN = 200
@@ -65,12 +65,17 @@ class LoadedTokenizer:
     sha256: str
     pretokens_are_words: bool = True
 
+    @property
+    def token_type(self) -> "np.dtype[np.unsignedinteger[Any]]":
+        """Of its tokens: uint16, or uint32 if it has more than 65,536."""
+        return TOKEN_TYPES[token_bytes(self.vocab_size)]
+
     @cached_property
     def fast(self) -> fast.FastEncoder | None:
         """What encodes most texts; None if fastokens is not installed, or does not know this kind of tokenizer."""
         return fast.create(self.backend) if self.pretokens_are_words else None
 
-    def decode(self, tokens: npt.NDArray[np.uint16]) -> str:
+    def decode(self, tokens: npt.NDArray[np.unsignedinteger[Any]]) -> str:
         """The text of the tokens, without special tokens."""
         return str(self.backend.decode(tokens.tolist(), skip_special_tokens=True))
 
@@ -80,13 +85,13 @@ class EncodedText:
     """A text as tokens, without [CLS] and [SEP].
 
     Attributes:
-        tokens: uint16 (n,).
+        tokens: uint16 or uint32 (n,), see `LoadedTokenizer.token_type`.
         word_starts: bool (n,), True at the first token of each word: letters with the space before them, digits, a run
             of punctuation, a run of spaces. See `words.py`.
         character_starts: computes the character offset of each token in the text, int64 (n,).
     """
 
-    tokens: npt.NDArray[np.uint16]
+    tokens: npt.NDArray[np.unsignedinteger[Any]]
     word_starts: npt.NDArray[np.bool_]
     character_starts: Callable[[], npt.NDArray[np.int64]]
 
@@ -121,7 +126,7 @@ def load(directory: Path) -> LoadedTokenizer:
     if size == 0:
         raise UserError(f"{directory}: a tokenizer without a vocabulary")
     if size > MAX_VOCAB_SIZE:
-        raise UserError(f"{directory}: a vocabulary of {size:,}; tokens are stored in 16 bits, at most 65,536")
+        raise UserError(f"{directory}: its largest id is {size - 1:,}; ids must be below {MAX_VOCAB_SIZE:,}")
     special_ids = _special_ids(directory, config, vocabulary)
     return LoadedTokenizer(
         directory=directory,
@@ -208,7 +213,7 @@ def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[EncodedText
         raise _distrust(tokenizer, str(error)) from error
     remaining = iter(encode_by_library(tokenizer, [text for text, one in zip(texts, encoded, strict=True) if not one]))
     return [
-        EncodedText(one.ids.astype(np.uint16), one.word_starts, partial(encoder.character_starts, text, one.ids))
+        EncodedText(one.ids.astype(tokenizer.token_type), one.word_starts, partial(encoder.character_starts, text, one.ids))
         if encoder and one
         else next(remaining)
         for text, one in zip(texts, encoded, strict=True)
@@ -255,12 +260,12 @@ def _encoded(tokenizer: LoadedTokenizer, text: str, encoding: Encoding) -> Encod
     starts = partial(_character_starts, encoding)
     in_words = tokenizer.pretokens_are_words
     word_starts = words.pretoken_starts(encoding) if in_words else words.word_starts(text, starts())
-    return EncodedText(np.array(encoding.ids, np.uint16), word_starts, starts)
+    return EncodedText(np.array(encoding.ids, tokenizer.token_type), word_starts, starts)
 
 
 def _encode_long(tokenizer: LoadedTokenizer, text: str) -> EncodedText:
     parts = [
-        (np.array(piece.ids, np.uint16), words.pretoken_starts(piece), _character_starts(piece) + start)
+        (np.array(piece.ids, tokenizer.token_type), words.pretoken_starts(piece), _character_starts(piece) + start)
         for start, piece in long_texts.pieces(tokenizer.backend, text)
     ]
     tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -7,7 +7,8 @@ import torch
 from gradients import gradient_of
 from torch import Tensor
 
-from clinical_modernbert.kernels.logit_chunks import chunk_rows
+from clinical_modernbert.kernels import logit_chunks
+from clinical_modernbert.kernels.logit_chunks import CHUNK_BYTES, chunk_rows
 from clinical_modernbert.kernels.mlm_loss import mlm_loss
 from clinical_modernbert.kernels.verify import reference
 
@@ -99,9 +100,25 @@ def test_frozen_inputs_get_no_gradient() -> None:
     assert not mlm_loss(hidden.detach(), weight, bias, targets)[0].requires_grad
 
 
-@pytest.mark.parametrize("rows", [1, 1023, 2458, 40_000])
-def test_at_most_four_chunks(rows: int) -> None:
-    assert -(-rows // chunk_rows(rows)) <= 4
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_many_small_chunks_are_as_exact(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """A vocabulary so large that a chunk has 16 rows: the sum of 282 products, each rounded, is that of one."""
+    monkeypatch.setattr(logit_chunks, "CHUNK_BYTES", 16 * 301 * dtype.itemsize)
+    assert chunk_rows(4500, 301, dtype.itemsize) == 16
+    test_agrees_with_full_logits_in_fp64(4500, dtype)
+
+
+def test_chunks_are_bounded_by_bytes_and_few() -> None:
+    for rows in (1, 1023, 2458, 20_000, 40_000):
+        for vocabulary in (1000, 50_368, 128_000, 256_000, 1_000_000, 1 << 24):
+            for size in (2, 4):
+                chunk = chunk_rows(rows, vocabulary, size)
+                assert chunk % 16 == 0
+                assert chunk == 16 or chunk * vocabulary * size <= CHUNK_BYTES
+                many = rows > 4 * chunk
+                assert not many or (chunk + 16) * vocabulary * size > CHUNK_BYTES
+    # As before it was bounded, for the batches that were in use.
+    assert [chunk_rows(rows, 50_368, 2) for rows in (100, 2458, 4096, 9832, 19_664)] == [1024, 1024, 1024, 2464, 4928]
 
 
 def test_mismatched_shapes_are_rejected() -> None:

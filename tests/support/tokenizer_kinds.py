@@ -101,3 +101,18 @@ def save(
     tokenizer.save_pretrained(directory)
     assert json.loads((directory / "tokenizer_config.json").read_text())["cls_token"] == "[CLS]"
     return directory
+
+
+def shifted(source: Path, target: Path, by: int) -> Path:
+    """A copy of a tokenizer whose ids are larger, except for those of the roles; the ids between have no token."""
+    content = json.loads((source / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary |= {token["content"]: token["id"] for token in content["added_tokens"]}
+    moved = {token: number + by * (token not in _SPECIAL) for token, number in vocabulary.items()}
+    content["model"]["vocab"] = moved
+    for token in content["added_tokens"]:
+        token["id"] = moved[token["content"]]
+    target.mkdir()
+    (target / "tokenizer.json").write_text(json.dumps(content))
+    (target / "tokenizer_config.json").write_bytes((source / "tokenizer_config.json").read_bytes())
+    return target

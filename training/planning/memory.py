@@ -7,7 +7,7 @@ compare the predictions with bytes counted in real runs and forward passes (test
 
 from dataclasses import dataclass, replace
 
-from ...kernels.logit_chunks import chunk_rows
+from ...kernels.logit_chunks import chunk_rows, sums_in_fp32
 from ...model.config import ModelConfig
 from ..recipe.config import EngineConfig
 from ..recipe.schedule import Plan
@@ -167,10 +167,19 @@ def activations(config: ModelConfig, engine: EngineConfig, tokens: int, masked: 
     return Activations(
         layers,
         head=masked * (4 * size * d + 8 + 8) + size * vocabulary * (d + 1),
-        # Two chunks of logits, since one is computed before the previous one is freed; outputs of encoder and head.
-        in_head=size * (2 * min(masked, chunk_rows(masked)) * vocabulary + (tokens + masked) * d),
+        # Besides, the outputs of encoder and head.
+        in_head=_logits(masked, vocabulary, d, size) + size * (tokens + masked) * d,
         in_layer=in_layer,
     )
+
+
+def _logits(masked: int, vocabulary: int, d: int, size: int) -> float:
+    """Bytes of the logits, and of what sums the weight's gradient beyond its own bytes."""
+    rows = chunk_rows(masked, vocabulary, size)
+    chunk = size * min(masked, rows) * vocabulary
+    if not sums_in_fp32(masked, rows, size):
+        return 2 * chunk  # one is computed before the previous one is freed
+    return max(2 * chunk, chunk + size * vocabulary * d) + (4 - size) * vocabulary * d
 
 
 def planned_activations(

@@ -23,12 +23,12 @@ from clinical_modernbert.streaming_data.prepare.segment_file import (
 from clinical_modernbert.streaming_data.shards.pack import encode_id
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-SEGMENT_LISTS = st.lists(st.lists(st.integers(1, 65535), min_size=1, max_size=20), max_size=4)
+SEGMENT_LISTS = st.lists(st.lists(st.integers(1, (1 << 24) - 1), min_size=1, max_size=20), max_size=4)
 BATCHES = st.lists(st.lists(st.tuples(IDS, SEGMENT_LISTS), min_size=1, max_size=5), max_size=4)
 
 
-def _segments(document_id: str, lists: list[list[int]]) -> list[Segment]:
-    return [Segment(document_id, np.array(ids, np.uint16), np.array(ids) % 2 == 0) for ids in lists]
+def _segments(document_id: str, lists: list[list[int]], width: int = 2) -> list[Segment]:
+    return [Segment(document_id, np.array(ids).astype(f"u{width}"), np.array(ids) % 2 == 0) for ids in lists]
 
 
 def _write(stem: Path, batches: list[list[list[Segment]]], ids: list[list[str]]) -> None:
@@ -39,19 +39,19 @@ def _write(stem: Path, batches: list[list[list[Segment]]], ids: list[list[str]])
     mark_done(stem, writer.index())
 
 
-def _read(stem: Path, numbers: np.ndarray) -> list[tuple[list[int], list[int], bytes]]:
+def _read(stem: Path, numbers: np.ndarray, width: int = 2) -> list[tuple[list[int], list[int], bytes]]:
     return [
-        (np.frombuffer(tokens, "<u2").tolist(), word_starts.tolist(), document_id)
-        for tokens, word_starts, document_id in read_segments(stem, read_index(stem), numbers)
+        (np.frombuffer(tokens, f"<u{width}").tolist(), word_starts.tolist(), document_id)
+        for tokens, word_starts, document_id in read_segments(stem, read_index(stem), numbers, width)
     ]
 
 
-@given(BATCHES, st.randoms(use_true_random=False))
+@given(BATCHES, st.randoms(use_true_random=False), st.sampled_from([2, 4]))
 def test_any_segments_come_back_in_any_order(
-    tmp_path_factory: pytest.TempPathFactory, batches: list, shuffled: "object"
+    tmp_path_factory: pytest.TempPathFactory, batches: list, shuffled: "object", width: int
 ) -> None:
     stem = tmp_path_factory.getbasetemp() / "x"
-    documents = [[_segments(*document) for document in batch] for batch in batches]
+    documents = [[_segments(*document, width) for document in batch] for batch in batches]
     _write(stem, documents, [[name for name, _ in batch] for batch in batches])
     flat = [segment for batch in documents for document in batch for segment in document]
     index = read_index(stem)
@@ -59,7 +59,7 @@ def test_any_segments_come_back_in_any_order(
     assert index.lengths.tolist() == [len(segment.tokens) for segment in flat]
     numbers = list(range(len(flat)))
     shuffled.shuffle(numbers)  # type: ignore[attr-defined]
-    assert _read(stem, np.array(numbers, np.int64)) == [
+    assert _read(stem, np.array(numbers, np.int64), width) == [
         (flat[n].tokens.tolist(), flat[n].word_starts.tolist(), encode_id(flat[n].document_id)) for n in numbers
     ]
 
@@ -112,7 +112,7 @@ def test_segments_are_small_and_faster_than_pickles(tmp_path: Path) -> None:
     ids = [document[0].document_id for document in documents]
     _write(tmp_path / "x", [documents], [ids])
     size = sum((tmp_path / name).stat().st_size for name in ("x.segments", "x.done"))
-    assert record_sizes(read_index(tmp_path / "x").lengths).sum() / tokens < 2.13
+    assert record_sizes(read_index(tmp_path / "x").lengths, 2).sum() / tokens < 2.13
     assert size / tokens <= 2.2
     numbers = np.arange(len(documents))
     times: dict[str, list[float]] = {name: [] for name in ("write", "dump", "read", "load")}
@@ -125,7 +125,7 @@ def test_segments_are_small_and_faster_than_pickles(tmp_path: Path) -> None:
         for name, work in (
             ("write", write),
             ("dump", lambda: pickle.dump(documents, io.BytesIO())),
-            ("read", lambda: list(read_segments(tmp_path / "x", read_index(tmp_path / "x"), numbers))),
+            ("read", lambda: list(read_segments(tmp_path / "x", read_index(tmp_path / "x"), numbers, 2))),
             ("load", lambda: pickle.loads(pickled)),
         ):
             begin = time.process_time()

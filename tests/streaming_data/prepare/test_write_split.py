@@ -25,13 +25,15 @@ def _nothing(done: int, total: int, counted: int) -> None:
     pass
 
 
-def _tasks(folder: Path, rng: np.random.Generator, sizes: list[int]) -> tuple[list[Path], list[list[list[Segment]]]]:
+def _tasks(
+    folder: Path, rng: np.random.Generator, sizes: list[int], width: int = 2
+) -> tuple[list[Path], list[list[list[Segment]]]]:
     """Finished tasks with so many documents, of up to three segments or none."""
     stems, tasks = [], []
     for task, size in enumerate(sizes):
         documents = [
             [
-                Segment(f"é{task}-{number}", tokens := rng.integers(0, 1 << 16, n).astype(np.uint16), tokens % 3 == 0)
+                Segment(f"é{task}-{number}", tokens := rng.integers(0, 1 << 18, n).astype(f"u{width}"), tokens % 3 == 0)
                 for n in rng.integers(2, SEQ_LENGTH + 1, rng.integers(0, 4))
             ]
             for number in range(size)
@@ -77,11 +79,11 @@ def test_parts_of_shards_are_those_of_one_writer(
     for function in (layout.shard_ends, layout.shard_header, layout.write_index):
         monkeypatch.setattr(function, "__defaults__", (shard_bytes,))
     monkeypatch.setattr(layout, "SHARD_BYTES", shard_bytes)
-    rng = np.random.default_rng(part_bytes)
-    stems, tasks = _tasks(tmp_path, rng, [40, 0, 1, 90, 13])
+    rng, width = np.random.default_rng(part_bytes), 4 if part_bytes == 3_000 else 2
+    stems, tasks = _tasks(tmp_path, rng, [40, 0, 1, 90, 13], width)
     selected = [rng.random(len(documents)) < share for documents in tasks]
     selected[0][0] = True
-    job = SplitJob(stems, selected, SEQ_LENGTH, 16, tmp_path / "ours", tmp_path / "plans" / "plan.npy")
+    job = SplitJob(stems, selected, SEQ_LENGTH, 16, width, tmp_path / "ours", tmp_path / "plans" / "plan.npy")
     plan = _write(job, 1)
     segments = [
         segment
@@ -107,7 +109,7 @@ def test_two_processes_write_one_shard(tmp_path: Path, monkeypatch: pytest.Monke
     stems, tasks = _tasks(tmp_path, np.random.default_rng(1), [60, 60])
     selected = [np.ones(len(documents), np.bool_) for documents in tasks]
     for workers in (1, 2):
-        job = SplitJob(stems, selected, SEQ_LENGTH, 16, tmp_path / str(workers), tmp_path / f"{workers}.npy")
+        job = SplitJob(stems, selected, SEQ_LENGTH, 16, 2, tmp_path / str(workers), tmp_path / f"{workers}.npy")
         assert len(_write(job, workers).parts) > 3
     first, second = ((tmp_path / str(workers) / "shard.00000.mds").read_bytes() for workers in (1, 2))
     assert first == second
@@ -117,6 +119,6 @@ def test_two_processes_write_one_shard(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_split_without_documents_has_no_directory(tmp_path: Path) -> None:
     stems, tasks = _tasks(tmp_path, np.random.default_rng(1), [5])
     none = [np.zeros(len(documents), np.bool_) for documents in tasks]
-    plan = _write(SplitJob(stems, none, SEQ_LENGTH, 16, tmp_path / "none", tmp_path / "plan.npy"), 1)
+    plan = _write(SplitJob(stems, none, SEQ_LENGTH, 16, 2, tmp_path / "none", tmp_path / "plan.npy"), 1)
     assert (plan.counts.packs, plan.parts) == (0, [])
     assert not (tmp_path / "none").exists()

@@ -11,12 +11,12 @@ from clinical_modernbert.streaming_data.shards.mds import PackWriter
 from clinical_modernbert.streaming_data.shards.pack import MDS_COLUMNS, Pack, to_mds
 
 
-def packs(count: int) -> list[Pack]:
+def packs(count: int, width: int = 2) -> list[Pack]:
     rng = np.random.default_rng(count)
     made = []
     for number in range(count):
         lengths = rng.integers(1, 60, rng.integers(1, 6)).astype(np.int32)
-        tokens = rng.integers(0, 1 << 16, lengths.sum()).astype(np.uint16)
+        tokens = rng.integers(0, 1 << 18, lengths.sum()).astype(f"u{width}")
         made.append(Pack(tokens, lengths, tokens % 3 == 0, [f'é"{number}\n{part}' for part in range(len(lengths))]))
     return made
 
@@ -35,11 +35,13 @@ def test_the_bytes_are_those_of_the_library(tmp_path: Path, count: int, shard_by
     assert len(written[0]) >= 2 or not count
 
 
-def test_sizes_are_known_from_lengths() -> None:
-    made = packs(50)
+@pytest.mark.parametrize("width", [2, 4])
+def test_sizes_are_known_from_lengths(width: int) -> None:
+    made = packs(50, width)
     tokens, segments = (
         np.array([len(column) for column in columns])
         for columns in zip(*((p.tokens, p.lengths) for p in made), strict=True)
     )
     ids = np.array([len(to_mds(pack)["doc_ids"]) for pack in made])
-    assert sample_sizes(tokens, segments, ids).tolist() == [len(encode_sample(to_mds(pack))) for pack in made]
+    sizes = [len(encode_sample(to_mds(pack))) for pack in made]
+    assert sample_sizes(tokens, segments, ids, width).tolist() == sizes

@@ -113,7 +113,11 @@ def test_saved_activations_are_as_predicted(sizes: dict[str, int]) -> None:
 
 @pytest.mark.filterwarnings("ignore:Expected a tensor")  # from the tracker, where a gradient is None
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
-@pytest.mark.parametrize(("sizes", "packs"), [(BASE, 1), (LARGE, 4)], ids=["base", "large"])
+@pytest.mark.parametrize(
+    ("sizes", "packs"),
+    [(BASE, 1), (LARGE, 4), ({**BASE, "vocab_size": 256_000}, 1), ({**BASE, "vocab_size": 256_000}, 8)],
+    ids=["base", "large", "256,000 tokens", "256,000 tokens, ten chunks"],
+)
 @pytest.mark.usefixtures("triton_without_a_gpu")
 def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpointing: bool) -> None:
     tokens, masked = 8192 * packs, 2458 * packs

@@ -6,6 +6,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from clinical_modernbert.kernels import logit_chunks
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
@@ -29,8 +30,14 @@ def calls_of(layers: int = 4, size: int = 2) -> list[Call]:
     return count_calls(config(layers), LENGTHS, MASKED, "sm90", size)
 
 
-def test_matrix_products_are_those_that_the_profiler_sees() -> None:
-    model = MaskedLM(config())
+@pytest.mark.parametrize(("size", "chunks"), [(4, 1), (2, 1), (2, 4)], ids=["fp32", "bf16", "bf16 in chunks"])
+def test_matrix_products_are_those_that_the_profiler_sees(
+    monkeypatch: pytest.MonkeyPatch, size: int, chunks: int
+) -> None:
+    if chunks > 1:
+        monkeypatch.setattr(logit_chunks, "CHUNK_BYTES", 16 * 160 * size)
+        monkeypatch.setattr(logit_chunks, "FEW", 1)  # so that the weight's gradient is summed in fp32
+    model = MaskedLM(config()).to({4: torch.float32, 2: torch.bfloat16}[size])
     ids = torch.arange(TOKENS) % 160
 
     def step() -> None:
@@ -40,9 +47,9 @@ def test_matrix_products_are_those_that_the_profiler_sees() -> None:
         step()
     counted = counter.get_flop_counts()["Global"]
     matmuls = {torch.ops.aten.mm, torch.ops.aten.addmm}
-    missing = 2 * MASKED * 64 * 160  # of addmm_, which it does not count
+    missing = 2 * MASKED * 64 * 160 * (chunks == 1)  # of addmm_, which it does not count
     expected = sum(value for operator, value in counted.items() if operator in matmuls) + missing
-    products = [call for call in calls_of(size=4) if call.kind == "matrix product"]
+    products = [call for call in calls_of(size=size) if call.kind == "matrix product"]
     assert sum(call.flops for call in products) == expected
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         step()
