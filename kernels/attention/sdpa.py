@@ -6,6 +6,8 @@ halo of `window` keys before and after (causal: before only), all chunks in one 
 in the length.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
@@ -32,11 +34,12 @@ def torch_attention(
     planes = rotate_qk(inputs, batch, rope_theta, overwrite=overwrite or inputs is not qkv)
     # split, not slices: its backward is one concatenation, whereas each slice's fills a zero tensor of T tokens
     per_sequence = zip(*(x.split(batch.lengths) for x in planes), strict=True)
-    outputs = [_attend(*(x.transpose(0, 1) for x in one), window, causal).transpose(0, 1) for one in per_sequence]
+    attend = partial(_attend, window=window, causal=causal)
+    outputs = [attend(*(x.transpose(0, 1) for x in one)).transpose(0, 1) for one in per_sequence]
     return torch.cat(outputs).to(qkv.dtype) if outputs else qkv[:, 0]
 
 
-def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None, causal: bool) -> torch.Tensor:
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, window: int | None, causal: bool) -> torch.Tensor:
     """One sequence; q, k, v and the result are (H, L, D)."""
     length = q.shape[1]
     if length == 0:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -90,7 +91,7 @@ def _cases(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Func
 
     batch, tokens = PackedBatch.from_lengths(LENGTHS, device), sum(LENGTHS)
     for layer, window, causal in LAYERS:
-        options = {"window": window, "rope_theta": THETA, "causal": causal}
+        options: dict[str, Any] = {"window": window, "rope_theta": THETA, "causal": causal}
         for backend in available_backends(device, dtype, HEAD_DIM):
             ours = partial(packed_attention, batch=batch, backend=backend, **options)
             plain = partial(reference.attention, lengths=LENGTHS, **options)

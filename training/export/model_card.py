@@ -14,6 +14,7 @@ def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores
     """Return the model card of a checkpoint, from its manifest and the scores of its run."""
     run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
+    objective = _objective(schedule.get("objective", "masked"))
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
     started = (
         f"continued from `{public_name(run['initial_weights'])}`" if run["initial_weights"] else "trained from scratch"
@@ -48,6 +49,7 @@ A model may reproduce its training data, so the terms of a credentialed source a
 | batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
+| objective | {objective} |
 | masking | {masking}, {run["data"]["masking"]} |
 | precision | {run["engine"]["precision"]}, ZeRO stage {run["engine"]["zero_stage"]} |
 | seed | {run["seed"]} |
@@ -77,6 +79,17 @@ A model may reproduce its training data, so the terms of a credentialed source a
 
 `training.json` has the complete configuration and the hash of every shard that was read.
 """
+
+
+def _objective(objective: str | Sequence[Mapping[str, Any]]) -> str:
+    """The objective, or its stages."""
+    names = {"masked": "masked tokens", "causal": "next token"}
+    if isinstance(objective, str):
+        return names[objective]
+    return ", then ".join(
+        names[stage["objective"]] + (f" until {stage['until_tokens']:,} tokens" if stage["until_tokens"] else "")
+        for stage in objective
+    )
 
 
 def _sources(manifest: CheckpointManifest) -> str:

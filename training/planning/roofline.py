@@ -135,7 +135,7 @@ def roofline(
         lengths: tokens of each sequence of the micro-batch.
         masked: tokens of it that pass through the head.
         strict: refuse a device for which there are no kernels, instead of counting those of another one.
-        causal: whether the objective is the next token.
+        causal: whether they predict the next token, so that `masked` counts the tokens that have one.
     Raises:
         UserError: there are no Triton kernels for this device or head size.
     """

@@ -120,11 +120,16 @@ class ScheduleConfig(_Section):
         _require_ends("seq_length", [stage.until_tokens for stage in self.seq_length])
         if not isinstance(self.objective, str):
             _require_ends("objective", [stage.until_tokens for stage in self.objective])
-            names = [stage.objective for stage in self.objective]
+            names, last = [stage.objective for stage in self.objective], self.objective[-2:-1]
             if len(names) < 2 or any(one == other for one, other in pairwise(names)):
                 raise ValueError(
                     f"the stages of objective must alternate, got {', '.join(names) or 'none'}; for a single objective "
                     "give its name, without stages"
+                )
+            if last and (last[0].until_tokens or 0) >= self.total_tokens:
+                raise ValueError(
+                    f"the last stage of objective, {names[-1]}, begins after {last[0].until_tokens:,} tokens, but "
+                    f"total_tokens is {self.total_tokens:,}: lower until_tokens"
                 )
         return self
 

@@ -173,6 +173,10 @@ def test_the_objective_switches_at_the_first_step_that_begins_after_its_tokens()
             "[{objective: causal, until_tokens: 9}, {objective: masked, until_tokens: 9}, {objective: causal}]",
             "until_tokens of the objective stages must increase",
         ),
+        (
+            "[{objective: causal, until_tokens: 1e13}, {objective: masked}]",
+            "the last stage of objective, masked, begins after 10,000,000,000,000 tokens, but total_tokens is",
+        ),
         ("[{objective: causal, until: 1e6}, {objective: masked}]", "unknown key; did you mean until_tokens?"),
     ],
 )
