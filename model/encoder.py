@@ -25,6 +25,7 @@ class AttentionOptions:
 
     backend: str
     deterministic: bool
+    causal: bool
 
 
 class LayerNorm(nn.Module):
@@ -70,7 +71,7 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Bidirectional self-attention inside each sequence: to all of it in a global layer, to a window in a local one."""
+    """Self-attention inside each sequence: to all of it in a global layer, to a window in a local one."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class Attention(nn.Module):
             batch,
             window=self.window,
             rope_theta=self.rope_theta,
+            causal=how.causal,
             backend=how.backend,
             deterministic=how.deterministic,
             overwrite=True,
@@ -163,11 +165,15 @@ class Encoder(nn.Module):
         self.attention_backend = "auto"
         self.deterministic_attention = True
 
-    def forward(self, input_ids: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, batch: PackedBatch, rows: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
         """Token ids (T,) -> (T, d), or (R, d) at `rows`, int64 (R,).
 
         The last layer computes its MLP for these rows only, as nothing reads the others.
 
+        Args:
+            causal: each token attends only to itself and to those before it in its sequence.
         Raises:
             ValueError: a sequence is longer than max_position_embeddings.
         """
@@ -177,7 +183,7 @@ class Encoder(nn.Module):
                 "split it into shorter segments"
             )
         hidden, update = self.embeddings(input_ids), None
-        how = AttentionOptions(self.attention_backend, self.deterministic_attention)
+        how = AttentionOptions(self.attention_backend, self.deterministic_attention, causal)
         for number, layer in enumerate(self.layers, 1):
             arguments = (batch, how, rows if number == len(self.layers) else None)
             if self.activation_checkpointing and torch.is_grad_enabled():

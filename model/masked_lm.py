@@ -1,4 +1,4 @@
-"""Masked language modeling: the encoder, a prediction head and a decoder tied to the embeddings."""
+"""Language modeling, masked or causal: the encoder, a prediction head and a decoder tied to the embeddings."""
 
 import torch
 from torch import Tensor, nn
@@ -53,21 +53,26 @@ class MaskedLM(nn.Module):
         self.decoder = Decoder(config, self.model.embeddings.tok_embeddings)
 
     def forward(
-        self, input_ids: Tensor, batch: PackedBatch, masked_positions: Tensor, targets: Tensor
+        self, input_ids: Tensor, batch: PackedBatch, positions: Tensor, targets: Tensor, *, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Loss and correct predictions of the masked tokens. All other tokens are context and skip the head.
+        """Loss and correct predictions at `positions`. All other tokens are context and skip the head.
 
         Args:
-            input_ids: int64 (T,), the packed tokens, some of them replaced by the mask token.
+            input_ids: int64 (T,), the packed tokens, some of them replaced by the mask token; causal: as they are.
             batch: the sequences in those T tokens.
-            masked_positions: int64 (M,), indices into the T tokens. M may be 0.
-            targets: int64 (M,), the original tokens at these positions; -100 is ignored.
+            positions: int64 (M,), indices into the T tokens: the masked ones, or those with a next one. M may be 0.
+            targets: int64 (M,), the original tokens at these positions, or the next ones; -100 is ignored.
+            causal: each token attends only to itself and to those before it in its sequence.
 
         Returns:
             The summed cross-entropy (fp32 scalar, in nats), and whether each token's top prediction is correct, bool
-            (M,). It is a sum so that the caller can divide by the number of masked tokens of the step over all ranks.
+            (M,). It is a sum so that the caller can divide by the number of targets of the step over all ranks.
         """
-        return self.decoder(self.head(self.model(input_ids, batch, masked_positions)), targets)
+        if causal:  # nearly every row is read, so that the last layer computes all of them
+            hidden = self.model(input_ids, batch, causal=True).index_select(0, positions)
+        else:
+            hidden = self.model(input_ids, batch, positions)
+        return self.decoder(self.head(hidden), targets)
 
     def logits(self, input_ids: Tensor, batch: PackedBatch, positions: Tensor) -> Tensor:
         """Logits (M, V) at `positions`, int64 (M,), for inference and for checking exports."""

@@ -43,6 +43,7 @@ class DeviceBatch:
     masked_positions: torch.Tensor
     targets: torch.Tensor
     further: tuple[torch.Tensor, ...]
+    causal: bool
 
 
 def runs_ahead(device: torch.device) -> bool:
@@ -64,6 +65,7 @@ def stage(batch: MicroBatch, device: torch.device, further: Sequence[np.ndarray]
         addresses=batch.addresses,
         pack_tokens=batch.pack_tokens,
         digest=batch.digest,
+        causal=batch.causal,
         staged=staged,
     )
 
@@ -88,7 +90,7 @@ def on_device(batches: Iterable[StagedMicroBatch], device: torch.device) -> Iter
 def _copy(batch: StagedMicroBatch, device: torch.device) -> tuple[DeviceBatch, torch.Tensor]:
     """The micro-batch on `device`, and a tensor in whose memory all of it lies."""
     sequences, (input_ids, masked_positions, targets, *further) = batch.staged.to(device)
-    copied = DeviceBatch(batch.addresses, input_ids, sequences, masked_positions, targets, tuple(further))
+    copied = DeviceBatch(batch.addresses, input_ids, sequences, masked_positions, targets, tuple(further), batch.causal)
     return copied, sequences.cu_seqlens
 
 

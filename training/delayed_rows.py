@@ -13,7 +13,7 @@ from ..configs.errors import UserError
 from .checkpoint.progress import Progress
 from .copies import runs_ahead
 from .measure import Measurement, measure_mix
-from .metrics.writer import MetricsWriter
+from .metrics.writer import MetricsWriter, StepMetrics
 from .resilience.skips import Skip
 from .resilience.spikes import SpikeDetector, rewind
 from .run import Run
@@ -52,8 +52,8 @@ class DelayedRows:
         measurement, self._waiting = self._waiting, None
         if measurement is None:
             return
-        loss = self._write(measurement)
-        if self._spikes.is_spike(loss):
+        row = self._write(measurement)
+        if self._spikes.is_spike(row.loss, row.objective):
             self.rewind(measurement.progress, f"step {measurement.progress.step}: the loss spiked")
 
     def rewind(self, progress: Progress, reason: str) -> None:
@@ -71,12 +71,12 @@ class DelayedRows:
         if self.metrics is not None:
             self.metrics.close()
 
-    def _write(self, measurement: Measurement) -> float:
+    def _write(self, measurement: Measurement) -> StepMetrics:
         row = measurement.row()
         if self.metrics is not None:
             self.metrics.write(row)
             self.metrics.write_mix(measure_mix(self._run, measurement.progress))
-        return row.loss
+        return row
 
     def __enter__(self) -> "DelayedRows":
         return self

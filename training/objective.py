@@ -1,7 +1,8 @@
-"""The objective of masked language modeling, for one optimizer step.
+"""The objective of one optimizer step: masked language modeling, or causal, which predicts the next token.
 
-The loss of a step is the sum over its masked tokens divided by their number, both over ALL ranks and micro-batches.
-So one rank, two ranks and accumulation have the same gradient, however unevenly masked tokens are distributed.
+The loss of a step is the sum over its targets (the masked tokens, or all that have a next one) divided by their number,
+both over ALL ranks and micro-batches. So one rank, two ranks and accumulation have the same gradient, however unevenly
+targets are distributed.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ def accumulate(engine: Any, micro_batches: Sequence[StagedMicroBatch], masked: i
     """Forward and backward over a rank's micro-batches.
 
     Args:
-        masked: masked tokens of the step, over all ranks.
+        masked: targets of the step, over all ranks.
         seed: seed of dropout.
     Returns:
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
@@ -51,8 +52,8 @@ def random_generator(device: torch.device) -> torch.Generator:
 
 
 def forward(engine: Any, batch: DeviceBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of losses, fp32 scalar; which masked tokens are predicted, bool (M,)), on the rank's device."""
-    return engine(batch.input_ids, batch.sequences, batch.masked_positions, batch.targets)
+    """(sum of losses, fp32 scalar; which targets are predicted, bool (M,)), on the rank's device."""
+    return engine(batch.input_ids, batch.sequences, batch.masked_positions, batch.targets, causal=batch.causal)
 
 
 def digest(micro_batches: Sequence[MicroBatch]) -> int:

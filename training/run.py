@@ -146,7 +146,7 @@ def open_batches(run: Run, step: int) -> Iterator[Future[list[StagedMicroBatch]]
     """This rank's micro-batches of every step from `step` on, prepared ahead."""
     skips = run.checkpointer.skips
     data = (
-        StepData(order_offset(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability)
+        StepData(order_offset(skips, s.start), s.packs, s.max_seqlen, s.mlm_probability, s.objective)
         for s in run.plan.from_step(step)
     )
     size, for_device = run.config.batch.micro_batch_size, partial(stage, device=run.device)

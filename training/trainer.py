@@ -180,25 +180,26 @@ def update(
 def validate(
     run: Run, step: int, metrics: MetricsWriter | None, stop: StopRequest, lost: Callable[[], bool]
 ) -> float | None:
-    """The validation loss after `step` steps, averaged over sources; None if they hold too little text to mask, or if
-    a stop was requested before all ranks had their packs.
+    """The validation loss of masked tokens after `step` steps, averaged over sources; None if they hold too little
+    text to mask, or if a stop was requested before all ranks had their packs.
 
     Raises:
         DataFailedError: some rank could not read its packs.
     """
     assert run.validation is not None
     packs, reading = run.config.validation.packs, Background("validation")
-    data = reading.submit(held_out_batches, run.validation, packs, run.device)
+    causal = any(stage.objective == "causal" for stage in run.config.schedule.objectives)
+    data = reading.submit(held_out_batches, run.validation, packs, run.device, causal)
     reading.close()
     if agree_on_step(run, step, data, len(run.validation.sources), stop, lost).stop:
         return None
     batches = data.result()
-    scores = list(evaluate(run.engine, run.validation, packs, step, batches))
+    scores = list(evaluate(run.engine, run.validation, packs, step, batches, causal))
     if metrics is not None:
         metrics.write_validation(scores)
     if average := running_average(run.engine):
         with average.in_the_model():
-            of_average = list(evaluate(run.engine, run.validation, packs, step, batches))
+            of_average = list(evaluate(run.engine, run.validation, packs, step, batches, causal))
         if metrics is not None:
             metrics.write_validation(of_average, of_average=True)
     return fmean(score.loss for score in scores) if scores else None

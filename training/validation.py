@@ -19,45 +19,49 @@ from .objective import forward
 MLM_PROBABILITY = 0.15
 
 
-def held_out_batches(dataset: PackDataset, packs: int, device: torch.device) -> list[StagedMicroBatch]:
+def held_out_batches(
+    dataset: PackDataset, packs: int, device: torch.device, causal: bool = False
+) -> list[StagedMicroBatch]:
     """This rank's part of the first `packs` held-out packs of each source, in order.
 
-    Each pack is two micro-batches: with single tokens masked, and with words.
+    Each pack is two micro-batches: with single tokens masked, and with words. If `causal`, a third one predicts the
+    next token.
     """
+    kinds = [_masked_tokens, _masked_words, *([_next_tokens] if causal else [])]
     return [
-        batch
+        kind(dataset, PackAddress(source, 0, number or 0), device)
         for source, number in _share(dataset, packs)
-        for batch in (
-            _masked_tokens(dataset, PackAddress(source, 0, number or 0), device),
-            _masked_words(dataset, PackAddress(source, 0, number or 0), device),
-        )
+        for kind in kinds
     ]
 
 
 @torch.no_grad()
 def evaluate(
-    engine: Any, dataset: PackDataset, packs: int, step: int, held_out: Sequence[StagedMicroBatch]
+    engine: Any, dataset: PackDataset, packs: int, step: int, held_out: Sequence[StagedMicroBatch], causal: bool = False
 ) -> Iterator[ValidationMetrics]:
     """Loss and accuracy of each source over its first `packs` held-out packs. Every rank calls it.
 
     Args:
-        held_out: `held_out_batches(dataset, packs, device)`.
+        held_out: `held_out_batches(dataset, packs, device, causal)`.
 
     The packs and their masks are the same at every step, in every run of the same seed and at any world size. A source
     without a masked token is left out.
     """
     engine.eval()
     batches = on_device(held_out, engine.device)
-    sums = torch.zeros(len(dataset.sources), 5, dtype=torch.float64, device=engine.device)
+    kinds = [_token_sums, _word_sums, *([_token_sums] if causal else [])]
+    sums = torch.zeros(len(dataset.sources), 8 if causal else 5, dtype=torch.float64, device=engine.device)
     for source, number in _share(dataset, packs):
-        pack_sums = torch.cat([_token_sums(engine, next(batches)), _word_sums(engine, next(batches))])
+        pack_sums = torch.cat([kind(engine, next(batches)) for kind in kinds])
         if number is not None:
             sums[source] += pack_sums
     dist.all_reduce(sums)
     engine.train()
-    for name, (loss_sum, correct, masked, correct_words, words) in zip(dataset.sources, sums.tolist(), strict=True):
+    for name, source_sums in zip(dataset.sources, sums.tolist(), strict=True):
+        loss_sum, correct, masked, correct_words, words, *next_token = source_sums
         if not masked:
             continue
+        causal_loss, causal_correct, count = next_token or (0.0, 0.0, 0.0)
         yield ValidationMetrics(
             step=step,
             source=name,
@@ -66,6 +70,8 @@ def evaluate(
             masked=int(masked),
             word_accuracy=correct_words / words if words else None,
             words=int(words),
+            causal_loss=causal_loss / count if count else None,
+            causal_accuracy=causal_correct / count if count else None,
         )
 
 
@@ -80,6 +86,10 @@ def _share(dataset: PackDataset, packs: int) -> Iterator[tuple[int, int | None]]
 
 def _masked_tokens(dataset: PackDataset, address: PackAddress, device: torch.device) -> StagedMicroBatch:
     return stage(micro_batch(dataset, [address], dataset.seq_length, MLM_PROBABILITY), device)
+
+
+def _next_tokens(dataset: PackDataset, address: PackAddress, device: torch.device) -> StagedMicroBatch:
+    return stage(micro_batch(dataset, [address], dataset.seq_length, MLM_PROBABILITY, "causal"), device)
 
 
 def _masked_words(dataset: PackDataset, address: PackAddress, device: torch.device) -> StagedMicroBatch:
@@ -100,7 +110,7 @@ def _masked_words(dataset: PackDataset, address: PackAddress, device: torch.devi
 
 
 def _token_sums(engine: Any, batch: DeviceBatch) -> torch.Tensor:
-    """[sum of losses, correct tokens, masked tokens] of one pack, fp64 (3,), on the rank's device."""
+    """[sum of losses, correct tokens, predicted tokens] of one pack, fp64 (3,), on the rank's device."""
     loss, correct = forward(engine, batch)
     return torch.stack([loss.double(), correct.sum().double(), loss.new_full((), len(correct), dtype=torch.float64)])
 

@@ -7,7 +7,7 @@ from clinical_modernbert.kernels.attention.flash import LIBRARIES
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.verify.accuracy import Function
 from clinical_modernbert.kernels.verify.bench import padded_attention
-from clinical_modernbert.kernels.verify.self_test import HEAD_DIM, THETA, WINDOW
+from clinical_modernbert.kernels.verify.self_test import HEAD_DIM, LAYERS, THETA
 
 from .bench import Bench, errors_as_rows
 from .shapes import HEADS, mixes
@@ -20,17 +20,19 @@ def run(bench: Bench) -> None:
     for tokens in (bench.size(8192, 256), bench.size(65_536, 512)):
         for model, heads in HEADS.items():
             for name, lengths in mixes(bench, tokens).items():
-                for layer, window in (("global", None), ("local", WINDOW)):
+                for layer, window, causal in LAYERS:
                     if bench.out_of_time():
                         bench.note("attention", "ended: no time left")
                         return
-                    _layer(bench, {"model": model, "documents": name, "layer": layer}, lengths, heads, window)
+                    _layer(bench, {"model": model, "documents": name, "layer": layer}, lengths, heads, window, causal)
 
 
-def _layer(bench: Bench, labels: dict[str, str], lengths: list[int], heads: int, window: int | None) -> None:
+def _layer(
+    bench: Bench, labels: dict[str, str], lengths: list[int], heads: int, window: int | None, causal: bool
+) -> None:
     batch = PackedBatch.from_lengths(lengths, bench.device)
     qkv = bench.random(sum(lengths), 3, heads, HEAD_DIM)
-    attention = partial(packed_attention, batch=batch, window=window, rope_theta=THETA)
+    attention = partial(packed_attention, batch=batch, window=window, rope_theta=THETA, causal=causal)
     candidates: dict[str, Function] = {
         backend: partial(attention, backend=backend)
         for backend in available_backends(bench.device, bench.dtype, HEAD_DIM)
@@ -38,7 +40,7 @@ def _layer(bench: Bench, labels: dict[str, str], lengths: list[int], heads: int,
     }
     for library in [name for name in candidates if name in LIBRARIES and LIBRARIES[name].deterministic]:
         candidates[f"{library}, not deterministic"] = partial(attention, backend=library, deterministic=False)
-    if sum(lengths) <= bench.size(8192, 256):
+    if sum(lengths) <= bench.size(8192, 256) and not causal:
         candidates["padded, eager"] = partial(padded_attention, batch=batch, window=window, rope_theta=THETA)
     for backend, function in candidates.items():
         label = {**labels, "tokens": f"{sum(lengths):,}", "backend": backend}

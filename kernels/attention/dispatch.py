@@ -1,4 +1,4 @@
-"""Bidirectional attention inside each sequence of a packed batch: one function, several backends.
+"""Attention inside each sequence of a packed batch, bidirectional or causal: one function, several backends.
 
 - triton: the kernels of this package. RoPE, its backward and the window are fused; deterministic.
 - flash: the newest flash-attn that this GPU and installation support; flash2, flash3 and flash4 select one.
@@ -40,6 +40,7 @@ def packed_attention(
     *,
     window: int | None,
     rope_theta: float,
+    causal: bool = False,
     backend: str = "auto",
     deterministic: bool = True,
     overwrite: bool = False,
@@ -50,6 +51,7 @@ def packed_attention(
     window: a token attends to keys at a distance of at most `window` in both directions (|i - j| <= window); None
         attends to the complete sequence. Hugging Face's `local_attention=128` is window=64.
     rope_theta: base of the rotary frequencies; applied in fp32.
+    causal: a token attends to itself and to tokens before it only (0 <= i - j <= window), for predicting the next one.
     backend: one of BACKENDS; ValueError with the reason if it is unavailable.
     deterministic: whether two backward passes must be equal bit for bit, where the backend can do so.
     overwrite: `qkv` may be changed, because nothing else reads it; this saves a copy of q and k, twice in training.
@@ -65,12 +67,12 @@ def packed_attention(
         raise ValueError(f"window must be None or at least 0, got {window}")
     choice = choose_backend(qkv.device, qkv.dtype, qkv.shape[-1], backend, regime_of(batch, window), deterministic)
     if choice.backend == "torch":
-        return torch_attention(qkv, batch, window, rope_theta, overwrite=overwrite)
+        return torch_attention(qkv, batch, window, rope_theta, causal=causal, overwrite=overwrite)
     if choice.backend == "triton":
         from .triton_op import triton_attention
 
-        return triton_attention(qkv, batch, window, rope_theta, overwrite=overwrite)
-    options = {"deterministic": deterministic, "overwrite": overwrite}
+        return triton_attention(qkv, batch, window, rope_theta, causal=causal, overwrite=overwrite)
+    options = {"causal": causal, "deterministic": deterministic, "overwrite": overwrite}
     return flash_attention(choice.backend, qkv, batch, window, rope_theta, **options)
 
 

@@ -63,17 +63,19 @@ def flash_attention(
     window: int | None,
     rope_theta: float,
     *,
+    causal: bool = False,
     deterministic: bool = True,
     overwrite: bool = False,
 ) -> torch.Tensor:
     """(T, 3, H, D) -> (T, H, D) by one of LIBRARIES; see `dispatch.packed_attention`."""
     spec = LIBRARIES[library]
+    before, after = spec.full_window if window is None else (window, window)
     q, k, v = rotate_qk(qkv, batch, rope_theta, overwrite=overwrite)
     lengths = (batch.cu_seqlens, batch.cu_seqlens, batch.max_seqlen, batch.max_seqlen)
     out = _load_function(library)(
         q, k, v,
         **dict(zip(spec.length_keywords, lengths, strict=True)),
-        window_size=spec.full_window if window is None else (window, window),
+        window_size=(before, 0 if causal else after),  # in all four, no keys after a query is causal attention
         **({"deterministic": deterministic} if spec.deterministic else {}),
     )  # fmt: skip
     return out[0] if isinstance(out, tuple) else out

@@ -17,7 +17,13 @@ from .triton_forward import attention_forward
 
 
 def triton_attention(
-    qkv: torch.Tensor, batch: PackedBatch, window: int | None, rope_theta: float, *, overwrite: bool = False
+    qkv: torch.Tensor,
+    batch: PackedBatch,
+    window: int | None,
+    rope_theta: float,
+    *,
+    causal: bool = False,
+    overwrite: bool = False,
 ) -> torch.Tensor:
     """(T, 3, H, D) -> (T, H, D); see `dispatch.packed_attention`."""
     tiles = [batch.tiles[size] for size in (32, 64, 128)]
@@ -28,7 +34,7 @@ def triton_attention(
         # To autograd nothing happens here: the last step of backward is the inverse rotation. `detach` would share
         # the version of qkv, a view, and autograd then rebuild its history by as_strided: nine passes over q.
         _attention_rotate_(qkv.data, batch.positions, *scalars)
-    return _attention(qkv, batch.cu_seqlens, batch.positions, *tiles, *scalars, overwrite)[0]
+    return _attention(qkv, batch.cu_seqlens, batch.positions, *tiles, *scalars, causal, overwrite)[0]
 
 
 @torch.library.custom_op("clinical_modernbert::attention_rotate_", mutates_args=("qkv",))
@@ -51,6 +57,7 @@ def _attention(
     max_seqlen: int,
     window: int,
     rope_theta: float,
+    causal: bool,
     rotated: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(output (T, H, D), log2 of the softmax denominators (H, T)). A window of -1 is no window.
@@ -67,7 +74,7 @@ def _attention(
         attention_forward, (len(tiles), heads),
         q, k, v, out, lse, cos, sin, cu_seqlens, tiles,
         *strides, out.stride(0), tokens, _scale(dim) * math.log2(math.e), max(window, 0),
-        **_constants(qkv, tile, window, settings.fused_rope),
+        **_constants(qkv, tile, window, causal, settings.fused_rope),
     )  # fmt: skip
     return out, lse
 
@@ -86,6 +93,7 @@ def _attention_backward(
     max_seqlen: int,
     window: int,
     rope_theta: float,
+    causal: bool,
     rotated: bool,
 ) -> torch.Tensor:
     """The gradient (T, 3, H, D) of qkv, as it was before the rotation."""
@@ -103,13 +111,13 @@ def _attention_backward(
     launch(
         attention_backward_dq, (len(tiles), heads),
         q, k, v, out, grad_out, lse, delta, grad[:, 0], cos, sin, cu_seqlens, tiles, *scalars,
-        PEEL=settings.dq.peel, **_constants(qkv, settings.dq, window, settings.fused_rope),
+        PEEL=settings.dq.peel, **_constants(qkv, settings.dq, window, causal, settings.fused_rope),
     )  # fmt: skip
     tiles = tables[settings.dkdv.block_n]
     launch(
         attention_backward_dkdv, (len(tiles), heads),
         q, k, v, grad_out, lse, delta, grad[:, 1], grad[:, 2], cos, sin, cu_seqlens, tiles, *scalars,
-        PEEL=settings.dkdv.peel, **_constants(qkv, settings.dkdv, window, settings.fused_rope),
+        PEEL=settings.dkdv.peel, **_constants(qkv, settings.dkdv, window, causal, settings.fused_rope),
     )  # fmt: skip
     return grad
 
@@ -125,16 +133,16 @@ def _(grad_out: torch.Tensor, qkv: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    qkv, *tables, max_seqlen, window, rope_theta, rotated = inputs
+    qkv, *tables, max_seqlen, window, rope_theta, causal, rotated = inputs
     ctx.save_for_backward(qkv, *output, *tables)
-    ctx.scalars = (max_seqlen, window, rope_theta, rotated)
+    ctx.scalars = (max_seqlen, window, rope_theta, causal, rotated)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grad_out: torch.Tensor | None, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
     if grad_out is None:
-        return (None,) * 10
-    return _attention_backward(grad_out, *ctx.saved_tensors, *ctx.scalars), *(None,) * 9
+        return (None,) * 11
+    return _attention_backward(grad_out, *ctx.saved_tensors, *ctx.scalars), *(None,) * 10
 
 
 _attention.register_autograd(_backward, setup_context=_save)
@@ -170,7 +178,7 @@ def _split(
     return qk[:, 0], qk[:, 1], v, (qk.stride(0), qk.stride(2), v.stride(0), v.stride(1))
 
 
-def _constants(qkv: torch.Tensor, tile: Tile, window: int, fused_rope: bool) -> dict[str, Any]:
+def _constants(qkv: torch.Tensor, tile: Tile, window: int, causal: bool, fused_rope: bool) -> dict[str, Any]:
     """The kernels' compile-time arguments.
 
     On NVIDIA an fp32 product is computed as three TF32 products; on AMD it is exact. AMD's matrix instructions of 16
@@ -182,6 +190,7 @@ def _constants(qkv: torch.Tensor, tile: Tile, window: int, fused_rope: bool) -> 
         "BLOCK_M": tile.block_m,
         "BLOCK_N": tile.block_n,
         "LOCAL": window >= 0,
+        "CAUSAL": causal,
         "ROTATE": fused_rope,
         "PRECISION": "ieee" if hip or qkv.dtype != torch.float32 else "tf32x3",
         "num_warps": tile.num_warps,

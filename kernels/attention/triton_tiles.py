@@ -1,25 +1,33 @@
-"""Shared by the three attention kernels: locating a program's tile, loading rows of q, k and v, and the window."""
+"""Shared by the three attention kernels: a program's tile, what it attends to, and loading rows of q, k and v."""
 
 import triton
 import triton.language as tl
 
 
 @triton.jit
-def locate_tile(TILES, CU_SEQLENS, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def locate_tile(TILES, CU_SEQLENS, BLOCK: tl.constexpr, LAST_FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
     """This program's tile: its sequence's first token in the stream, that sequence's length, and the tile's first row.
 
-    Rows are positions in the sequence."""
+    Rows are positions in the sequence. LAST_FIRST: a sequence's tiles in reverse, since the last attend to most."""
     tile = tl.program_id(0)
     sequence = tl.load(TILES + 2 * tile)
     first_row = tl.load(TILES + 2 * tile + 1) * BLOCK
     seq_start = tl.load(CU_SEQLENS + sequence).to(tl.int64)
     seqlen = (tl.load(CU_SEQLENS + sequence + 1) - seq_start).to(tl.int32)
+    if LAST_FIRST:
+        first_row = (seqlen - 1) // BLOCK * BLOCK - first_row
     return seq_start, seqlen, first_row
 
 
 @triton.jit
-def attended_range(first_row, seqlen, window, ROWS: tl.constexpr, STEP: tl.constexpr, LOCAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The positions that rows [first_row, first_row + ROWS) attend to, for a loop in steps of STEP.
+def attended_range(  # type: ignore[no-untyped-def]
+    first_row, seqlen, window,
+    ROWS: tl.constexpr, STEP: tl.constexpr, LOCAL: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr,
+):  # fmt: skip
+    """The positions that meet rows [first_row, first_row + ROWS) in attention, for a loop in steps of STEP.
+
+    BEFORE, AFTER: whether there are any before the tile, and after it. Causal queries meet no later keys, and causal
+    keys no earlier queries.
 
     Returns the begin (a multiple of STEP), the end of the full steps, and the end."""
     begin = 0
@@ -27,14 +35,26 @@ def attended_range(first_row, seqlen, window, ROWS: tl.constexpr, STEP: tl.const
     if LOCAL:
         begin = tl.maximum(first_row - window, 0) // STEP * STEP
         end = tl.minimum(first_row + ROWS + window, seqlen)
+    if not BEFORE:
+        begin = first_row // STEP * STEP
+    if not AFTER:
+        end = tl.minimum(first_row + ROWS, seqlen)
     full_end = begin + (end - begin) // STEP * STEP
     return begin, full_end, end
 
 
 @triton.jit
-def in_window(a, b, window):  # type: ignore[no-untyped-def]
-    """|a - b| <= window, as a single unsigned comparison."""
-    return (a - b + window).to(tl.uint32) <= (2 * window).to(tl.uint32)
+def attends(queries, keys, window, LOCAL: tl.constexpr, CAUSAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which query attends to which key, in one comparison: |q - k| <= window; 0 <= q - k <= window; or q >= k.
+
+    Not for a layer that is neither local nor causal."""
+    if CAUSAL and LOCAL:
+        attended = (queries - keys).to(tl.uint32) <= window.to(tl.uint32)
+    elif CAUSAL:
+        attended = queries >= keys
+    else:
+        attended = (queries - keys + window).to(tl.uint32) <= (2 * window).to(tl.uint32)
+    return attended
 
 
 @triton.jit

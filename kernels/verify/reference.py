@@ -13,23 +13,30 @@ import torch.nn.functional as F
 from ..rope_tables import rope_tables
 
 
-def attention(qkv: torch.Tensor, lengths: Sequence[int], window: int | None, rope_theta: float) -> torch.Tensor:
+def attention(
+    qkv: torch.Tensor, lengths: Sequence[int], window: int | None, rope_theta: float, causal: bool = False
+) -> torch.Tensor:
     """Dense attention, one sequence at a time: qkv (T, 3, H, D) -> (T, H, D)."""
     sequences = qkv.split(list(lengths))
-    return torch.cat([_one_sequence(x, window, rope_theta) for x in sequences]) if sequences else qkv[:, 0]
+    return torch.cat([_one_sequence(x, window, rope_theta, causal) for x in sequences]) if sequences else qkv[:, 0]
 
 
-def _one_sequence(qkv: torch.Tensor, window: int | None, rope_theta: float) -> torch.Tensor:
+def _one_sequence(qkv: torch.Tensor, window: int | None, rope_theta: float, causal: bool) -> torch.Tensor:
     q, k, v = qkv.unbind(1)
-    return softmax_attention(rotate(q, rope_theta), rotate(k, rope_theta), v, window)
+    return softmax_attention(rotate(q, rope_theta), rotate(k, rope_theta), v, window, causal)
 
 
-def softmax_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None) -> torch.Tensor:
+def softmax_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None, causal: bool = False
+) -> torch.Tensor:
     """One sequence, (L, H, D) each, without rotation."""
     scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[-1])
+    index = torch.arange(len(q), device=q.device)
+    distance = index[:, None] - index
     if window is not None:
-        index = torch.arange(len(q), device=q.device)
-        scores = scores.masked_fill((index[:, None] - index).abs() > window, -math.inf)
+        scores = scores.masked_fill(distance.abs() > window, -math.inf)
+    if causal:
+        scores = scores.masked_fill(distance < 0, -math.inf)
     return torch.einsum("hij,jhd->ihd", scores.softmax(-1), v)
 
 

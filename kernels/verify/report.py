@@ -52,12 +52,17 @@ VERSIONS_BEGIN, VERSIONS_END = "<!-- kernels-report versions: begin", "<!-- kern
 
 @dataclass(frozen=True)
 class Case:
-    """A public function to compile: its name, the type, and for attention the head size and whether it has a window."""
+    """A public function to compile: its name, the type, and for attention the head size and the kind of layer."""
 
     name: str
     dtype: str
     head_dim: int = 64
     local: bool = False
+    causal: bool = False
+
+    @property
+    def layer(self) -> str:
+        return ("local" if self.local else "global") + " causal" * self.causal
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,11 @@ class Row:
 
 def cases(dtypes: Iterable[str] = DTYPES, head_dims: Iterable[int] = HEAD_DIMS) -> list[Case]:
     attention = [
-        Case("attention", dtype, dim, local) for dtype in dtypes for dim in head_dims for local in (False, True)
+        Case("attention", dtype, dim, local, causal)
+        for dtype in dtypes
+        for dim in head_dims
+        for local in (False, True)
+        for causal in (False, True)
     ]
     others = [Case(name, dtype) for dtype in dtypes for name in _CALLS if name not in ("attention", OPTIMIZER)]
     return [*attention, *others, Case(OPTIMIZER, "fp32")]
@@ -157,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = []
         for (architecture, case), measured in zip(jobs, pool.map(measure, *zip(*jobs, strict=True)), strict=True):
             rows += measured
-            print(f"{architecture} {case.name} {case.dtype} {case.head_dim}{' local' * case.local}", flush=True)
+            print(architecture, case.name, case.dtype, case.head_dim, case.layer, flush=True)
     problems = [f"{row.architecture} {row.kernel} {row.case}: {fault}" for row in rows for fault in faults(row)]
     print("\n".join(problems) or f"{len(rows)} kernels compiled, no faults")
     if options.summary:
@@ -170,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _attention(case: Case) -> None:
     batch = PackedBatch.from_lengths([100, 300], "cpu")
     qkv = torch.randn(400, 3, 12, case.head_dim, dtype=DTYPES[case.dtype], requires_grad=True)
-    triton_attention(qkv, batch, 64 if case.local else None, 1e4).sum().backward()
+    triton_attention(qkv, batch, 64 if case.local else None, 1e4, causal=case.causal).sum().backward()
 
 
 def _rope(case: Case) -> None:
@@ -224,9 +233,9 @@ def _tables(rows: list[Row]) -> list[str]:
         "| attention kernel (bf16) | for | tile | tensor-core instructions | work / useful |",
         "|---|---|---|---|---|",
     ]
-    for row in sorted(model_rows, key=lambda row: (row.case.name, row.kernel, row.case.local)):
-        code, layer = row.code, (" local" if row.case.local else " global") if row.work else ""
-        name: list[Any] = [row.kernel + layer, row.architecture]
+    for row in sorted(model_rows, key=lambda row: (row.case.name, row.kernel, row.case.causal, row.case.local)):
+        code = row.code
+        name: list[Any] = [f"{row.kernel} {row.case.layer}" if row.work else row.kernel, row.architecture]
         used = [row.warps, code.registers, code.spills, code.shared, code.blocks, f"{code.wide} / {code.narrow}"]
         resources.append(f"| {' | '.join(map(str, name + used))} |")
         if row.work:

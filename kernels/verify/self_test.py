@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -19,6 +20,13 @@ LENGTHS = [700, 0, 1, 129, 64]
 """Only the last is a multiple of a tile."""
 HEADS, HEAD_DIM, HIDDEN, INTERMEDIATE, VOCABULARY, MASKED = 12, 64, 768, 1152, 50_368, 300
 WINDOW, THETA, EPS = 64, 160_000.0, 1e-5
+LAYERS = (
+    ("global", None, False),
+    ("local", WINDOW, False),
+    ("global causal", None, True),
+    ("local causal", WINDOW, True),
+)
+"""(name, window, causal) of each kind of attention layer."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,11 @@ def _cases(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Func
         return torch.randn(shape, generator=generator).to(device, dtype)
 
     batch, tokens = PackedBatch.from_lengths(LENGTHS, device), sum(LENGTHS)
-    for layer, window in (("global", None), ("local", WINDOW)):
+    for layer, window, causal in LAYERS:
+        options: dict[str, Any] = {"window": window, "rope_theta": THETA, "causal": causal}
         for backend in available_backends(device, dtype, HEAD_DIM):
-            ours = partial(packed_attention, batch=batch, window=window, rope_theta=THETA, backend=backend)
-            plain = partial(reference.attention, lengths=LENGTHS, window=window, rope_theta=THETA)
+            ours = partial(packed_attention, batch=batch, backend=backend, **options)
+            plain = partial(reference.attention, lengths=LENGTHS, **options)
             yield f"attention {layer}, {backend}", ours, plain, [random(tokens, 3, HEADS, HEAD_DIM)]
     yield "GeGLU", geglu, reference.geglu, [random(tokens, 2 * INTERMEDIATE)]
     norms = partial(add_layer_norm, eps=EPS), partial(reference.add_layer_norm, eps=EPS)

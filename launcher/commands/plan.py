@@ -139,7 +139,8 @@ def _print(
     )
     for phase in result.phases:
         slow, fast = phase.tokens_per_second
-        counts = (f"{phase.max_seqlen:,}", f"{phase.steps:,}", f"{phase.tokens / 1e6:,.1f} M", f"{phase.flops:.3g}")
+        length = f"{phase.max_seqlen:,}" + "\ncausal" * (phase.objective == "causal")
+        counts = (length, f"{phase.steps:,}", f"{phase.tokens / 1e6:,.1f} M", f"{phase.flops:.3g}")
         speeds = (f"{slow / 1e3:,.0f}k", f"{fast / 1e3:,.0f}k")
         time.add_row(*counts, *speeds, *_both(phase.days))
     console.print(time)

@@ -26,24 +26,26 @@ def print_roofline(
     from ...training.planning.roofline import ASSUMED, roofline, times
 
     console = Console(markup=False, highlight=False)
-    rates: dict[int, float] = {}
+    rates: dict[tuple[int, bool], float] = {}
     for settings in plan.change_points():
-        rates[settings.max_seqlen] = max(settings.mlm_probability, rates.get(settings.max_seqlen, 0.0))
+        shape = settings.max_seqlen, settings.objective == "causal"
+        rates[shape] = max(settings.mlm_probability, rates.get(shape, 0.0))
     tokens = micro_batch_size * plan.data.seq_length
     speeds = Table("max. length", "floor", "expected", "host", "tokens/s", box=SIMPLE)
     operations: Sequence[Operation] = ()
-    for length, rate in sorted(rates.items()):
+    for (length, causal), rate in sorted(rates.items()):
         lengths = [length] * (tokens // length)
+        predicted = tokens - len(lengths) if causal else round(rate * tokens)
         operations = roofline(
-            model, engine, lengths, round(rate * tokens), gpu, plan.world_size, optimizer=plan.optimizer
+            model, engine, lengths, predicted, gpu, plan.world_size, optimizer=plan.optimizer, causal=causal
         )
         total = times(model, engine, operations)
         speed = tokens / (max(total.expected, total.host) + total.update[1])
         cells = (f"{seconds * 1e3:.1f} ms" for seconds in (total.floor, total.expected, total.host))
-        speeds.add_row(f"{length:,}", *cells, f"{speed / 1e3:,.0f}k")
+        speeds.add_row(f"{length:,}{' causal' * causal}", *cells, f"{speed / 1e3:,.0f}k")
     launches = sum(each.launches for each in operations)
     console.print(
-        f"A micro-batch of {tokens:,} tokens in sequences of {max(rates):,} on one {gpu.name} "
+        f"A micro-batch of {tokens:,} tokens in sequences of {length:,}{', causal,' * causal} on one {gpu.name} "
         f"({gpu.peak / 1e12:.0f} TFLOPS, {gpu.bandwidth / 1e12:.2f} TB/s), ZeRO-{engine.stage}, "
         f"{engine.precision}: {launches:,} launches, {sum(each.bytes for each in operations) / tokens / 1e6:.2f} MB "
         "per token"

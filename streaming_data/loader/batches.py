@@ -17,9 +17,12 @@ import numpy.typing as npt
 import torch
 
 from ...storage.background import Background
+from ..shards.pack import Pack
+from .config import Objective
 from .dataset import PackDataset
 from .mask_groups import mask_groups
 from .masking import Masked, mask
+from .next_token import next_tokens
 from .order import PackAddress
 
 
@@ -28,15 +31,16 @@ class MicroBatch:
     """k packs as one flat row of T = k * seq_length tokens.
 
     Attributes:
-        input_ids: int64 (T,), masked.
+        input_ids: int64 (T,), masked; causal: as they are.
         lengths: of the sequences, in order, summing to T. Attention never crosses from one sequence to another. Padding
             is a sequence too.
-        masked_positions: int64 (M,), ascending.
-        targets: int64 (M,), the original tokens at these positions.
+        masked_positions: int64 (M,), ascending; causal: all but the last of each sequence, and no padding.
+        targets: int64 (M,), the original tokens at these positions; causal: the next ones.
         addresses: of its packs.
         pack_tokens: real tokens of each pack, padding not counted.
         digest: the sum of its packs' digests of address, masked positions and targets. So the sum over a step depends
             neither on the size of a micro-batch nor on how ranks share the packs.
+        causal: whether each token attends only to those before it.
     """
 
     input_ids: torch.Tensor
@@ -46,6 +50,7 @@ class MicroBatch:
     addresses: tuple[PackAddress, ...]
     pack_tokens: tuple[int, ...]
     digest: int = 0
+    causal: bool = False
 
 
 Staged = TypeVar("Staged")
@@ -60,12 +65,14 @@ class StepData:
         packs: packs in the step, over all ranks.
         max_seqlen: segments longer than this are split.
         mlm_probability: share of the maskable tokens that is masked.
+        objective: causal: nothing is masked.
     """
 
     start: int
     packs: int
     max_seqlen: int
     mlm_probability: float
+    objective: Objective = "masked"
 
 
 def cut(lengths: npt.NDArray[np.integer], max_seqlen: int) -> npt.NDArray[np.int64]:
@@ -80,7 +87,11 @@ def cut(lengths: npt.NDArray[np.integer], max_seqlen: int) -> npt.NDArray[np.int
 
 
 def micro_batch(
-    dataset: PackDataset, addresses: Sequence[PackAddress], max_seqlen: int, mlm_probability: float
+    dataset: PackDataset,
+    addresses: Sequence[PackAddress],
+    max_seqlen: int,
+    mlm_probability: float,
+    objective: Objective = "masked",
 ) -> MicroBatch:
     """Read, mask and concatenate the packs at `addresses`, with segments split at `max_seqlen`."""
     size = dataset.seq_length
@@ -88,9 +99,10 @@ def micro_batch(
     lengths, positions, targets, tokens, digest = [], [], [], [], 0
     for row, address in enumerate(addresses):
         pack = dataset.read(address)
-        vocabulary, key = dataset.vocabulary, (dataset.seed, *address)
-        groups = mask_groups(dataset.masking, pack.tokens, pack.word_starts, vocabulary.is_real, vocabulary.codes, *key)
-        masked = mask(pack.tokens, mlm_probability, vocabulary, *key, groups=groups)
+        if objective == "causal":
+            masked = next_tokens(pack.tokens, cut(pack.lengths, max_seqlen))
+        else:
+            masked = _mask(dataset, pack, address, mlm_probability)
         n = len(pack.tokens)
         input_ids[row * size : row * size + n] = masked.tokens
         lengths.append(cut(np.append(pack.lengths, size - n), max_seqlen))
@@ -106,7 +118,14 @@ def micro_batch(
         addresses=tuple(addresses),
         pack_tokens=tuple(tokens),
         digest=digest,
+        causal=objective == "causal",
     )
+
+
+def _mask(dataset: PackDataset, pack: Pack, address: PackAddress, mlm_probability: float) -> Masked:
+    vocabulary, key = dataset.vocabulary, (dataset.seed, *address)
+    groups = mask_groups(dataset.masking, pack.tokens, pack.word_starts, vocabulary.is_real, vocabulary.codes, *key)
+    return mask(pack.tokens, mlm_probability, vocabulary, *key, groups=groups)
 
 
 def _digest(address: PackAddress, masked: Masked) -> int:
@@ -129,8 +148,9 @@ def rank_micro_batches(
             f"{step.packs} packs per step are not a multiple of {world_size} ranks x {micro_batch_size} packs"
         )
     addresses = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
+    settings = step.max_seqlen, step.mlm_probability, step.objective
     return [
-        micro_batch(dataset, addresses[first : first + micro_batch_size], step.max_seqlen, step.mlm_probability)
+        micro_batch(dataset, addresses[first : first + micro_batch_size], *settings)
         for first in range(0, len(addresses), micro_batch_size)
     ]
 

@@ -1,12 +1,14 @@
 """The `data` section of a run: which prepared data it reads, and in which mix."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from .mask_groups import Strategy
 
+Objective = Literal["masked", "causal"]
+"""What a step predicts: its masked tokens, or the next token of each."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

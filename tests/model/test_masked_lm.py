@@ -73,6 +73,32 @@ def test_the_last_layer_computes_masked_rows_only(
         torch.testing.assert_close(selected[name], gradient_of(parameter), rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_causal_model_predicts_the_next_token_from_those_before(
+    config: ModelConfig, random_model: RandomModel, task: Task, checkpointing: bool
+) -> None:
+    """Its loss is that of the logits that it gives to each beginning of each sequence alone."""
+    model = random_model(config).train()
+    model.model.activation_checkpointing = checkpointing
+    ids, batch, *_ = task
+    ends = torch.tensor(LENGTHS).cumsum(0)
+    positions = torch.tensor([at for at in range(len(ids)) if at + 1 not in ends])
+    loss, correct = model(ids, batch, positions, ids[positions + 1], causal=True)
+    loss.backward()
+    assert all((gradient_of(parameter) != 0).any() for parameter in model.parameters())
+    assert len(correct) == len(ids) - len(LENGTHS)
+    alone = 0.0
+    with torch.no_grad():
+        for start, length in zip((0, 50, 57), LENGTHS, strict=True):
+            for count in range(1, length):
+                beginning = ids[start : start + count]
+                hidden = model.model(beginning, PackedBatch.from_lengths([count], "cpu"), causal=True)[-1:]
+                logits = model.decoder(model.head(hidden))
+                alone += F.cross_entropy(logits, ids[start + count : start + count + 1]).item()
+    assert loss.item() == pytest.approx(alone, rel=1e-5)
+    assert model(*task)[0].item() != pytest.approx(model(*task, causal=True)[0].item(), rel=1e-3)
+
+
 def test_the_decoder_is_tied_to_the_embedding(config: ModelConfig, random_model: RandomModel, task: Task) -> None:
     model = random_model(config)
     embedding = model.model.embeddings.tok_embeddings.weight

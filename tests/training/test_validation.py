@@ -28,7 +28,7 @@ class EvenPositionsEngine:
     device = torch.device("cpu")
 
     def __call__(
-        self, input_ids: Tensor, batch: PackedBatch, positions: Tensor, targets: Tensor
+        self, input_ids: Tensor, batch: PackedBatch, positions: Tensor, targets: Tensor, causal: bool
     ) -> tuple[Tensor, Tensor]:
         self.positions = positions
         return torch.zeros(()), positions % 2 == 0

@@ -27,15 +27,11 @@ LONG = (
 )
 
 
-@pytest.fixture(scope="module")
-def plain(new_run: Callable[[], SmallRun]) -> list[float]:
-    """The losses of a plain loop: one process, all packs of a step in one batch, a published optimizer."""
-    run = new_run()
-    overrides = [f"run_dir={run.run_dir}", f"data.path={run.data}", *LONG]
-    return plain_losses(load(RunConfig, run.recipe, overrides))
+DETOUR = "schedule.objective=[{objective: causal, until_tokens: 15000}, {objective: masked}]"
 
 
 def plain_losses(config: RunConfig) -> list[float]:
+    """The losses of a plain loop: one process, all packs of a step in one batch, a published optimizer."""
     dataset = open_dataset(config.data, config.seed)
     assert config.model is not None
     model = MaskedLM(config.model)
@@ -53,10 +49,11 @@ def plain_losses(config: RunConfig) -> list[float]:
     )
     losses = []
     for step in make_plan(config, 1).from_step(0):
-        data = StepData(step.start, step.packs, step.max_seqlen, step.mlm_probability)
+        data = StepData(step.start, step.packs, step.max_seqlen, step.mlm_probability, step.objective)
         (batch,) = rank_micro_batches(dataset, data, step.packs, 0, 1)
         packed = PackedBatch.from_lengths(batch.lengths, "cpu")
-        loss_sum, _ = model(batch.input_ids, packed, batch.masked_positions, batch.targets)
+        causal = step.objective == "causal"
+        loss_sum, _ = model(batch.input_ids, packed, batch.masked_positions, batch.targets, causal=causal)
         loss = loss_sum / len(batch.targets)
         optimizer.zero_grad()
         loss.backward()
@@ -68,10 +65,13 @@ def plain_losses(config: RunConfig) -> list[float]:
     return losses
 
 
-def test_two_ranks_train_the_same_as_a_plain_loop(plain: list[float], new_run: Callable[[], SmallRun]) -> None:
+@pytest.mark.parametrize("objective", [(), (DETOUR,)], ids=["masked", "causal then masked"])
+def test_two_ranks_train_the_same_as_a_plain_loop(new_run: Callable[[], SmallRun], objective: tuple[str, ...]) -> None:
     run = new_run()
-    run.train(*LONG, ranks=2)
-    assert run.column("loss") == pytest.approx(plain, rel=1e-5)
+    run.train(*LONG, *objective, ranks=2)
+    overrides = [f"run_dir={run.run_dir}", f"data.path={run.data}", *LONG, *objective]
+    assert run.column("loss") == pytest.approx(plain_losses(load(RunConfig, run.recipe, overrides)), rel=1e-5)
+    assert {*run.column("objective")} == ({"causal", "masked"} if objective else {"masked"})
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def recorded_optimizer(manifest: CheckpointManifest) -> str | None:
 def _identity(model: Mapping[str, Any], tokenizer: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
     known = {f"model.{name}": value for name, value in model.items()} | ({"tokenizer": tokenizer} if tokenizer else {})
     known |= {f"{section}.{key}": value for section, key, value in _leaves(recipe)}
+    if "schedule.mlm_probability" in known:
+        known.setdefault("schedule.objective", "masked")  # earlier versions had no other and did not record it
     return {key: known[key] for key in IDENTITY_KEYS if key in known}
 
 

@@ -18,6 +18,7 @@ def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores
     """
     run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
+    objective = _objective(schedule.get("objective", "masked"))
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
     started = (
         f"continued from `{public_name(run['initial_weights'])}`" if run["initial_weights"] else "trained from scratch"
@@ -53,6 +54,7 @@ A model may reproduce its training data, so the terms of a credentialed source a
 | batch | {run["batch"]["global_batch_size"]:,} packs of {run["data"]["seq_length"]:,} tokens |
 | longest sequences | {_lengths(run)} |
 | optimizer | {optimizer["name"]}, learning rate {optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g} |
+| objective | {objective} |
 | masking | {masking}, {run["data"]["masking"]} |
 | precision | {run["engine"]["precision"]}, ZeRO stage {run["engine"]["zero_stage"]} |
 | seed | {run["seed"]} |
@@ -90,6 +92,17 @@ def _weights(manifest: CheckpointManifest, average: bool) -> str:
     if manifest.averaged:
         return f"average of the checkpoints {', '.join(manifest.averaged)}"
     return "of the last step"
+
+
+def _objective(objective: str | Sequence[Mapping[str, Any]]) -> str:
+    """The objective, or its stages."""
+    names = {"masked": "masked tokens", "causal": "next token"}
+    if isinstance(objective, str):
+        return names[objective]
+    return ", then ".join(
+        names[stage["objective"]] + (f" until {stage['until_tokens']:,} tokens" if stage["until_tokens"] else "")
+        for stage in objective
+    )
 
 
 def _sources(manifest: CheckpointManifest) -> str:

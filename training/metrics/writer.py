@@ -13,7 +13,7 @@ from ..recipe.config import MetricsConfig
 from .csv_log import RowLog, read_rows
 from .sinks import open_sinks
 
-_NOT_SCALARS = {"step", "data_digest"}
+_NOT_SCALARS = {"step", "objective", "data_digest"}
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ class StepMetrics:
     Attributes:
         step: completed optimizer steps, including this one.
         tokens: real tokens (without padding) since the start of the run.
-        loss: cross-entropy per masked token, in nats.
-        accuracy: share of masked tokens predicted correctly.
+        loss: cross-entropy per masked token, in nats; causal: per token that has a next one.
+        accuracy: share of these tokens predicted correctly.
         grad_norm: global norm before clipping.
         lr: learning rate of this step.
-        mlm_probability: share of maskable tokens that was masked.
+        mlm_probability: share of maskable tokens that was masked; causal: 0.
         max_seqlen: maximum sequence length in tokens.
-        masked: masked tokens in this step.
+        masked: masked tokens in this step; causal: tokens that have a next one.
         tokens_per_second: real tokens per second, over all ranks.
         flops: of this step, forward and backward, over all ranks; see `flops.py`.
         mfu: model FLOPs utilization, the share of the devices' published peak; empty if the peak is not known.
@@ -41,6 +41,7 @@ class StepMetrics:
         loss_scale: of fp16; 1 in other precisions.
         skipped_steps: steps skipped since the start of the run because fp16 overflowed.
         data_digest: hash of the step's packs, masked positions and targets: equal digests mean equal data.
+        objective: masked or causal; None in rows of older runs, whose objective was masked.
     """
 
     step: int
@@ -61,6 +62,7 @@ class StepMetrics:
     loss_scale: float
     skipped_steps: int
     data_digest: str
+    objective: str = "masked"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class ValidationMetrics:
         masked: tokens that were masked individually.
         word_accuracy: share of masked words of which every token is predicted correctly; None if no word was masked.
         words: words masked as a unit, in a second pass.
+        causal_loss, causal_accuracy: of the next token, with attention to those before only; None unless the run's
+            schedule has this objective.
     """
 
     step: int
@@ -84,6 +88,8 @@ class ValidationMetrics:
     masked: int
     word_accuracy: float | None
     words: int
+    causal_loss: float | None = None
+    causal_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,14 +157,14 @@ class MetricsWriter:
             name, title = "validation_average", "validation of the average"
         for row in rows:
             log.write(row)
-            scores = {"loss": row.loss, "accuracy": row.accuracy, "word_accuracy": row.word_accuracy}
-            self._log(
-                row.step,
-                {f"{name}/{row.source}/{score}": value for score, value in scores.items() if value is not None},
-            )
+            scores_of = ("loss", "accuracy", "word_accuracy", "causal_loss", "causal_accuracy")
+            scores = {score: value for score in scores_of if (value := getattr(row, score)) is not None}
+            self._log(row.step, {f"{name}/{row.source}/{score}": value for score, value in scores.items()})
             accuracy = f"{row.accuracy:.3f} of tokens"
             if row.word_accuracy is not None:
                 accuracy += f", {row.word_accuracy:.3f} of words"
+            if row.causal_loss is not None:
+                accuracy += f"  next token: loss {row.causal_loss:.4f}  accuracy {row.causal_accuracy:.3f}"
             logger.info("%s  %s: loss %.4f  accuracy %s", title, row.source, row.loss, accuracy)
 
     def write_mix(self, rows: Iterable[MixMetrics]) -> None:
@@ -193,6 +199,8 @@ def training_line(metrics: StepMetrics, total: int, left: float) -> Line:
     """
     speed = metrics.tokens_per_second
     texts = [f"accuracy {metrics.accuracy:.3f}", f"lr {metrics.lr:.2e}", f"length {metrics.max_seqlen:,}"]
+    if metrics.objective == "causal":
+        texts.insert(0, "next token")
     parts = [
         (f"step {metrics.step:,}/{total:,}", f"{metrics.step}/{total}"),
         eta(left),

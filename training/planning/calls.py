@@ -2,7 +2,8 @@
 
 `cmbert plan` needs them at once, and importing torch and tracing the model takes seconds of processor time. So the
 operations of `model/` are written down here a second time, and tests/training/planning/test_calls.py compares each of
-them with what the running model calls (`trace.py`). A model with settings that are not written down here is traced.
+them with what the running model calls (`trace.py`). A model with settings that are not written down here is traced, and
+so is the prediction of the next token.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from ...configs.errors import UserError
 from ...kernels.attention.tile_sizes import Tile, Tuning, tuning
-from ...kernels.logit_chunks import chunk_rows
+from ...kernels.logit_chunks import chunk_rows, sums_in_fp32
 from ...model.config import ModelConfig
 
 Tiles = tuple[Tuning, Tuning]
@@ -46,7 +47,13 @@ class Call:
 
 
 def count_calls(
-    config: ModelConfig, lengths: Sequence[int], masked: int, architecture: str, size: int = 2, strict: bool = True
+    config: ModelConfig,
+    lengths: Sequence[int],
+    masked: int,
+    architecture: str,
+    size: int = 2,
+    strict: bool = True,
+    causal: bool = False,
 ) -> list[Call]:
     """The calls of forward and backward for sequences of these lengths, on a device of this architecture.
 
@@ -55,6 +62,7 @@ def count_calls(
         architecture: a key of the tables in `kernels/attention/tile_sizes.py`.
         size: bytes of a value.
         strict: refuse an architecture or head size without kernels, instead of counting those of another one.
+        causal: whether the tokens that pass through the head predict the next one.
     Raises:
         UserError: there are no Triton kernels for this architecture or head size.
     """
@@ -68,10 +76,10 @@ def count_calls(
             ) from error
         config = config.model_copy(update={"num_attention_heads": max(1, config.hidden_size // 64)})
         tiles = (tuning("sm80", 64, 16, False), tuning("sm80", 64, 16, True))
-    if not config.model_dump(exclude_defaults=True).keys() <= _COVERED:
+    if causal or not config.model_dump(exclude_defaults=True).keys() <= _COVERED:
         from .trace import trace_calls  # it imports torch
 
-        return trace_calls(config, lengths, masked, tiles, size)
+        return trace_calls(config, lengths, masked, tiles, size, causal)
     shapes = _Shapes(config, Counter(lengths), masked, tiles, size)
     return [*_forward(shapes), *_loss(shapes), *_backward(shapes)]
 
@@ -82,7 +90,7 @@ def choose_tiles(config: ModelConfig, architecture: str, size: int) -> Tiles:
     return chosen[0], chosen[1]
 
 
-def tile_pairs(lengths: Counter[int], tile: Tile, window: int) -> int:
+def tile_pairs(lengths: Counter[int], tile: Tile, window: int, causal: bool = False) -> int:
     """Pairs of query and key in all tiles that one head computes; a negative window is no window.
 
     Args:
@@ -95,6 +103,8 @@ def tile_pairs(lengths: Counter[int], tile: Tile, window: int) -> int:
             if window >= 0:
                 begin = max(first - window, 0) // tile.block_n * tile.block_n
                 end = min(first + tile.block_m + window, length)
+            if causal:
+                end = min(first + tile.block_m, length)
             pairs += sequences * tile.block_m * -(-(end - begin) // tile.block_n) * tile.block_n
     return pairs
 
@@ -187,9 +197,11 @@ def _loss(s: _Shapes) -> Iterator[Call]:
     weight, bias, sums = s.rows(s.vocabulary), s.size * s.vocabulary, 4 * s.vocabulary
     yield _memory("forward", "zeros", 4)
     yield _memory("forward", "zeros_like", s.rows(s.masked), s.rows(s.masked))
-    yield _memory("forward", "zeros_like", weight, weight)
+    chunk = chunk_rows(s.masked, s.vocabulary, s.size)
+    in_fp32 = sums_in_fp32(s.masked, chunk, s.size)
+    gradient = 4 * s.vocabulary * s.d if in_fp32 else weight
+    yield _memory("forward", "zeros_like", weight, gradient)
     yield _memory("forward", "zeros_like", bias, sums)
-    chunk = chunk_rows(s.masked)
     for start in range(0, s.masked, chunk):
         rows = min(chunk, s.masked - start)
         logits = s.rows(rows, s.vocabulary)
@@ -199,9 +211,13 @@ def _loss(s: _Shapes) -> Iterator[Call]:
         yield _memory("forward", "copy_", 8 * rows, rows)
         yield _memory("forward", "add_", 4)
         yield s.product("forward", rows, s.vocabulary, s.d)
-        yield s.product("forward", s.vocabulary, rows, s.d, added=weight)
+        yield s.product("forward", s.vocabulary, rows, s.d, added=0 if in_fp32 else weight)
+        if in_fp32:
+            yield _memory("forward", "add_", gradient, weight, gradient)
         yield _memory("forward", "sum", logits, sums)
         yield _memory("forward", "add_", sums, sums, sums)
+    if in_fp32:
+        yield _memory("forward", "_to_copy", gradient, weight)
     if s.size != 4:
         yield _memory("forward", "_to_copy", sums, bias)
 

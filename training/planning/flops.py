@@ -1,9 +1,9 @@
-"""Exact floating-point operations of a step: packed, windowed, bidirectional, the end of it on masked tokens only.
+"""Exact floating-point operations of a step: packed, windowed, the end of it on the predicted tokens only.
 
 A matrix product of (a, b) and (b, c) costs 2abc, its backward twice that. Attention counts only the pairs of query and
 key that are not masked: n^2 in a global layer; in a local layer each query has itself and at most `window` keys on
-either side. Work beyond that (masked parts of a tile, recomputed layers) is not counted, so that MFU measures useful
-work only. As usual, norms, GELU and softmax are not counted either.
+either side; in a causal step those after the query do not count. Work beyond that (masked parts of a tile, recomputed
+layers) is not counted, so that MFU measures useful work only. As usual, norms, GELU and softmax are not counted either.
 """
 
 from collections.abc import Iterable
@@ -20,11 +20,14 @@ if TYPE_CHECKING:  # it imports torch, which planning does not need
 
 def step_flops(config: ModelConfig, micro_batches: "Iterable[MicroBatch]") -> int:
     """FLOPs of forward and backward for a rank's micro-batches, without padding."""
-    return sum(flops(config, real_lengths(batch), len(batch.targets)) for batch in micro_batches)
+    return sum(flops(config, real_lengths(one), len(one.targets), one.causal) for one in micro_batches)
 
 
-def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int) -> int:
-    """FLOPs of forward and backward for sequences of these lengths, of which `masked` tokens pass through the head."""
+def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int, causal: bool = False) -> int:
+    """FLOPs of forward and backward for sequences of these lengths, of which `masked` tokens pass through the head.
+
+    causal: each token attends only to itself and to those before it.
+    """
     d, layers = config.hidden_size, config.num_hidden_layers
     after_attention = d * d + 3 * d * config.intermediate_size  # Wo and the MLP
     matrices = layers * 3 * d * d + (layers - 1) * after_attention
@@ -32,6 +35,8 @@ def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int) -> i
     global_layers = sum(config.is_global(layer) for layer in range(layers))
     pairs = global_layers * int((lengths**2).sum())
     pairs += (layers - global_layers) * int(window_pairs(lengths, config.window).sum())
+    if causal:  # half of the pairs of different tokens
+        pairs = (pairs + layers * int(lengths.sum())) // 2
     return 6 * int(lengths.sum()) * matrices + 6 * masked * head + 12 * d * pairs
 
 

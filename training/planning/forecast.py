@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...model.config import ModelConfig
+from ...streaming_data.loader.config import Objective
 from ..recipe.config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
@@ -33,7 +34,7 @@ from .stage import USABLE, at_stage, choose_stage
 
 @dataclass(frozen=True)
 class Phase:
-    """All steps with the same maximum sequence length.
+    """All steps with the same maximum sequence length and objective.
 
     Attributes:
         flops: of all these steps.
@@ -47,6 +48,7 @@ class Phase:
     flops: float
     tokens_per_second: tuple[float, float]
     days: tuple[float, float]
+    objective: Objective = "masked"
 
 
 @dataclass(frozen=True)
@@ -121,17 +123,20 @@ def forecast(
 
 
 def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Iterator[Phase]:
-    by_length: dict[int, list[tuple[int, int, float]]] = {}
+    shapes: dict[tuple[int, Objective], list[tuple[int, int, float]]] = {}
     for settings, steps, rate in _uniform_steps(plan):
-        by_length.setdefault(settings.max_seqlen, []).append((steps, settings.packs, rate))
-    for max_seqlen, parts in by_length.items():
+        shapes.setdefault((settings.max_seqlen, settings.objective), []).append((steps, settings.packs, rate))
+    for (max_seqlen, objective), parts in shapes.items():
+        lengths, causal = _pack_lengths(plan.data.seq_length, max_seqlen), objective == "causal"
+        if causal:
+            parts = [(steps, packs, 1 - len(lengths) / plan.data.seq_length) for steps, packs, _ in parts]
         steps, packs = sum(steps for steps, _, _ in parts), sum(steps * packs for steps, packs, _ in parts)
         rate = sum(steps * packs * rate for steps, packs, rate in parts) / packs
-        lengths = _pack_lengths(plan.data.seq_length, max_seqlen)
-        work = sum(steps * packs * _pack_flops(model, lengths, rate) for steps, packs, rate in parts)
+        work = sum(steps * packs * _pack_flops(model, lengths, rate, causal) for steps, packs, rate in parts)
         tokens = packs * plan.data.seq_length
-        slow, fast = _seconds(model, engine, plan, gpu, lengths, rate, packs, steps)
-        yield Phase(max_seqlen, steps, tokens, work, (tokens / slow, tokens / fast), (slow / 86400, fast / 86400))
+        slow, fast = _seconds(model, engine, plan, gpu, lengths, rate, packs, steps, causal)
+        speeds, days = (tokens / slow, tokens / fast), (slow / 86400, fast / 86400)
+        yield Phase(max_seqlen, steps, tokens, work, speeds, days, objective)
 
 
 def _seconds(
@@ -143,11 +148,12 @@ def _seconds(
     rate: float,
     packs: int,
     steps: int,
+    causal: bool,
 ) -> tuple[float, float]:
-    """Seconds of `packs` packs in `steps` steps, expected and at the floor."""
+    """Seconds of `packs` packs in `steps` steps, expected and at the floor; `rate` is the share of predicted tokens."""
     size = plan.batch.micro_batch_size
     masked = round(rate * size * plan.data.seq_length)
-    operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, False, plan.optimizer)
+    operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, False, plan.optimizer, causal)
     one = times(model, engine, operations)
     micro_batches = packs / (size * plan.world_size)
     floor = micro_batches * one.floor + steps * one.update[0]
@@ -167,8 +173,8 @@ def _pack_lengths(seq_length: int, max_seqlen: int) -> list[int]:
     return [max_seqlen] * full + [rest] * (rest > 0)
 
 
-def _pack_flops(model: ModelConfig, lengths: list[int], rate: float) -> int:
-    return flops(model, np.array(lengths, np.int64), round(rate * sum(lengths)))
+def _pack_flops(model: ModelConfig, lengths: list[int], rate: float, causal: bool) -> int:
+    return flops(model, np.array(lengths, np.int64), round(rate * sum(lengths)), causal)
 
 
 def _layers(engine: EngineConfig, checkpointing: bool) -> EngineConfig:

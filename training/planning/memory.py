@@ -154,7 +154,7 @@ class Activations:
 
     Attributes:
         layers: saved by the encoder for backward.
-        head: saved by the head on masked tokens for backward: rows, and the gradients, which forward computes.
+        head: saved by the head on predicted tokens for backward: rows, and the gradients, which forward computes.
         in_head: temporary, while the head computes and everything of the encoder is saved.
         in_layer: temporary, in the backward of a layer, less the tensors of head and last layer that are freed by then.
     """
@@ -169,21 +169,24 @@ class Activations:
         return self.layers + max(self.head + self.in_head, self.in_layer)
 
 
-def activations(config: ModelConfig, engine: EngineConfig, tokens: int, masked: int) -> Activations:
+def activations(
+    config: ModelConfig, engine: EngineConfig, tokens: int, masked: int, causal: bool = False
+) -> Activations:
     """Predict the activations of `tokens` tokens, of which `masked` pass through the head, at any sequence lengths."""
     size, d, vocabulary = PRECISION_BYTES[engine.precision], config.hidden_size, config.vocab_size
     attention, mlp = bytes_per_token(config, size)
     one_layer, row, norm = (attention + mlp) * tokens, size * d * tokens, size * d + 8
-    # After its attention, the last layer has the masked rows only.
-    last_layer = attention * tokens + (size * d + mlp) * masked
-    ends = 8 * tokens + norm * (tokens + masked)  # ids; inputs of the embedding norm and of the final norm
+    # After its attention, the last layer has the masked rows only, of which the attended ones are a copy.
+    last_rows = tokens if causal else masked
+    last_layer = attention * tokens + mlp * last_rows + (0 if causal else size * d * masked)
+    ends = 8 * tokens + norm * (tokens + last_rows)  # ids; inputs of the embedding norm and of the final norm
     without_norm = norm * tokens  # layer 0 has no norm before attention
     layers = ends + (config.num_hidden_layers - 1) * one_layer + last_layer - without_norm
-    # In the backward of the layer before the last: gradients of Wi's output and of Wo's input; the rest is freed.
-    in_layer = float(size * tokens * 3 * config.intermediate_size - norm * masked)
+    # In the backward of the last layer with all rows: gradients of Wi's output and of Wo's input; the rest is freed.
+    in_layer = float(size * tokens * 3 * config.intermediate_size - norm * last_rows)
     if engine.activation_checkpointing:
         layers, in_layer = ends + config.num_hidden_layers * row, in_layer + one_layer - 2 * row
-    else:
+    elif not causal:
         in_layer -= last_layer
     return Activations(
         layers,
@@ -206,10 +209,15 @@ def _logits(masked: int, vocabulary: int, d: int, size: int) -> float:
 def planned_activations(
     config: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int | None = None
 ) -> Activations:
-    """The activations of a micro-batch at the run's highest masking rate, of the recipe's size unless one is given."""
+    """The activations of a micro-batch at the run's highest masking rate, of the recipe's size unless one is given; of
+    one that predicts the next token, if the run has any and that needs more."""
     packs, seq_length = micro_batch_size or plan.batch.micro_batch_size, plan.data.seq_length
-    rate = max(settings.mlm_probability for settings in plan.change_points())
-    return activations(config, engine, packs * seq_length, packs * round(rate * seq_length))
+    points = plan.change_points()
+    rates = [settings.mlm_probability for settings in points if settings.objective == "masked"]
+    predicted = {(packs * round(rate * seq_length), False) for rate in rates}
+    predicted |= {(packs * (seq_length - 1), True) for settings in points if settings.objective == "causal"}
+    options = [activations(config, engine, packs * seq_length, masked, causal) for masked, causal in predicted]
+    return max(options, key=lambda option: option.device)
 
 
 def peak(config: ModelConfig, engine: EngineConfig, plan: Plan, micro_batch_size: int | None = None) -> float:

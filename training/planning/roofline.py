@@ -92,6 +92,7 @@ def roofline(
     ranks: int = 1,
     strict: bool = True,
     optimizer: OptimizerConfig | None = None,
+    causal: bool = False,
 ) -> list[Operation]:
     """The operations of a micro-batch and of the update of one rank, the longest first.
 
@@ -100,11 +101,12 @@ def roofline(
         masked: tokens of it that pass through the head.
         strict: refuse a device for which there are no kernels, instead of counting those of another one.
         optimizer: None: StableAdamW.
+        causal: whether they predict the next token, so that `masked` counts the tokens that have one.
     Raises:
         UserError: there are no Triton kernels for this device or head size.
     """
     size = PRECISION_BYTES[engine.precision]
-    calls = count_calls(config, lengths, masked, gpu.architecture, size, strict)
+    calls = count_calls(config, lengths, masked, gpu.architecture, size, strict, causal)
     weights = config.num_parameters
     calls.append(Call("backward", "ZeRO's gradients", "memory", 0, GRADIENT_BYTES[engine.stage] * weights))
     shared = ranks if engine.stage else 1

@@ -4,7 +4,7 @@ The model runs once, forward and backward, on torch's "meta" device, with the op
 run. For each call the bytes of its tensors and its FLOPs are added up; the Triton operators, which are one call each,
 are counted by hand from their sources. Rereads that a cache serves are not counted.
 
-`calls.py` has the same numbers as arithmetic, without torch, for models without dropout; a test compares the two.
+`calls.py` has the same numbers as arithmetic, without torch, for masked tokens and models without dropout; a test compares the two.
 """
 
 from collections import Counter
@@ -29,7 +29,9 @@ _VIEWS = (
 _NO_LAUNCH = (*_VIEWS, "empty", "empty_like", "new_empty", "empty_strided")
 
 
-def trace_calls(config: ModelConfig, lengths: Sequence[int], masked: int, tiles: Tiles, size: int) -> list[Call]:
+def trace_calls(
+    config: ModelConfig, lengths: Sequence[int], masked: int, tiles: Tiles, size: int, causal: bool = False
+) -> list[Call]:
     """The calls of forward and backward; arguments as for `calls.count_calls`."""
     meta = torch.device("meta")
     with meta:  # the decoder stays tied, and no random weights are drawn
@@ -38,7 +40,7 @@ def trace_calls(config: ModelConfig, lengths: Sequence[int], masked: int, tiles:
     ids, positions = (torch.zeros(n, dtype=torch.int64, device=meta) for n in (tokens, masked))
     batch = PackedBatch.from_lengths(lengths, meta)
     with _Recorder(lengths, tiles) as recorder:
-        loss = model(ids, batch, positions, positions)[0]
+        loss = model(ids, batch, positions, positions, causal=causal)[0]
         recorder.phase = "backward"
         loss.backward()
     return recorder.calls
@@ -97,16 +99,16 @@ class _Recorder(TorchDispatchMode):
             self._add("RoPE", 2 * _bytes([qkv]) * 2 / 3)
 
     def attention(self, args: Any, out: Any) -> None:
-        qkv, window = args[0], args[-3]
+        qkv, window, causal = args[0], args[-4], args[-2]
         unit, where, tiles = self._attention(qkv, window)
-        flops = 4 * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tiles.forward, window)
+        flops = 4 * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tiles.forward, window, causal)
         self._add(f"attention, {where}", 4 * unit + _bytes([out[1]]), "attention forward", flops)
 
     def attention_backward(self, args: Any, out: Any) -> None:
-        qkv, window = args[1], args[-3]
+        qkv, window, causal = args[1], args[-4], args[-2]
         unit, where, tiles = self._attention(qkv, window)
         for name, tile, matmuls in (("dQ", tiles.dq, 3), ("dK dV", tiles.dkdv, 4)):
-            flops = 2 * matmuls * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tile, window)
+            flops = 2 * matmuls * qkv.shape[-1] * qkv.shape[-2] * self._pairs(tile, window, causal)
             self._add(f"attention {name}, {where}", 6 * unit + 2 * _bytes([args[3]]), "attention backward", flops)
 
     def _attention(self, qkv: Any, window: int) -> tuple[float, str, Tuning]:
@@ -116,8 +118,8 @@ class _Recorder(TorchDispatchMode):
     def _tiles(self, window: int) -> Tuning:
         return self._global if window < 0 else self._local
 
-    def _pairs(self, tile: Tile, window: int) -> int:
-        return tile_pairs(Counter(self._lengths), tile, window)
+    def _pairs(self, tile: Tile, window: int, causal: bool) -> int:
+        return tile_pairs(Counter(self._lengths), tile, window, causal)
 
     def add_layer_norm(self, args: Any, out: Any) -> None:
         residual, x = args[:2]

@@ -18,7 +18,7 @@ from pydantic import (
 
 from ...configs.spelling import did_you_mean
 from ...model.config import ModelConfig
-from ...streaming_data.loader.config import DataConfig
+from ...streaming_data.loader.config import DataConfig, Objective
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -31,6 +31,13 @@ class _Section(BaseModel):
 def _require_increasing(what: str, values: list[int]) -> None:
     if values != sorted(set(values)):
         raise ValueError(f"{what} must increase, got {values}")
+
+
+def _require_ends(key: str, ends: list[int | None]) -> None:
+    """Require of stages that each but the last ends, and later than the one before."""
+    if ends and (ends[-1] is not None or None in ends[:-1]):
+        raise ValueError(f"every stage of {key} but the last needs until_tokens, and the last must have none")
+    _require_increasing(f"until_tokens of the {key} stages", [end for end in ends if end is not None])
 
 
 class BatchStage(_Section):
@@ -67,6 +74,13 @@ class LengthStage(_Section):
     until_tokens: PositiveInt | None = None
 
 
+class ObjectiveStage(_Section):
+    """The objective until `until_tokens` are consumed; the last stage has no end."""
+
+    objective: Objective
+    until_tokens: PositiveInt | None = None
+
+
 class ScheduleConfig(_Section):
     """The schedule, in tokens consumed over all ranks.
 
@@ -84,6 +98,11 @@ class ScheduleConfig(_Section):
         min_length=1,
         description="share of maskable tokens that is masked: points [tokens, share], linear between them",
     )
+    objective: Objective | tuple[ObjectiveStage, ...] = Field(
+        "masked",
+        description="masked: predict masked tokens; causal: predict the next token, attending only to those before; or "
+        "stages of both",
+    )
     restarts: tuple[PositiveInt, ...] = Field(
         (), description="tokens at which the learning-rate cycle (warm-up, stable, decay) restarts"
     )
@@ -98,11 +117,28 @@ class ScheduleConfig(_Section):
                     f"warmup_tokens ({self.warmup_tokens:,}) + decay_tokens ({self.decay_tokens:,}) exceed "
                     + (f"the tokens from {begin:,} to {end:,}" if self.restarts else f"total_tokens ({end:,})")
                 )
-        ends = [stage.until_tokens for stage in self.seq_length]
-        if ends and (ends[-1] is not None or None in ends[:-1]):
-            raise ValueError("every stage of seq_length but the last needs until_tokens, and the last must have none")
-        _require_increasing("until_tokens of the seq_length stages", [end for end in ends if end is not None])
+        _require_ends("seq_length", [stage.until_tokens for stage in self.seq_length])
+        if not isinstance(self.objective, str):
+            _require_ends("objective", [stage.until_tokens for stage in self.objective])
+            names, last = [stage.objective for stage in self.objective], self.objective[-2:-1]
+            if len(names) < 2 or any(one == other for one, other in pairwise(names)):
+                raise ValueError(
+                    f"the stages of objective must alternate, got {', '.join(names) or 'none'}; for a single objective "
+                    "give its name, without stages"
+                )
+            if last and (last[0].until_tokens or 0) >= self.total_tokens:
+                raise ValueError(
+                    f"the last stage of objective, {names[-1]}, begins after {last[0].until_tokens:,} tokens, but "
+                    f"total_tokens is {self.total_tokens:,}: lower until_tokens"
+                )
         return self
+
+    @property
+    def objectives(self) -> tuple[ObjectiveStage, ...]:
+        """The stages of `objective`, at least one."""
+        if isinstance(self.objective, str):
+            return (ObjectiveStage(objective=self.objective),)
+        return self.objective
 
 
 class MuonConfig(_Section):
@@ -280,7 +316,8 @@ class SpikeConfig(_Section):
 
 
 class ValidationConfig(_Section):
-    """Validation: the loss on held-out packs of each source, at 15 % masking."""
+    """Validation: the loss on held-out packs of each source, at 15 % masking; that of the next token too, if the
+    run's schedule has that objective."""
 
     every_steps: NonNegativeInt = Field(0, description="0: never")
     packs: PositiveInt = Field(16, description="held-out packs per source, the same ones every time")
@@ -292,6 +329,7 @@ IDENTITY_KEYS = (
     "tokenizer",
     "data.masking",
     "schedule.mlm_probability",
+    "schedule.objective",
     "optimizer.name",
 )
 """What makes the model of a run that model: architecture, tokenizer and objective; and whose state a checkpoint has."""

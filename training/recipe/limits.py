@@ -63,13 +63,19 @@ def require_fit(config: RunConfig, model: ModelConfig, dataset: PackDataset) -> 
 
 
 def require_masked_tokens(plan: Plan) -> None:
-    """Require that full packs have a masked token in every step: a step without one has no loss.
+    """Require that full packs have a target in every step: a step without one has no loss.
 
     Raises:
-        UserError: the masking rate falls too low.
+        UserError: the masking rate falls too low, or sequences are too short to have a next token.
     """
     for settings in plan.change_points():
-        if round(settings.mlm_probability * plan.data.seq_length) < 1:
+        if settings.objective == "causal":
+            if settings.max_seqlen < 2:
+                raise UserError(
+                    f"schedule.seq_length allows sequences of {settings.max_seqlen} token at step "
+                    f"{settings.step + 1:,}, whose objective is causal: none has a next token; raise max_seqlen"
+                )
+        elif round(settings.mlm_probability * plan.data.seq_length) < 1:
             raise UserError(
                 f"schedule.mlm_probability is {settings.mlm_probability:g} at step {settings.step + 1:,}, which masks "
                 f"no token of a pack of {plan.data.seq_length:,}: raise it to at least {1 / plan.data.seq_length:.2g}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...configs.errors import RankCountError
-from ...streaming_data.loader.config import DataConfig
+from ...streaming_data.loader.config import DataConfig, Objective
 from .config import BatchConfig, OptimizerConfig, RunConfig, ScheduleConfig
 
 
@@ -26,7 +26,8 @@ class StepSettings:
         tokens: tokens consumed when the step ends.
         lr: learning rate.
         max_seqlen: maximum sequence length in tokens.
-        mlm_probability: share of maskable tokens that is masked.
+        mlm_probability: share of maskable tokens that is masked; it does not matter if the objective is causal.
+        objective: what is predicted: masked tokens, or the next token of each.
     """
 
     step: int
@@ -36,6 +37,7 @@ class StepSettings:
     lr: float
     max_seqlen: int
     mlm_probability: float
+    objective: Objective
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Plan:
             lr=self.peak_lr * lr_factor(schedule, stop * seq_length),
             max_seqlen=max_seqlen(schedule, start * seq_length, seq_length),
             mlm_probability=mlm_probability(schedule, start * seq_length),
+            objective=objective(schedule, start * seq_length),
         )
 
     def from_step(self, step: int) -> Iterator[StepSettings]:
@@ -110,6 +113,7 @@ class Plan:
         schedule, seq_length = self.schedule, self.data.seq_length
         tokens = [stage.until_tokens for stage in schedule.seq_length if stage.until_tokens is not None]
         tokens += [point for point, _ in schedule.mlm_probability]
+        tokens += [stage.until_tokens for stage in schedule.objectives if stage.until_tokens is not None]
         for begin, end in pairwise([0, *schedule.restarts, schedule.total_tokens]):
             tokens += [begin, begin + schedule.warmup_tokens, end - schedule.decay_tokens]
         steps = {0, self.steps - 1, *(phase.step for phase in self.batch_phases)}
@@ -209,7 +213,7 @@ def _row(settings: StepSettings, seq_length: int) -> tuple[str, ...]:
         f"{settings.step + 1:,}",
         f"{settings.start * seq_length:,}",
         f"{settings.lr:.4g}",
-        f"{settings.mlm_probability:.2%}",
+        "next token" if settings.objective == "causal" else f"{settings.mlm_probability:.2%}",
         f"{settings.max_seqlen:,}",
         f"{settings.packs:,}",
     )
@@ -243,6 +247,12 @@ def max_seqlen(schedule: ScheduleConfig, tokens: int, seq_length: int) -> int:
         if stage.until_tokens is None or tokens < stage.until_tokens:
             return stage.max_seqlen
     return seq_length
+
+
+def objective(schedule: ScheduleConfig, tokens: int) -> Objective:
+    """The objective after `tokens` tokens."""
+    stages = schedule.objectives
+    return next(s.objective for s in stages if s.until_tokens is None or tokens < s.until_tokens)
 
 
 def mlm_probability(schedule: ScheduleConfig, tokens: int) -> float:

@@ -20,14 +20,22 @@ class RewoundError(Exception):
 
 
 class SpikeDetector:
-    """Compares each loss with the median of those before it. Every rank sees the same losses, so all ranks agree."""
+    """Compares each loss with the median of those before it. Every rank sees the same losses, so all ranks agree.
+
+    Only losses of one objective are compared: where a run switches, the loss jumps, such as from 4.2 to 7.2.
+    """
 
     def __init__(self, config: SpikeConfig) -> None:
         self._config = config
         self._losses: deque[float] = deque(maxlen=config.window)
+        self._objective: str | None = None
 
-    def is_spike(self, loss: float) -> bool:
-        """Whether this loss is a spike. None is detected before a full window of losses since the process started."""
+    def is_spike(self, loss: float, objective: str = "masked") -> bool:
+        """Whether this loss is a spike. None is detected before a full window of losses since the process started, or
+        since another objective."""
+        if objective != self._objective:
+            self._losses.clear()
+            self._objective = objective
         if not math.isfinite(loss):
             return False  # the step was skipped
         full = len(self._losses) == self._losses.maxlen

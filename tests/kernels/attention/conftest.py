@@ -50,10 +50,12 @@ def fake_library(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]
             q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, window: Window, deterministic: bool | None = None
         ) -> Tensor:
             lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
-            limit = None if window in ((-1, -1), (None, None)) else window[0]
+            # As all of them document it: how many keys before and after a query, -1 or None for all.
+            limit, causal = None if window[0] in (-1, None) else window[0], window[1] == 0
+            assert causal or window[0] == window[1]
             calls.append({"window": window, "deterministic": deterministic})
             sequences = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
-            return torch.cat([reference.softmax_attention(*one, limit) for one in sequences])
+            return torch.cat([reference.softmax_attention(*one, limit, causal) for one in sequences])
 
         def flash2(
             q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor,

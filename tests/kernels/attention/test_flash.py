@@ -14,25 +14,27 @@ from clinical_modernbert.kernels.verify import reference
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [None, 5])
 @pytest.mark.parametrize("library", ["flash2", "flash3", "flash4", "varlen"])
 def test_each_library_is_called_with_its_own_arguments(
-    library: str, window: int | None, deterministic: bool, fake_library: Callable[[str], list[dict]]
+    library: str, window: int | None, causal: bool, deterministic: bool, fake_library: Callable[[str], list[dict]]
 ) -> None:
     calls = fake_library(library)
     lengths = [20, 0, 33]
     qkv = torch.randn(53, 3, 2, 32, requires_grad=True)
     batch = PackedBatch.from_lengths(lengths, "cpu")
-    out = flash_attention(library, qkv, batch, window, 1e4, deterministic=deterministic)
-    expected = reference.attention(qkv, lengths, window, 1e4)
+    out = flash_attention(library, qkv, batch, window, 1e4, causal=causal, deterministic=deterministic)
+    expected = reference.attention(qkv, lengths, window, 1e4, causal)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     grad = torch.randn_like(out)
     gradients = [torch.autograd.grad(x, qkv, grad, retain_graph=True)[0] for x in (out, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
-    full = (None, None) if library == "flash4" else (-1, -1)
+    full = None if library == "flash4" else -1
+    side = full if window is None else window
     argument = None if library == "varlen" else deterministic
-    assert calls == [{"window": full if window is None else (5, 5), "deterministic": argument}]
-    overwritten = flash_attention(library, qkv * 1.0, batch, window, 1e4, overwrite=True)
+    assert calls == [{"window": (side, 0 if causal else side), "deterministic": argument}]
+    overwritten = flash_attention(library, qkv * 1.0, batch, window, 1e4, causal=causal, overwrite=True)
     assert torch.equal(overwritten, out)
     assert torch.equal(torch.autograd.grad(overwritten, qkv, grad)[0], gradients[0])
 

@@ -20,8 +20,9 @@ def random(*shape: int, grad: bool = True) -> torch.Tensor:
 
 
 OPERATORS = {
-    "attention global": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, -1, 1e4, False)),
-    "attention local": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4, True)),
+    "attention global": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, -1, 1e4, False, False)),
+    "attention local": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4, False, True)),
+    "attention causal": (triton_op._attention, lambda: (random(23, 3, 2, 32), *TABLES, 17, 4, 1e4, True, False)),
     "attention_rotate_": (
         triton_op._attention_rotate_,
         lambda: (random(23, 3, 2, 32, grad=False), BATCH.positions, 17, -1, 1e4),

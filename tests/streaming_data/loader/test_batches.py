@@ -144,8 +144,39 @@ def test_a_shorter_stage_only_adds_boundaries(dataset: PackDataset, longest: int
         assert (longest < max(one.lengths)) == (len(one.lengths) < len(other.lengths))
 
 
+@pytest.mark.parametrize("longest", [2, 7, 64, SEQ_LENGTH])
+def test_each_token_of_a_causal_batch_predicts_the_next_of_its_segment(dataset: PackDataset, longest: int) -> None:
+    step = StepData(8, 8, longest, 0.3, "causal")
+    (batch,) = rank_micro_batches(dataset, step, 8, 0, 1)
+    assert batch.causal
+    targets = dict(zip(batch.masked_positions.tolist(), batch.targets.tolist(), strict=True))
+    expected, padding, start = {}, set(), 0
+    for row, address in enumerate(batch.addresses):
+        tokens = dataset.read(address).tokens
+        assert batch.input_ids[row * SEQ_LENGTH :][: len(tokens)].tolist() == tokens.tolist()  # nothing is masked
+        padding |= set(range(row * SEQ_LENGTH + len(tokens), (row + 1) * SEQ_LENGTH))
+    for length in batch.lengths:
+        for position in range(start, start + length - 1):
+            if position not in padding:
+                expected[position] = int(batch.input_ids[position + 1])
+        start += length
+    assert targets == expected
+    masked = rank_micro_batches(dataset, dataclasses.replace(step, objective="masked"), 8, 0, 1)[0]
+    assert (batch.lengths, batch.pack_tokens, batch.addresses) == (masked.lengths, masked.pack_tokens, masked.addresses)
+    assert batch.digest != masked.digest
+    assert step_of(dataset, step, 2, 2) == step_of(dataset, step, 8, 1)
+    shares = [rank_micro_batches(dataset, step, 2, rank, 2) for rank in range(2)]
+    assert sum(one.digest for share in shares for one in share) == batch.digest
+
+
 def steps(count: int) -> list[StepData]:
-    return [StepData(number * 6, 6, (64, SEQ_LENGTH)[number % 2], (0.3, 0.15)[number % 2]) for number in range(count)]
+    """Of both objectives in turn."""
+    return [
+        StepData(
+            number * 6, 6, (64, SEQ_LENGTH)[number % 2], (0.3, 0.15)[number % 2], ("masked", "causal")[number // 2 % 2]
+        )
+        for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 50])

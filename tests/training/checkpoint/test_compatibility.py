@@ -40,6 +40,7 @@ CHANGED: dict[str, Any] = {
     "data.masking": "span",
     "schedule.mlm_probability": [[0, 0.15]],
     "optimizer.name": "muon",
+    "schedule.objective": [{"objective": "causal", "until_tokens": 50_000}, {"objective": "masked"}],
 }
 """Another value of each key of the architecture and objective; the keys that are absent here are doubled."""
 
@@ -72,6 +73,14 @@ def test_each_key_of_architecture_and_objective_is_compared(key: str) -> None:
     assert f"step00000005: this checkpoint belongs to another model than the recipe's: {key} was " in str(error.value)
     assert f"--set 'allow_changed=[{key}]'" in str(error.value)
     check(manifest, recipe(**{key: now, "allow_changed": [key]}))
+
+
+def test_checkpoints_that_record_no_objective_are_masked() -> None:
+    manifest = recorded(recipe())
+    del manifest.config["schedule"]["objective"]
+    check(manifest, recipe())
+    with pytest.raises(UserError, match=r'schedule\.objective was "masked", is "causal"'):
+        check(manifest, recipe(**{"schedule.objective": "causal"}))
 
 
 def test_all_differences_are_one_error_and_a_permitted_one_permits_no_other() -> None:

@@ -17,6 +17,8 @@ CASES = [
     *((SMALL | {"num_hidden_layers": 4}, LENGTHS, masked, "sm80", 4) for masked in (1, 9, 17, 200)),
     (SMALL | {"num_hidden_layers": 4, "global_attn_every_n_layers": 2}, [4096, 512], 3000, "gfx942", 2),
     (SMALL | {"num_hidden_layers": 3, "hidden_size": 256, "num_attention_heads": 2}, [64], 20, "sm89", 2),
+    # Ten chunks, whose products are summed in fp32.
+    (SMALL | {"num_hidden_layers": 2, "vocab_size": 256_000}, [8192], 8000, "sm90", 2),
 ]
 
 
@@ -39,3 +41,4 @@ def test_settings_that_are_not_written_down_are_traced(monkeypatch: pytest.Monke
     monkeypatch.setattr(trace, "trace_calls", lambda *_: [])
     assert count_calls(plain, LENGTHS, MASKED, "sm90") == by_hand
     assert count_calls(plain.model_copy(update={"mlp_dropout": 0.1}), LENGTHS, MASKED, "sm90") == []
+    assert count_calls(plain, LENGTHS, MASKED, "sm90", causal=True) == []

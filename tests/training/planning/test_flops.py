@@ -30,12 +30,13 @@ CONFIG = ModelConfig.model_validate(
 )
 
 
-def count_flops(config: ModelConfig, lengths: list[int], masked: int) -> int:
+def count_flops(config: ModelConfig, lengths: list[int], masked: int, causal: bool = False) -> int:
     """PyTorch's count for one forward and backward, plus `addmm_` (the decoder's gradient), which it does not count."""
     model = MaskedLM(config)
     tokens = torch.arange(sum(lengths)) % config.vocab_size
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss, _ = model(tokens, PackedBatch.from_lengths(lengths, "cpu"), torch.arange(masked), tokens[:masked])
+        batch = PackedBatch.from_lengths(lengths, "cpu")
+        loss, _ = model(tokens, batch, torch.arange(masked), tokens[:masked], causal=causal)
         loss.backward()
     return counter.get_total_flops() + 2 * masked * config.hidden_size * config.vocab_size
 
@@ -54,6 +55,21 @@ def test_windows_save_exactly_the_masked_pairs() -> None:
     assert local == 2
     expected = flops(CONFIG, np.array(lengths), 50) + 12 * CONFIG.hidden_size * local * missing
     assert count_flops(CONFIG, lengths, 50) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_causal_step_saves_the_pairs_after_each_query() -> None:
+    """PyTorch counts the full square of every layer, and all rows of the last layer, of which the head reads 50."""
+    lengths, behind = [7, 100, 40, 17], 0
+    for layer in range(CONFIG.num_hidden_layers):
+        for n in lengths:
+            distance = np.arange(n)[:, None] - np.arange(n)
+            reach = n if CONFIG.is_global(layer) else CONFIG.window
+            behind += int(((distance >= 0) & (distance <= reach)).sum())
+    d = CONFIG.hidden_size
+    unread = 6 * (sum(lengths) - 50) * (d * d + 3 * d * CONFIG.intermediate_size)
+    missing = CONFIG.num_hidden_layers * sum(n * n for n in lengths) - behind
+    expected = flops(CONFIG, np.array(lengths), 50, causal=True) + 12 * d * missing + unread
+    assert count_flops(CONFIG, lengths, 50, causal=True) == pytest.approx(expected, rel=1e-9)
 
 
 def test_window_pairs_equal_those_of_the_mask() -> None:

@@ -46,6 +46,26 @@ def test_phases_add_up_to_all_steps(repository: Path) -> None:
     assert result.flops == sum(phase.flops for phase in result.phases)
 
 
+def test_a_detour_has_phases_of_both_objectives(repository: Path) -> None:
+    """Each has its own work; memory is that of the larger one, which predicts every token."""
+    stages = "schedule.objective=[{objective: causal, until_tokens: 3e5}, {objective: masked}]"
+    settings = ("data.seq_length=2048", "schedule.seq_length=[]")
+    config, plain = recipe(repository, "tiny", stages, *settings), recipe(repository, "tiny", *settings)
+    result = forecast_of(config, 1)
+    assert config.model is not None
+    work = {"causal": 0.0, "masked": 0.0}
+    for step in make_plan(config, 1).from_step(0):
+        causal = step.objective == "causal"
+        predicted = step.packs * (2047 if causal else round(2048 * step.mlm_probability))
+        work[step.objective] += flops(config.model, np.full(step.packs, 2048), predicted, causal)
+    assert min(work.values()) > 0
+    assert {phase.objective: phase.flops for phase in result.phases} == pytest.approx(work, rel=1e-3)
+    activations = [each.options[0].activations for each in (result, forecast_of(plain, 1))]
+    assert activations[0] is not None
+    assert activations[1] is not None
+    assert activations[0].device > activations[1].device
+
+
 def test_time_and_cost_are_those_of_the_roofline(repository: Path) -> None:
     """Of 18 micro-batches of four packs per step, and one update."""
     config = recipe(repository, "base")

@@ -84,24 +84,28 @@ def triton_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class ForwardPass:
     """A forward pass of fake packs; `model` is in bf16."""
 
-    def __init__(self, config: ModelConfig, tokens: int, masked: int, checkpointing: bool) -> None:
+    def __init__(
+        self, config: ModelConfig, tokens: int, masked: int, checkpointing: bool, causal: bool = False
+    ) -> None:
         torch.set_default_dtype(torch.bfloat16)
         self.model = MaskedLM(config)
         torch.set_default_dtype(torch.float32)
         self.model.model.activation_checkpointing = checkpointing
-        self.tokens, self.masked = tokens, masked
+        self.tokens, self.masked, self.causal = tokens, masked, causal
 
     def __call__(self) -> torch.Tensor:
         ids, positions = torch.zeros(self.tokens, dtype=torch.int64), torch.arange(self.masked)
         batch = PackedBatch.from_lengths([1024] * (self.tokens // 1024), "cpu")
-        return self.model(ids, batch, positions, torch.zeros(self.masked, dtype=torch.int64))[0]
+        targets = torch.zeros(self.masked, dtype=torch.int64)
+        return self.model(ids, batch, positions, targets, causal=self.causal)[0]
 
 
+@pytest.mark.parametrize("masked", [2458, 8184], ids=["masked", "causal"])
 @pytest.mark.parametrize("sizes", [BASE, LARGE], ids=["base", "large"])
 @pytest.mark.usefixtures("triton_without_a_gpu")
-def test_saved_activations_are_as_predicted(sizes: dict[str, int]) -> None:
-    tokens, masked = 8192, 2458
-    run = ForwardPass(config := model_config(sizes), tokens, masked, checkpointing=False)
+def test_saved_activations_are_as_predicted(sizes: dict[str, int], masked: int) -> None:
+    tokens, causal = 8192, masked > 8000
+    run = ForwardPass(config := model_config(sizes), tokens, masked, checkpointing=False, causal=causal)
     weights = {parameter.untyped_storage()._cdata for parameter in run.model.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -113,21 +117,28 @@ def test_saved_activations_are_as_predicted(sizes: dict[str, int]) -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         run()
-    predicted = activations(config, EngineConfig(), tokens, masked)
+    predicted = activations(config, EngineConfig(), tokens, masked, causal)
     assert predicted.layers + predicted.head == pytest.approx(sum(one.nbytes() for one in saved.values()), rel=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:Expected a tensor")  # from the tracker, where a gradient is None
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
 @pytest.mark.parametrize(
-    ("sizes", "packs"),
-    [(BASE, 1), (LARGE, 4), (WIDE, 1), (WIDE, 8)],
-    ids=["base", "large", "256,000 tokens", "256,000 tokens, ten chunks"],
+    ("sizes", "packs", "masked"),
+    [
+        (BASE, 1, 2458),
+        (BASE, 1, 8184),
+        (LARGE, 4, 2458),
+        (LARGE, 4, 8184),
+        (WIDE, 1, 2458),
+        (WIDE, 8, 2458),
+    ],
+    ids=["base", "base, causal", "large", "large, causal", "256,000 tokens", "256,000 tokens, ten chunks"],
 )
 @pytest.mark.usefixtures("triton_without_a_gpu")
-def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpointing: bool) -> None:
-    tokens, masked = 8192 * packs, 2458 * packs
-    run = ForwardPass(config := model_config(sizes), tokens, masked, checkpointing)
+def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, masked: int, checkpointing: bool) -> None:
+    tokens, masked, causal = 8192 * packs, masked * packs, masked > 8000
+    run = ForwardPass(config := model_config(sizes), tokens, masked, checkpointing, causal)
     for parameter in run.model.parameters():  # gradients are part of the states
         parameter.register_post_accumulate_grad_hook(lambda parameter: setattr(parameter, "grad", None))
     with (tracker := MemTracker()):
@@ -135,7 +146,7 @@ def test_peak_memory_is_as_predicted(sizes: dict[str, int], packs: int, checkpoi
     peak_bytes = next(iter(tracker.get_tracker_snapshot("peak").values()))
     peak = peak_bytes["Total"] - peak_bytes[_MemRefType.PARAM]
     engine = EngineConfig(activation_checkpointing=checkpointing)
-    assert activations(config, engine, tokens, masked).device == pytest.approx(peak, 0.05)
+    assert activations(config, engine, tokens, masked, causal).device == pytest.approx(peak, 0.05)
 
 
 @pytest.mark.usefixtures("process_group")

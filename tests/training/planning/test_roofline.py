@@ -74,6 +74,20 @@ def test_flops_are_those_of_the_plan_and_the_masked_pairs_of_tiles() -> None:
     assert sum(call.flops for call in calls) == flops(model, np.array(lengths), MASKED) + recomputed
 
 
+def test_causal_attention_has_the_tiles_up_to_the_diagonal() -> None:
+    model = config().model_copy(update={"global_attn_every_n_layers": 1})
+
+    def flops_of(kind: str, causal: bool) -> float:
+        calls = count_calls(model, [256, 128], MASKED, "sm90", causal=causal)
+        return sum(call.flops for call in calls if call.kind == kind)
+
+    pairs = {False: 256**2 + 128**2, True: 128 * 128 + 128 * 256 + 128 * 128}  # tiles of 128 queries
+    for causal in (False, True):
+        assert flops_of("attention forward", causal) == 4 * 64 * pairs[causal] * model.num_hidden_layers
+    assert flops_of("attention backward", True) < 0.8 * flops_of("attention backward", False)
+    assert flops_of("matrix product", True) > flops_of("matrix product", False)  # all rows of the last layer
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_bytes_of_the_fused_operators(size: int) -> None:
     by_name = {(call.phase, call.name): call for call in calls_of(size=size)}

@@ -14,7 +14,7 @@ from clinical_modernbert.training.recipe.schedule import make_plan
 from clinical_modernbert.training.zero.partition import PERSISTENCE, gathering
 
 GB = 1e9
-RECIPES = ("base", "continue-base", "continue-large", "large", "paper", "tiny")
+RECIPES = ("base", "continue-base", "continue-base-detour", "continue-large", "large", "paper", "tiny")
 
 
 def choose(repository: Path, *overrides: str, ranks: int = 8, memory: float = 80 * GB, nodes: int = 1) -> Choice:

@@ -14,6 +14,7 @@ from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.training.memory_check import highest_rates, largest_micro_batch
 from clinical_modernbert.training.recipe.config import RunConfig, ScheduleConfig
+from clinical_modernbert.training.recipe.limits import require_masked_tokens
 from clinical_modernbert.training.recipe.schedule import (
     describe,
     lr_factor,
@@ -125,13 +126,70 @@ def test_the_memory_check_covers_every_length() -> None:
         recipe(*WARMUP, "schedule.seq_length=[{max_seqlen: 512, until_tokens: 3e7}, {max_seqlen: 8192}]"), 1
     )
     for first in (0, 60, 100, plan.steps - 1):
-        largest: dict[int, float] = {}
+        largest: dict[tuple[int, str], float] = {}
         for at in plan.from_step(first):
-            largest[at.max_seqlen] = max(at.mlm_probability, largest.get(at.max_seqlen, 0.0))
+            shape = (at.max_seqlen, at.objective)
+            largest[shape] = max(at.mlm_probability, largest.get(shape, 0.0))
         assert highest_rates(plan, first) == largest
     batch = largest_micro_batch(plan, 3000, 0.3, 100)
     assert (len(batch.input_ids), max(batch.lengths), sum(batch.lengths)) == (4 * 8192, 3000, 4 * 8192)
     assert len(batch.targets) == len(set(batch.masked_positions.tolist())) == 4 * round(0.3 * 8192)
+    batch = largest_micro_batch(plan, 3000, 0.3, 100, "causal")
+    assert len(batch.targets) == 4 * (8192 - 3)
+    assert batch.causal
+
+
+DETOUR = "schedule.objective=[{objective: causal, until_tokens: 5e7}, {objective: masked}]"
+
+
+def test_the_objective_switches_at_the_first_step_that_begins_after_its_tokens() -> None:
+    plan = make_plan(recipe(*WARMUP, DETOUR), 1)
+    settings = list(plan.from_step(0))
+    for at in settings:
+        assert at.objective == ("causal" if at.start * 8192 < 5e7 else "masked")
+    switch = next(at for at in settings if at.objective == "masked")
+    assert 0 < switch.step < plan.steps - 1
+    assert switch in plan.change_points()
+    assert {shape[1] for shape in highest_rates(plan, switch.step - 1)} == {"causal", "masked"}
+    assert {shape[1] for shape in highest_rates(plan, switch.step)} == {"masked"}
+    table = describe(plan)
+    kinds = ["next token" in line for line in table if re.match(r" *[\d,]+  ", line)]
+    assert kinds == sorted(kinds, reverse=True)
+    assert {*kinds} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ("mask", "expected 'masked' or 'causal' or a list, got 'mask'; did you mean masked?"),
+        ("[{objective: causal}]", "the stages of objective must alternate, got causal"),
+        ("[]", "the stages of objective must alternate, got none"),
+        (
+            "[{objective: causal, until_tokens: 1e6}, {objective: causal}]",
+            "the stages of objective must alternate, got causal, causal",
+        ),
+        ("[{objective: causal}, {objective: masked}]", "every stage of objective but the last needs until_tokens"),
+        (
+            "[{objective: causal, until_tokens: 9}, {objective: masked, until_tokens: 9}, {objective: causal}]",
+            "until_tokens of the objective stages must increase",
+        ),
+        (
+            "[{objective: causal, until_tokens: 1e13}, {objective: masked}]",
+            "the last stage of objective, masked, begins after 10,000,000,000,000 tokens, but total_tokens is",
+        ),
+        ("[{objective: causal, until: 1e6}, {objective: masked}]", "unknown key; did you mean until_tokens?"),
+    ],
+)
+def test_stages_of_the_objective_that_mean_nothing_are_refused(objective: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        recipe(f"schedule.objective={objective}")
+    assert message in str(error.value)
+
+
+def test_sequences_without_a_next_token_are_refused() -> None:
+    plan = make_plan(recipe("schedule.objective=causal", "schedule.seq_length=[{max_seqlen: 1}]"), 1)
+    with pytest.raises(UserError, match="whose objective is causal: none has a next token; raise max_seqlen"):
+        require_masked_tokens(plan)
 
 
 def test_batch_size_warm_up_consumes_every_pack_once() -> None:

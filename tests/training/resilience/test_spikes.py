@@ -24,6 +24,9 @@ def test_a_spike_is_detected_after_a_full_window() -> None:
         False,
         True,
     ]
+    detector = SpikeDetector(SpikeConfig(factor=1.3, window=2))
+    losses = [(4.2, "masked"), (4.2, "masked"), (7.2, "causal"), (7.2, "causal"), (9.5, "causal"), (4.2, "masked")]
+    assert [detector.is_spike(*each) for each in losses] == [False] * 4 + [True, False]
     never = SpikeDetector(SpikeConfig(window=1))
     assert not any(never.is_spike(loss) for loss in (1.0, 1e9))
 

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clinical_modernbert.kernels.attention import triton_op
 from clinical_modernbert.kernels.attention.dispatch import packed_attention
+from clinical_modernbert.kernels.attention.tile_sizes import Tile, Tuning
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.verify import reference
 from clinical_modernbert.kernels.verify.accuracy import DTYPES, random_cotangent
@@ -35,20 +36,26 @@ def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 def run(
-    qkv: torch.Tensor, lengths: list[int], window: int | None, theta: float = THETA, *, overwrite: bool = False
+    qkv: torch.Tensor, lengths: list[int], window: int | None, theta: float = THETA, **options: bool
 ) -> torch.Tensor:
     batch = PackedBatch.from_lengths(lengths, "cpu")
-    return packed_attention(qkv, batch, window=window, rope_theta=theta, backend="triton", overwrite=overwrite)
+    return packed_attention(qkv, batch, window=window, rope_theta=theta, backend="triton", **options)
 
 
-def with_gradient(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+def with_gradient(
+    qkv: torch.Tensor, lengths: list[int], window: int | None, grad: torch.Tensor | None = None, *, causal: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     leaf = qkv.detach().requires_grad_()
-    out = run(leaf, lengths, window)
-    return out.detach(), torch.autograd.grad(out, leaf, random_cotangent(out))[0]
+    out = run(leaf, lengths, window, causal=causal)
+    return out.detach(), torch.autograd.grad(out, leaf, random_cotangent(out) if grad is None else grad)[0]
 
 
-def check_attention(qkv: torch.Tensor, lengths: list[int], window: int | None) -> None:
-    check(lambda x: run(x, lengths, window), lambda x: reference.attention(x, lengths, window, THETA), [qkv])
+def check_attention(qkv: torch.Tensor, lengths: list[int], window: int | None, causal: bool = False) -> None:
+    check(
+        lambda x: run(x, lengths, window, causal=causal),
+        lambda x: reference.attention(x, lengths, window, THETA, causal),
+        [qkv],
+    )
 
 
 def random_qkv(total: int, heads: int = 1, dim: int = 64, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -62,15 +69,33 @@ def test_accuracy(lengths: list[int], window: int | None, dtype: torch.dtype) ->
     check_attention(random_qkv(sum(lengths), dtype=dtype), lengths, window)
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [0, 1, 64, 1000])
-def test_windows(window: int, architecture: str) -> None:
-    check_attention(random_qkv(230, dtype=torch.bfloat16), [150, 0, 80], window)
+def test_windows(window: int, causal: bool, architecture: str) -> None:
+    check_attention(random_qkv(230, dtype=torch.bfloat16), [150, 0, 80], window, causal)
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dim", [32, 64, 128])
 @pytest.mark.parametrize("window", [None, 20])
-def test_head_sizes_and_architectures(dim: int, window: int | None, architecture: str) -> None:
-    check_attention(random_qkv(150, heads=2, dim=dim, dtype=torch.bfloat16), [100, 50], window)
+def test_head_sizes_and_architectures(dim: int, window: int | None, causal: bool, architecture: str) -> None:
+    check_attention(random_qkv(150, heads=2, dim=dim, dtype=torch.bfloat16), [100, 50], window, causal)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
+def test_causal_accuracy(lengths: list[int]) -> None:
+    """In fp32 with few keys a step, so that a tile of queries crosses several steps of keys, and the reverse."""
+    for window in (None, 40):
+        check_attention(random_qkv(sum(lengths), dim=32), lengths, window, causal=True)
+
+
+@pytest.mark.parametrize("tile", [(128, 64), (64, 128), (64, 32), (32, 64)])
+@pytest.mark.parametrize("peel", [True, False])
+def test_causal_tiles_of_every_shape(tile: tuple[int, int], peel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Tile(*tile, peel=peel)
+    monkeypatch.setattr(triton_op, "tuning", lambda *_: Tuning(one, one, one))
+    for window in (None, 0, 40):
+        check_attention(random_qkv(227, dim=32), [33, 0, 64, 130], window, causal=True)
 
 
 @given(
@@ -78,9 +103,10 @@ def test_head_sizes_and_architectures(dim: int, window: int | None, architecture
     window=st.none() | st.integers(0, 100),
     dtype=st.sampled_from(list(DTYPES.values())),
     heads=st.integers(1, 3),
+    causal=st.booleans(),
 )
-def test_random_shapes(lengths: list[int], window: int | None, dtype: torch.dtype, heads: int) -> None:
-    check_attention(random_qkv(sum(lengths), heads=heads, dim=32, dtype=dtype), lengths, window)
+def test_random_shapes(lengths: list[int], window: int | None, dtype: torch.dtype, heads: int, causal: bool) -> None:
+    check_attention(random_qkv(sum(lengths), heads=heads, dim=32, dtype=dtype), lengths, window, causal)
 
 
 def test_one_long_and_300_tiny_sequences() -> None:
@@ -106,23 +132,47 @@ def test_last_positions_of_a_sequence_of_8192() -> None:
     assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 16])
-def test_backward_is_deterministic(window: int | None, architecture: str) -> None:
+def test_backward_is_deterministic(window: int | None, causal: bool, architecture: str) -> None:
     qkv = random_qkv(170, heads=2, dtype=torch.bfloat16)
-    first, second = (with_gradient(qkv, [100, 70], window) for _ in range(2))
+    first, second = (with_gradient(qkv, [100, 70], window, causal=causal) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -5.0])
 @pytest.mark.parametrize("window", [None, 16])
-def test_a_sequence_does_not_affect_the_others(window: int | None, poison: float, architecture: str) -> None:
+def test_a_sequence_does_not_affect_the_others(
+    window: int | None, poison: float, causal: bool, architecture: str
+) -> None:
     lengths = [40, 65, 3, 50]
     qkv = random_qkv(158)
     poisoned = qkv.clone()
     poisoned[40:105] = poison
-    for x, y in zip(with_gradient(qkv, lengths, window), with_gradient(poisoned, lengths, window), strict=True):
+    clean, dirty = (with_gradient(x, lengths, window, causal=causal) for x in (qkv, poisoned))
+    for x, y in zip(clean, dirty, strict=True):
         assert torch.equal(x[:40], y[:40])
         assert torch.equal(x[105:], y[105:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("window", [None, 16])
+def test_nothing_leaks_from_later_tokens(window: int | None, dtype: torch.dtype, architecture: str) -> None:
+    """What one token holds changes no output before it, and what one output is worth no gradient after it."""
+    lengths, qkv = [40, 118], random_qkv(158, dim=32, dtype=dtype)
+    grad = random_cotangent(qkv[:, 0])
+    out, gradient = with_gradient(qkv, lengths, window, grad, causal=True)
+    for at, last in ((20, 39), (39, 39), (40, 157), (104, 157)):
+        changed, other = qkv.clone(), grad.clone()
+        changed[at] += 3.0
+        other[at] -= 3.0
+        moved = (with_gradient(changed, lengths, window, grad, causal=True)[0] != out).flatten(1).any(1).nonzero()
+        assert moved.min() == at
+        assert moved.max() == (last if window is None else min(last, at + window))
+        moved = (with_gradient(qkv, lengths, window, other, causal=True)[1] != gradient).flatten(1).any(1).nonzero()
+        assert moved.max() == at
+        assert moved.min() >= (0 if at < 40 else 40)
 
 
 @pytest.mark.parametrize("window", [None, 16])
@@ -132,8 +182,10 @@ def test_strided_input_in_a_buffer_of_nan(window: int | None, architecture: str)
     buffer = torch.full((158 + 260, 3, 2, 64 + 16), float("nan"), dtype=torch.bfloat16)
     view = buffer[130 : 130 + 158, ..., :64]
     view.copy_(clean)
-    for x, y in zip(with_gradient(view, [33, 0, 125], window), with_gradient(clean, [33, 0, 125], window), strict=True):
-        assert torch.equal(x, y)
+    for causal in (False, True):
+        results = (with_gradient(x, [33, 0, 125], window, causal=causal) for x in (view, clean))
+        for x, y in zip(*results, strict=True):
+            assert torch.equal(x, y)
     assert torch.equal(view, clean)
     assert buffer[:130].isnan().all()
     assert buffer[130 + 158 :].isnan().all()
@@ -161,15 +213,18 @@ class Canaries(TorchDispatchMode):
         return all((x[:MARGIN] == 7).all() and (x[-MARGIN:] == 7).all() for x in self.buffers)
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES.keys())
 @pytest.mark.parametrize("window", [None, 16])
-def test_rotating_in_place_gives_the_same_bits(window: int | None, dtype: torch.dtype, architecture: str) -> None:
+def test_rotating_in_place_gives_the_same_bits(
+    window: int | None, dtype: torch.dtype, causal: bool, architecture: str
+) -> None:
     """And it changes qkv exactly where q and k are not rotated while they are loaded."""
     leaf = random_qkv(158, heads=2, dtype=dtype).requires_grad_()
     fresh = leaf * 1.0
-    out = run(fresh, [33, 0, 125], window, overwrite=True)
+    out = run(fresh, [33, 0, 125], window, causal=causal, overwrite=True)
     gradient = torch.autograd.grad(out, leaf, random_cotangent(out))[0]
-    expected = with_gradient(leaf, [33, 0, 125], window)
+    expected = with_gradient(leaf, [33, 0, 125], window, causal=causal)
     assert torch.equal(out, expected[0])
     assert torch.equal(gradient, expected[1])
     fused = architecture == "sm90" and window is not None and dtype != torch.float32
@@ -181,47 +236,50 @@ def test_a_leaf_is_not_overwritten() -> None:
         run(random_qkv(8).requires_grad_(), [8], None, overwrite=True)
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 16])
-def test_writes_stay_inside_their_tensors(window: int | None) -> None:
+def test_writes_stay_inside_their_tensors(window: int | None, causal: bool) -> None:
     qkv = random_qkv(103, heads=2)
-    inputs = arguments(qkv, [33, 0, 70], window)
+    inputs = arguments(qkv, [33, 0, 70], window, causal)
     with Canaries() as canaries:
         out, lse = triton_op._attention._init_fn(*inputs)
         grad = triton_op._attention_backward._init_fn(random_cotangent(out), qkv, out, lse, *inputs[1:])
     assert len(canaries.buffers) >= 4
     assert canaries.alive()
-    expected = with_gradient(qkv, [33, 0, 70], window)
+    expected = with_gradient(qkv, [33, 0, 70], window, causal=causal)
     assert torch.equal(out, expected[0])
     assert torch.equal(grad, expected[1])
 
 
-def arguments(qkv: torch.Tensor, lengths: list[int], window: int | None) -> tuple:
+def arguments(qkv: torch.Tensor, lengths: list[int], window: int | None, causal: bool) -> tuple:
     batch = PackedBatch.from_lengths(lengths, "cpu")
     tables = (batch.cu_seqlens, batch.positions, *batch.tiles.values())
-    return qkv.detach(), *tables, batch.max_seqlen, -1 if window is None else window, THETA, False
+    return qkv.detach(), *tables, batch.max_seqlen, -1 if window is None else window, THETA, causal, False
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 120.0), (torch.bfloat16, 30.0), (torch.float32, 30.0)])
-def test_huge_logits_stay_finite(dtype: torch.dtype, scale: float) -> None:
+def test_huge_logits_stay_finite(dtype: torch.dtype, scale: float, causal: bool) -> None:
     """q . k overflows fp16 (120 * 120 * 64 > 65,504): only fp32 scores survive."""
     qkv = random_qkv(129).to(dtype)
     qkv[:, :2] *= scale
-    out, gradient = with_gradient(qkv, [100, 29], None)
-    exact = reference.attention(qkv.double(), [100, 29], None, THETA)
+    out, gradient = with_gradient(qkv, [100, 29], None, causal=causal)
+    exact = reference.attention(qkv.double(), [100, 29], None, THETA, causal)
     assert out.isfinite().all()
     assert gradient[:, 2].isfinite().all()
     # In fp32 such scores are off by 1e-3 themselves; how much that matters depends on the order of a machine's sums.
-    rounding = (reference.attention(qkv.float(), [100, 29], None, THETA) - exact).square().mean().sqrt()
+    rounding = (reference.attention(qkv.float(), [100, 29], None, THETA, causal) - exact).square().mean().sqrt()
     assert (out - exact).square().mean().sqrt() < 20 * torch.finfo(dtype).eps + 2 * rounding
 
 
-def test_masked_keys_do_not_overflow_if_all_logits_are_very_negative() -> None:
+@pytest.mark.parametrize("causal", [False, True])
+def test_masked_keys_do_not_overflow_if_all_logits_are_very_negative(causal: bool) -> None:
     """Keys past the end score 0, which is hundreds above every real score of this sequence."""
     qkv = random_qkv(70)
     qkv[:, 0], qkv[:, 1] = 40.0, -40.0
     theta = 1e30  # nearly no rotation, so that every score stays negative
     leaf = qkv.requires_grad_()
-    out = run(leaf, [70], None, theta)
+    out = run(leaf, [70], None, theta, causal=causal)
     gradient = torch.autograd.grad(out, leaf, random_cotangent(out))[0]
     assert gradient.isfinite().all()
 
