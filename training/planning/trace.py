@@ -4,7 +4,8 @@ The model runs once, forward and backward, on torch's "meta" device, with the op
 run. For each call the bytes of its tensors and its FLOPs are added up; the Triton operators, which are one call each,
 are counted by hand from their sources. Rereads that a cache serves are not counted.
 
-`calls.py` has the same numbers as arithmetic, without torch, for masked tokens and models without dropout; a test compares the two.
+`calls.py` has the same numbers as arithmetic, without torch, for masked tokens and models without dropout; a test
+compares the two.
 """
 
 from collections import Counter

@@ -13,7 +13,7 @@ from clinical_modernbert.kernels import logit_chunks
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.training.planning import roofline as roofline_module
+from clinical_modernbert.training.planning import trace
 from clinical_modernbert.training.planning.calls import Call, count_calls
 from clinical_modernbert.training.planning.flops import flops
 from clinical_modernbert.training.planning.hardware import GPUS, Gpu
@@ -163,7 +163,7 @@ class LaunchCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = operator.overloadpacket.__name__
-        self.launches += name not in roofline_module._NO_LAUNCH
+        self.launches += name not in trace._NO_LAUNCH
         return operator(*args, **(kwargs or {}))
 
 
