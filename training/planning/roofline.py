@@ -23,15 +23,14 @@ MUON_BYTES = 54
 """Bytes that Muon reads and writes per weight, in addition to the products of Newton-Schulz."""
 MUON_LAUNCHES = 22
 """Launches of Muon per matrix: 15 products, and operations on single elements (training/zero/muon.py)."""
-GRADIENT_BYTES = {0: 12, 1: 18, 2: 50, 3: 50}
+GRADIENT_BYTES = {0: 12, 1: 10, 2: 50, 3: 50}
 """Bytes per weight and micro-batch with which DeepSpeed copies and adds gradients, by ZeRO stage.
 
-Stage 1 converts a bf16 gradient to fp32 and adds it; 3 was counted on a CPU (48 to 52); 2 is taken as 3; 0 adds fp32
-gradients.
+Stage 1 adds a bf16 gradient to its fp32 sum; 3 was counted on a CPU (48 to 52); 2 is taken as 3; 0 adds fp32 gradients.
 """
 HOST_SECONDS = 23e-6
 """CPU time per launch: 16 ms for the 685 launches of a base model, measured on one core without ZeRO."""
-HOST_FACTOR = {0: 1.0, 1: 1.1, 2: 1.3, 3: 3.0}
+HOST_FACTOR = {0: 1.0, 1: 1.1, 2: 1.3, 3: 2.6}
 """That time by ZeRO stage relative to none, measured on a CPU (medians of benchmarks/host_cost.py)."""
 HOST_FACTOR_GATHERED = 1.5
 """The same for ZeRO-3 that keeps its weights gathered."""

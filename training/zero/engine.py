@@ -22,7 +22,7 @@ from .gathered import drop_gathering_hooks
 from .make_optimizer import make_optimizer
 from .optimizer import StableAdamW
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
-from .partition import reduce_bucket_size, stays_gathered
+from .partition import reduce_bucket_size, stays_gathered, stays_until_backward
 
 QUANTIZED = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
 
@@ -119,10 +119,11 @@ def deepspeed_config(config: EngineConfig, micro_batch_size: int, sizes: Sequenc
         "reduce_bucket_size": reduce_bucket_size(config, sum(sizes)),
         "zero_hpz_partition_size": config.zero_hpz_partition_size,
     }
-    if config.stage == 3 and stays_gathered(config, max(sizes)):
-        # It saves no memory here, and is a slow function in Python.
+    gathered = config.stage == 3 and stays_gathered(config, max(sizes))
+    if gathered or (config.stage == 3 and stays_until_backward(config, sum(sizes))):
+        # It keeps no weight alive for backward; these are alive anyway, and it is a slow function in Python.
         zero["memory_efficient_linear"] = False
-    elif config.stage == 3:
+    if config.stage == 3 and not gathered:
         # A layer's weights are gathered together: at an encoder's size, one gather per module costs more than it saves.
         zero["leaf_module"] = {"classes": [f"{EncoderLayer.__module__}.{EncoderLayer.__qualname__}"]}
     if config.offload_optimizer == "cpu":
@@ -143,9 +144,6 @@ def deepspeed_config(config: EngineConfig, micro_batch_size: int, sizes: Sequenc
         settings[config.precision] = {"enabled": True}
         settings["data_types"] = {"grad_accum_dtype": "fp32"}
         settings["communication_data_type"] = config.reduce_precision
-    if config.precision == "bf16" and config.stage == 1:
-        # Each gradient is added to its fp32 sum as soon as backward has it, and freed.
-        settings["bf16"]["immediate_grad_update"] = True
     return settings
 
 
@@ -188,6 +186,7 @@ def start_engine(
     if isinstance(engine.optimizer, BF16_Optimizer):
         # Flat sums are exchanged one by one, in place: several at a time would be copied into one buffer first.
         engine.allreduce_gradients = partial(engine.allreduce_gradients, bucket_size=0)
+        engine.optimizer.update_hp_grads = partial(_add_gradients, engine.optimizer)
     if config.stage == 0:
         client.register_step_pre_hook(partial(_clip_without_zero, config.gradient_clipping or math.inf))
     return engine
@@ -232,6 +231,21 @@ def optimizer_state(engine: Any, shard: ParameterShard) -> dict[str, torch.Tenso
 def set_learning_rate(engine: Any, lr: float) -> None:
     for group in engine.optimizer.param_groups:
         group["lr"] = lr
+
+
+@torch.no_grad()
+def _add_gradients(optimizer: Any, **_: Any) -> None:
+    """Add the gradients of a micro-batch to their fp32 sums, and free them, as ZeRO-1 in bf16 does after backward.
+
+    DeepSpeed's own function makes an fp32 copy of each gradient, keeps those in bf16, and is a loop in Python.
+    """
+    groups = (optimizer.bf16_groups, optimizer.fp32_groups_gradients, optimizer.fp32_groups_has_gradients)
+    for parameters, sums, found in zip(*groups, strict=True):
+        present = [at for at, parameter in enumerate(parameters) if parameter.grad is not None]
+        torch._foreach_add_([sums[at] for at in present], [parameters[at].grad.reshape(-1) for at in present])
+        for at in present:
+            parameters[at].grad = None
+            found[at] = True
 
 
 def _clip_without_zero(max_norm: float, optimizer: Any, *_: Any) -> None:

@@ -41,6 +41,12 @@ def stays_gathered(engine: EngineConfig, largest: int) -> bool:
     return engine.zero_hpz_partition_size == 1 and _zero_limit(engine, PERSISTENCE) >= largest
 
 
+def stays_until_backward(engine: EngineConfig, parameters: int) -> bool:
+    """Whether ZeRO-3 keeps what forward gathers until backward has used it, for a model of so many parameters."""
+    limits = (_zero_limit(engine, key) for key in ("stage3_max_live_parameters", "stage3_max_reuse_distance"))
+    return engine.zero_hpz_partition_size == 1 and parameters <= min(limits)
+
+
 def parameter_sizes(config: ModelConfig) -> list[int]:
     """Elements of each parameter, the embedding first; the tied decoder shares the embedding."""
     d, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers

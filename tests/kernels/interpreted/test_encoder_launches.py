@@ -12,7 +12,7 @@ from clinical_modernbert.kernels.launch import launch
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.training.planning.roofline import count_calls
+from clinical_modernbert.training.planning.calls import count_calls
 
 LENGTHS, MASKED = [40, 7, 1], 12
 CONFIG = ModelConfig(

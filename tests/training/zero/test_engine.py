@@ -11,7 +11,12 @@ import torch
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.training.recipe.config import EngineConfig
-from clinical_modernbert.training.zero.engine import require_rendezvous, require_supported, require_visible_gpus
+from clinical_modernbert.training.zero.engine import (
+    deepspeed_config,
+    require_rendezvous,
+    require_supported,
+    require_visible_gpus,
+)
 
 
 def test_settings_that_these_ranks_do_not_support_are_refused(process_group: None) -> None:
@@ -20,6 +25,15 @@ def test_settings_that_these_ranks_do_not_support_are_refused(process_group: Non
         require_supported(EngineConfig(zero_optimization={"zero_quantized_weights": True}), cpu)
     with pytest.raises(UserError, match="zero_hpz_partition_size=2 does not divide the 1 ranks"):
         require_supported(EngineConfig(zero_hpz_partition_size=2), cpu)
+
+
+def test_linear_layers_keep_no_weights_alive_that_would_be_released() -> None:
+    strict = {"stage3_max_live_parameters": 1, "stage3_param_persistence_threshold": 0}
+    for settings, slow in (({}, False), ({"stage3_param_persistence_threshold": 0}, False), (strict, True)):
+        config = EngineConfig(zero_stage=3, zero_optimization=settings)
+        zero = deepspeed_config(config, 1, [1000, 20])["zero_optimization"]
+        assert zero.get("memory_efficient_linear", True) == slow
+        assert ("leaf_module" in zero) == bool(settings)
 
 
 def test_a_node_that_lost_its_gpus_does_not_train_on_its_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

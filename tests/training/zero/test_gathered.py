@@ -42,6 +42,19 @@ def test_gathered_weights_train_bit_equal_to_partitioned_ones(
     assert again.column("loss") == partitioned.column("loss")
 
 
+def test_weights_that_stay_until_backward_train_bit_equal_to_released_ones(
+    finished: SmallRun, new_run: Callable[[], SmallRun]
+) -> None:
+    """With DeepSpeed's limits all weights of a small model stay; from the start, and continued."""
+    run, again = new_run(), new_run()
+    stay = ("engine.zero_optimization={stage3_param_persistence_threshold: 0}",)
+    assert "its weights are gathered for each micro-batch" in run.train(*stay, ranks=2)
+    assert run.column("loss") == finished.column("loss")
+    without_last_checkpoint(again, run)
+    again.train(*stay, ranks=2)
+    assert again.column("loss") == finished.column("loss")
+
+
 def test_a_run_continues_at_another_stage_from_each_checkpoint(
     finished: SmallRun, new_run: Callable[[], SmallRun]
 ) -> None:
