@@ -1,8 +1,8 @@
 """The segments of a task's documents on disk: one record after the other, in plain arrays; nothing is unpickled.
 
 A record is a segment's tokens (2 or 4 bytes each by the tokenizer's size, little-endian), then its word starts as bits.
-The length of a segment determines the size of its record, so the lengths, which are in the task's done marker, tell where
-each record begins: packing reads lengths alone, and writing a pack reads its own records.
+The length of a segment determines the size of its record, so the lengths, which are in the task's done marker, tell
+where each record begins: packing reads lengths alone, and writing a pack reads its own records.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
