@@ -36,7 +36,7 @@ from .done_markers import ignore, mark_done, read_result
 from .minhash import Bands, band_hashes
 from .segment_file import SegmentWriter, parse_index
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Of what a task writes: results of another version have other names."""
 
 _JUDGED = 128  # one in so many documents is tokenized by `tokenizers` too

@@ -8,7 +8,7 @@ before it, whose tokens are dropped.
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def pieces(backend: Tokenizer, text: str, words: WordSource) -> Iterator[Piece]:
 
 def spans(encoding: Encoding) -> npt.NDArray[np.int64]:
     """The characters of each token, first and end: int64 (tokens, 2)."""
-    return np.array(encoding.offsets, np.int64).reshape(-1, 2)
+    return np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * len(encoding)).reshape(-1, 2)
 
 
 def _after_first(backend: Tokenizer, text: str) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -277,36 +277,26 @@ def _distrust(tokenizer: LoadedTokenizer, reason: str) -> UserError:
 
 def _encoded(tokenizer: LoadedTokenizer, text: str, encoding: Encoding) -> EncodedText:
     tokens = np.array(encoding.ids, tokenizer.token_type)
-    if tokenizer.word_source == "gpt2":
-        return EncodedText(tokens, words.pretoken_starts(encoding), partial(_character_starts, encoding))
-    spans = long_texts.spans(encoding)
-    starts = _word_starts(tokenizer, text, spans, words.pretoken_starts(encoding))
-    return EncodedText(tokens, starts, lambda: spans[:, 0])
+    if tokenizer.word_source == "text":
+        spans = long_texts.spans(encoding)
+        return EncodedText(tokens, words.word_starts(text, spans), lambda: spans[:, 0])
+    word_starts = words.pretoken_starts(encoding)
+    if tokenizer.word_source == "pretokens" and not text.isascii():
+        word_starts |= words.starts_alone(text, _character_starts(encoding))
+    return EncodedText(tokens, word_starts, partial(_character_starts, encoding))
 
 
 def _encode_long(tokenizer: LoadedTokenizer, text: str) -> EncodedText:
-    parts = [
-        (
-            np.array(piece.ids, tokenizer.token_type),
-            # A piece begins with a word.
-            _word_starts(tokenizer, text[piece.start : piece.end], piece.spans, piece.pretoken_starts),
-            piece.spans[:, 0] + piece.start,
-        )
-        for piece in long_texts.pieces(tokenizer.backend, text, tokenizer.word_source)
-    ]
-    tokens, word_starts, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return EncodedText(tokens, word_starts, lambda: starts)
-
-
-def _word_starts(
-    tokenizer: LoadedTokenizer, text: str, spans: npt.NDArray[np.int64], pretoken_starts: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Which tokens of a text begin a word: bool (tokens,)."""
-    if tokenizer.word_source == "text":
-        return words.word_starts(text, spans)
-    if tokenizer.word_source == "pretokens":
-        return pretoken_starts | words.starts_alone(text, spans[:, 0])
-    return pretoken_starts
+    parts = []
+    for piece in long_texts.pieces(tokenizer.backend, text, tokenizer.word_source):
+        part, starts = text[piece.start : piece.end], piece.spans[:, 0]
+        # A piece begins with a word.
+        found = words.word_starts(part, piece.spans) if tokenizer.word_source == "text" else piece.pretoken_starts
+        if tokenizer.word_source == "pretokens":
+            found = found | words.starts_alone(part, starts)
+        parts.append((np.array(piece.ids, tokenizer.token_type), found, starts + piece.start))
+    tokens, word_starts, character_starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return EncodedText(tokens, word_starts, lambda: character_starts)
 
 
 def _character_starts(encoding: Encoding) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from clinical_modernbert.streaming_data.shards.mds import PackWriter
-from clinical_modernbert.streaming_data.shards.pack import Pack
+from clinical_modernbert.streaming_data.shards.pack import TOKEN_TYPES, Pack, token_bytes
 
 PAD, CLS, SEP, MASK, UNK = range(5)
 VOCAB = 128
@@ -33,6 +33,7 @@ def write_small_data(root: Path, packs: int = 60, seq_length: int = SEQ_LENGTH, 
     manifest = {
         "version": 1,
         "seq_length": seq_length,
+        **({"token_bytes": 4} if token_bytes(vocab) == 4 else {}),
         "tokenizer": {
             "vocab_size": vocab,
             "special_ids": {"pad": PAD, "cls": CLS, "sep": SEP, "mask": MASK, "unk": UNK},
@@ -65,7 +66,7 @@ def _write(writer: PackWriter, rng: np.random.Generator, name: str, seq_length: 
         walk = (np.arange(n - 2) + rng.integers(0, vocab)) % (vocab - 5) + 5
         rows.append(np.concatenate([[CLS], walk, [SEP]]))
         remaining -= n
-    tokens = np.concatenate(rows).astype(np.uint16)
+    tokens = np.concatenate(rows).astype(TOKEN_TYPES[token_bytes(vocab)])
     writer.write(
         Pack(
             tokens=tokens,
