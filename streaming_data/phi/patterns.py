@@ -73,7 +73,7 @@ _WORDED = [
     ),
 ]
 _PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
-_HEADS = [heads and compile_heads(heads) for _, heads, _ in _WORDED]
+_HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
 _HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d][\d/.() -][\d/.() -][\d/.() -]")
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
 
