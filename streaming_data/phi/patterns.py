@@ -44,6 +44,8 @@ _NUMERIC = {
 }
 _DIGIT_RUN = re.compile(r"[(\d](?:(?<=\d)|(?=\d))[\d/.() -]{4,}\d")
 _IN_DIGIT_RUN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NUMERIC.items()))
+_DEGREE = re.compile(r", (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b")
+_DEGREE_HEADS = compile_heads(r", [MRDNP][.A-Z]")
 _WORDED = [
     ("email", None, r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"),  # searched only where there is an @
     ("url", "[hH][tT][tT][pP]", r"[hH][tT][tT][pP][sS]?://[^\s<>]+"),
@@ -69,10 +71,11 @@ _WORDED = [
     (
         "name",
         "[A-Z][A-Za-z'’-][A-Za-z'’ -][A-Za-z'’ -]",
-        rf"{_NAME} (?:[A-Z]\. )?{_NAME}, (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b",
+        rf"{_NAME} (?:[A-Z]\. )?{_NAME}{_DEGREE.pattern}",
     ),
 ]
 _PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
+_NAME_AND_DEGREE = _PATTERNS[-1][1]
 _HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
 _HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d][\d/.() -][\d/.() -][\d/.() -]")
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
@@ -135,8 +138,8 @@ def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[
     """The identifiers of each of many texts, see `find_identifiers`."""
     texts = [plain_characters(text) for text in texts]
     identifiers = _find_us_forms(texts)
-    for text, found in zip(texts, identifiers, strict=True):
-        for local in find_local_forms(text, locales):
+    for found, local_forms in zip(identifiers, find_local_forms(texts, locales), strict=True):
+        for local in local_forms:
             _add(found, Identifier(*local))
     return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
@@ -148,8 +151,11 @@ def _find_us_forms(texts: Sequence[str]) -> list[list[Identifier]]:
         for match in _IN_DIGIT_RUN.finditer(texts[number], run.start(), run.end()):
             identifiers[number].append(Identifier(str(match.lastgroup), match.start(), match.end()))
     with_email = Searcher([text if "@" in text else "" for text in texts])
+    have_degrees = {number for number, _ in searcher.find(_DEGREE, _DEGREE_HEADS)}
+    with_degree = Searcher([text if number in have_degrees else "" for number, text in enumerate(texts)])
     for (kind, pattern), heads in zip(_PATTERNS, _HEADS, strict=True):
-        for number, match in (with_email if kind == "email" else searcher).find(pattern, heads):
+        within = with_email if kind == "email" else with_degree if pattern is _NAME_AND_DEGREE else searcher
+        for number, match in within.find(pattern, heads):
             identifiers[number].append(Identifier(kind, match.start(), match.end()))
     return identifiers
 
