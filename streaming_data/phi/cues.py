@@ -6,13 +6,14 @@ else has their form. Only doubtful titles are limited to the languages of the te
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from ..locales.french import FRENCH
 from ..locales.language import words
 from ..locales.locale import LANGUAGES
+from .first_characters import Searcher, Words, compile_words
 from .word_trie import any_of
 
 UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĪİŁŃŇŌŐŒŘŚŞŠŤŪŮŰŸŹŻŽ"
@@ -72,6 +73,7 @@ class Cues(NamedTuple):
     """The pattern of all cues, and for each of them what may follow it: names of attributes of `Language`."""
 
     pattern: re.Pattern[str]
+    words: Words
     followed_by: dict[str, tuple[str, ...]]
 
 
@@ -85,7 +87,8 @@ def compile_cues(languages: tuple[str, ...]) -> Cues:
         titles = (*language.titles, *(language.doubtful_titles if code in languages else ()))
         _add(followed_by, (form for title in titles for form in (title, title.rstrip("."))), "titles")
     pattern = rf"(?<![^\W_])(?:{any_of(followed_by)})(?:(?<=[./#])|(?![^\W\d_]))"
-    return Cues(re.compile(pattern), {cue: tuple(attributes) for cue, attributes in followed_by.items()})
+    followed = {cue: tuple(attributes) for cue, attributes in followed_by.items()}
+    return Cues(re.compile(pattern), compile_words(followed), followed)
 
 
 def _add(followed_by: dict[str, list[str]], cues: Iterable[str], attribute: str) -> None:
@@ -94,13 +97,13 @@ def _add(followed_by: dict[str, list[str]], cues: Iterable[str], attribute: str)
             followed_by[cue].append(attribute)
 
 
-def find_after_cues(cues: Cues, text: str, folded: str) -> Iterator[Found]:
-    """What follows a cue. `folded` is the text in lower case, with the same positions."""
-    for match in cues.pattern.finditer(folded):
+def find_after_cues(cues: Cues, texts: Sequence[str], folded: Searcher) -> Iterator[tuple[int, Found]]:
+    """What follows a cue, with the number of the text. `folded` has the texts in lower case."""
+    for number, match in folded.find_words(cues.pattern, cues.words):
         start, end = match.span()
         for attribute in cues.followed_by[match[0]]:
-            if found := _FOLLOWING[attribute](text, start, end):
-                yield found
+            if found := _FOLLOWING[attribute](texts[number], start, end):
+                yield number, found
 
 
 def _titled(text: str, start: int, end: int) -> Found | None:

@@ -1,8 +1,10 @@
 """Identifiers in the forms of eight languages and sixteen countries."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 from .cues import Found, compile_cues, find_after_cues
+from .first_characters import Searcher
 from .local_numbers import compile_forms, find_local_numbers
 
 LOCAL_KINDS = ("national_number", "postcode")
@@ -19,15 +21,21 @@ def plain_characters(text: str) -> str:
     return text
 
 
-def find_local_forms(text: str, locales: Sequence[str]) -> Iterator[Found]:
-    """What has a local form, in no order; parts may overlap.
+def find_local_forms(texts: Sequence[str], locales: Sequence[str]) -> list[list[Found]]:
+    """What has a local form in each text, in no order; parts may overlap.
 
     Args:
-        text: with plain characters.
-        locales: of the text. Forms that are doubtful elsewhere count in their languages and countries.
+        texts: with plain characters.
+        locales: of the texts. Forms that are doubtful elsewhere count in their languages and countries.
     """
     languages = tuple(dict.fromkeys(locale.split("_")[0] for locale in locales))
     countries = tuple(dict.fromkeys(locale.split("_")[1] for locale in locales))
-    folded = text.replace("İ", "I").lower()  # the only character whose lower case is longer
-    yield from find_after_cues(compile_cues(languages), text, folded)
-    yield from find_local_numbers(compile_forms(languages, countries), text, folded)
+    folded = [text.replace("İ", "I").lower() for text in texts]  # the only character whose lower case is longer
+    in_texts, in_folded = Searcher(texts), Searcher(folded)
+    found: list[list[Found]] = [[] for _ in texts]
+    for number, one in chain(
+        find_after_cues(compile_cues(languages), texts, in_folded),
+        find_local_numbers(compile_forms(languages, countries), texts, folded, in_texts, in_folded),
+    ):
+        found[number].append(one)
+    return found

@@ -5,13 +5,14 @@ the country. All are found from their digits, because words are many times as fr
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from ..locales.locale import COUNTRIES, LANGUAGES
 from .check_digits import is_valid
 from .cues import NAME, Found
+from .first_characters import Searcher, compile_heads
 from .word_trie import any_of
 
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
@@ -60,6 +61,15 @@ _HOUSE_NUMBER = re.compile(
 )
 _STREET = re.compile(r"[^\W\d_][\w'.-]{3,}\Z")
 _DAY_BEFORE = re.compile(r"(?<![\w.,])[0-3]?\d\Z")
+
+
+_RUN_HEADS = compile_heads(r"[0-9][\d ()./+'-][\d ()./+'-][\d ()./+'-]")
+_CAPITAL_HEADS = compile_heads(r"[A-Z]\d|[A-Z][A-Z -][A-Z\d -]")
+_FOUR_DIGITS_HEADS = compile_heads(r"[12][09]\d\d")
+_AFTER_DAY_HEADS = compile_heads(
+    r"[0-9][-/][^\W\d_][^\W\d_]|[0-9]\.[^\W\d_][^\W\d_]|[0-9]\. [^\W\d_]|[0-9][^\W\d_][^\W\d_][^\W\d_]"
+)
+_HOUSE_NUMBER_HEADS = compile_heads(r" \d")
 
 
 class Form(NamedTuple):
@@ -180,33 +190,39 @@ def _anywhere(languages: tuple[str, ...]) -> Iterator[tuple[str, re.Pattern[str]
         )
 
 
-def find_local_numbers(forms: Forms, text: str, folded: str) -> Iterator[Found]:
-    """What has one of the forms. `folded` is the text in lower case, with the same positions."""
-    for run in forms.run.finditer(text):
+def find_local_numbers(
+    forms: Forms, texts: Sequence[str], folded: Sequence[str], in_texts: Searcher, in_folded: Searcher
+) -> Iterator[tuple[int, Found]]:
+    """What has one of the forms, with the number of the text. `folded` are the texts in lower case, with the same
+    positions; the searchers have the same texts.
+    """
+    for number, run in in_texts.find(forms.run, _RUN_HEADS):
+        text = texts[number]
         start, end = max(0, run.start() - _BEFORE_RUN), min(len(text), run.end() + _AFTER_RUN)
         if forms.one_in_run.search(text, start, end):
-            yield from _of_forms(forms.in_run, text, start, end)
-    for capital in _CAPITAL.finditer(text):
-        if forms.one_at_capital.match(text, capital.start()):
-            yield from _of_forms(
-                forms.at_capital, text, capital.start(), min(len(text), capital.start() + _LONGEST_NAME)
-            )
-    for year in _FOUR_DIGITS.finditer(text):
-        if match := forms.before_year.search(folded, max(0, year.start() - _BEFORE_YEAR), year.start()):
-            yield Found("date", match.start(), year.end())
-    for match in forms.after_day.finditer(folded):
-        if day := _DAY_BEFORE.search(folded, max(0, match.start() - 1), match.start() + 1):
-            yield Found("date", day.start(), match.end())
+            yield from ((number, found) for found in _of_forms(forms.in_run, text, start, end))
+    for number, capital in in_texts.find(_CAPITAL, _CAPITAL_HEADS):
+        text, start = texts[number], capital.start()
+        if forms.one_at_capital.match(text, start):
+            end = min(len(text), start + _LONGEST_NAME)
+            yield from ((number, found) for found in _of_forms(forms.at_capital, text, start, end))
+    for number, year in in_texts.find(_FOUR_DIGITS, _FOUR_DIGITS_HEADS):
+        before = max(0, year.start() - _BEFORE_YEAR)
+        if match := forms.before_year.search(folded[number], before, year.start()):
+            yield number, Found("date", match.start(), year.end())
+    for number, match in in_folded.find(forms.after_day, _AFTER_DAY_HEADS):
+        if day := _DAY_BEFORE.search(folded[number], max(0, match.start() - 1), match.start() + 1):
+            yield number, Found("date", day.start(), match.end())
     for kind, pattern in forms.anywhere:
-        for match in pattern.finditer(folded):
-            yield Found(kind, *match.span())
-    for first in _FIRST_NAME.finditer(text):
-        if last := _LAST_NAME.search(text, max(0, first.start() - _LONGEST_NAME), first.start()):
-            yield Found("name", last.start(), first.end())
-    for number in _HOUSE_NUMBER.finditer(folded):
-        street = _STREET.search(text, max(0, number.start() - _LONGEST_NAME), number.start())
-        if street and text[street.start()].isupper():
-            yield Found("address", street.start(), number.end())
+        for number, match in in_folded.find(pattern, None):
+            yield number, Found(kind, *match.span())
+    for number, first in in_texts.find(_FIRST_NAME, None):
+        if last := _LAST_NAME.search(texts[number], max(0, first.start() - _LONGEST_NAME), first.start()):
+            yield number, Found("name", last.start(), first.end())
+    for number, house in in_folded.find(_HOUSE_NUMBER, _HOUSE_NUMBER_HEADS):
+        street = _STREET.search(texts[number], max(0, house.start() - _LONGEST_NAME), house.start())
+        if street and texts[number][street.start()].isupper():
+            yield number, Found("address", street.start(), house.end())
 
 
 def _of_forms(forms: Iterable[Form], text: str, start: int, end: int) -> Iterator[Found]:

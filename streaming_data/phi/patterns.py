@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
-from .first_characters import Searcher, heads_of
+from .first_characters import Searcher, compile_heads
 from .local_forms import LOCAL_KINDS, find_local_forms, plain_characters
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MONTH = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
 _MONTH += "|Nov(?:ember)?|Dec(?:ember)?)"
+_MONTH_HEADS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d\d"
 _STREET = "(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Terrace|Ter|Highway|Hwy"
 _STREET += "|Way|Circle|Cir|Square|Sq|Parkway|Pkwy|Plaza|Trail|Trl|Turnpike|Tpke|Crescent|Alley|Loop|Pike|Expressway"
@@ -33,7 +34,7 @@ _YEARS_OLD = r"[- ]?(?i:years?|yrs?|y)[-/. ]?(?i:old|o)\b"
 _NAME = r"[A-Z][A-Za-z'’-]{0,40}[a-z]"  # bounded, like all repetitions here: hostile text takes linear time
 
 # Matched within a run of digits and separators. A kind of `_WORDED` may have several patterns, because one that begins
-# with a character or a class is searched many times faster than an alternation.
+# with a character or a class is searched many times faster than an alternation. Before each is how its matches begin.
 _NUMERIC = {
     "social_security_number": r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])",
     "phone": r"(?<![\d.-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\d-])",
@@ -43,25 +44,41 @@ _NUMERIC = {
 }
 _DIGIT_RUN = re.compile(r"[(\d](?:(?<=\d)|(?=\d))[\d/.() -]{4,}\d")
 _IN_DIGIT_RUN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NUMERIC.items()))
+_DEGREE = re.compile(r", (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b")
+_DEGREE_HEADS = compile_heads(r", [MRDNP][.A-Z]")
 _WORDED = [
-    ("email", r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"),
-    ("url", r"[hH][tT][tT][pP][sS]?://[^\s<>]+"),
-    ("url", r"[wW][wW][wW]\.(?<!//[wW]{3}\.)[^\s<>]+"),
-    ("date", rf"{_MONTH}\.? {_DAY}(?:st|nd|rd|th)?,? {_YEAR}\b"),
-    ("date", rf"\d{{1,2}} {_MONTH}\.? {_YEAR}\b"),
-    ("record_number", rf"(?:{_RECORD})\W{{0,4}}[A-Z]{{0,3}}\d{{5,}}"),
-    ("address", rf"\d{{1,5}} (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}{_STREET}\b"),
-    ("zip_code", rf"[A-Z]{{2}}(?<={_STATE}) \d{{5}}(?:-\d{{4}})?\b"),
-    ("age_over_89", rf"9\d(?<!\d9\d){_YEARS_OLD}"),
-    ("age_over_89", rf"1[01]\d(?<!\d1[01]\d){_YEARS_OLD}"),
-    ("name", rf"M(?<![A-Za-z]M)(?:rs?|s|iss)\.? {_NAME}(?: {_NAME})?"),
-    ("name", rf"Dr(?<![A-Za-z]Dr)\.? {_NAME}(?: {_NAME})?"),
-    ("name", rf"Name:\s{{0,3}}{_NAME},? {_NAME}"),
-    ("name", rf"{_NAME} (?:[A-Z]\. )?{_NAME}, (?:M\.?D|R\.?N|D\.?O|N\.?P|PA-C)\b"),
+    ("email", None, r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"),  # searched only where there is an @
+    ("url", "[hH][tT][tT][pP]", r"[hH][tT][tT][pP][sS]?://[^\s<>]+"),
+    ("url", r"[wW][wW][wW]\.", r"[wW][wW][wW]\.(?<!//[wW]{3}\.)[^\s<>]+"),
+    ("date", _MONTH_HEADS, rf"{_MONTH}\.? {_DAY}(?:st|nd|rd|th)?,? {_YEAR}\b"),
+    ("date", r"\d [JFMASOND][aepuco]|\d\d [JFMASOND]", rf"\d{{1,2}} {_MONTH}\.? {_YEAR}\b"),
+    (
+        "record_number",
+        "[Mm][Rr][Nn]|[Mm]edi|[Uu]nit|[Aa]cc[oe]|[Pp]ati",
+        rf"(?:{_RECORD})\W{{0,4}}[A-Z]{{0,3}}\d{{5,}}",
+    ),
+    (
+        "address",
+        r"\d [A-Z][A-Za-z'’. -]|\d\d [A-Z]|\d\d\d[ \d]",
+        rf"\d{{1,5}} (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}{_STREET}\b",
+    ),
+    ("zip_code", r"[A-Z][A-Z] \d", rf"[A-Z]{{2}}(?<={_STATE}) \d{{5}}(?:-\d{{4}})?\b"),
+    ("age_over_89", r"9\d[- yY]", rf"9\d(?<!\d9\d){_YEARS_OLD}"),
+    ("age_over_89", r"1[01]\d[- yY]", rf"1[01]\d(?<!\d1[01]\d){_YEARS_OLD}"),
+    ("name", r"Mr[s. ]|Ms[. ]|Miss", rf"M(?<![A-Za-z]M)(?:rs?|s|iss)\.? {_NAME}(?: {_NAME})?"),
+    ("name", r"Dr\. [A-Z]|Dr [A-Z]", rf"Dr(?<![A-Za-z]Dr)\.? {_NAME}(?: {_NAME})?"),
+    ("name", "Name", rf"Name:\s{{0,3}}{_NAME},? {_NAME}"),
+    (
+        "name",
+        "[A-Z][A-Za-z'’-][A-Za-z'’ -][A-Za-z'’ -]",
+        rf"{_NAME} (?:[A-Z]\. )?{_NAME}{_DEGREE.pattern}",
+    ),
 ]
-_PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _WORDED]
-_HEADS = [heads_of(pattern) for pattern in (_DIGIT_RUN, *(pattern for _, pattern in _PATTERNS))]
-KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, _ in _WORDED), *LOCAL_KINDS]))
+_PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
+_NAME_AND_DEGREE = _PATTERNS[-1][1]
+_HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
+_HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d][\d/.() -][\d/.() -][\d/.() -]")
+KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
 
 
 class Identifier(NamedTuple):
@@ -121,8 +138,8 @@ def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[
     """The identifiers of each of many texts, see `find_identifiers`."""
     texts = [plain_characters(text) for text in texts]
     identifiers = _find_us_forms(texts)
-    for text, found in zip(texts, identifiers, strict=True):
-        for local in find_local_forms(text, locales):
+    for found, local_forms in zip(identifiers, find_local_forms(texts, locales), strict=True):
+        for local in local_forms:
             _add(found, Identifier(*local))
     return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
@@ -130,12 +147,15 @@ def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[
 def _find_us_forms(texts: Sequence[str]) -> list[list[Identifier]]:
     identifiers: list[list[Identifier]] = [[] for _ in texts]
     searcher = Searcher(texts)
-    for number, run in searcher.find(_DIGIT_RUN, _HEADS[0]):
+    for number, run in searcher.find(_DIGIT_RUN, _HEADS_OF_DIGIT_RUN):
         for match in _IN_DIGIT_RUN.finditer(texts[number], run.start(), run.end()):
             identifiers[number].append(Identifier(str(match.lastgroup), match.start(), match.end()))
     with_email = Searcher([text if "@" in text else "" for text in texts])
-    for (kind, pattern), heads in zip(_PATTERNS, _HEADS[1:], strict=True):
-        for number, match in (with_email if kind == "email" else searcher).find(pattern, heads):
+    have_degrees = {number for number, _ in searcher.find(_DEGREE, _DEGREE_HEADS)}
+    with_degree = Searcher([text if number in have_degrees else "" for number, text in enumerate(texts)])
+    for (kind, pattern), heads in zip(_PATTERNS, _HEADS, strict=True):
+        within = with_email if kind == "email" else with_degree if pattern is _NAME_AND_DEGREE else searcher
+        for number, match in within.find(pattern, heads):
             identifiers[number].append(Identifier(kind, match.start(), match.end()))
     return identifiers
 

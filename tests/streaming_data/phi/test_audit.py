@@ -4,7 +4,7 @@ import csv
 import gzip
 import json
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -85,7 +85,7 @@ def test_findings_do_not_depend_on_groups_ranges_and_processes(
         directory.mkdir()
         (directory / "0").write_text("left by an audit that was killed")
 
-    def stages(stage: str) -> Callable[[int, int, int], None]:
+    def stages(stage: str) -> Any:
         def update(done: int, total: int, counted: int) -> None:
             tasks[stage] = total
             if stage == "auditing" and directory.exists():
