@@ -16,7 +16,7 @@ from functools import partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO, cast
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
 from ...configs.errors import UserError
 from ...configs.preconditions import check_all
@@ -29,7 +29,7 @@ try:  # the extra `fast`
     from isal import igzip, isal_zlib
 
     _GZIP: type[gzip.GzipFile] = igzip.IGzipFile
-    _CORRUPT: type[Exception] = isal_zlib.error
+    _CORRUPT: Any = isal_zlib.error
 except ImportError:
     _GZIP, _CORRUPT = gzip.GzipFile, zlib.error
 _START = 512  # bytes in which UTF-16 shows

@@ -1,9 +1,9 @@
 """The tokens of `tokenizers`, many times faster: ids by the package fastokens, words and positions by numpy.
 
-fastokens gives ids alone. Which characters a token has follows from its bytes, and where words begin from the text
-(`pretokens.py`). This holds for byte-level BPE with GPT-2's pattern, such as ModernBERT's tokenizer and those of
-`cmbert tokenizer train`. Any other tokenizer, and a text that needs more than this (another normalization, an added
-token), is left to `tokenizers`.
+fastokens gives ids alone; without it they are put together from the ids of words (`known_words.py`). Which characters a
+token has follows from its bytes, and where words begin from the text (`pretokens.py`). This holds for byte-level BPE
+with GPT-2's pattern, such as ModernBERT's tokenizer and those of `cmbert tokenizer train`. Any other tokenizer, and a
+text that needs more than this (another normalization, an added token), is left to `tokenizers`.
 """
 
 import json
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from .known_words import KnownWords
 from .long_texts import PIECE
 from .memory import resident_bytes, return_freed
 from .pretokens import CharacterClasses, code_points, pretoken_starts
@@ -81,18 +82,21 @@ def version() -> str | None:
 
 
 def create(backend: Tokenizer) -> "FastEncoder | None":
-    """The encoder of a tokenizer; None if fastokens is not installed, or gives other tokens than the library.
+    """The encoder of a tokenizer; None for another kind, or if it gives other tokens than the library.
 
     Args:
         backend: whose special tokens are text (`encode_special_tokens`).
     """
-    if version() is None:
-        return None
+    with_package = _checked(backend, with_package=True) if version() else None
+    return with_package or _checked(backend, with_package=False)
+
+
+def _checked(backend: Tokenizer, with_package: bool) -> "FastEncoder | None":
     try:
-        encoder = FastEncoder(backend)
+        encoder = FastEncoder(backend, with_package)
         encoder.check(_PROBES)
     except Exception as error:  # of any kind: the Rust library raises plain Exception
-        logger.info("tokenizing without fastokens: %s", str(error)[:200])
+        logger.info("tokenizing without %s: %s", PACKAGE if with_package else "known words", str(error)[:200])
         return None
     return encoder
 
@@ -100,7 +104,7 @@ def create(backend: Tokenizer) -> "FastEncoder | None":
 class FastEncoder:
     """Encodes what it can; see `encode`."""
 
-    def __init__(self, backend: Tokenizer) -> None:
+    def __init__(self, backend: Tokenizer, with_package: bool) -> None:
         content = json.loads(backend.to_str())
         added = [token for token in content["added_tokens"] if not token["special"]]
         _require_supported(content, added)
@@ -116,9 +120,11 @@ class FastEncoder:
         self._left_out = _Names([token["content"] for token in named if token not in simple])
         self._classes = CharacterClasses()
         self._widths = _byte_widths(content["model"]["vocab"], added)
-        self._ids: Any = None
         del content, added, runs, named, simple
-        self._open()
+        self._ids: Any = None
+        self._words = None if with_package else KnownWords(_for_pieces(backend))
+        if with_package:
+            self._open()
 
     def _open(self) -> None:
         """Open fastokens anew, without the words that it remembers: their number is bounded only far above 100 MB."""
@@ -193,13 +199,12 @@ class FastEncoder:
         return starts
 
     def _encode(self, texts: list[str]) -> list[FastEncoded]:
-        if resident_bytes() > self._resident + _MOST_GROWTH:
-            self._open()
-        flat, bounds = self._ids.encode_batch_flat(texts, add_special_tokens=False)
-        ids = np.frombuffer(flat, "<u4")
-        last = np.frombuffer(bounds, "<u8").astype(np.int64)
         codes, ends = code_points(texts)
         starts = pretoken_starts(codes, self._classes.of(codes), ends, self._longest_run)
+        if self._words:
+            ids, last = self._words.encode(texts, starts, ends)
+        else:
+            ids, last = self._encode_by_package(texts)
         sizes = _utf8_sizes(codes)
         after = np.cumsum(sizes, dtype=np.int64)  # each character, in bytes; a NUL follows each text
         word_at = np.zeros(after[-1], np.bool_)
@@ -211,6 +216,13 @@ class FastEncoder:
             raise WrongTokensError("the tokens have another number of bytes than the text")
         words = word_at[before]
         return [FastEncoded(ids[start:end], words[start:end]) for start, end in pairwise(last.tolist())]
+
+    def _encode_by_package(self, texts: list[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        """The ids of all texts, and how many of them precede each text and the end."""
+        if resident_bytes() > self._resident + _MOST_GROWTH:
+            self._open()
+        flat, bounds = self._ids.encode_batch_flat(texts, add_special_tokens=False)
+        return np.frombuffer(flat, "<u4"), np.frombuffer(bounds, "<u8").astype(np.int64)
 
 
 class _Names:
@@ -276,15 +288,18 @@ def _has_flags(token: dict[str, Any]) -> bool:
     return bool(token["single_word"] or token["lstrip"] or token["rstrip"])
 
 
-def _open_fastokens(backend: Tokenizer) -> Any:
-    """fastokens' tokenizer, for texts that are normalized and contain no added token but runs of spaces."""
-    import fastokens
-
-    content = json.loads(backend.to_str())
+def _for_pieces(backend: Tokenizer) -> dict[str, Any]:
+    """The tokenizer.json for texts that are normalized and contain no added token but runs of spaces."""
+    content: dict[str, Any] = json.loads(backend.to_str())
     content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"] and _is_blank(token)]
     content |= dict.fromkeys(("normalizer", "post_processor", "truncation", "padding"))
-    text = json.dumps(content)
-    del content
+    return content
+
+
+def _open_fastokens(backend: Tokenizer) -> Any:
+    import fastokens
+
+    text = json.dumps(_for_pieces(backend))
     return_freed()
     return fastokens.Tokenizer.from_json_str(text)
 

@@ -73,7 +73,7 @@ class LoadedTokenizer:
 
     @cached_property
     def fast(self) -> fast.FastEncoder | None:
-        """What encodes most texts; None if fastokens is not installed, or does not know this kind of tokenizer."""
+        """What encodes most texts; None for kinds of tokenizers that only the library knows."""
         return fast.create(self.backend) if self.word_source == "gpt2" else None
 
     def decode(self, tokens: npt.NDArray[np.unsignedinteger[Any]]) -> str:
@@ -269,9 +269,12 @@ def require_equal(tokenizer: LoadedTokenizer, texts: Sequence[str], encoded: Seq
 
 
 def _distrust(tokenizer: LoadedTokenizer, reason: str) -> UserError:
+    version = fast.version()
+    name = f"fastokens {version}" if version else "the table of known words"
+    advice = "Remove it (pip uninstall fastokens) and run the same command again" if version else "Report this fault"
     return UserError(
-        f"{tokenizer.directory}: fastokens {fast.version()} cannot be trusted with this tokenizer: {reason}; nothing "
-        "was published. Remove it (pip uninstall fastokens) and run the same command again"
+        f"{tokenizer.directory}: {name} cannot be trusted with this tokenizer: {reason}; nothing was published. "
+        f"{advice}"
     )
 
 

@@ -133,7 +133,7 @@ def _collect(
     at = block.find(_TAG)  # an expression would take ten times as long to get there
     while at >= 0:
         if match := _CITATION.match(block, at):
-            records.append(match.groups(b""))
+            records.append((match[1] or b"", match[2]))
         elif CITATION_TAG.match(block, at):
             return False
         at = block.find(_TAG, at + 1)
