@@ -1,6 +1,7 @@
 """Muon compared with PyTorch's own, on whole matrices and on partitions of real ranks."""
 
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +26,9 @@ from clinical_modernbert.training.zero.matrices import (
     row_blocks,
     sent_elements,
 )
-from clinical_modernbert.training.zero.muon import Muon
+from clinical_modernbert.training.zero.muon import Muon, _Exchange, _layout
 from clinical_modernbert.training.zero.newton_schulz import orthogonalize, step_scale
+from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 DECAY = 1e-3
 FP32 = {"name": "muon", "weight_decay": DECAY, "muon": {"dtype": "fp32"}}
@@ -118,6 +120,48 @@ def test_work_is_dealt_evenly_and_to_ranks_that_hold_the_matrix() -> None:
     alone = Matrix("layers.0.mlp.Wo.weight", (4, 4), 1, ((0, 0), (0, 16), (0, 0)))
     assert deal([alone]) == [1]
     assert sent_elements([alone]) == 0
+
+
+def test_all_ranks_agree_on_what_they_exchange_also_those_without_a_slice() -> None:
+    """With many ranks some hold nothing of a matrix that travels, and must enter the exchange all the same."""
+    first_alone = [
+        Matrix("layers.0.attn.Wo.weight", (4, 4), 1, ((0, 16), (0, 0), (0, 0))),
+        Matrix("layers.1.attn.Wo.weight", (4, 4), 1, ((0, 0), (0, 8), (8, 8))),
+    ]
+    assert [bool(one.pieces) for one in exchanges_of(first_alone, 3)] == [False, True, True]
+    assert not exchanges_of(first_alone[:1], 3)
+    for stage, ranks, layers in itertools.product((1, 3), range(1, 14), (1, 3, 4)):
+        config = MODEL.model_copy(update={"num_hidden_layers": layers})
+        partitioned = partitioned_matrices(config, stage, ranks, split_fused=True)
+        for blocks in (1, 2, 3):  # each in a flat tensor of its own
+            exchanges_of([matrix for matrix in partitioned if matrix.blocks == blocks], ranks)
+
+
+def exchanges_of(matrices: list[Matrix], ranks: int) -> list[_Exchange]:
+    """How all ranks exchange the matrices of a flat tensor, checked for agreement; empty if nothing travels."""
+    dealt = list(zip(matrices, deal(matrices), strict=True))
+    layouts = [_layout(dealt, shards_of(matrices, rank), rank, ranks) for rank in range(ranks)]
+    exchanges = [layout.exchange for layout in layouts if layout.exchange is not None]
+    assert len(exchanges) in (0, ranks)
+    for rank, one in enumerate(exchanges):
+        assert one.sizes == [other.received[rank] for other in exchanges]
+        for matrix, places in one.owned:
+            assert sum(place.stop - place.start for place in places) == matrix.shape[0] * matrix.shape[1]
+    pieces = [p for x in layouts for p in (*x.here, *(x.exchange.pieces if x.exchange else ()))]
+    elements = sum(piece.part.stop - piece.part.start for piece in pieces)
+    assert elements == sum(matrix.shape[0] * matrix.shape[1] for matrix in matrices)
+    return exchanges
+
+
+def shards_of(matrices: list[Matrix], rank: int) -> dict[str, ParameterShard]:
+    """What a rank holds, in a flat tensor without gaps."""
+    shards, offset = {}, 0
+    for matrix in matrices:
+        start, numel = matrix.slices[rank]
+        if numel:
+            shards[matrix.name] = ParameterShard(matrix.name, matrix.shape, start, numel, torch.empty(0), offset)
+            offset += numel
+    return shards
 
 
 @pytest.fixture(scope="module")
