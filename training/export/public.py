@@ -19,7 +19,7 @@ def provenance(manifest: CheckpointManifest) -> dict[str, Any]:
     Licenses of sources, which may be URLs, stay as they are.
     """
     content = manifest.model_dump(mode="json", exclude={"files", "version"})
-    return content | {key: public_tree(content[key]) for key in ("config", "data_address")}
+    return content | {key: public_tree(content[key]) for key in ("config", "data_address", "initial_weights")}
 
 
 def public_name(address: str) -> str:
