@@ -83,13 +83,15 @@ class ParsedConfig(NamedTuple):
     Attributes:
         has_head: whether it names a masked language model, so that the weights have its head.
         notes: keys that change nothing, and are ignored.
-        warnings: keys with which transformers computes something else than what was trained.
+        warnings: keys with which transformers may compute something else than what was trained.
+        misread: whether transformers computes something else from this config than this model.
     """
 
     config: ModelConfig
     has_head: bool = True
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    misread: bool = False
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -134,7 +136,8 @@ def parse_config(raw: dict[str, Any], origin: str, tokenizer_ids: Mapping[str, i
     if problems:
         raise UserError(f"{origin}: not a supported ModernBERT config\n  " + "\n  ".join(problems))
     has_head = raw.get("architectures") in (None, [], [ARCHITECTURE])
-    return ParsedConfig(config, has_head, tuple(_notes(raw)), tuple(_warnings(raw, config)))
+    misread = _misread(raw, config)
+    return ParsedConfig(config, has_head, tuple(_notes(raw)), (*misread, *_doubts(raw)), bool(misread))
 
 
 def write_config(config: ModelConfig, dtype: "torch.dtype", path: Path) -> None:
@@ -201,20 +204,25 @@ def _notes(raw: dict[str, Any]) -> list[str]:
     return [f"{key}: not a setting of ModernBERT, ignored" for key in sorted(raw.keys() - known) if raw[key]]
 
 
-def _warnings(raw: dict[str, Any], config: ModelConfig) -> list[str]:
+def _doubts(raw: dict[str, Any]) -> list[str]:
+    """Keys that transformers follows, though they may not be what was trained."""
+    activation = raw.get("classifier_activation", "gelu")
+    if activation == "gelu":
+        return []
+    return [
+        f"classifier_activation: {activation!r} is the activation of the masked-language-model head, in transformers and "
+        "here. Converters wrote that of the classifier into this key: if the head was trained with 'gelu', set it to that"
+    ]
+
+
+def _misread(raw: dict[str, Any], config: ModelConfig) -> list[str]:
+    """Keys with which transformers computes something else than this model."""
     warnings = []
     window = raw.get("sliding_window")
     if window and window != config.window:
         warnings.append(
             f"sliding_window: {window}: transformers 5 takes it for half a window, and attends to {2 * window} tokens "
             f"instead of local_attention ({config.local_attention}), which is used here"
-        )
-    activation = raw.get("classifier_activation", "gelu")
-    if activation != "gelu":
-        warnings.append(
-            f"classifier_activation: {activation!r} is the activation of the masked-language-model head, in "
-            "transformers and here. Converters wrote that of the classifier into this key: if the head was trained "
-            "with 'gelu', set it to that"
         )
     theta = next((one for one in _local_thetas(raw) if _means_global(one)), "")
     if theta != "":

@@ -67,13 +67,16 @@ def _fetch(address: str, patterns: tuple[str, ...]) -> Snapshot:
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
+    files = list(patterns)
     if revision and _COMMIT.fullmatch(revision):  # a commit never changes, so that the cache is as good as the Hub
         with suppress(Exception):  # of several libraries; the request below names the reason
-            directory = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+            directory = Path(
+                snapshot_download(repository, revision=revision, allow_patterns=files, local_files_only=True)
+            )
             if _is_complete(directory, patterns):
                 return Snapshot(directory, address)
     try:
-        directory = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+        directory = Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except Exception as error:  # network, name and authorization errors of several libraries share no base class
         raise UserError(f"{address}: {_reason(error, constants.ENDPOINT, constants.HF_HUB_OFFLINE)}") from error
     if not (directory / "config.json").is_file():

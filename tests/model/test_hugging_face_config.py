@@ -119,7 +119,7 @@ def test_token_ids_come_from_the_tokenizer_where_the_config_has_none(tmp_path: P
     assert read_config(write_json(tmp_path, lacking | {"pad_token_id": 5, "bos_token_id": 1, "eos_token_id": 1})) == (
         read_config(write_json(tmp_path, TRANSFORMERS_4)).model_copy(update={"pad_token_id": 5, "sep_token_id": 1})
     )
-    with pytest.raises(UserError, match="pad_token_id: .*no tokenizer"):
+    with pytest.raises(UserError, match=r"pad_token_id: .*no tokenizer"):
         read_config(write_json(tmp_path, lacking | {"pad_token_id": None}))
     roles: dict[str, Any] = {"bos_token": "<s>", "sep_token": {"content": "</s>"}}
     added = [{"content": "</s>", "id": 8}]
