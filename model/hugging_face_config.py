@@ -210,8 +210,9 @@ def _doubts(raw: dict[str, Any]) -> list[str]:
     if activation == "gelu":
         return []
     return [
-        f"classifier_activation: {activation!r} is the activation of the masked-language-model head, in transformers and "
-        "here. Converters wrote that of the classifier into this key: if the head was trained with 'gelu', set it to that"
+        f"classifier_activation: {activation!r} is the activation of the masked-language-model head, in transformers "
+        "and here. Converters wrote that of the classifier into this key: if the head was trained with 'gelu', set it "
+        "to that"
     ]
 
 
