@@ -139,7 +139,7 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
         for warning in start.parsed.warnings:
             logger.warning(f"{start.address}: {warning}")
         weights = start.read(config.seed if config.new_head else None)
-        model = assemble(adopt_token_ids(architecture, start, dataset), weights)
+        model = assemble(adopt_token_ids(architecture, start, dataset.manifest.tokenizer.special_ids), weights)
     else:
         assert config.model is not None
         model = MaskedLM(config.model)

@@ -71,6 +71,8 @@ class DownloadServer:
         if parts[:2] == ["api", "models"]:
             repository, revision = "/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main"
             return self._describe(repository, revision, listing="tree" in parts)
+        if parts[2:3] != ["resolve"]:
+            return 404, b"", {}
         repository, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
         commit = self._commit(repository, revision)
         file = self.commits[repository, commit] / name if commit else Path("/nonexistent")

@@ -75,7 +75,7 @@ def test_a_classifier_on_the_hub_is_a_start_and_its_commit_is_kept(
     assert (origin.new_parameters, origin.new_from_seed) == (NEW_HEAD, 17)
     assert manifest.config["initial_weights"] == f"me/classifier@{commit}"
     assert (manifest.model.cls_token_id, manifest.model.sep_token_id) == (1, 2)
-    # The run is continued after the repository has moved on: it says where its weights came from, not what is there now.
+    # Continued after the repository has moved on, the run says where its weights came from, not what is there now.
     newer = Path(shutil.copytree(tmp_path / "classifier", tmp_path / "newer"))
     (newer / "config.json").write_text(json.dumps(json.loads((newer / "config.json").read_text()) | {"note": "new"}))
     server.publish("me/classifier", newer)

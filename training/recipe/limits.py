@@ -55,7 +55,7 @@ def require_fit(config: RunConfig, model: ModelConfig, dataset: PackDataset) -> 
         UserError: the tokenizer, the vocabulary or the special tokens differ, or the data has too few packs.
     """
     start = open_initial(config)
-    fitting = adopt_token_ids(model, start, dataset) if start else model
+    fitting = adopt_token_ids(model, start, dataset.manifest.tokenizer.special_ids)
     check_all(
         [
             lambda: require_same_tokenizer(start, dataset) if start else None,

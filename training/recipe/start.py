@@ -17,7 +17,7 @@ from ...model.weight_files import WEIGHT_FILES
 from ...storage.hub import is_hub_name
 from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
-from ...streaming_data.shards.manifest import DataManifest
+from ...streaming_data.shards.manifest import DataManifest, SpecialIds
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from .config import RunConfig
 
@@ -135,14 +135,16 @@ def require_same_tokenizer(start: Start, dataset: PackDataset) -> None:
         )
 
 
-def adopt_token_ids(model: ModelConfig, start: Start, dataset: PackDataset) -> ModelConfig:
+def adopt_token_ids(model: ModelConfig, start: Start | None, special: SpecialIds) -> ModelConfig:
     """The model with the token ids of the data, if the tokenizer of both is the same.
 
     The tokenizer decides with which tokens texts begin and end, and config.json may name others, as mmBERT's does.
+
+    Args:
+        special: of the data's tokenizer.
     """
-    if start.tokenizer_json() is None:
+    if start is None or start.tokenizer_json() is None:
         return model
-    special = dataset.manifest.tokenizer.special_ids
     return model.model_copy(update={f"{name}_token_id": getattr(special, name) for name in ("pad", "cls", "sep")})
 
 
