@@ -89,7 +89,7 @@ def test_one_theta_for_all_layers(theta: float | None, tmp_path: Path) -> None:
 
 
 def test_what_transformers_never_reads_is_noted(tmp_path: Path, config: ModelConfig) -> None:
-    silent = {"causal_mask": False, "rope_scaling": None, "layer_norm_eps": 1e-12, "head_dim": 16, "pruned_heads": {}}
+    silent: dict[str, Any] = {"causal_mask": False, "layer_norm_eps": 1e-12, "head_dim": 16, "pruned_heads": {}}
     silent |= {"rope_scaling": {"rope_type": "default"}, "partial_rotary_factor": 1.0, "sliding_window": 8}
     noted = {"loss_kwargs": {"reduction": "mean"}, "tokenizer_class": "X", "auto_map": {"AutoModel": "code.Model"}}
     parsed = parse_directory(write_json(tmp_path, TRANSFORMERS_4 | silent | noted))
