@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(demo_command.demo)
 app.command(cls=init_command.InitCommand)(init_command.init)
+app.command(name="import")(export_command.import_model)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)

@@ -1,13 +1,18 @@
 """The architecture of a ModernBERT encoder, as plain values."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HeadActivation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"]
 
 
 class ModelConfig(BaseModel):
     """Everything that determines what the model computes, and nothing about how or where it runs.
 
     Fields have Hugging Face's names. Defaults are the values published for ModernBERT (arXiv 2412.13663) and the
-    defaults of transformers' ModernBertConfig. The three token ids must be those of the tokenizer.
+    defaults of transformers' ModernBertConfig. The three token ids must be those of the tokenizer; two of them may be
+    the same token, as in mmBERT.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +29,9 @@ class ModelConfig(BaseModel):
     local_rope_theta: float = Field(default=10_000.0, gt=0)
     max_position_embeddings: int = Field(default=8192, gt=0, description="longest sequence, in tokens")
     norm_eps: float = Field(default=1e-5, gt=0)
+    classifier_activation: HeadActivation = Field(
+        default="gelu", description="of the prediction head, which transformers names after classifiers"
+    )
 
     embedding_dropout: float = Field(default=0.0, ge=0, lt=1)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="on the output projection of attention")
@@ -52,8 +60,6 @@ class ModelConfig(BaseModel):
         for name, token in ids.items():
             if token >= self.vocab_size:
                 raise ValueError(f"{name} ({token}) must be below vocab_size ({self.vocab_size})")
-        if len(set(ids.values())) < len(ids):
-            raise ValueError(f"pad_token_id, cls_token_id and sep_token_id must differ, got {list(ids.values())}")
         return self
 
     @property

@@ -1,25 +1,26 @@
 """Import from and export to Hugging Face directories. Both are strict: anything unknown is an error, not a default.
 
-A directory has `config.json` (see `hugging_face_config`) and the weights: `model.safetensors`, or its shards with
-`model.safetensors.index.json`, or `pytorch_model.bin`, in that order of preference.
+A directory has `config.json` (see `hugging_face_config`) and the weights (see `weight_files`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..configs.errors import UserError
-from ..configs.names import is_file_name
 from ..storage.files import stage_directory
 from .config import ModelConfig
-from .hugging_face_config import read_config, read_json, write_config
+from .hugging_face_config import read_config, write_config
 from .masked_lm import MaskedLM
+from .weight_files import read_directory
 
 __all__ = [
+    "EMBEDDING",
     "assemble",
+    "checked",
     "from_pretrained",
     "parameter_shapes",
     "read_config",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 EMBEDDING = "model.embeddings.tok_embeddings.weight"
+ENCODER = "model."
+"""How the names of the encoder's parameters begin; the others belong to the head and the decoder."""
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DECODER = "decoder.weight"
 """The tied decoder: a checkpoint may contain it, but then it must equal the embedding."""
@@ -57,8 +60,8 @@ def read_weights(directory: Path, config: ModelConfig) -> dict[str, Tensor]:
     another shape, not of floating point or not finite, and a `decoder.weight` that differs from the embedding.
     """
     directory = Path(directory)
-    weights = _load(directory)
-    return {name: value.float() for name, value in _checked(weights, config, str(directory)).items()}
+    weights = read_directory(directory)
+    return {name: value.float() for name, value in checked(weights, config, str(directory)).items()}
 
 
 def save_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, directory: Path) -> None:
@@ -75,7 +78,7 @@ def write_pretrained(state_dict: Mapping[str, Tensor], config: ModelConfig, dire
 
     `state_dict` is checked like an import, so that no invalid checkpoint is written. Tensors keep their type.
     """
-    weights = _checked(state_dict, config, "the model to save")
+    weights = checked(state_dict, config, "the model to save")
     write_config(config, weights[EMBEDDING].dtype, directory / "config.json")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     save_file(contiguous, directory / "model.safetensors", metadata={"format": "pt"})
@@ -88,7 +91,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def _checked(weights: Mapping[str, Tensor], config: ModelConfig, origin: str) -> dict[str, Tensor]:
+def checked(weights: Mapping[str, Tensor], config: ModelConfig, origin: str) -> dict[str, Tensor]:
     """Return `weights` without the tied copy if they are exactly those of `config`, else raise UserError."""
     shapes = parameter_shapes(config)
     tied = weights.get(DECODER)
@@ -110,7 +113,13 @@ def _checked(weights: Mapping[str, Tensor], config: ModelConfig, origin: str) ->
         problems.append(f"{DECODER} differs from {EMBEDDING}: untied decoders are not supported")
     if problems:
         listing = "".join(f"\n  {problem}" for problem in problems)
-        raise UserError(f"{origin}: the weights do not fit a ModernBERT masked language model{listing}")
+        hint = (
+            ". A bare encoder or a classifier has no head of this kind: --new-head (new_head in a recipe) takes its "
+            "encoder, and makes the head and the bias new"
+            if any(name not in weights for name in shapes if not name.startswith(ENCODER))
+            else ""
+        )
+        raise UserError(f"{origin}: the weights do not fit a ModernBERT masked language model{listing}{hint}")
     return parameters
 
 
@@ -125,52 +134,3 @@ def _unsupported_kind(value: Tensor) -> str | None:
 
 def _equal(tied: Tensor, embedding: Tensor) -> bool:
     return _unsupported_kind(embedding) is not None or torch.equal(tied, embedding)
-
-
-def _load(directory: Path) -> dict[str, Tensor]:
-    single, index, pickled = (
-        directory / name for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    )
-    if single.is_file():
-        return _read(single, load_file)
-    if index.is_file():
-        return _load_shards(index)
-    if pickled.is_file():
-        return _read(pickled, lambda path: torch.load(path, map_location="cpu", weights_only=True))
-    raise UserError(f"{directory}: no weights; expected {single.name}, {index.name} or {pickled.name}")
-
-
-def _load_shards(index: Path) -> dict[str, Tensor]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise UserError(f"{index}: weight_map must map tensor names to file names")
-    weights: dict[str, Tensor] = {}
-    for file in sorted(set(weight_map.values())):
-        if not is_file_name(file):
-            raise UserError(f"{index}: weight_map names {file!r}, expected a file in the same directory")
-        shard = _read(index.parent / file, load_file)
-        listed = {name for name, owner in weight_map.items() if owner == file}
-        if shard.keys() != listed:
-            raise UserError(
-                f"{index.parent / file}: its tensors differ from those in {index.name}: {_first(shard.keys() ^ listed)}"
-            )
-        weights |= shard
-    return weights
-
-
-def _read(path: Path, load: Callable[[Path], object]) -> dict[str, Tensor]:
-    try:
-        weights = load(path)
-    except Exception as error:  # readers of damaged files raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path}: cannot be read as a file of tensors ({reason}); download it again, or as safetensors"
-        ) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{path}: expected a state dict (names to tensors)")
-    return weights
-
-
-def _first(names: Iterable[str], limit: int = 5) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:limit]) + (f" and {len(ordered) - limit} more" if len(ordered) > limit else "")

@@ -1,5 +1,8 @@
 """Language modeling, masked or causal: the encoder, a prediction head and a decoder tied to the embeddings."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,17 +12,30 @@ from ..kernels.packed import PackedBatch
 from .config import ModelConfig
 from .encoder import Encoder, LayerNorm
 
+_tanh_gelu = partial(F.gelu, approximate="tanh")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+}
+"""Of the prediction head, by the names of transformers."""
+
 
 class PredictionHead(nn.Module):
-    """Dense layer, GELU and LayerNorm of rows (M, d)."""
+    """Dense layer, activation and LayerNorm of rows (M, d)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.activation = ACTIVATIONS[config.classifier_activation]
         self.norm = LayerNorm(config)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.norm(F.gelu(self.dense(hidden)))
+        return self.norm(self.activation(self.dense(hidden)))
 
 
 class Decoder(nn.Module):

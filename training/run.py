@@ -14,9 +14,10 @@ import torch.distributed as dist
 from ..configs.errors import UserError
 from ..configs.loader.load import dump
 from ..kernels.attention.dispatch import explain_backends
-from ..model.hugging_face import from_pretrained
+from ..model.hugging_face import assemble
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
+from ..storage import hub
 from ..storage.files import as_user_error, atomic_write
 from ..streaming_data.loader.batches import StepData, load_ahead
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
@@ -31,7 +32,7 @@ from .planning.stage import choose_stage
 from .recipe.config import EngineConfig, RunConfig
 from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
-from .recipe.start import open_validation, share_run_unless_restricted, starting_model
+from .recipe.start import adopt_token_ids, open_initial, open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
 from .resilience.step_agreement import host_group
 from .zero.engine import join_ranks, start_engine
@@ -81,6 +82,7 @@ def open_run(config: RunConfig) -> Run:
         UserError: the recipe does not fit the ranks, the data or the model to continue.
     """
     rank, world_size, device = join_ranks(config.engine.timeout_minutes)
+    config = pin_revision(config)
     plan = make_plan(config, world_size)
     require_masked_tokens(plan)
     dataset = open_dataset(config.data, config.seed)
@@ -108,15 +110,39 @@ def open_run(config: RunConfig) -> Run:
     )
 
 
+def pin_revision(config: RunConfig) -> RunConfig:
+    """The recipe with the commit of a model on the Hub, so that all ranks have the same and the checkpoints name it.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    if config.initial_weights is None or not hub.is_hub_name(config.initial_weights):
+        return config
+    found: list[str | None] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            found[0] = hub.fetch(config.initial_weights).address
+        except UserError as error:
+            found[1] = str(error)
+    dist.broadcast_object_list(found, src=0)
+    if found[0] is None:
+        raise UserError(str(found[1]))
+    return config.model_copy(update={"initial_weights": Path(found[0])})
+
+
 def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     """The model that the run starts from: imported, or initialized from the seed.
 
     Raises:
         UserError: the data was tokenized for another model, or has longer sequences than the model allows.
     """
-    require_fit(config, starting_model(config), dataset)
-    if config.initial_weights is not None:
-        model = from_pretrained(config.initial_weights)
+    architecture = starting_model(config)
+    require_fit(config, architecture, dataset)
+    if (start := open_initial(config)) is not None:
+        for warning in start.parsed.warnings:
+            logger.warning(f"{start.address}: {warning}")
+        weights = start.read(config.seed if config.new_head else None)
+        model = assemble(adopt_token_ids(architecture, start, dataset.manifest.tokenizer.special_ids), weights)
     else:
         assert config.model is not None
         model = MaskedLM(config.model)

@@ -1,4 +1,4 @@
-"""`cmbert export`: export a checkpoint as a Hugging Face model."""
+"""`cmbert export` and `cmbert import`: to and from the directories of Hugging Face."""
 
 from pathlib import Path
 from typing import Annotated
@@ -45,3 +45,51 @@ def export(
     export_checkpoint(run, out, evaluation, sentence_embedding, onnx, average)
     typer.echo(f"exported to {out}")
     suggest(evaluation_of(str(out)), ["push", str(out), "OWNER/NAME", "--private"])
+
+
+def import_model(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A Hugging Face directory, OWNER/NAME[@REVISION] on the Hub, or a composer checkpoint (.pt)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New directory for the model.")],
+    new_head: Annotated[
+        bool,
+        typer.Option(
+            "--new-head", help="Take only the encoder, as of a classifier; make the head and the decoder's bias new."
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the new head.")] = 17,
+) -> None:
+    """Convert a ModernBERT of any format to a directory that a run continues and transformers loads.
+
+    Example: cmbert import answerdotai/ModernBERT-base --out models/ModernBERT-base
+
+    Random text goes through this project's model, what transformers loads from OUT, and what it loads from the source.
+    If they differ, nothing is written. Nothing in a file is executed.
+    """
+    from ...model.start import open_start
+    from ...streaming_data.shards.restricted import share_unless_restricted
+    from ...training.recipe.start import sources_of
+
+    start = open_start(source)
+    share_unless_restricted(sources_of(start))
+
+    from ...training.export.convert import check_convert, convert
+
+    check_convert(start, out, new_head)
+    record = convert(start, out, seed if new_head else None)
+    for kind, lines in (
+        ("note", record.notes),
+        ("warning", record.warnings),
+        ("proven", record.proven),
+        ("not proven", record.not_proven),
+    ):
+        for line in lines:
+            typer.echo(f"{kind}: {line}")
+    if record.new_parameters:
+        typer.echo(f"new, from seed {record.new_from_seed}: {', '.join(record.new_parameters)}")
+    typer.echo(f"imported {record.address} to {out}")
+    suggest(["train", "continue-base", "--set", f"initial_weights={out}", "--set", "data.path=DIRECTORY"])

@@ -82,10 +82,12 @@ def slurm(
 
 def _files(config: "RunConfig") -> list[Path]:
     """The directories that every rank of a run reads or writes."""
+    from ...storage.hub import is_hub_name
     from ...storage.remote import is_remote
 
     data = [] if is_remote(config.data.path) else [Path(config.data.path)]
-    return [config.run_dir, *data, *filter(None, [config.initial_weights])]
+    start = config.initial_weights
+    return [config.run_dir, *data, *([start] if start and not is_hub_name(start) else [])]
 
 
 @app.command()

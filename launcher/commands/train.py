@@ -94,17 +94,22 @@ def _checks(config: "RunConfig", ranks: int, plan: bool) -> "Iterator[Check]":
 
 def _check_checkpoint(config: "RunConfig") -> None:
     """Check that the run still has the model of its newest checkpoint on this disk."""
+    from ...model.token_ids import TOKEN_IDS
     from ...storage.remote import is_remote
     from ...streaming_data.shards.manifest import read_manifest as read_data_manifest
     from ...training.checkpoint.compatibility import require_same_model
     from ...training.checkpoint.files import list_checkpoints
     from ...training.checkpoint.manifest import try_read_manifest
-    from ...training.recipe.start import starting_model
+    from ...training.recipe.start import adopt_token_ids, open_initial, starting_model
 
     for path in list_checkpoints(config.run_dir / "checkpoints"):
         if manifest := try_read_manifest(path):
-            model = starting_model(config)
-            remote = is_remote(config.data.path)
-            tokenizer = "" if remote else read_data_manifest(config.data.path.rstrip("/")).tokenizer.sha256
+            model, tokenizer = starting_model(config), ""
+            if is_remote(config.data.path):  # the ranks know the tokenizer and its ids
+                model = model.model_copy(update={key: getattr(manifest.model, key) for key in TOKEN_IDS})
+            else:
+                known = read_data_manifest(config.data.path.rstrip("/")).tokenizer
+                model = adopt_token_ids(model, open_initial(config), known.special_ids)
+                tokenizer = known.sha256
             require_same_model(path, manifest, config, model, tokenizer)
             return

@@ -14,7 +14,7 @@ from written_run import manifest_of, write_checkpoint, write_run
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.names import ignore_foreign, is_file_name
 from clinical_modernbert.launcher.runs.status import read_status
-from clinical_modernbert.model.hugging_face import _load_shards
+from clinical_modernbert.model.weight_files import _load_shards
 from clinical_modernbert.streaming_data.shards.manifest import DataManifest, read_manifest
 from clinical_modernbert.streaming_data.shards.mds import PackReader
 from clinical_modernbert.training.checkpoint import files

@@ -280,6 +280,7 @@ def write_world(root: Path) -> None:
     }
     for name, (values, files) in models.items():
         write_files(root / "models" / name, {"config.json": json.dumps(values), **tokenizer, **files})
+    (root / "models/small/tokenizer.json").unlink()  # its ids are all that tells it from a model of this tokenizer
     (root / "models/empty").mkdir()
     restricted = json.dumps({"sources": {"letters": {"licence": "own", "synthetic": False}}})
     exported = {"config.json": "{}", "model.safetensors": "", "README.md": "", "training.json": restricted}

@@ -55,7 +55,6 @@ def test_derived_properties() -> None:
         ({"num_attention_heads": 256}, r"768 / 256 = 3\) must be even"),
         ({"local_attention": 127}, r"local_attention \(127\) must be even"),
         ({"pad_token_id": 50_368}, r"pad_token_id \(50368\) must be below vocab_size \(50368\)"),
-        ({"sep_token_id": 50_281}, "must differ"),
         ({"hidden_sise": 768}, "hidden_sise"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"mlp_dropout": 1.0}, "mlp_dropout"),

@@ -8,7 +8,7 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.model.config import ModelConfig
-from clinical_modernbert.model.hugging_face_config import read_config
+from clinical_modernbert.model.hugging_face_config import parse_directory, read_config
 
 # The keys of the published ModernBERT config.json (transformers 4), for a small model.
 TRANSFORMERS_4: dict[str, Any] = {
@@ -77,14 +77,60 @@ def test_both_config_formats(values: dict[str, Any], tmp_path: Path, config: Mod
     assert read_config(write_json(tmp_path, values)) == config
 
 
-@pytest.mark.parametrize("theta", [160_000.0, None])
+@pytest.mark.parametrize("theta", [160_000.0, None, -1])
 def test_one_theta_for_all_layers(theta: float | None, tmp_path: Path) -> None:
-    config = read_config(write_json(tmp_path, TRANSFORMERS_4 | {"local_rope_theta": theta}))
-    assert config.local_rope_theta == config.global_rope_theta == 160_000.0
+    parsed = parse_directory(write_json(tmp_path, TRANSFORMERS_4 | {"local_rope_theta": theta}))
+    assert parsed.config.local_rope_theta == parsed.config.global_rope_theta == 160_000.0
+    rope = scaled("sliding_attention", rope_theta=theta)
+    newer = parse_directory(write_json(tmp_path, TRANSFORMERS_5 | rope))
+    assert newer.config.local_rope_theta == 160_000.0
+    for one in (parsed, newer):
+        assert [warning.partition(":")[0] for warning in one.warnings] == ["local_rope_theta"] * (theta != 160_000.0)
 
 
-def test_disabled_unknown_options_are_accepted(tmp_path: Path, config: ModelConfig) -> None:
-    assert read_config(write_json(tmp_path, TRANSFORMERS_4 | {"causal_mask": False, "rope_scaling": None})) == config
+def test_what_transformers_never_reads_is_noted(tmp_path: Path, config: ModelConfig) -> None:
+    silent: dict[str, Any] = {"causal_mask": False, "layer_norm_eps": 1e-12, "head_dim": 16, "pruned_heads": {}}
+    silent |= {"rope_scaling": {"rope_type": "default"}, "partial_rotary_factor": 1.0, "sliding_window": 8}
+    noted = {"loss_kwargs": {"reduction": "mean"}, "tokenizer_class": "X", "auto_map": {"AutoModel": "code.Model"}}
+    parsed = parse_directory(write_json(tmp_path, TRANSFORMERS_4 | silent | noted))
+    assert parsed.config == config
+    assert parsed.has_head
+    assert not parsed.warnings
+    assert [note.partition(":")[0] for note in parsed.notes] == sorted(noted)
+
+
+def test_settings_with_which_transformers_errs_are_warned_of(tmp_path: Path, config: ModelConfig) -> None:
+    wrong = TRANSFORMERS_4 | {"sliding_window": 16, "classifier_activation": "silu"}
+    parsed = parse_directory(write_json(tmp_path, wrong))
+    assert parsed.config == config.model_copy(update={"classifier_activation": "silu"})
+    window, activation = parsed.warnings
+    assert "attends to 32 tokens instead of local_attention (16)" in window
+    assert "the activation of the masked-language-model head" in activation
+
+
+def test_architectures_only_say_whether_there_is_a_head(tmp_path: Path, config: ModelConfig) -> None:
+    for names, head in ((["ModernBertModel"], False), (["ModernBertForSequenceClassification"], False), ([], True)):
+        parsed = parse_directory(write_json(tmp_path, TRANSFORMERS_4 | {"architectures": names}))
+        assert (parsed.config, parsed.has_head) == (config, head)
+
+
+def test_token_ids_come_from_the_tokenizer_where_the_config_has_none(tmp_path: Path) -> None:
+    lacking = {key: value for key, value in TRANSFORMERS_4.items() if not key.endswith("_token_id")}
+    assert read_config(write_json(tmp_path, lacking | {"pad_token_id": 5, "bos_token_id": 1, "eos_token_id": 1})) == (
+        read_config(write_json(tmp_path, TRANSFORMERS_4)).model_copy(update={"pad_token_id": 5, "sep_token_id": 1})
+    )
+    with pytest.raises(UserError, match=r"pad_token_id: .*no tokenizer"):
+        read_config(write_json(tmp_path, lacking | {"pad_token_id": None}))
+    roles: dict[str, Any] = {"bos_token": "<s>", "sep_token": {"content": "</s>"}}
+    added = [{"content": "</s>", "id": 8}]
+    ids = ({"<s>": 7, "<pad>": 9}, [["<x>", 0.0]] * 7 + [["<s>", -1.0], ["y", 0.0], ["<pad>", 0.0]])
+    for vocabulary in ids:  # BPE and WordPiece; Unigram
+        write_json(tmp_path, lacking | {"cls_token_id": None})
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": added}))
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(roles))
+        (tmp_path / "special_tokens_map.json").write_text(json.dumps({"pad_token": "<pad>", "sep_token": "<s>"}))
+        found = read_config(tmp_path)
+        assert (found.pad_token_id, found.cls_token_id, found.sep_token_id) == (9, 7, 8)
 
 
 def scaled(kind: str, **changes: object) -> dict[str, Any]:
@@ -96,17 +142,19 @@ def scaled(kind: str, **changes: object) -> dict[str, Any]:
     ("base", "change", "message"),
     [
         (TRANSFORMERS_4, {"model_type": "bert"}, "model_type: 'bert'"),
-        (TRANSFORMERS_4, {"architectures": ["ModernBertModel"]}, r"architectures: \['ModernBertModel'\]"),
         (TRANSFORMERS_4, {"attention_bias": True}, "attention_bias: True"),
         (TRANSFORMERS_4, {"mlp_bias": True}, "mlp_bias"),
         (TRANSFORMERS_4, {"norm_bias": True}, "norm_bias"),
         (TRANSFORMERS_4, {"classifier_bias": True}, "classifier_bias"),
         (TRANSFORMERS_4, {"decoder_bias": False}, "decoder_bias: False"),
         (TRANSFORMERS_4, {"hidden_activation": "silu"}, "hidden_activation: 'silu'"),
-        (TRANSFORMERS_4, {"classifier_activation": "relu"}, "classifier_activation"),
+        (TRANSFORMERS_4, {"classifier_activation": "mish"}, "classifier_activation"),
         (TRANSFORMERS_4, {"tie_word_embeddings": False}, "tie_word_embeddings"),
-        (TRANSFORMERS_4, {"layer_norm_eps": 1e-12}, "layer_norm_eps: 1e-12 differs"),
-        (TRANSFORMERS_4, {"rope_scaling": {"type": "yarn"}}, "rope_scaling: unknown key"),
+        (TRANSFORMERS_4, {"rope_scaling": {"type": "yarn"}}, "rope_scaling: .*yarn.* is not supported: scaled RoPE"),
+        (TRANSFORMERS_4, {"is_causal": True}, "is_causal: true is not supported: this encoder attends in both"),
+        (TRANSFORMERS_4, {"quantization_config": {"bits": 4}}, "quantization_config: .*the checkpoint that was quant"),
+        (TRANSFORMERS_4, {"partial_rotary_factor": 0.5}, "partial_rotary_factor: 0.5 is not supported"),
+        (TRANSFORMERS_4, {"head_dim": 8}, "head_dim: 8 is not supported"),
         (TRANSFORMERS_4, {"local_attention": 15}, r"local_attention \(15\) must be even"),
         (TRANSFORMERS_4, {"hidden_size": "wide"}, "hidden_size"),
         (TRANSFORMERS_4, {"pad_token_id": None}, "pad_token_id"),

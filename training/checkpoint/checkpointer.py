@@ -12,12 +12,13 @@ from typing import Any
 import torch.distributed as dist
 
 from ...configs.errors import UserError
+from ...model.origin import WeightsOrigin
 from ...storage.background import Background
 from ...streaming_data.loader.dataset import PackDataset
 from ...streaming_data.shards.manifest import manifest_hash
 from ..recipe.config import RunConfig
 from ..recipe.schedule import Plan
-from ..recipe.start import initial_sources
+from ..recipe.start import initial_origin, initial_sources
 from ..resilience.skips import Skip, read_skips, restore_skips
 from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
@@ -55,6 +56,7 @@ class Checkpointer:
         self._mirror: Mirror | None = None
         self._leader = 0
         self._initial_sources: dict[str, SourceTerms] = {}
+        self._origin: WeightsOrigin | None = None
         self._stored_as: str | None = None
         self._snapshot: Snapshot | None = None
         self._saving: Future[None] | None = None
@@ -72,11 +74,13 @@ class Checkpointer:
         self._find_disks()
         progress, before = Progress(), initial_sources(self._config)
         self._initial_sources = {name: SourceTerms.model_validate(source) for name, source in before.items()}
+        self._origin = initial_origin(self._config)
         if (newest := self.newest()) is not None:
             path, manifest = newest
             progress = manifest.progress
             # The directory of the initial weights may be gone by now.
             self._initial_sources = {**manifest.initial_sources, **self._initial_sources}
+            self._origin = manifest.initial_weights or self._origin
             model, tokenizer = self._engine.module.config, self._dataset.manifest.tokenizer.sha256
             permitted = require_same_model(path, manifest, self._config, model, tokenizer)
             self._require_same_data(path, manifest)
@@ -296,6 +300,7 @@ class Checkpointer:
                 for name in dataset.sources
             },
             initial_sources=self._initial_sources,
+            initial_weights=self._origin,
             config=self._config.model_dump(mode="json"),
             python=origin.python,
             packages=origin.packages,

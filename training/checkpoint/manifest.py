@@ -28,6 +28,7 @@ from ...configs.json_text import first_problem, parse_json
 from ...configs.loader.explain import RENAMED
 from ...configs.secrets import scrub, scrub_tree
 from ...model.config import ModelConfig
+from ...model.origin import WeightsOrigin
 from ...storage.files import fsync
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
@@ -81,6 +82,8 @@ class CheckpointManifest(BaseModel):
         data_address: path or URL of the data set.
         sources: by name.
         initial_sources: those of the model that the run continues, by name, as far as they are known.
+        initial_weights: where the weights came from that the run started with, and which of them were new; None from
+            scratch. Earlier versions did not record it.
         config: the recipe as JSON. Keys of earlier versions have their current names.
         git_revision: of the code, if it is a checkout.
         validation_loss: mean over sources, if it was measured at this step.
@@ -105,6 +108,7 @@ class CheckpointManifest(BaseModel):
     data_address: str | None = None
     sources: dict[str, SourceTerms]
     initial_sources: dict[str, SourceTerms] = {}
+    initial_weights: WeightsOrigin | None = None
     config: dict[str, Any]
     python: str
     packages: dict[str, str]

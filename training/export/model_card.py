@@ -20,9 +20,6 @@ def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores
     schedule, optimizer = run["schedule"], run["optimizer"]
     objective = _objective(schedule.get("objective", "masked"))
     masking = " to ".join(f"{rate:.0%}" for _, rate in schedule["mlm_probability"])
-    started = (
-        f"continued from `{public_name(run['initial_weights'])}`" if run["initial_weights"] else "trained from scratch"
-    )
     packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
     return f"""---
 library_name: transformers
@@ -33,7 +30,7 @@ tags: [modernbert, clinical, biomedical]
 ---
 # Clinical ModernBERT encoder
 
-A ModernBERT masked language model, {started}, of {config.num_parameters:,} parameters and a context of
+A ModernBERT masked language model, {_started(manifest)}, of {config.num_parameters:,} parameters and a context of
 {_context(run, config)}. It is meant to be fine-tuned for named entity recognition, classification,
 relation extraction or retrieval in clinical and biomedical text. Without fine-tuning it fills masks.
 
@@ -84,6 +81,14 @@ A model may reproduce its training data, so the terms of a credentialed source a
 
 `training.json` has the complete configuration and the hash of every shard that was read.
 """
+
+
+def _started(manifest: CheckpointManifest) -> str:
+    origin, given = manifest.initial_weights, manifest.config["initial_weights"]
+    if given is None:
+        return "trained from scratch"
+    name = public_name(origin.address if origin else given)
+    return f"continued from `{name}`" + (" with a new prediction head" if origin and origin.new_parameters else "")
 
 
 def _weights(manifest: CheckpointManifest, average: bool) -> str:

@@ -342,7 +342,14 @@ class RunConfig(_Section):
     seed: int = 17
     model: ModelConfig | None = Field(None, description="the architecture, to train from scratch")
     initial_weights: Path | None = Field(
-        None, description="directory of a Hugging Face ModernBERT to continue; its architecture is used"
+        None,
+        description="a ModernBERT to continue, whose architecture is used: a Hugging Face directory, OWNER/NAME or "
+        "OWNER/NAME@REVISION on the Hub, a composer checkpoint (.pt), or a checkpoint of another run",
+    )
+    new_head: bool = Field(
+        False,
+        description="take only the encoder of initial_weights, such as that of a classifier, and make the head and the "
+        "decoder's bias new from the seed",
     )
     data: DataConfig
     batch: BatchConfig
@@ -377,6 +384,8 @@ class RunConfig(_Section):
     def _check(self) -> "RunConfig":
         if (self.model is None) == (self.initial_weights is None):
             raise ValueError("give either model (from scratch) or initial_weights (to continue), not both")
+        if self.new_head and self.initial_weights is None:
+            raise ValueError("new_head takes the encoder of initial_weights, which is not set")
         longest = max((stage.max_seqlen for stage in self.schedule.seq_length), default=0)
         if longest > self.data.seq_length:
             raise ValueError(

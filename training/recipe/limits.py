@@ -17,6 +17,8 @@ from ...streaming_data.shards.manifest import NAME as DATA_MANIFEST
 from .config import EngineConfig, RunConfig
 from .schedule import Plan, make_plan
 from .start import (
+    adopt_token_ids,
+    open_initial,
     open_validation,
     require_fitting_tokenizer,
     require_same_tokenizer,
@@ -32,7 +34,7 @@ def limits(config: RunConfig, ranks: int, elsewhere: bool = False) -> Iterator[C
         elsewhere: the ranks run on other machines; files that this one does not have are left to them too.
     """
     start, data = config.initial_weights, config.data.path
-    has_model = start is None or start.is_dir() or not elsewhere
+    has_model = start is None or start.exists() or not elsewhere
     has_data = not is_remote(data) and (not elsewhere or _has_data(data))
     yield lambda: make_plan(config, ranks)
     yield lambda: require_whole_copies(config.engine, ranks)
@@ -52,11 +54,12 @@ def require_fit(config: RunConfig, model: ModelConfig, dataset: PackDataset) -> 
     Raises:
         UserError: the tokenizer, the vocabulary or the special tokens differ, or the data has too few packs.
     """
-    start = config.initial_weights
+    start = open_initial(config)
+    fitting = adopt_token_ids(model, start, dataset.manifest.tokenizer.special_ids)
     check_all(
         [
             lambda: require_same_tokenizer(start, dataset) if start else None,
-            lambda: require_fitting_tokenizer(model, dataset),
+            lambda: require_fitting_tokenizer(fitting, dataset),
             lambda: _require_enough_packs(config, dataset),
         ]
     )

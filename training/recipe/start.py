@@ -8,28 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
+from ...model.checkpoint_weights import is_checkpoint, read_checkpointed_model
 from ...model.config import ModelConfig
-from ...model.hugging_face_config import read_config, read_json
+from ...model.hugging_face_config import read_json
+from ...model.origin import WeightsOrigin
+from ...model.start import Start, open_start
+from ...model.weight_files import WEIGHT_FILES
+from ...storage.hub import is_hub_name
 from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
-from ...streaming_data.shards.manifest import DataManifest
+from ...streaming_data.shards.manifest import DataManifest, SpecialIds
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from .config import RunConfig
 
 
 def starting_model(config: RunConfig) -> ModelConfig:
-    """The architecture of the run's model, from the recipe or from config.json in `initial_weights`.
+    """The architecture of the run's model, from the recipe or from `initial_weights`.
 
     Raises:
-        UserError: config.json cannot be read or is unsupported, or the run has sequences that are longer than the
-            model allows.
+        UserError: the config of the initial weights cannot be read or is unsupported, they have no head and the recipe
+            does not make a new one, or the run has sequences that are longer than the model allows.
     """
-    directory = config.initial_weights
-    if directory is None:
+    start = open_initial(config)
+    if start is None:
         assert config.model is not None
         model, where = config.model, "model.max_position_embeddings"
     else:
-        model, where = read_config(directory), f"{directory / 'config.json'}: max_position_embeddings"
+        model = start.config
+        where = f"{start.path / 'config.json' if start.path.is_dir() else start.path}: max_position_embeddings"
     limit = model.max_position_embeddings
     stages = [stage.max_seqlen for stage in config.schedule.seq_length]
     lengths = {"schedule.seq_length": max(stages)} if stages else {"data.seq_length": config.data.seq_length}
@@ -44,15 +50,39 @@ def starting_model(config: RunConfig) -> ModelConfig:
     return model
 
 
+def open_initial(config: RunConfig) -> Start | None:
+    """What a run starts from, without its weights; None if it trains from scratch.
+
+    Raises:
+        UserError: it cannot be read, or has no head for masked tokens and the recipe does not make a new one.
+    """
+    if config.initial_weights is None:
+        return None
+    start = open_start(config.initial_weights)
+    if not start.parsed.has_head and not config.new_head:
+        raise UserError(
+            f"{start.address}: its architecture has no head for masked tokens; new_head=true takes its encoder, and "
+            "makes the head and the decoder's bias new from the seed"
+        )
+    return start
+
+
+def initial_origin(config: RunConfig) -> WeightsOrigin | None:
+    """Where the weights come from that the run starts with, for its checkpoints."""
+    start = open_initial(config)
+    return start and start.origin(config.seed if config.new_head else None)
+
+
 def require_weights(directory: Path) -> None:
-    """Require that a Hugging Face directory holds a file of weights.
+    """Require that a Hugging Face directory holds a file of weights. Other starts are checked when they are opened.
 
     Raises:
         UserError: it does not.
     """
-    names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    if not any((directory / name).is_file() for name in names):
-        raise UserError(f"{directory}: no weights; expected {', '.join(names[:-1])} or {names[-1]}")
+    if directory.is_file() or is_hub_name(directory) or is_checkpoint(directory):
+        return
+    if not any((directory / name).is_file() for name in WEIGHT_FILES):
+        raise UserError(f"{directory}: no weights; expected {', '.join(WEIGHT_FILES[:-1])} or {WEIGHT_FILES[-1]}")
 
 
 def share_run_unless_restricted(config: RunConfig, manifest: DataManifest) -> None:
@@ -67,9 +97,19 @@ def share_run_unless_restricted(config: RunConfig, manifest: DataManifest) -> No
 
 
 def initial_sources(config: RunConfig) -> dict[str, object]:
-    """The sources on which the model to continue was trained, by name, if `cmbert export` wrote it; else none."""
-    exported = config.initial_weights / "training.json" if config.initial_weights else None
-    content = read_json(exported) if exported and exported.is_file() else {}
+    """The sources on which the model to continue was trained, by name, if it was trained here; else none."""
+    if config.initial_weights is None:
+        return {}
+    return sources_of(open_start(config.initial_weights))
+
+
+def sources_of(start: Start) -> dict[str, object]:
+    """The sources on which a model was trained, if it is a checkpoint or `cmbert export` wrote it; else none."""
+    if start.kind == "checkpoint":
+        known = read_checkpointed_model(start.path)
+        return every_source(known.sources, known.initial_sources)
+    exported = start.path / "training.json"
+    content = read_json(exported) if exported.is_file() else {}
     return every_source(content.get("sources") or {}, content.get("initial_sources") or {})
 
 
@@ -79,19 +119,33 @@ def open_validation(config: DataConfig, seed: int) -> PackDataset:
     return open_dataset(config.model_copy(update=always), seed, "held_out")
 
 
-def require_same_tokenizer(model: Path, dataset: PackDataset) -> None:
-    """Require that the data was tokenized with the tokenizer in the model's directory, if it has one.
+def require_same_tokenizer(start: Start, dataset: PackDataset) -> None:
+    """Require that the data was tokenized with the tokenizer of the model, if it has one.
 
     Raises:
         UserError: it was not.
     """
-    path = model / "tokenizer.json"
-    if path.is_file() and _tokens(read_json(path)) != _tokens(json.loads(read_tokenizer(dataset.address))):
+    own = start.tokenizer_json()
+    if own is not None and _tokens(own) != _tokens(json.loads(read_tokenizer(dataset.address))):
+        where = start.tokenizer if isinstance(start.tokenizer, Path) else "DIRECTORY of `cmbert import`"
         raise UserError(
-            f"{dataset.address} was prepared with another tokenizer than that of {model}: every token would mean "
-            f"something else. Prepare the same sources again with `tokenizer: {model}`, or continue from the directory "
-            "that `cmbert tokenizer extend` wrote"
+            f"{dataset.address} was prepared with another tokenizer than that of {start.address}: every token would "
+            f"mean something else. Prepare the same sources again with `tokenizer: {where}`, or continue from the "
+            "directory that `cmbert tokenizer extend` wrote"
         )
+
+
+def adopt_token_ids(model: ModelConfig, start: Start | None, special: SpecialIds) -> ModelConfig:
+    """The model with the token ids of the data, if the tokenizer of both is the same.
+
+    The tokenizer decides with which tokens texts begin and end, and config.json may name others, as mmBERT's does.
+
+    Args:
+        special: of the data's tokenizer.
+    """
+    if start is None or start.tokenizer_json() is None:
+        return model
+    return model.model_copy(update={f"{name}_token_id": getattr(special, name) for name in ("pad", "cls", "sep")})
 
 
 def _tokens(tokenizer: dict[str, Any]) -> tuple[Any, dict[int, str]]:

@@ -31,6 +31,7 @@ CHANGED: dict[str, Any] = {
     "model.global_rope_theta": 80_000.0,
     "model.local_rope_theta": 500.0,
     "model.norm_eps": 1e-6,
+    "model.classifier_activation": "silu",
     "model.embedding_dropout": 0.1,
     "model.attention_dropout": 0.1,
     "model.mlp_dropout": 0.1,
