@@ -6,6 +6,7 @@ the scores depend only on the context. The masks depend only on the source and t
 
 import logging
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,8 +39,9 @@ class MaskedWordsTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["masked_words"]
-    packs: PositiveInt = Field(16, description="number of held-out packs per source")
+    packs: PositiveInt | Literal["all"] = Field(16, description="number of held-out packs per source")
     rate: float = Field(0.15, gt=0, lt=1, description="share of the maskable tokens that is masked")
+    draws: PositiveInt = Field(1, description="how often each pack is masked anew; scores are of all draws together")
 
     def files(self) -> list[str]:
         return ["manifest.json"]
@@ -54,11 +56,11 @@ def run_masked_words(
     logits = model.open_masked_lm()
     vocab = _vocabulary(read_manifest(str(data)))
     scores: dict[str, float] = {}
-    counts = {source: min(task.packs, len(packs)) for source, packs in readers.items()}
-    with Progress("scoring", sum(counts.values()), "packs") as progress:
+    counts = {name: len(packs) if task.packs == "all" else min(task.packs, len(packs)) for name, packs in readers.items()}
+    with Progress("scoring", task.draws * sum(counts.values()), "packs") as progress:
         for source, count in counts.items():
             selected = [readers[source][number] for number in range(count)]
-            values = _score(model, logits, selected, vocab, task.rate, progress)
+            values = _score(model, logits, selected, vocab, task, progress)
             scores |= {f"{source} {name}": value for name, value in values.items()}
     return scores
 
@@ -87,14 +89,15 @@ def read_masked_words(task: MaskedWordsTask, data: Path) -> dict[str, PackReader
 
 
 def mask_pack(
-    pack: Pack, number: int, vocab: Vocabulary, rate: float, strategy: Literal["token", "whole_word"]
+    pack: Pack, number: int, vocab: Vocabulary, rate: float, strategy: Literal["token", "whole_word"], draw: int = 0
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return tokens (n,) with some masked, and their positions (m,), targets (m,) and groups (m,).
 
     The tokens of a masked word form one group; with strategy `token` each token is a group.
     """
     groups = mask_groups(strategy, pack.tokens, pack.word_starts, vocab.is_real, None)
-    masked = mask(pack.tokens, rate, vocab, "evaluation", strategy, number, groups=groups)
+    key = (number, draw) if draw else (number,)  # the first draw is the one of before there were several
+    masked = mask(pack.tokens, rate, vocab, "evaluation", strategy, *key, groups=groups)
     tokens = masked.tokens.copy()
     tokens[masked.positions] = vocab.mask_id
     return tokens, masked.positions, masked.targets, masked.positions if groups is None else groups[masked.positions]
@@ -105,19 +108,19 @@ def _score(
     logits: "MaskedLogits",
     packs: list[Pack],
     vocab: Vocabulary,
-    rate: float,
+    task: MaskedWordsTask,
     progress: Progress,
 ) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
     losses, ranks, correct_words = [], [], []
-    for number, pack in enumerate(packs):
-        tokens, positions, targets, _ = mask_pack(pack, number, vocab, rate, "token")
+    for draw, (number, pack) in product(range(task.draws), enumerate(packs)):
+        tokens, positions, targets, _ = mask_pack(pack, number, vocab, task.rate, "token", draw)
         for scores, truth in _predictions(model, logits, pack, tokens, positions, targets):
             losses.append(F.cross_entropy(scores, truth, reduction="none").cpu())
             ranks.append(_ranks(scores, truth).cpu())
-        tokens, positions, targets, groups = mask_pack(pack, number, vocab, rate, "whole_word")
+        tokens, positions, targets, groups = mask_pack(pack, number, vocab, task.rate, "whole_word", draw)
         correct = torch.cat(
             [
                 _ranks(scores, truth) == 0

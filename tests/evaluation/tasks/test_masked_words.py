@@ -73,6 +73,26 @@ def test_masks_of_a_pack(strategy: Literal["token", "whole_word"]) -> None:
     assert (mask_pack(pack(), 1, vocab, 0.15, strategy)[1] != positions).any()
 
 
+def test_each_draw_masks_anew_and_all_packs_are_scored(model: EvaluatedModel, data: Path, quick: Protocol) -> None:
+    vocab = vocabulary(VOCAB, 0, MASK, [0, 1, 2, 3, 4])
+    first, second = (mask_pack(pack(), 0, vocab, 0.15, "token", draw)[1] for draw in range(2))
+    assert (first == mask_pack(pack(), 0, vocab, 0.15, "token")[1]).all()
+    assert (first != second).any()
+    seen: list[int] = []
+
+    def counting(sequences: Sequence[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
+        seen.append(len(positions))
+        return torch.zeros(len(positions), VOCAB)
+
+    counted = replace(model, open_masked_lm=lambda: counting)
+    predictions = {}
+    for packs, draws in ((1, 1), (3, 1), (3, 2), ("all", 2)):
+        seen.clear()
+        run_masked_words(counted, TASK.model_copy(update={"packs": packs, "draws": draws}), data, quick, 0)
+        predictions[packs, draws] = sum(seen)
+    assert predictions[1, 1] < predictions[3, 1] < predictions[3, 2] == predictions["all", 2]  # held_out has 3 packs
+
+
 def test_an_untrained_model_scores_at_chance(model: EvaluatedModel, data: Path, quick: Protocol) -> None:
     scores = run_masked_words(model, TASK, data, quick, 0)
     assert set(scores) == {
