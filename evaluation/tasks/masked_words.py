@@ -56,7 +56,8 @@ def run_masked_words(
     logits = model.open_masked_lm()
     vocab = _vocabulary(read_manifest(str(data)))
     scores: dict[str, float] = {}
-    counts = {name: len(packs) if task.packs == "all" else min(task.packs, len(packs)) for name, packs in readers.items()}
+    most = max(map(len, readers.values())) if task.packs == "all" else task.packs
+    counts = {source: min(most, len(packs)) for source, packs in readers.items()}
     with Progress("scoring", task.draws * sum(counts.values()), "packs") as progress:
         for source, count in counts.items():
             selected = [readers[source][number] for number in range(count)]
