@@ -14,7 +14,7 @@ import torch.distributed as dist
 from ..configs.errors import UserError
 from ..configs.loader.load import dump
 from ..kernels.attention.dispatch import explain_backends
-from ..model.hugging_face import from_pretrained
+from ..model.hugging_face import assemble, from_pretrained
 from ..model.initialize import initialize
 from ..model.masked_lm import MaskedLM
 from ..storage.files import as_user_error, atomic_write
@@ -111,9 +111,12 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     Raises:
         UserError: the data was tokenized for another model, or has longer sequences than the model allows.
     """
-    require_fit(config, starting_model(config), dataset)
+    architecture = starting_model(config)
+    require_fit(config, architecture, dataset)
     if config.initial_weights is not None:
         model = from_pretrained(config.initial_weights)
+        if config.context:
+            model = assemble(architecture, model.state_dict())
     else:
         assert config.model is not None
         model = MaskedLM(config.model)

@@ -105,6 +105,13 @@ class ScheduleConfig(_Section):
         return self
 
 
+class ContextConfig(_Section):
+    """A longer context for the model that `initial_weights` names, from step 1 on. Local layers stay as they are."""
+
+    max_position_embeddings: PositiveInt = Field(description="longest sequence, in tokens")
+    global_rope_theta: PositiveFloat = Field(description="base of RoPE in global layers: raised with the length")
+
+
 class OptimizerConfig(_Section):
     """StableAdamW as in ModernBERT, or AdamW for comparison."""
 
@@ -279,6 +286,7 @@ class RunConfig(_Section):
     initial_weights: Path | None = Field(
         None, description="directory of a Hugging Face ModernBERT to continue; its architecture is used"
     )
+    context: ContextConfig | None = Field(None, description="a longer context for that model; null: as it is")
     data: DataConfig
     batch: BatchConfig
     schedule: ScheduleConfig
@@ -311,6 +319,11 @@ class RunConfig(_Section):
     def _check(self) -> "RunConfig":
         if (self.model is None) == (self.initial_weights is None):
             raise ValueError("give either model (from scratch) or initial_weights (to continue), not both")
+        if self.context and self.model:
+            raise ValueError(
+                "context extends the model of initial_weights; from scratch, set max_position_embeddings and "
+                "global_rope_theta in the section model"
+            )
         longest = max((stage.max_seqlen for stage in self.schedule.seq_length), default=0)
         if longest > self.data.seq_length:
             raise ValueError(

@@ -14,11 +14,11 @@ from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
 from ...streaming_data.shards.manifest import DataManifest
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
-from .config import RunConfig
+from .config import ContextConfig, RunConfig
 
 
 def starting_model(config: RunConfig) -> ModelConfig:
-    """The architecture of the run's model, from the recipe or from config.json in `initial_weights`.
+    """The architecture of the run's model, from the recipe or from config.json in `initial_weights` and `context`.
 
     Raises:
         UserError: config.json cannot be read or is unsupported, or the run has sequences that are longer than the
@@ -30,6 +30,8 @@ def starting_model(config: RunConfig) -> ModelConfig:
         model, where = config.model, "model.max_position_embeddings"
     else:
         model, where = read_config(directory), f"{directory / 'config.json'}: max_position_embeddings"
+        if config.context:
+            model, where = extended(model, config.context), "context.max_position_embeddings"
     limit = model.max_position_embeddings
     stages = [stage.max_seqlen for stage in config.schedule.seq_length]
     lengths = {"schedule.seq_length": max(stages)} if stages else {"data.seq_length": config.data.seq_length}
@@ -42,6 +44,21 @@ def starting_model(config: RunConfig) -> ModelConfig:
             f"at most {limit:,} and set validation.every_steps=0, or prepare the data with seq_length {limit}"
         )
     return model
+
+
+def extended(model: ModelConfig, context: ContextConfig) -> ModelConfig:
+    """The architecture with a longer context: the same parameters, other angles in its global layers.
+
+    Raises:
+        UserError: the context is not longer, or the base of RoPE is lower than before.
+    """
+    for key, value in context.model_dump().items():
+        if value < (before := getattr(model, key)):
+            raise UserError(
+                f"context.{key} is {value:g}, below the {before:g} of the model that is extended: give at least that, "
+                "or leave out the section context"
+            )
+    return model.model_copy(update=context.model_dump())
 
 
 def require_weights(directory: Path) -> None:
