@@ -31,7 +31,7 @@ from .planning.stage import choose_stage
 from .recipe.config import EngineConfig, RunConfig
 from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
-from .recipe.start import open_validation, share_run_unless_restricted, starting_model
+from .recipe.start import extended, open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
 from .resilience.step_agreement import host_group
 from .zero.engine import join_ranks, start_engine
@@ -111,12 +111,11 @@ def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:
     Raises:
         UserError: the data was tokenized for another model, or has longer sequences than the model allows.
     """
-    architecture = starting_model(config)
-    require_fit(config, architecture, dataset)
+    require_fit(config, starting_model(config), dataset)
     if config.initial_weights is not None:
         model = from_pretrained(config.initial_weights)
         if config.context:
-            model = assemble(architecture, model.state_dict())
+            model = assemble(extended(model.config, config.context), model.state_dict())
     else:
         assert config.model is not None
         model = MaskedLM(config.model)
