@@ -1,8 +1,8 @@
 """Needles: masked tokens whose only evidence lies at the other end of a long sequence.
 
-A fact is a key and a value, both of random tokens, so that nothing but the sequence tells the value. It is planted at
-the beginning of held-out text and again at its end, where the value is masked. A model that finds and copies it predicts
-the value at any length; without the first mention, which is the control, nobody does better than chance.
+A fact is a key and a value, both of random tokens, so that nothing but the sequence has the value. It is planted at the
+beginning of held-out text and again at its end, where the value is masked. A model that finds and copies it predicts
+the value at any length; without the first mention, which is the control, nothing does better than chance.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A stage that extends a context: other angles from step 1 on, exported as such, and refused where it extends nothing."""
+"""A stage that extends a context: other angles from its first step, exported so, refused where nothing is longer."""
 
 import json
 from collections.abc import Callable
