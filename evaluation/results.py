@@ -43,7 +43,7 @@ def evaluate(
     """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available."""
     keys = [identity(evaluation) for evaluation in evaluations]
     require_writable(out / _SUMMARY)
-    _read_summary(out)  # the scores will be added to it
+    read_summary(out)  # the scores will be added to it
     runs = [
         (model, evaluation, key, seed)
         for evaluation, key in zip(evaluations, keys, strict=True)
@@ -69,7 +69,7 @@ def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
             "values": values,
         }
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / _SUMMARY, {**_read_summary(out), **summary})
+    _write(out / _SUMMARY, {**read_summary(out), **summary})
     return summary
 
 
@@ -120,7 +120,8 @@ def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[floa
     return values
 
 
-def _read_summary(out: Path) -> dict[str, Any]:
+def read_summary(out: Path) -> dict[str, Any]:
+    """The results in `out`, as `write_summary` wrote them; empty if there are none."""
     path = out / _SUMMARY
     return read_json(path, _SUMMARY_SCHEMA, "restore or remove the file") if path.is_file() else {}
 

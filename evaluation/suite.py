@@ -21,6 +21,7 @@ from .scores.units import Score
 from .tasks.classification import ClassificationTask, read_classification, run_classification
 from .tasks.code_structure import CodesTask, read_systems, run_codes
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
+from .tasks.needles import NeedlesTask, read_needles, run_needles
 from .tasks.ner import NerTask, check_ner, run_ner
 from .tasks.relations import RelationTask, read_relations, run_relations
 from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
     from .models.model import EvaluatedModel
 
 AnyTask = Annotated[
-    NerTask | ClassificationTask | RelationTask | SimilarityTask | RetrievalTask | MaskedWordsTask | CodesTask,
+    NerTask
+    | ClassificationTask
+    | RelationTask
+    | SimilarityTask
+    | RetrievalTask
+    | MaskedWordsTask
+    | NeedlesTask
+    | CodesTask,
     Field(discriminator="kind"),
 ]
 Scores = dict[str, Score]
@@ -51,6 +59,7 @@ _KINDS: dict[type, _Kind] = {
     SimilarityTask: _Kind(read_similarity, run_similarity, ("scipy",)),
     RetrievalTask: _Kind(read_retrieval, run_retrieval),
     MaskedWordsTask: _Kind(read_masked_words, run_masked_words),
+    NeedlesTask: _Kind(read_needles, run_needles),
     CodesTask: _Kind(read_systems, run_codes, ("scikit-learn", "matplotlib")),
 }
 
@@ -119,7 +128,7 @@ def fine_tunes(evaluation: Evaluation) -> bool:
     task = evaluation.task
     if isinstance(task, RetrievalTask):
         return task.train is not None
-    return not isinstance(task, SimilarityTask | MaskedWordsTask | CodesTask)
+    return not isinstance(task, SimilarityTask | MaskedWordsTask | NeedlesTask | CodesTask)
 
 
 def identity(evaluation: Evaluation) -> str:

@@ -1,8 +1,8 @@
 """The `cmbert` command.
 
-Each command has its own module, `launcher/commands/<name>.py`, and is registered below. These modules import torch,
-transformers, deepspeed, streaming, and the packages of this project that need them, inside functions, so that
-`cmbert --help` responds at once.
+Each command has its own module, `launcher/commands/<name>.py`, and is registered below; that of `compare-recipes` is in
+`launcher/experiment/`. These modules import torch, transformers, deepspeed, streaming, and the packages of this project
+that need them, inside functions, so that `cmbert --help` responds at once.
 
 Exit codes: 0 success; 2 a user error, or a file that cannot be read or written (one `error: ...`; a traceback only
 with CMBERT_DEBUG=1); 130 interrupted; 1 a bug. Training runs have further codes (`training/resilience/exit_codes.py`).
@@ -35,6 +35,7 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
 
 app = typer.Typer(
@@ -59,6 +60,7 @@ app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.command()(push_command.push)
 app.command()(evaluate_command.evaluate)
+app.command()(compare_recipes_command.compare_recipes)
 app.add_typer(config_command.app, name="config")
 
 

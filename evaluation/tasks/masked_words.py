@@ -55,13 +55,12 @@ def run_masked_words(
 ) -> dict[str, Score]:
     """Score each source: loss in nats, top-1 and top-5 accuracy of tokens, and accuracy of words. A unit is a pack."""
     readers = read_masked_words(task, data)
-    _require_same_vocabulary(model.tokenizer.get_vocab(), model.name, data)
+    require_same_vocabulary(model.tokenizer.get_vocab(), model.name, data)
     logits = model.open_masked_lm()
-    vocab = _vocabulary(read_manifest(str(data)))
+    vocab = data_vocabulary(read_manifest(str(data)))
     scores: dict[str, Score] = {}
-    counts = {
-        name: len(packs) if task.packs == "all" else min(task.packs, len(packs)) for name, packs in readers.items()
-    }
+    most = max(map(len, readers.values())) if task.packs == "all" else task.packs
+    counts = {source: min(most, len(packs)) for source, packs in readers.items()}
     with Progress("scoring", task.draws * sum(counts.values()), "packs") as progress:
         for source, count in counts.items():
             selected = [readers[source][number] for number in range(count)]
@@ -186,10 +185,15 @@ def check_same_tokenizer(directory: Path, data: Path) -> None:
         UserError: the data was prepared with another tokenizer.
     """
     if (directory / "tokenizer.json").is_file():
-        _require_same_vocabulary(load(directory).backend.get_vocab(with_added_tokens=True), str(directory), data)
+        require_same_vocabulary(load(directory).backend.get_vocab(with_added_tokens=True), str(directory), data)
 
 
-def _require_same_vocabulary(vocabulary: dict[str, int], model: str, data: Path) -> None:
+def require_same_vocabulary(vocabulary: dict[str, int], model: str, data: Path) -> None:
+    """Require that the data was prepared with a model's vocabulary.
+
+    Raises:
+        UserError: it was not.
+    """
     if vocabulary != load(data / "tokenizer").backend.get_vocab(with_added_tokens=True):
         raise UserError(
             f"{data} was prepared with another tokenizer than that of {model}: its token ids differ; prepare "
@@ -197,7 +201,8 @@ def _require_same_vocabulary(vocabulary: dict[str, int], model: str, data: Path)
         )
 
 
-def _vocabulary(manifest: DataManifest) -> Vocabulary:
+def data_vocabulary(manifest: DataManifest) -> Vocabulary:
+    """The vocabulary of a data set's tokenizer, for masking."""
     tokenizer = manifest.tokenizer
     special = tokenizer.special_ids
     return vocabulary(tokenizer.vocab_size, special.pad, special.mask, tokenizer.unmaskable_ids)

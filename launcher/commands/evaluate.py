@@ -118,6 +118,7 @@ def _checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Pat
     from ...evaluation.scores.optional_dependencies import EXTRA
     from ...evaluation.suite import check, packages
     from ...evaluation.tasks.masked_words import MaskedWordsTask, check_same_tokenizer
+    from ...evaluation.tasks.needles import NeedlesTask
     from ...storage.preconditions import check_writable
 
     needed = {name for evaluation in evaluations for name in packages(evaluation)}
@@ -128,7 +129,7 @@ def _checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Pat
         yield partial(_check_model, address)
     for evaluation in evaluations:
         yield partial(check, evaluation)
-        if isinstance(evaluation.task, MaskedWordsTask) and (evaluation.data / "tokenizer").is_dir():
+        if isinstance(evaluation.task, MaskedWordsTask | NeedlesTask) and (evaluation.data / "tokenizer").is_dir():
             for address in models:
                 yield partial(check_same_tokenizer, _tokenizer_directory(address), evaluation.data)
 

@@ -142,13 +142,14 @@ def _keys_of(run: RunData) -> dict[str, str] | None:
     problems: list[Problem] = []
     tree = parse(run.config, lambda line: Location("config.yaml", line), problems) if run.config else None
     values = to_values(tree) if tree else None
-    return dict(_flatten(values)) if isinstance(values, dict) else None
+    return dict(flatten(values)) if isinstance(values, dict) else None
 
 
-def _flatten(section: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def flatten(section: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key and the value, in JSON unless it is text, of every value in nested sections."""
     for key, value in section.items():
         if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{above}{key}.")
+            yield from flatten(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value if isinstance(value, str) else json.dumps(value)
 

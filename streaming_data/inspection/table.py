@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from .summary import SplitView
 
-_LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+_LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 _BAR = " ▁▂▃▄▅▆▇█"
 
 

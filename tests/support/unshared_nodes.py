@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from small_run import SmallRun
-from warm_start import become_rank, server
+from warm_start import become_child, server
 
 _CLONE_NEWNS, _CLONE_NEWUTS = 0x00020000, 0x04000000
 
@@ -102,4 +102,4 @@ def _node(command: list[str], environment: dict[str, str], disk: Path, run_dir: 
     socket.sethostname(disk.name)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "--bind", str(disk), str(run_dir)], check=True)
-    become_rank(command, environment, lambda: None)
+    become_child(command, environment, lambda: None)

@@ -14,8 +14,9 @@ from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from subprocess import STDOUT
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from clinical_modernbert.launcher.ranks.local import FORWARDED
 
@@ -78,18 +79,28 @@ def _launch(arguments: list[str], environment: dict[str, str], output: Path) -> 
 
 
 class ForkedRank:
-    """A rank, with the methods of `subprocess.Popen` that the launcher uses."""
+    """A rank or a `cmbert` command, with the methods of `subprocess.Popen` that the launcher uses."""
 
     def __init__(
-        self, command: Sequence[str], env: dict[str, str], start_new_session: bool, preexec_fn: Callable[[], None]
+        self,
+        command: Sequence[str],
+        env: dict[str, str],
+        start_new_session: bool,
+        preexec_fn: Callable[[], None],
+        stdout: BinaryIO | None = None,
+        stderr: int | None = None,
     ) -> None:
         assert start_new_session
+        assert stderr in (None, STDOUT)
         self._code: int | None = None
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            become_rank(command, env, preexec_fn)
+            if stdout is not None:
+                os.dup2(stdout.fileno(), 1)
+                os.dup2(stdout.fileno(), 2)
+            become_child(command, env, preexec_fn)
 
     def poll(self) -> int | None:
         return self._reap(os.WNOHANG)
@@ -111,8 +122,8 @@ class ForkedRank:
         return self._code
 
 
-def become_rank(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
-    """Run the rank's program. It never returns into the launcher's code, whatever happens."""
+def become_child(command: Sequence[str], environment: dict[str, str], bind_to_launcher: Callable[[], None]) -> NoReturn:
+    """Run the program of a rank, or a command. It never returns into the launcher's code, whatever happens."""
     try:
         os.setsid()
         bind_to_launcher()
@@ -122,12 +133,28 @@ def become_rank(command: Sequence[str], environment: dict[str, str], bind_to_lau
         os.environ.update(environment)
         import torch
 
-        from clinical_modernbert.launcher import train
+        from clinical_modernbert.launcher import cli, train
 
-        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+        torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
+        if list(command[1:3]) == ["-m", "clinical_modernbert.launcher"]:
+            sys.argv = ["cmbert", *command[3:]]
+            _end(cli.main)
         if patch := environment.get(PATCH):
             exec(Path(patch).read_text(), {})
         sys.argv = list(command[1:])
         train.main()
     finally:
         os._exit(70)
+
+
+def _end(program: Callable[[], None]) -> NoReturn:
+    """End the process with the exit code of a program that ends with SystemExit."""
+    code: object = 70
+    try:
+        program()
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)

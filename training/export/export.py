@@ -57,7 +57,7 @@ def export_checkpoint(
         weights = consolidate(path, AVERAGE if average else WEIGHTS)
         progress.advance()
         write_pretrained(weights, config, staging)
-        _copy_tokenizer(path.parent.parent / "tokenizer", staging)
+        _copy_tokenizer(path.parent.parent / "tokenizer", staging, config.max_position_embeddings)
         (staging / "README.md").write_text(model_card(manifest, config, scores, average), encoding="utf-8")
         (staging / TRAINING).write_text(json.dumps(provenance(manifest, average), indent=1))
         if sentence_embedding:
@@ -86,11 +86,17 @@ def require_equal_logits(weights: Mapping[str, torch.Tensor], config: ModelConfi
     require_close(separate, packed, "transformers computes different logits from the exported model", "transformers")
 
 
-def _copy_tokenizer(directory: Path, staging: Path) -> None:
-    """Copy contents only, since modes are those of a new file; the configuration has names in place of paths."""
+def _copy_tokenizer(directory: Path, staging: Path, longest: int) -> None:
+    """Copy contents only, since modes are those of a new file; the configuration has names in place of paths.
+
+    A tokenizer that would cut texts before the model's longest sequence does so no longer.
+    """
     for file in directory.iterdir():
         shutil.copyfile(file, staging / file.name)
     config = staging / "tokenizer_config.json"
     written = json.loads(config.read_text(encoding="utf-8"))
-    if (public := public_tree(written)) != written:
+    public = public_tree(written)
+    if (limit := written.get("model_max_length")) is not None and limit < longest:
+        public["model_max_length"] = longest
+    if public != written:
         config.write_text(json.dumps(public, indent=2) + "\n", encoding="utf-8")

@@ -122,6 +122,14 @@ def forecast(
     )
 
 
+def planned_flops(model: ModelConfig, plan: Plan) -> float:
+    """FLOPs of all steps of a run, as `Forecast.flops`, whatever the device."""
+    return sum(
+        steps * settings.packs * _pack_flops(model, _pack_lengths(plan.data.seq_length, settings.max_seqlen), rate)
+        for settings, steps, rate in _uniform_steps(plan)
+    )
+
+
 def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Iterator[Phase]:
     shapes: dict[tuple[int, Objective], list[tuple[int, int, float]]] = {}
     for settings, steps, rate in _uniform_steps(plan):

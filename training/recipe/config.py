@@ -151,6 +151,13 @@ class MuonConfig(_Section):
     dtype: Literal["bf16", "fp32"] = Field("bf16", description="of the orthogonalization and of what ranks exchange")
 
 
+class ContextConfig(_Section):
+    """A longer context for the model that `initial_weights` names, from step 1 on. Local layers stay as they are."""
+
+    max_position_embeddings: PositiveInt = Field(description="longest sequence, in tokens")
+    global_rope_theta: PositiveFloat = Field(description="base of RoPE in global layers: raised with the length")
+
+
 class OptimizerConfig(_Section):
     """StableAdamW as in ModernBERT; Muon for the matrices of its layers; or AdamW for comparison."""
 
@@ -351,6 +358,7 @@ class RunConfig(_Section):
         description="take only the encoder of initial_weights, such as that of a classifier, and make the head and the "
         "decoder's bias new from the seed",
     )
+    context: ContextConfig | None = Field(None, description="a longer context for that model; null: as it is")
     data: DataConfig
     batch: BatchConfig
     schedule: ScheduleConfig
@@ -386,6 +394,11 @@ class RunConfig(_Section):
             raise ValueError("give either model (from scratch) or initial_weights (to continue), not both")
         if self.new_head and self.initial_weights is None:
             raise ValueError("new_head takes the encoder of initial_weights, which is not set")
+        if self.context and self.model:
+            raise ValueError(
+                "context extends the model of initial_weights; from scratch, set max_position_embeddings and "
+                "global_rope_theta in the section model"
+            )
         longest = max((stage.max_seqlen for stage in self.schedule.seq_length), default=0)
         if longest > self.data.seq_length:
             raise ValueError(

@@ -19,11 +19,11 @@ from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
 from ...streaming_data.shards.manifest import DataManifest, SpecialIds
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
-from .config import RunConfig
+from .config import ContextConfig, RunConfig
 
 
 def starting_model(config: RunConfig) -> ModelConfig:
-    """The architecture of the run's model, from the recipe or from `initial_weights`.
+    """The architecture of the run's model, from the recipe or from `initial_weights` and `context`.
 
     Raises:
         UserError: the config of the initial weights cannot be read or is unsupported, they have no head and the recipe
@@ -36,6 +36,8 @@ def starting_model(config: RunConfig) -> ModelConfig:
     else:
         model = start.config
         where = f"{start.path / 'config.json' if start.path.is_dir() else start.path}: max_position_embeddings"
+        if config.context:
+            model, where = extended(model, config.context), "context.max_position_embeddings"
     limit = model.max_position_embeddings
     stages = [stage.max_seqlen for stage in config.schedule.seq_length]
     lengths = {"schedule.seq_length": max(stages)} if stages else {"data.seq_length": config.data.seq_length}
@@ -71,6 +73,21 @@ def initial_origin(config: RunConfig) -> WeightsOrigin | None:
     """Where the weights come from that the run starts with, for its checkpoints."""
     start = open_initial(config)
     return start and start.origin(config.seed if config.new_head else None)
+
+
+def extended(model: ModelConfig, context: ContextConfig) -> ModelConfig:
+    """The architecture with a longer context: the same parameters, other angles in its global layers.
+
+    Raises:
+        UserError: the context is not longer, or the base of RoPE is lower than before.
+    """
+    for key, value in context.model_dump().items():
+        if value < (before := getattr(model, key)):
+            raise UserError(
+                f"context.{key} is {value:g}, below the {before:g} of the model that is extended: give at least that, "
+                "or leave out the section context"
+            )
+    return model.model_copy(update=context.model_dump())
 
 
 def require_weights(directory: Path) -> None:

@@ -14,6 +14,7 @@ from clinical_modernbert.launcher import cli
 Capture = pytest.CaptureFixture[str]
 TAKES = {
     "train": TRAINING,
+    "compare-recipes": TRAINING,
     "plan": TRAINING,
     "launch local": TRAINING,
     "launch slurm": TRAINING,
