@@ -6,11 +6,10 @@ decides nothing: what the first version of this proof claimed of one was refuted
 """
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
-from clinical_modernbert.evaluation.scores.optional_dependencies import require
+from clinical_modernbert.evaluation.scores.paired import Paired, compare
 
 CONFIDENCE = 0.95
 Scores = Mapping[str, Mapping[str, float]]
@@ -43,27 +42,6 @@ CLAIMS = [
 """Written before the runs of the page, after those of another seed."""
 
 
-class Interval(NamedTuple):
-    """The mean of paired differences, and half of the width of its confidence interval."""
-
-    mean: float
-    half: float
-
-    @property
-    def low(self) -> float:
-        return self.mean - self.half
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} ± {self.half:.3f}"
-
-
-def interval(differences: Sequence[float]) -> Interval:
-    """Student's interval of the mean of at least two differences."""
-    count = len(differences)
-    quantile = float(require("scipy.stats").t.ppf((1 + CONFIDENCE) / 2, count - 1))
-    return Interval(fmean(differences), quantile * stdev(differences) / sqrt(count))
-
-
 def decide(trained: Sequence[Scores], initial: Sequence[Scores], bag: Scores) -> tuple[list[str], bool]:
     """Return the table as Markdown lines, and whether every claim holds. The sequences have one entry per seed."""
     lines = [
@@ -73,13 +51,21 @@ def decide(trained: Sequence[Scores], initial: Sequence[Scores], bag: Scores) ->
     proven = True
     for task, score, *margins in CLAIMS:
         values, before = ([scores[task][score] for scores in seeds] for seeds in (trained, initial))
-        leads = [
-            interval([value - other for value, other in zip(values, before, strict=True)]),
-            interval([value - bag[task][score] for value in values]),
-        ]
-        held = all(margin is None or lead.low >= margin for lead, margin in zip(leads, margins, strict=True))
+        leads = [compare(others, values, CONFIDENCE) for others in (before, [bag[task][score]] * len(values))]
+        held = all(margin is None or _low(lead) >= margin for lead, margin in zip(leads, margins, strict=True))
         proven &= held
         claimed = ", ".join("none" if margin is None else f"{margin:+.2f}" for margin in margins)
         verdict = "" if margins == [None, None] else "yes" if held else "NO"
-        lines.append(f"| {task} | {score} | {fmean(values):.3f} | {leads[0]} | {leads[1]} | {claimed} | {verdict} |")
+        cells = (task, score, f"{fmean(values):.3f}", *map(_cell, leads), claimed, verdict)
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""], proven
+
+
+def _low(lead: Paired) -> float:
+    """The lower end of the interval."""
+    assert lead.half_width is not None
+    return lead.difference - lead.half_width
+
+
+def _cell(lead: Paired) -> str:
+    return f"{lead.difference:+.3f} ± {lead.half_width:.3f}"

@@ -20,6 +20,7 @@ from ...streaming_data.loader.masking import Vocabulary
 from ...streaming_data.shards.manifest import read_manifest
 from ...streaming_data.shards.mds import PackReader
 from ..models.protocol import Protocol
+from ..scores.units import Score
 from .masked_words import data_vocabulary, require_same_vocabulary
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ class Probe(NamedTuple):
 
 def run_needles(
     model: "EvaluatedModel", task: NeedlesTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """Accuracy and loss of the masked tokens at each length, with the evidence and without it (`control`).
+
+    A unit is a sequence.
 
     Raises:
         UserError: the model has another tokenizer than the data, or allows none of the lengths.
@@ -77,7 +80,7 @@ def run_needles(
     vocab, text = data_vocabulary(read_manifest(str(data))), held_out_text(data, _TEXT * max(lengths))
     special = read_manifest(str(data)).tokenizer.special_ids
     logits = model.open_masked_lm()
-    scores: dict[str, float] = {}
+    scores: dict[str, Score] = {}
     with Progress("scoring", 2 * task.probes * len(lengths), "sequences") as progress:
         for length in lengths:
             for name, evidence in (("", True), ("control ", False)):
@@ -87,11 +90,11 @@ def run_needles(
                     with torch.no_grad():
                         rows = logits([torch.from_numpy(probe.tokens)], torch.from_numpy(probe.positions)).float()
                     targets = torch.from_numpy(probe.targets).to(rows.device)
-                    correct.append((rows.argmax(1) == targets).float().cpu())
-                    losses.append(F.cross_entropy(rows, targets, reduction="none").cpu())
+                    correct.append(float((rows.argmax(1) == targets).float().mean()))
+                    losses.append(float(F.cross_entropy(rows, targets)))
                     progress.advance()
-                scores[f"{length} {name}top1"] = float(torch.cat(correct).mean())
-                scores[f"{length} {name}loss"] = float(torch.cat(losses).mean())
+                scores[f"{length} {name}top1"] = Score("mean", correct)
+                scores[f"{length} {name}loss"] = Score("mean", losses)
     return scores
 
 

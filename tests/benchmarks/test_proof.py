@@ -1,25 +1,17 @@
 """The report of the learning proof, for claims that hold and claims that do not."""
 
-import math
 from pathlib import Path
 
 import pytest
 
 from clinical_modernbert.benchmarks import proof
-from clinical_modernbert.benchmarks.learning.claims import CLAIMS, Scores, decide, interval
+from clinical_modernbert.benchmarks.learning.claims import CLAIMS, Scores, decide
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.scores.vectors import TRANSFORMS
 
 
 def constant(value: float) -> Scores:
     return {claim.task: {other.score: value for other in CLAIMS} for claim in CLAIMS}
-
-
-def test_the_interval_is_students() -> None:
-    """Of three differences: the quantile of 2 degrees of freedom, from a table, times the standard error."""
-    mean, half = interval([1.0, 2.0, 3.0])
-    assert mean == 2
-    assert half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -124,10 +124,12 @@ def forecast(
 
 def planned_flops(model: ModelConfig, plan: Plan) -> float:
     """FLOPs of all steps of a run, as `Forecast.flops`, whatever the device."""
-    return sum(
-        steps * settings.packs * _pack_flops(model, _pack_lengths(plan.data.seq_length, settings.max_seqlen), rate)
-        for settings, steps, rate in _uniform_steps(plan)
-    )
+    total = 0.0
+    for settings, steps, rate in _uniform_steps(plan):
+        lengths, causal = _pack_lengths(plan.data.seq_length, settings.max_seqlen), settings.objective == "causal"
+        share = _next_tokens(lengths) if causal else rate
+        total += steps * settings.packs * _pack_flops(model, lengths, share, causal)
+    return total
 
 
 def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Iterator[Phase]:
@@ -137,7 +139,7 @@ def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> I
     for (max_seqlen, objective), parts in shapes.items():
         lengths, causal = _pack_lengths(plan.data.seq_length, max_seqlen), objective == "causal"
         if causal:
-            parts = [(steps, packs, 1 - len(lengths) / plan.data.seq_length) for steps, packs, _ in parts]
+            parts = [(steps, packs, _next_tokens(lengths)) for steps, packs, _ in parts]
         steps, packs = sum(steps for steps, _, _ in parts), sum(steps * packs for steps, packs, _ in parts)
         rate = sum(steps * packs * rate for steps, packs, rate in parts) / packs
         work = sum(steps * packs * _pack_flops(model, lengths, rate, causal) for steps, packs, rate in parts)
@@ -179,6 +181,11 @@ def _uniform_steps(plan: Plan) -> Iterator[tuple[StepSettings, int, float]]:
 def _pack_lengths(seq_length: int, max_seqlen: int) -> list[int]:
     full, rest = divmod(seq_length, max_seqlen)
     return [max_seqlen] * full + [rest] * (rest > 0)
+
+
+def _next_tokens(lengths: list[int]) -> float:
+    """The share of tokens that have a next one."""
+    return 1 - len(lengths) / sum(lengths)
 
 
 def _pack_flops(model: ModelConfig, lengths: list[int], rate: float, causal: bool) -> int:
