@@ -42,7 +42,7 @@ _INTERNATIONAL_PHONE = (
 _RUN = re.compile(r"[0-9](?:[\d ()./+'-]{3,}[\d)]|\d{3} [A-Z]{2} )")  # the latter is a Dutch postcode
 _SHORT_RUN = re.compile(r"[0-9][\d ()./+'-]{2,}[\d)]")
 _BEFORE_RUN, _AFTER_RUN = 3, 12
-_CAPITAL = re.compile(r"[A-Z](?<![^\W_][A-Z])(?=[A-Z]{0,5}[ -]{0,2}\d)")
+_CAPITAL = r"[A-Z](?<![^\W_][A-Z])(?=[A-Z]{0,5}[ -]{0,2}\d)"
 _FOUR_DIGITS = re.compile(r"[12][09]\d\d(?<=(?:19|20)\d\d)(?<!\d\d{4})(?!\d)")
 _BEFORE_YEAR = 30
 _ORDINAL = "(?:st|nd|rd|th|er|re|º|ª|°|:e|o)?"
@@ -93,7 +93,7 @@ class Forms(NamedTuple):
     Attributes:
         run: of digits; a postcode of four is searched only in text of its country.
         one_in_run, in_run: searched in such runs; the first matches if one of the others may.
-        one_at_capital, at_capital: the same, where a capital is followed by digits.
+        one_at_capital, at_capital: the same, where a capital is followed by digits; the first matches the capital.
         before_year: what precedes the year of a date with a month's name.
         after_day: what follows the day of a date with a month's name and a year of two digits.
         anywhere: searched in the text in lower case.
@@ -119,7 +119,7 @@ def compile_forms(languages: tuple[str, ...], countries: tuple[str, ...]) -> For
         run=_SHORT_RUN if countries else _RUN,
         one_in_run=re.compile(rf"(?<![\w])(?<!\d[.,/])(?:{'|'.join(form.pattern for form in in_run)})"),
         in_run=tuple(in_run),
-        one_at_capital=re.compile("|".join(form.pattern for form in at_capital)),
+        one_at_capital=re.compile(rf"{_CAPITAL}(?<=(?={'|'.join(form.pattern for form in at_capital)})[A-Z])"),
         at_capital=tuple(at_capital),
         before_year=_before_year(languages),
         after_day=_after_day(),
@@ -201,11 +201,10 @@ def find_local_numbers(
         start, end = max(0, run.start() - _BEFORE_RUN), min(len(text), run.end() + _AFTER_RUN)
         if forms.one_in_run.search(text, start, end):
             yield from ((number, found) for found in _of_forms(forms.in_run, text, start, end))
-    for number, capital in in_texts.find(_CAPITAL, _CAPITAL_HEADS):
+    for number, capital in in_texts.find(forms.one_at_capital, _CAPITAL_HEADS):
         text, start = texts[number], capital.start()
-        if forms.one_at_capital.match(text, start):
-            end = min(len(text), start + _LONGEST_NAME)
-            yield from ((number, found) for found in _of_forms(forms.at_capital, text, start, end))
+        end = min(len(text), start + _LONGEST_NAME)
+        yield from ((number, found) for found in _of_forms(forms.at_capital, text, start, end))
     for number, year in in_texts.find(_FOUR_DIGITS, _FOUR_DIGITS_HEADS):
         before = max(0, year.start() - _BEFORE_YEAR)
         if match := forms.before_year.search(folded[number], before, year.start()):

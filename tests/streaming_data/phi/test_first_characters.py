@@ -6,8 +6,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from clinical_modernbert.streaming_data.phi import first_characters, patterns
+from clinical_modernbert.streaming_data.phi import first_characters, local_numbers, patterns
+from clinical_modernbert.streaming_data.phi.cues import compile_cues
 from clinical_modernbert.streaming_data.phi.first_characters import Searcher, compile_heads
+from clinical_modernbert.streaming_data.phi.local_forms import find_local_forms
+from clinical_modernbert.streaming_data.phi.local_numbers import compile_forms
 
 FRAGMENTS = [
     *(
@@ -99,8 +102,41 @@ def test_other_patterns(texts: list[str], dense: int) -> None:
             ]
 
 
+CUES = [*compile_cues(("de", "fr")).followed_by]
+LOCAL = ["SW1A 1AA", "K1A 0B6", "030 1234567", "19.03.1999", "3-Mar-19", "03MAR2019", "1. März 2019", "le 3 août 2020"]
+LOCAL += ["+49 30 1234567", "Hauptstraße 12", "12, rue de la Paix", "12345678Z", "80331 München", "Müller, Anna (DOB"]
+LOCAL += [" ", ": ", "\n", ", ", "", "œ", "99 ans", "Frau Dr. Müller", "NAME:\tDOE", "(", "A1234567"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from(CUES) | st.sampled_from([*LOCAL, *FRAGMENTS]), max_size=25).map(
+            lambda parts: "".join(part.title() if len(part) % 3 else part for part in parts)
+        ),
+        max_size=6,
+    ),
+    locales=st.sampled_from([(), ("de_DE", "fr_FR"), ("en_GB", "es_ES", "nl_NL")]),
+    dense=st.sampled_from([1, 32]),
+)
+@example(texts=["x" * 400 + " frau Meier" + "y " * 200 + "œil Hr. Meier", "", "r. 12"], locales=(), dense=32)
+def test_local_forms_are_those_of_texts_that_are_read_completely(
+    texts: list[str], locales: tuple[str, ...], dense: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(first_characters, "_DENSE", dense)
+        found = find_local_forms(texts, locales)
+        patch.setattr(first_characters, "_FEW", 1 << 60)
+        assert find_local_forms(texts, locales) == found
+
+
+FORMS = compile_forms(("de", "fr"), ())
 DECLARED = [
     (patterns._DIGIT_RUN, patterns._HEADS_OF_DIGIT_RUN),
+    (local_numbers._RUN, local_numbers._RUN_HEADS),
+    (local_numbers._SHORT_RUN, local_numbers._RUN_HEADS),
+    (FORMS.after_day, local_numbers._AFTER_DAY_HEADS),
+    (patterns._DEGREE, patterns._DEGREE_HEADS),
     *((pattern, heads) for (_, pattern), heads in zip(patterns._PATTERNS, patterns._HEADS, strict=True) if heads),
 ]
 
