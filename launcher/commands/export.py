@@ -51,7 +51,7 @@ def import_model(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A Hugging Face directory, OWNER/NAME[@REVISION] on the Hub, or a composer checkpoint (.pt)."
+            help="A Hugging Face directory, OWNER/NAME or OWNER/NAME@REVISION on the Hub, or a composer .pt file."
         ),
     ],
     out: Annotated[Path, typer.Option(help="New directory for the model.")],
