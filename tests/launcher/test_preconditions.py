@@ -164,7 +164,8 @@ CASES = {
     ),
     # compare-recipes
     "compare-recipes: everything": Case(
-        "compare-recipes run.yaml run.yaml --out file/x --set initial_weights=models/no-weights --set data.path=nowhere",
+        "compare-recipes run.yaml run.yaml --out file/x --set initial_weights=models/no-weights "
+        "--set data.path=nowhere",
         (
             "scipy is not installed",
             "models/no-weights: no weights",
