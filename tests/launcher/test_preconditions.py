@@ -167,6 +167,19 @@ CASES = {
     "train: remote data": Case(
         "train run.yaml --set data.path=az://container/packs", ("obstore is not installed", "is 64, but"), ("obstore",)
     ),
+    # compare-recipes
+    "compare-recipes: everything": Case(
+        "compare-recipes run.yaml run.yaml --out file/x --set initial_weights=models/no-weights "
+        "--set data.path=nowhere",
+        (
+            "scipy is not installed",
+            "models/no-weights: no weights",
+            "nowhere/manifest.json: no such file",
+            "file/x/experiment.json: cannot be written",
+        ),
+        ("scipy",),
+    ),
+    "compare-recipes: model": Case("compare-recipes run.yaml run.yaml --out new", ("max_position_embeddings is 64",)),
     # launch
     "launch stop": Case("launch stop models", ("models: no run was started here",)),
     "launch stop: cluster": Case(
