@@ -157,7 +157,9 @@ def _shingle_hashes(
         hashes *= _MULTIPLIER
         hashes += words[offset : offset + number]
     shingles = padded - _SHINGLE_WORDS + 1
-    return _mix(hashes[_ranges(begins, shingles)]), np.cumsum(shingles) - shingles
+    within = np.ones(number, np.bool_)  # one text
+    within[(begins[1:, None] - np.arange(1, _SHINGLE_WORDS)).ravel()] = False
+    return _mix(hashes[within]), np.cumsum(shingles) - shingles
 
 
 def _ranges(firsts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -192,9 +194,12 @@ def _multipliers(count: int) -> npt.NDArray[np.uint32]:
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """A bijection of 64 bits whose every output bit depends on every input bit (the finalizer of MurmurHash3)."""
+    values = values.copy()  # changed in place, for there may be many
     for factor in _FACTORS:
-        values = (values ^ (values >> _SHIFT)) * factor
-    return values ^ (values >> _SHIFT)
+        values ^= values >> _SHIFT
+        values *= factor
+    values ^= values >> _SHIFT
+    return values
 
 
 def near_duplicate_mask(columns: Iterable[npt.NDArray[np.uint64]]) -> npt.NDArray[np.bool_]:
