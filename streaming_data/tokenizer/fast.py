@@ -123,7 +123,7 @@ class FastEncoder:
         del content, added, runs, named, simple
         self._ids: Any = None
         self._characters = 0  # since the memory was looked at
-        self._words = None if with_package else KnownWords(_for_pieces(backend))
+        self._words = None if with_package else KnownWords(backend)
         if with_package:
             self._open()
 

@@ -19,10 +19,12 @@ _AT_ONCE = 2048  # words to encode; the library takes a kilobyte for each
 class KnownWords:
     """Ids of words in a table, and where the ids of each begin."""
 
-    def __init__(self, content: dict[str, Any]) -> None:
-        """`content` is a tokenizer.json whose pre-tokenizer is ByteLevel; it may be given a word or added spaces."""
-        whole = content | {"pre_tokenizer": content["pre_tokenizer"] | {"use_regex": False}}
-        self._backend = Tokenizer.from_str(json.dumps(whole))
+    def __init__(self, backend: Tokenizer) -> None:
+        """`backend` has the pre-tokenizer ByteLevel, and its special tokens are text."""
+        content: dict[str, Any] = json.loads(backend.to_str())
+        content["pre_tokenizer"]["use_regex"] = False  # a word stays one
+        self._backend = Tokenizer.from_str(json.dumps(content | {"normalizer": None}))
+        self._backend.encode_special_tokens = True
         self._forget()
 
     def _forget(self) -> None:
