@@ -122,7 +122,8 @@ class FastEncoder:
         self._widths = _byte_widths(content["model"]["vocab"], added)
         del content, added, runs, named, simple
         self._ids: Any = None
-        self._words = None if with_package else KnownWords(_for_pieces(backend))
+        self._characters = 0  # since the memory was looked at
+        self._words = None if with_package else KnownWords(backend)
         if with_package:
             self._open()
 
@@ -219,8 +220,11 @@ class FastEncoder:
 
     def _encode_by_package(self, texts: list[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """The ids of all texts, and how many of them precede each text and the end."""
-        if resident_bytes() > self._resident + _MOST_GROWTH:
-            self._open()
+        self._characters += sum(map(len, texts))
+        if self._characters > _MOST_CHARACTERS:
+            self._characters = 0
+            if resident_bytes() > self._resident + _MOST_GROWTH:
+                self._open()
         flat, bounds = self._ids.encode_batch_flat(texts, add_special_tokens=False)
         return np.frombuffer(flat, "<u4"), np.frombuffer(bounds, "<u8").astype(np.int64)
 

@@ -13,14 +13,18 @@ from tokenizers import Tokenizer
 _MOST_WORDS = 1 << 17
 """Known at once, some 40 MB; notes and abstracts find 95 of 100 words among them."""
 
+_AT_ONCE = 2048  # words to encode; the library takes a kilobyte for each
+
 
 class KnownWords:
     """Ids of words in a table, and where the ids of each begin."""
 
-    def __init__(self, content: dict[str, Any]) -> None:
-        """`content` is a tokenizer.json whose pre-tokenizer is ByteLevel; it may be given a word or added spaces."""
-        whole = content | {"pre_tokenizer": content["pre_tokenizer"] | {"use_regex": False}}
-        self._backend = Tokenizer.from_str(json.dumps(whole))
+    def __init__(self, backend: Tokenizer) -> None:
+        """`backend` has the pre-tokenizer ByteLevel, and its special tokens are text."""
+        content: dict[str, Any] = json.loads(backend.to_str())
+        content["pre_tokenizer"]["use_regex"] = False  # a word stays one
+        self._backend = Tokenizer.from_str(json.dumps(content | {"normalizer": None}))
+        self._backend.encode_special_tokens = True
         self._forget()
 
     def _forget(self) -> None:
@@ -58,7 +62,9 @@ class KnownWords:
         return np.fromiter(map(self._rows.get, words, repeat(-1)), np.int64, len(words))
 
     def _learn(self, words: list[str]) -> None:
-        for word, encoding in zip(words, self._backend.encode_batch(words, add_special_tokens=False), strict=True):
-            self._rows[word] = len(self._ends) - 1
-            self._ids.extend(encoding.ids)
-            self._ends.append(len(self._ids))
+        for start in range(0, len(words), _AT_ONCE):
+            some = words[start : start + _AT_ONCE]
+            for word, encoding in zip(some, self._backend.encode_batch(some, add_special_tokens=False), strict=True):
+                self._rows[word] = len(self._ends) - 1
+                self._ids.extend(encoding.ids)
+                self._ends.append(len(self._ids))

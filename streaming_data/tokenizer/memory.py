@@ -1,7 +1,6 @@
 """The memory of this process, which matters where many processes prepare data on one machine."""
 
 import ctypes
-import gc
 import resource
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ def resident_bytes() -> int:
 
 def return_freed() -> None:
     """Give freed memory back to the system. glibc keeps it after a file of megabytes was parsed, for the same again."""
-    gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:
