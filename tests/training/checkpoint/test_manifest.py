@@ -53,7 +53,7 @@ def test_the_keys_of_a_manifest_do_not_change(finished: SmallRun) -> None:
             "packages",
             "git_revision",
         ),
-        *("validation_loss", "manifest_hash"),
+        *("validation_loss", "averaged", "manifest_hash"),
     ]
     assert content["progress"].keys() == {"step", "packs", "tokens", "source_tokens"}
     assert content["scaling"] == {"skipped_steps": 0, "loss_scaler": {}, "recently_skipped": []}
