@@ -13,8 +13,8 @@ def test_memory_is_linear_in_the_length(repository: Path) -> None:
         sys.executable,
         str(repository / "benchmarks/context.py"),
         "--lengths",
-        "4096",
-        "16384",
+        "2048",
+        "8192",
         "--hidden",
         "64",
     ]
