@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "ModernBertForMaskedLM"
 
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""A file of weights or the index of its shards, in the order of preference."""
+
 # Values that every ModernBERT has and that this model implements; a missing key means the same value.
 BUILT_IN = {
     "attention_bias": False,

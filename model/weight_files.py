@@ -9,15 +9,7 @@ from torch import Tensor
 
 from ..configs.errors import UserError
 from ..configs.names import is_file_name
-from .hugging_face_config import read_json
-
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""A file of weights or the index of its shards, in the order of preference."""
+from .hugging_face_config import WEIGHT_FILES, read_json
 
 
 def read_directory(directory: Path) -> dict[str, Tensor]:

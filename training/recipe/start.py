@@ -10,10 +10,9 @@ from typing import Any
 from ...configs.errors import UserError
 from ...model.checkpoint_weights import is_checkpoint, read_checkpointed_model
 from ...model.config import ModelConfig
-from ...model.hugging_face_config import read_json
+from ...model.hugging_face_config import WEIGHT_FILES, read_json
 from ...model.origin import WeightsOrigin
 from ...model.start import Start, open_start
-from ...model.weight_files import WEIGHT_FILES
 from ...storage.hub import is_hub_name
 from ...streaming_data.loader.config import DataConfig
 from ...streaming_data.loader.dataset import PackDataset, open_dataset, read_tokenizer
