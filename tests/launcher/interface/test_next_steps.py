@@ -191,6 +191,11 @@ def test_commands_about_a_run(
     assert export_checkpoint == f"cmbert export {run.newest_checkpoint()} --out models/run"
     evaluate, push = cmbert("export", directory, "--out", model)
     assert evaluate.startswith(f"cmbert evaluate {model} --task ncbi-disease")
+    average, imported = str(tmp_path / "average"), str(tmp_path / "imported")
+    assert cmbert("checkpoint", "average", directory, "--last", "2", "--out", average) == [
+        f"cmbert export {average} --out models/average"
+    ]
+    assert cmbert("import", model, "--out", imported)[0].startswith("cmbert train continue-base --set initial_weights=")
     scoring = ["--task", "masked-words", "--set", f"data={run.data}", "--out", str(tmp_path / "scores")]
     assert cmbert("evaluate", model, *scoring) == [push]
     assert cmbert("evaluate", directory, *scoring) == [f"{export} --evaluation {tmp_path / 'scores'}"]
