@@ -72,14 +72,15 @@ def import_model(
     """
     from ...model.start import open_start
     from ...streaming_data.shards.restricted import share_unless_restricted
+    from ...training.export.inputs import check_convert
     from ...training.recipe.start import sources_of
 
     start = open_start(source)
+    check_convert(start, out, new_head)
     share_unless_restricted(sources_of(start))
 
-    from ...training.export.convert import check_convert, convert
+    from ...training.export.convert import convert
 
-    check_convert(start, out, new_head)
     record = convert(start, out, seed if new_head else None)
     for kind, lines in (
         ("note", record.notes),

@@ -110,6 +110,10 @@ CASES = {
     ),
     "export: unwritable": Case("export runs/good --out file/model", ("file/model: cannot be written",)),
     "export: space": Case("export runs/huge --out models/new", ("models/new: the model needs", "are free on the disk")),
+    "import": Case(
+        "import models/no-weights --out models/short", ("models/short: exists already", "models/no-weights: no weights")
+    ),
+    "import: nothing there": Case("import nowhere --out new", ("nowhere",)),
     "push: everything": Case(
         "push models/short name",
         ("models/short: no README.md, training.json", "name: expected OWNER/NAME", "no token for the Hub"),
@@ -238,8 +242,8 @@ CASES = {
     ),
     # tokenizer
     "tokenizer train": Case(
-        "tokenizer train everything.yaml --vocab-size 70000 --out models/short",
-        ("a vocabulary of 70,000; expected", "models/short: exists already", "missing-1.csv", "missing-2.csv"),
+        "tokenizer train everything.yaml --vocab-size 20000000 --out models/short",
+        ("a vocabulary of 20,000,000; expected", "models/short: exists already", "missing-1.csv", "missing-2.csv"),
     ),
     "tokenizer train: unwritable": Case("tokenizer train notes.yaml --out file/x", ("file/x: cannot be written",)),
     "tokenizer extend": Case(

@@ -9,42 +9,16 @@ from typing import Any
 import torch
 
 from ...configs.errors import UserError
-from ...configs.preconditions import Check, check_all
 from ...kernels.packed import PackedBatch
 from ...model.hugging_face import assemble, write_pretrained
 from ...model.masked_lm import MaskedLM
 from ...model.origin import IMPORT_RECORD, ImportRecord
 from ...model.start import Start
 from ...storage.files import stage_directory
-from ...storage.preconditions import check_free, check_new
 from .numerics_check import require_close
 
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 _COPIED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "training.json")
-
-
-def check_convert(start: Start, out: Path, new_head: bool) -> None:
-    """Check everything that `convert` needs but the weights.
-
-    Raises:
-        UserError: the source is a checkpoint or has no head, `out` exists, or there is no room for it.
-    """
-    checks: list[Check] = [
-        lambda: _require_convertible(start, new_head),
-        lambda: check_new(out),
-        lambda: check_free(out, 4 * start.config.num_parameters, "the model"),
-    ]
-    check_all(checks)
-
-
-def _require_convertible(start: Start, new_head: bool) -> None:
-    if start.kind == "checkpoint":
-        raise UserError(f"{start.address}: a checkpoint of this project; `cmbert export` converts it")
-    if not start.parsed.has_head and not new_head:
-        raise UserError(
-            f"{start.address}: its architecture has no head for masked tokens; --new-head takes its encoder, and makes "
-            "the head and the decoder's bias new"
-        )
 
 
 def convert(start: Start, out: Path, new_head_seed: int | None = None) -> ImportRecord:

@@ -1,13 +1,15 @@
-"""What an export needs, checked before torch is imported; and the names by which others find an export."""
+"""What an export and an import need, checked before torch is imported; and the names by which others find an export."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
 from ...configs.preconditions import Check, check_all, check_packages
+from ...model.start import Start
 from ...storage.preconditions import check_free, check_new
 from ..checkpoint.files import find_corruption, require_checkpoints
 from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
+from ..recipe.start import require_weights
 from .scores import read_scores
 
 TRAINING = "training.json"
@@ -87,3 +89,28 @@ def size(manifest: CheckpointManifest, copies: int = 1) -> int:
 def _candidates(run: Path) -> list[Path]:
     """The checkpoint `run`, or the checkpoints of the run, newest first."""
     return [run] if (run / MANIFEST).is_file() else require_checkpoints(run)
+
+
+def check_convert(start: Start, out: Path, new_head: bool) -> None:
+    """Check everything that an import needs but what is in the weights.
+
+    Raises:
+        UserError: the source is a checkpoint or has no head or no weights, `out` exists, or there is no room for it.
+    """
+    checks: list[Check] = [
+        lambda: _require_convertible(start, new_head),
+        lambda: require_weights(Path(start.address)),
+        lambda: check_new(out),
+        lambda: check_free(out, _BYTES_PER_PARAMETER * start.config.num_parameters, "the model"),
+    ]
+    check_all(checks)
+
+
+def _require_convertible(start: Start, new_head: bool) -> None:
+    if start.kind == "checkpoint":
+        raise UserError(f"{start.address}: a checkpoint of this project; `cmbert export` converts it")
+    if not start.parsed.has_head and not new_head:
+        raise UserError(
+            f"{start.address}: its architecture has no head for masked tokens; --new-head takes its encoder, and makes "
+            "the head and the decoder's bias new"
+        )
