@@ -6,12 +6,13 @@ freezes it. The cluster needs root, SLURM, munge and namespaces, and ends with t
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -209,6 +210,25 @@ PartitionName=low Nodes={prefix}[4-5] MaxTime=INFINITE State=UP PriorityTier=1 P
 PartitionName=high Nodes={prefix}[4-5] MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
 PartitionName=lossy Nodes={prefix}[6-8] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
+
+
+def kill_srun(pids: Iterable[int]) -> None:
+    """Kill the processes of srun among these, all at once.
+
+    It has two. If the second one outlives the first by a moment, it tells SLURM, which kills the ranks.
+    """
+    processes = [pid for pid in pids if _name(pid) == "srun"]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in processes:
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(pid, number)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> None:

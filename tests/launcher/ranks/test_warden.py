@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from marked import MARK, marked
-from slurm_cluster import SlurmCluster
+from slurm_cluster import SlurmCluster, kill_srun
 from small_data import SEQ_LENGTH
 from small_run import SmallRun
 
@@ -141,8 +141,7 @@ def test_ranks_save_and_end_when_srun_is_killed_inside_a_job(
     files = [tmp_path / f"pid{number}" for number in range(2)]
     wait_until(lambda: all(file.exists() for file in files))
     ranks = {pid for pid in marked(mark) if name_of(pid).startswith("python")}
-    for pid in [pid for pid in marked(mark) if name_of(pid) == "srun"]:
-        os.kill(pid, KILL)
+    kill_srun(marked(mark))
     wait_until(lambda: not ranks & marked(mark), GRACE + 10)
     assert {path.name for path in tmp_path.glob("saved*")} == {"saved0", "saved1"}
     slurm_cluster.run("scancel", job.strip())

@@ -12,11 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster, wait_for
+from slurm_cluster import SlurmCluster, kill_srun, wait_for
 from slurm_job import RANK, SlurmRun
 
 from clinical_modernbert.configs.errors import UserError
@@ -148,10 +147,7 @@ def waits_for_the_ranks_of_a_killed_srun_to_save(run: SlurmRun) -> None:
     """SLURM lets them run on. A second start beside them would find their GPUs occupied."""
     job = run.submit("--steps", 300)
     run.await_attempts(1)
-    for pid in run.slurm.run_by(job):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-            if Path(f"/proc/{pid}/comm").read_text() == "srun\n":
-                os.kill(pid, signal.SIGKILL)
+    kill_srun(run.slurm.run_by(job))
     info = run.ended(job)
     assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
     assert run.outcomes() == [(85, "stopped on request"), (0, "complete")]
