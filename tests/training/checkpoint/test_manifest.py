@@ -48,6 +48,7 @@ def test_the_keys_of_a_manifest_do_not_change(finished: SmallRun) -> None:
             "data_address",
             "sources",
             "initial_sources",
+            "initial_weights",
             "config",
             "python",
             "packages",
