@@ -40,7 +40,7 @@ def is_complete(path: Path) -> bool:
 def write_seed(path: Path, scores: dict[str, Score], facts: dict[str, Any]) -> None:
     """Write the scores of a seed, and the facts that a reader of the file wants to know."""
     buffer = BytesIO()
-    np.savez_compressed(buffer, *(score.units for score in scores.values()))
+    np.savez_compressed(buffer, *(score.units for score in scores.values()), allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path.with_suffix(".npz"), buffer.getvalue())
     functions = {name: score.function for name, score in scores.items()}
