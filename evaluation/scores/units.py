@@ -104,9 +104,12 @@ def _correlation(sums: Units) -> npt.NDArray[np.float64]:
 
 
 def moments(x: npt.ArrayLike, y: npt.ArrayLike) -> Units:
-    """The units of a correlation, (U, 6), from centered values, so that their sums lose no digits."""
+    """The units of a correlation, (U, 6), from centered values, so that their sums lose no digits.
+
+    Centered by the median: of equal values it is exactly their value, which a mean may miss by a rounding error.
+    """
     a, b = (np.asarray(values, np.float64) for values in (x, y))
-    a, b = a - a.mean(), b - b.mean()
+    a, b = a - np.median(a), b - np.median(b)
     return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b], axis=1)
 
 

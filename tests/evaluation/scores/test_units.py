@@ -61,7 +61,8 @@ def test_correlations() -> None:
     score = Score("correlation", moments(x, y))
     for sample in samples(50):
         assert of_sample(score, sample) == pytest.approx(stats.pearsonr(x[sample], y[sample]).statistic, abs=1e-9)
-    assert Score("correlation", moments(np.ones(5), x[:5])) == 0
+    for value, count in ((1.0, 5), (0.1, 3), (0.1, 50), (1 / 3, 49), (1e3 + 0.1, 7)):
+        assert Score("correlation", moments(np.full(count, value), x[:count])) == 0
 
 
 def test_means_are_weighted_and_totals_are_not() -> None:
