@@ -1,8 +1,6 @@
 """What a comparison began with, in `experiment.json`: it continues only with the same recipes, data and tasks."""
 
-import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +14,12 @@ from ...configs.json_text import read_json
 from ...configs.secrets import scrub_tree
 from ...evaluation.suite import Evaluation, identity
 from ...storage.files import atomic_write, hash_file
+from ...storage.locks import lock
 from ...storage.remote import is_remote
 from ...streaming_data.shards.manifest import NAME as DATA_MANIFEST
 from ...training.recipe.config import RunConfig
 from ..report.comparison import differing_keys, flatten
 from .arms import Arm
-
-logger = logging.getLogger(__name__)
 
 RECORD = "experiment.json"
 _LOCK = ".lock"
@@ -104,12 +101,7 @@ def alone(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: this comparison is already running; wait until it ends, or stop it") from error
-        except OSError as error:
-            logger.debug(f"{out}: this file system has no locks ({error.strerror})")
+        lock(descriptor, out, "this comparison is already running; wait until it ends, or stop it")
         yield
     finally:
         os.close(descriptor)

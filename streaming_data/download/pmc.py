@@ -5,8 +5,6 @@ written when all articles of its range are there, and only then; a package that 
 inventory costs no request, so the same command continues after a kill, and later brings what has changed.
 """
 
-import fcntl
-import logging
 import os
 import shutil
 from collections import Counter, deque
@@ -22,13 +20,12 @@ from pydantic import TypeAdapter
 from ...configs.errors import UserError
 from ...configs.json_text import read_json
 from ...storage.files import atomic_write
+from ...storage.locks import lock
 from ..parallel import ProgressCallback
 from .pmc_articles import Brought, Selection, bring
 from .pmc_bucket import Candidate, Candidates, find_articles, open_bucket
 from .pmc_package import SPAN, Article, pack, package_path, read_index, read_members, write_package
 from .web import Web
-
-logger = logging.getLogger(__name__)
 
 CONNECTIONS = 64
 _MOST_FAILURES = 100
@@ -217,7 +214,7 @@ def _locked(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        _lock(descriptor, directory)
+        lock(descriptor, directory, "another download is running here; wait until it ends")
         for left in directory.glob(".*.partial"):  # by a download that was killed
             left.unlink()
         yield
@@ -225,15 +222,6 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
         if is_new and not any(directory.iterdir()):
             directory.rmdir()
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"{directory}: another download is running here; wait until it ends") from error
-    except OSError as error:
-        logger.debug(f"{directory}: this file system has no locks ({error.strerror})")
 
 
 def _require_same(path: Path, selection: Selection) -> None:
