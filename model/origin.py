@@ -17,7 +17,7 @@ class WeightsOrigin(BaseModel):
     Attributes:
         address: a directory or file, or OWNER/NAME@COMMIT on the Hub.
         kind: `hugging face`, `hub`, `composer` or `checkpoint`.
-        new_parameters: those that were initialized anew, since the source has no head for masked tokens.
+        new_parameters: those that were initialized, since the source has no head for masked tokens.
         new_from_seed: the seed of these.
         imported: whether `cmbert import` converted them from there.
     """

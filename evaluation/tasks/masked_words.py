@@ -44,7 +44,7 @@ class MaskedWordsTask(BaseModel):
     kind: Literal["masked_words"]
     packs: PositiveInt | Literal["all"] = Field(16, description="number of held-out packs per source")
     rate: float = Field(0.15, gt=0, lt=1, description="share of the maskable tokens that is masked")
-    draws: PositiveInt = Field(1, description="how often each pack is masked anew; scores are of all draws together")
+    draws: PositiveInt = Field(1, description="how often each pack is masked; scores are of all draws together")
 
     def files(self) -> list[str]:
         return ["manifest.json"]

@@ -128,7 +128,7 @@ class FastEncoder:
             self._open()
 
     def _open(self) -> None:
-        """Open fastokens anew, without the words that it remembers: their number is bounded only far above 100 MB."""
+        """Open fastokens again, without the words that it remembers: their number is bounded only far above 100 MB."""
         self._ids = None
         self._ids = _open_fastokens(self._backend)
         return_freed()

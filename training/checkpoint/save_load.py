@@ -107,7 +107,7 @@ def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest, optimizer_
     """Restore every parameter, its optimizer state, and its running average if the run has one. Every rank calls it.
 
     Args:
-        optimizer_state: whether to restore it; if not, the optimizer starts anew.
+        optimizer_state: whether to restore it; if not, the optimizer starts without any.
     Raises:
         UserError: the checkpoint belongs to another model.
     """
