@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from ..streaming_data.loader.batches import micro_batch
 from ..streaming_data.loader.dataset import PackDataset
+from .fine_tuning.loop import seeded
 from .formats.iob import Sentence
-from .models.fine_tune import seeded
+from .formats.words import words_as_text
 from .models.model import EvaluatedModel, MaskedLogits
 from .models.tokens import encode_texts, encode_words
 from .scores.optional_dependencies import require
@@ -107,8 +108,8 @@ def _word_features(model: EvaluatedModel, sentences: Sequence[Sentence]) -> tupl
     sparse = require("scipy.sparse")
     size = len(model.tokenizer)
     rows, columns, first = [], [], 0
-    encoded = encode_words(model, [sentence.words for sentence in sentences])
-    for sentence, (ids, words, positions) in zip(sentences, encoded, strict=True):
+    texts, words_of = zip(*(words_as_text(sentence.words) for sentence in sentences), strict=True)
+    for sentence, ([ids], words, positions, _) in zip(sentences, encode_words(model, texts, words_of), strict=True):
         count = len(sentence.words)
         ends = [*positions.tolist()[1:], len(ids) - 1]
         for word, start, end in zip(words.tolist(), positions.tolist(), ends, strict=False):

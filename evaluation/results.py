@@ -5,6 +5,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +13,12 @@ from pydantic import TypeAdapter
 from rich.markup import escape
 from rich.table import Table
 
+from ..configs.errors import UserError
 from ..configs.json_text import read_json
+from ..configs.preconditions import check_all
 from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
+from .saved_model import read_settings, save_fine_tuned
 from .seed_file import is_complete, read_seed, write_seed
 from .suite import Evaluation, Scores, fine_tunes, identity, run
 
@@ -38,9 +42,15 @@ class Result(NamedTuple):
 
 
 def evaluate(
-    models: "Sequence[EvaluatedModel]", evaluations: Sequence[Evaluation], seeds: int, out: Path
+    models: "Sequence[EvaluatedModel]", evaluations: Sequence[Evaluation], seeds: int, out: Path, *, keep: bool = False
 ) -> Iterator[Result]:
-    """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available."""
+    """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available.
+
+    Args:
+        keep: whether the fine-tuned models of the one model are kept, in `saved_directory`.
+    Raises:
+        UserError: a model that another model, task or protocol gave is in its place.
+    """
     keys = [identity(evaluation) for evaluation in evaluations]
     require_writable(out / _SUMMARY)
     read_summary(out)  # the scores will be added to it
@@ -50,9 +60,11 @@ def evaluate(
         for model in models
         for seed in range(seeds if fine_tunes(evaluation) else 1)
     ]
+    if keep:
+        check_all(partial(_check_saved, out, *run) for run in runs)
     for number, (model, evaluation, key, seed) in enumerate(runs, 1):
         with part_of(f"result {number} of {len(runs)}: {evaluation.name}, {model.name}, seed {seed}"):
-            result = _result(model, evaluation, key, seed, out / "seeds")
+            result = _result(model, evaluation, key, seed, out, keep)
         yield result
 
 
@@ -94,11 +106,18 @@ def _cell(score: dict[str, Any]) -> str:
     return f"{score['mean']:.4f}{spread}"
 
 
-def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int, directory: Path) -> Result:
-    path = directory / f"{evaluation.name}-{_short(model.identity, key, str(model.unpadded))}-{seed}.json"
-    if not is_complete(path):
+def saved_directory(out: Path, task: str, seed: int) -> Path:
+    """Where the fine-tuned model of a seed is kept."""
+    return out / f"{task}-{seed}"
+
+
+def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int, out: Path, keep: bool) -> Result:
+    identity = _identity(model, key)
+    path = out / "seeds" / f"{evaluation.name}-{identity}-{seed}.json"
+    kept = saved_directory(out, evaluation.name, seed)
+    if not is_complete(path) or (keep and not kept.exists()):
         started = time.monotonic()
-        scores = run(model, evaluation, seed)
+        outcome = run(model, evaluation, seed)
         facts = {
             "task": evaluation.name,
             "subject": model.name,
@@ -108,8 +127,24 @@ def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int
             "weights": model.identity,
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
-        write_seed(path, scores, facts)
+        if keep:
+            save_fine_tuned(outcome, evaluation, model.name, seed, identity, kept)
+        write_seed(path, outcome.scores, outcome.records, facts)
     return Result(evaluation.name, model.name, seed, read_seed(path))
+
+
+def _check_saved(out: Path, model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int) -> None:
+    """Raise UserError if the model in this place is another one."""
+    directory = saved_directory(out, evaluation.name, seed)
+    if directory.exists() and read_settings(directory).identity != _identity(model, key):
+        raise UserError(
+            f"{directory}: holds a model of other weights, data or settings; remove it, or choose another --out"
+        )
+
+
+def _identity(model: "EvaluatedModel", key: str) -> str:
+    """Of a result: what it was computed from."""
+    return _short(model.identity, key, str(model.unpadded))
 
 
 def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:

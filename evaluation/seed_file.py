@@ -1,11 +1,12 @@
-"""The file of a seed's results: scores as JSON, and beside it the units of each score as a .npz.
+"""The files of a seed's results: scores as JSON, the units of each score as a .npz, and predictions as JSON lines.
 
-The .npz is written first, so a seed whose JSON exists is complete.
+The JSON is written last, so a seed that has it is complete. Only tasks that fine-tune have predictions.
 """
 
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from ..configs.errors import UserError
 from ..configs.json_text import read_json
 from ..storage.files import atomic_write
+from .fine_tuning.kind import Record, Scores
 from .scores.units import Function, Score
 
 _ADVICE = "remove the file to run this seed again"
@@ -37,14 +39,26 @@ def is_complete(path: Path) -> bool:
     return path.is_file() and path.with_suffix(".npz").is_file()
 
 
-def write_seed(path: Path, scores: dict[str, Score], facts: dict[str, Any]) -> None:
-    """Write the scores of a seed, and the facts that a reader of the file wants to know."""
+def write_seed(path: Path, scores: Scores, records: Sequence[Record], facts: dict[str, Any]) -> None:
+    """Write the scores and the predictions of a seed, and the facts that a reader of the file wants to know."""
     buffer = BytesIO()
     np.savez_compressed(buffer, *(score.units for score in scores.values()), allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path.with_suffix(".npz"), buffer.getvalue())
+    if records:
+        atomic_write(predictions_of(path), as_lines(records))
     functions = {name: score.function for name, score in scores.items()}
     atomic_write(path, json.dumps({**facts, "scores": scores, "functions": functions}, indent=1) + "\n")
+
+
+def predictions_of(path: Path) -> Path:
+    """The file of predictions of a seed."""
+    return path.with_suffix(".predictions.jsonl")
+
+
+def as_lines(records: Sequence[Record]) -> str:
+    """Records as JSON lines."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def read_seed(path: Path) -> dict[str, Score]:

@@ -16,18 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
+from .fine_tuning.kind import FineTunedKind, Record, Scores, Splits
 from .models.protocol import Protocol
-from .scores.units import Score
-from .tasks.classification import ClassificationTask, read_classification, run_classification
+from .tasks.classification import CLASSIFICATION, ClassificationTask
 from .tasks.code_structure import CodesTask, read_systems, run_codes
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
 from .tasks.needles import NeedlesTask, read_needles, run_needles
-from .tasks.ner import NerTask, check_ner, run_ner
-from .tasks.relations import RelationTask, read_relations, run_relations
+from .tasks.ner import NER, NerTask
+from .tasks.relations import RELATIONS, RelationTask
 from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 from .tasks.similarity import SimilarityTask, read_similarity, run_similarity
 
 if TYPE_CHECKING:
+    from .fine_tuning.fine_tuned import FineTuned
     from .models.model import EvaluatedModel
 
 AnyTask = Annotated[
@@ -41,26 +42,25 @@ AnyTask = Annotated[
     | CodesTask,
     Field(discriminator="kind"),
 ]
-Scores = dict[str, Score]
 
 
-class _Kind(NamedTuple):
-    """What each kind of task does: read its files, for which it raises UserError, and compute its scores."""
+class ScoredKind(NamedTuple):
+    """A kind of task that trains no head: it reads its files, for which it raises UserError, and computes scores."""
 
     read: Callable[[Any, Path], object]
     run: Callable[..., Scores]
     packages: tuple[str, ...] = ()
 
 
-_KINDS: dict[type, _Kind] = {
-    NerTask: _Kind(check_ner, run_ner, ("seqeval", "scikit-learn")),
-    ClassificationTask: _Kind(read_classification, run_classification),
-    RelationTask: _Kind(read_relations, run_relations),
-    SimilarityTask: _Kind(read_similarity, run_similarity, ("scipy",)),
-    RetrievalTask: _Kind(read_retrieval, run_retrieval),
-    MaskedWordsTask: _Kind(read_masked_words, run_masked_words),
-    NeedlesTask: _Kind(read_needles, run_needles),
-    CodesTask: _Kind(read_systems, run_codes, ("scikit-learn", "matplotlib")),
+_KINDS: dict[type, FineTunedKind | ScoredKind] = {
+    NerTask: NER,
+    ClassificationTask: CLASSIFICATION,
+    RelationTask: RELATIONS,
+    SimilarityTask: ScoredKind(read_similarity, run_similarity, ("scipy",)),
+    RetrievalTask: ScoredKind(read_retrieval, run_retrieval),
+    MaskedWordsTask: ScoredKind(read_masked_words, run_masked_words),
+    NeedlesTask: ScoredKind(read_needles, run_needles),
+    CodesTask: ScoredKind(read_systems, run_codes, ("scikit-learn", "matplotlib")),
 }
 
 
@@ -108,19 +108,49 @@ def _check_file(evaluation: Evaluation, name: str) -> None:
         )
 
 
-def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int) -> Scores:
+class Outcome(NamedTuple):
+    """What one seed gives: the scores; and of a task that trains a head the predictions, the model and its data."""
+
+    scores: Scores
+    records: list[Record] = []  # noqa: RUF012 - a default that nobody changes
+    fine_tuned: "FineTuned | None" = None
+    splits: Splits | None = None
+
+
+def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int) -> Outcome:
     """Compute the scores of one seed. The same model, evaluation and seed give the same scores.
 
     Raises:
         UserError: a score is not a finite number, because the model's output is not.
     """
-    scores = _KINDS[type(evaluation.task)].run(model, evaluation.task, evaluation.data, evaluation.protocol, seed)
-    if undefined := [name for name, value in scores.items() if not isfinite(value)]:
+    task, protocol, kind = evaluation.task, evaluation.protocol, _KINDS[type(evaluation.task)]
+    if isinstance(kind, ScoredKind):
+        outcome = Outcome(kind.run(model, task, evaluation.data, protocol, seed))
+    else:
+        from .fine_tuning.fine_tuned import fine_tune_task
+
+        splits = kind.read(task, evaluation.data)
+        fine_tuned = fine_tune_task(model, kind, task, splits, protocol, seed)
+        records = fine_tuned.predict(splits.test, protocol.tokens)
+        outcome = Outcome(kind.score(task, records), records, fine_tuned, splits)
+    if undefined := [name for name, value in outcome.scores.items() if not isfinite(value)]:
         raise UserError(
             f"{model.name}: {', '.join(undefined)} of {evaluation.name} is not a finite number: the model's outputs "
             "have NaN or infinity; was it exported from a run that diverged?"
         )
-    return scores
+    return outcome
+
+
+def kind_of(task: "AnyTask") -> FineTunedKind:
+    """The kind of a task that trains a head.
+
+    Raises:
+        UserError: it does not.
+    """
+    kind = _KINDS[type(task)]
+    if isinstance(kind, ScoredKind):
+        raise UserError(f"a task of the kind {task.kind} trains no head; use `cmbert evaluate`")
+    return kind
 
 
 def fine_tunes(evaluation: Evaluation) -> bool:
@@ -128,7 +158,7 @@ def fine_tunes(evaluation: Evaluation) -> bool:
     task = evaluation.task
     if isinstance(task, RetrievalTask):
         return task.train is not None
-    return not isinstance(task, SimilarityTask | MaskedWordsTask | NeedlesTask | CodesTask)
+    return isinstance(_KINDS[type(task)], FineTunedKind)
 
 
 def identity(evaluation: Evaluation) -> str:

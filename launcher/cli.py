@@ -25,7 +25,6 @@ from .commands import config as config_command
 from .commands import data as data_command
 from .commands import demo as demo_command
 from .commands import doctor as doctor_command
-from .commands import evaluate as evaluate_command
 from .commands import export as export_command
 from .commands import init as init_command
 from .commands import launch as launch_command
@@ -35,6 +34,8 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .evaluation import evaluate as evaluate_command
+from .evaluation import finetune as finetune_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
 
@@ -59,6 +60,7 @@ app.command()(report_command.report)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.command()(push_command.push)
+app.command()(finetune_command.finetune)
 app.command()(evaluate_command.evaluate)
 app.command()(compare_recipes_command.compare_recipes)
 app.add_typer(config_command.app, name="config")

@@ -7,9 +7,8 @@ import torch
 
 from ...configs.progress import Progress
 from ..scores.ranking import Vectors
-from .classifier import pool
-from .fine_tune import group_by_tokens
 from .model import EvaluatedModel
+from .pooling import group_by_tokens, pool
 from .protocol import Pooling
 from .tokens import encode_texts
 

@@ -43,6 +43,8 @@ class EvaluatedModel:
         max_length: tokens of the longest sequence, including special tokens.
         unpadded: whether it computes packed tensors.
         identity: hash of weights and tokenizer, which identifies results.
+        directory: holds its tokenizer; and its weights, if transformers computes it.
+        masked_lm: the complete model, if it is one of this project.
     """
 
     name: str
@@ -54,6 +56,8 @@ class EvaluatedModel:
     max_length: int
     unpadded: bool
     identity: str
+    directory: Path
+    masked_lm: MaskedLM | None = None
 
 
 def device() -> torch.device:
@@ -81,18 +85,20 @@ def open_model(address: str, name: str | None = None) -> EvaluatedModel:
 
 def packed_model(model: MaskedLM, tokenizer_directory: Path, name: str) -> EvaluatedModel:
     """A model of this project, which runs without padding."""
-    tokenizer = _tokenizer(tokenizer_directory)
+    tokenizer = open_tokenizer(tokenizer_directory)
     model = model.to(device()).eval()
     return EvaluatedModel(
         name=name,
         encoder=model.model,
-        encode=_encode_packed,
+        encode=encode_packed,
         open_masked_lm=lambda: partial(_packed_logits, model),
         tokenizer=tokenizer,
         hidden_size=model.config.hidden_size,
         max_length=model.config.max_position_embeddings,
         unpadded=True,
         identity=_identity(model, tokenizer),
+        directory=tokenizer_directory,
+        masked_lm=model,
     )
 
 
@@ -100,11 +106,11 @@ def padded_model(directory: Path, name: str) -> EvaluatedModel:
     """An encoder opened with transformers' AutoModel."""
     from transformers import AutoModel
 
-    encoder = _load(AutoModel, directory, optional="pooler.").to(device()).eval()
-    tokenizer = _tokenizer(directory)
+    encoder = load_pretrained(AutoModel, directory, optional="pooler.").to(device()).eval()
+    tokenizer = open_tokenizer(directory)
     if tokenizer.pad_token_id is None:
         raise UserError(f"{directory}: its tokenizer has no padding token; set pad_token in tokenizer_config.json")
-    positions = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
+    positions = _usable_positions(encoder) or tokenizer.model_max_length
     return EvaluatedModel(
         name=name,
         encoder=encoder,
@@ -115,10 +121,21 @@ def padded_model(directory: Path, name: str) -> EvaluatedModel:
         max_length=min(positions, tokenizer.model_max_length),
         unpadded=False,
         identity=_identity(encoder, tokenizer),
+        directory=directory,
     )
 
 
-def _encode_packed(encoder: nn.Module, sequences: Sequence[Tensor]) -> Tensor:
+def _usable_positions(encoder: nn.Module) -> int | None:
+    """Tokens of the longest sequence. RoBERTa's family counts positions from the one after its padding index."""
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    limit: int | None = getattr(encoder.config, "max_position_embeddings", None)
+    return limit
+
+
+def encode_packed(encoder: nn.Module, sequences: Sequence[Tensor]) -> Tensor:
+    """Hidden states of this project's encoder; an `Encode`."""
     batch = PackedBatch.from_lengths([len(ids) for ids in sequences], device())
     hidden: Tensor = encoder(torch.cat(list(sequences)).to(device()), batch)
     return hidden
@@ -130,7 +147,7 @@ def _packed_logits(model: MaskedLM, sequences: Sequence[Tensor], positions: Tens
 
 
 def _encode_padded(pad_id: int, encoder: nn.Module, sequences: Sequence[Tensor]) -> Tensor:
-    ids, mask = _pad(sequences, pad_id)
+    ids, mask = pad(sequences, pad_id)
     hidden: Tensor = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     return hidden[mask]
 
@@ -138,17 +155,17 @@ def _encode_padded(pad_id: int, encoder: nn.Module, sequences: Sequence[Tensor])
 def _padded_masked_lm(directory: Path, pad_id: int) -> MaskedLogits:
     from transformers import AutoModelForMaskedLM
 
-    model = _load(AutoModelForMaskedLM, directory, optional="pooler.").to(device()).eval()
+    model = load_pretrained(AutoModelForMaskedLM, directory, optional="pooler.").to(device()).eval()
 
     def logits(sequences: Sequence[Tensor], positions: Tensor) -> Tensor:
-        ids, mask = _pad(sequences, pad_id)
+        ids, mask = pad(sequences, pad_id)
         scores: Tensor = model(input_ids=ids, attention_mask=mask.long()).logits
         return scores[mask][positions.to(scores.device)]
 
     return logits
 
 
-def _pad(sequences: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
+def pad(sequences: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
     """The sequences as rows (B, longest), and a mask of the real tokens, bool (B, longest)."""
     ids = nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
@@ -156,19 +173,26 @@ def _pad(sequences: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
     return ids.to(device()), mask.to(device())
 
 
-def _load(kind: Any, directory: Path, optional: str) -> Any:
-    """Load a model with transformers. A missing tensor is an error; transformers would initialize it randomly."""
+def load_pretrained(kind: Any, directory: Path, optional: str | tuple[str, ...], **settings: Any) -> Any:
+    """Load a model with transformers. A missing tensor is an error; transformers would initialize it randomly.
+
+    Args:
+        optional: how the names of tensors begin that may be missing.
+        settings: further arguments of `from_pretrained`.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its report of missing tensors: they are checked below
     try:
         model, loaded = kind.from_pretrained(
-            directory, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            directory, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **settings
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{directory}: transformers cannot open it as an encoder ({reason})") from error
-    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith(optional)):
+    prefix = f"{model.base_model_prefix}."
+    if missing := sorted(n for n in loaded["missing_keys"] if not n.removeprefix(prefix).startswith(optional)):
         raise UserError(
             f"{directory}: {len(missing)} tensors are missing, such as {missing[0]}, and would be random; use a "
             f"directory with all tensors of {kind.__name__}"
@@ -176,7 +200,7 @@ def _load(kind: Any, directory: Path, optional: str) -> Any:
     return model
 
 
-def _tokenizer(directory: Path) -> Any:
+def open_tokenizer(directory: Path) -> Any:
     """A fast tokenizer of transformers, to which special tokens written in a text are what they are in packs."""
     from transformers import AutoTokenizer
 

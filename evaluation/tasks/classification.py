@@ -4,92 +4,65 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+import numpy as np
+from pydantic import Field
 
 from ...configs.errors import UserError
+from ..fine_tuning.head_config import HeadConfig
+from ..fine_tuning.kind import FineTunedKind, Record, Splits
 from ..formats.records import read_rct, read_records
 from ..formats.values import position, read_class, read_text
 from ..models.protocol import Pooling, Protocol
 from ..scores.units import Score, outcomes
+from .long_texts import LongTexts
 
 if TYPE_CHECKING:
-    from ..models.classifier import Example
-    from ..models.model import EvaluatedModel
+    from ..fine_tuning.classifier import Example, Logits
+    from ..models.tokens import Tokenizes
 
 
-class ClassificationTask(BaseModel):
+class ClassificationTask(LongTexts):
     """Tables (.csv, .tsv, .jsonl, .parquet) with named columns, or PubMed-RCT's format (.txt)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["classification"]
     train: str
     test: str
+    development: str | None = Field(None, description="chooses the best checkpoint; the test never does")
     text: str = Field("text", description="column of the text")
     pair: str | None = Field(None, description="column of a second text, for inference and question answering")
     label: str = Field("label", description="column of the class")
-    max_length: PositiveInt | None = Field(None, description="in tokens; none: the model's maximum length")
     pooling: Pooling = "mean"
 
     def files(self) -> list[str]:
-        return [self.train, self.test]
+        return [self.train, self.test, *([self.development] if self.development else [])]
 
 
 class LabeledText(NamedTuple):
-    """A text, its class, and the second text if the task has pairs."""
+    """A text, its class, the second text if the task has pairs, and the number of its record or line."""
 
     text: str
     label: str
     pair: str | None = None
+    id: str = ""
 
 
-def run_classification(
-    model: "EvaluatedModel", task: ClassificationTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, Score]:
-    """Fine-tune and score; `cut` is the share of test texts that were truncated."""
-    train, test = read_classification(task, data)
-    labels, predictions, truncated = classify(model, train, test, task.max_length, task.pooling, protocol, seed)
-    return {**score_classes(labels, predictions), "cut": Score("mean", truncated)}
-
-
-def read_classification(task: ClassificationTask, data: Path) -> tuple[list[LabeledText], list[LabeledText]]:
-    """The training and the test texts.
+def read_classification(task: ClassificationTask, data: Path) -> Splits:
+    """The texts.
 
     Raises:
-        UserError: a file is missing or malformed, or a test text has a class that no training text has.
+        UserError: a file is missing or malformed, or a text that is not for training has a class that no training
+            text has.
     """
-    train = read_labeled_texts(data / task.train, task)
-    test = _labeled_texts(data / task.test, task)
-    classes = {example.label for example in train}
-    if unseen := [where for where, example in test if example.label not in classes]:
-        others = f" (and of {len(unseen) - 1:,} after it)" if len(unseen) > 1 else ""
-        raise UserError(
-            f"{unseen[0]}: no text of {data / task.train} has the class of this one{others}, so no model can predict "
-            f"it; use the same {len(classes):,} classes in both files, or remove the others from the test"
-        )
-    return train, [example for _, example in test]
-
-
-def classify(
-    model: "EvaluatedModel",
-    train: Sequence[LabeledText],
-    test: Sequence[LabeledText],
-    max_length: int | None,
-    pooling: Pooling,
-    protocol: Protocol,
-    seed: int,
-) -> tuple[list[str], list[str], list[bool]]:
-    """Fine-tune on `train` and predict `test`: true classes, predicted classes, whether each text was truncated."""
-    from ..models.classifier import predict, train_classifier
-
-    classes = sorted({example.label for example in train})
-    examples = _examples(model, train, classes, max_length)
-    classifier = train_classifier(model, examples, len(classes), protocol, seed, pooling)
-    examples = _examples(model, test, classes, max_length)
-    predictions = [classes[labels[0]] for labels in predict(classifier, examples, protocol.tokens)]
-    limit = min(max_length or model.max_length, model.max_length)
-    truncated = [len(example.ids) >= limit for example in examples]
-    return [example.label for example in test], predictions, truncated
+    train, *others = (_labeled_texts(data / name, task) for name in task.files())
+    classes = {example.label for _, example in train}
+    for examples in others:
+        if unseen := [where for where, example in examples if example.label not in classes]:
+            more = f" (and of {len(unseen) - 1:,} after it)" if len(unseen) > 1 else ""
+            raise UserError(
+                f"{unseen[0]}: no text of {data / task.train} has the class of this one{more}, so no model can predict "
+                f"it; use the same {len(classes):,} classes in both files, or remove the others from the test"
+            )
+    return Splits(*([example for _, example in examples] for examples in (train, *others)))
 
 
 def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str, Score]:
@@ -118,26 +91,62 @@ def _labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, Labe
 def _each(path: Path, task: ClassificationTask) -> Iterator[tuple[str, LabeledText]]:
     if path.name.removesuffix(".gz").endswith(".txt"):
         for number, text, label in read_rct(path):
-            yield position(path, number), LabeledText(text, label)
+            yield position(path, number), LabeledText(text, label, id=str(number))
         return
     for number, record in read_records(path, [task.text, task.label, *([task.pair] if task.pair else [])]):
         where = position(path, number)
         pair = read_text(record, task.pair, where) if task.pair else None
-        yield where, LabeledText(read_text(record, task.text, where), read_class(record, task.label, where), pair)
+        text, label = read_text(record, task.text, where), read_class(record, task.label, where)
+        yield where, LabeledText(text, label, pair, str(number))
 
 
-def _examples(
-    model: "EvaluatedModel", labeled: Sequence[LabeledText], classes: Sequence[str], max_length: int | None
+def labels_of(task: object, train: Sequence[LabeledText]) -> tuple[str, ...]:
+    """The classes."""
+    return tuple(sorted({example.label for example in train}))
+
+
+def encode(
+    model: "Tokenizes", task: LongTexts, texts: Sequence[LabeledText], labels: tuple[str, ...]
 ) -> "list[Example]":
+    """Examples of texts or pairs."""
     import torch
 
-    from ..models.classifier import Example
-    from ..models.tokens import encode_texts
+    from ..fine_tuning.classifier import Example
+    from ..models.tokens import Lengths, encode_long_texts
 
-    index = {name: number for number, name in enumerate(classes)}
-    pairs = [example.pair or "" for example in labeled] if labeled[0].pair is not None else None
-    encoded = encode_texts(model, [example.text for example in labeled], max_length, pairs)
+    index = {name: number for number, name in enumerate(labels)}
+    pairs = [text.pair or "" for text in texts] if texts[0].pair is not None else None
+    lengths = Lengths(task.max_length, task.shared_tokens())
+    encoded = encode_long_texts(model, [text.text for text in texts], lengths, pairs)
     return [
-        Example(ids, torch.tensor([index.get(example.label, -100)]))
-        for ids, example in zip(encoded, labeled, strict=True)
+        Example(tuple(one.windows), torch.tensor([index.get(text.label, -100)]), cut=one.cut)
+        for text, one in zip(texts, encoded, strict=True)
     ]
+
+
+def decode(task: object, text: LabeledText, example: "Example", logits: "Logits", labels: tuple[str, ...]) -> Record:
+    """The most likely class, and the probability of each."""
+    probabilities = softmax(logits[0])
+    best = labels[int(probabilities.argmax())]
+    scores = {label: round(float(value), 6) for label, value in zip(labels, probabilities, strict=True)}
+    return {"label": text.label, "prediction": best, "scores": scores}
+
+
+def softmax(logits: "Logits") -> "Logits":
+    """Probabilities of classes, (C,)."""
+    exponents = np.exp(logits - logits.max())
+    probabilities: Logits = exponents / exponents.sum()
+    return probabilities
+
+
+def _head(task: ClassificationTask, labels: tuple[str, ...], protocol: Protocol) -> HeadConfig:
+    return HeadConfig(rows="texts", labels=labels, pooling=task.pooling, dropout=protocol.dropout)
+
+
+def _score(task: object, records: Sequence[Record]) -> dict[str, Score]:
+    """`cut` is the share of texts that are longer than the model and not divided."""
+    scores = score_classes([record["label"] for record in records], [record["prediction"] for record in records])
+    return {**scores, "cut": Score("mean", [record["cut"] for record in records])}
+
+
+CLASSIFICATION = FineTunedKind(read_classification, labels_of, _head, encode, decode, _score)

@@ -4,23 +4,25 @@ Each pair of a chemical and a gene in a sentence is classified from the sentence
 `@CHEMICAL$` and `@GENE$` (as in BLURB and BLUE). The score is the micro-averaged F1 of the relations.
 """
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
+from ..fine_tuning.head_config import HeadConfig
+from ..fine_tuning.kind import FineTunedKind, Record, Splits
 from ..formats.records import read_rows
 from ..models.protocol import Protocol
 from ..scores.units import Score, micro, outcomes
-from .classification import LabeledText, classify
+from .classification import LabeledText, decode, encode, labels_of
+from .long_texts import LongTexts
 
-if TYPE_CHECKING:
-    from ..models.model import EvaluatedModel
+logger = logging.getLogger(__name__)
 
 NONE = "none"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9(\[])")
@@ -36,10 +38,8 @@ class ChemProtFiles(BaseModel):
     relations: str
 
 
-class RelationTask(BaseModel):
+class RelationTask(LongTexts):
     """ChemProt's files, relative to the evaluation's `data`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["relations"]
     train: ChemProtFiles
@@ -58,18 +58,8 @@ class Entity(NamedTuple):
     end: int
 
 
-def run_relations(
-    model: "EvaluatedModel", task: RelationTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, Score]:
-    """Fine-tune and score; `across_sentences` counts test relations across sentences, which are not scored."""
-    train, test, across_sentences = read_relations(task, data)
-    labels, predictions, _ = classify(model, train, test, None, "mean", protocol, seed)
-    others = Score("total", np.full(len(labels), across_sentences / len(labels)))
-    return {**score_relations(labels, predictions, task.relations), "across_sentences": others}
-
-
-def read_relations(task: RelationTask, data: Path) -> tuple[list[LabeledText], list[LabeledText], int]:
-    """The pairs of the training and of the test split, and the number of test relations across sentences.
+def read_relations(task: RelationTask, data: Path) -> Splits:
+    """The pairs of all splits; warns of test relations across sentences, which are not scored.
 
     Raises:
         UserError: a file is missing or malformed, or the test has a relation that no training pair has.
@@ -81,13 +71,24 @@ def read_relations(task: RelationTask, data: Path) -> tuple[list[LabeledText], l
             f"{data / task.train.relations}: no pair within a sentence has the relation {', '.join(unseen)} of "
             f"{data / task.test.relations}, so no model can predict it; set task.relations to those of both files"
         )
-    return train, test, across_sentences
+    if across_sentences:
+        logger.warning(f"{data / task.test.relations}: {across_sentences:,} relations across sentences are not scored")
+    return Splits(train, test)
 
 
 def score_relations(labels: Sequence[str], predictions: Sequence[str], relations: Sequence[str]) -> dict[str, Score]:
     """Micro-averages over the relations. Pairs without relation count only as false positives. A unit is a pair."""
     units = micro(outcomes(labels, predictions, relations))
     return {"f1": Score("f1", units), "precision": Score("precision", units), "recall": Score("recall", units)}
+
+
+def _head(task: RelationTask, labels: tuple[str, ...], protocol: Protocol) -> HeadConfig:
+    return HeadConfig(rows="texts", labels=labels, dropout=protocol.dropout)
+
+
+def _score(task: RelationTask, records: Sequence[Record]) -> dict[str, Score]:
+    labels, predictions = ([record[key] for record in records] for key in ("label", "prediction"))
+    return score_relations(labels, predictions, task.relations)
 
 
 def read_chemprot(data: Path, files: ChemProtFiles, relations: Sequence[str]) -> tuple[list[LabeledText], int]:
@@ -105,7 +106,8 @@ def read_chemprot(data: Path, files: ChemProtFiles, relations: Sequence[str]) ->
         for start, end in _sentences(text):
             inside = {name: entity for name, entity in entities[article].items() if start <= entity.start < end}
             for pair, masked in _pairs(text[start:end], inside, start):
-                examples.append(LabeledText(masked, gold.pop((article, *pair), NONE)))
+                label = gold.pop((article, *pair), NONE)
+                examples.append(LabeledText(masked, label, id=f"{article} {' '.join(pair)}"))
     if not examples:
         raise UserError(f"{data / files.entities}: no chemical and gene in one sentence of {data / files.abstracts}")
     return examples, len(gold)
@@ -155,3 +157,6 @@ def _read_relations(path: Path, relations: Sequence[str]) -> dict[tuple[str, str
         if group in relations:
             gold[article, first[5:], second[5:]] = group
     return gold
+
+
+RELATIONS = FineTunedKind(read_relations, labels_of, _head, encode, decode, _score)

@@ -101,9 +101,9 @@ def train_contrastive(
     import torch
     from torch.nn import functional as F
 
-    from ..models.classifier import pool
-    from ..models.fine_tune import fine_tune, seeded
+    from ..fine_tuning.loop import fine_tune, seeded
     from ..models.model import device
+    from ..models.pooling import pool
     from ..models.tokens import encode_texts
 
     query_ids = encode_texts(model, [query for query, _ in pairs])

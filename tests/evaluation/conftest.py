@@ -7,8 +7,9 @@ import pytest
 import torch
 import transformers
 
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
+from clinical_modernbert.evaluation.models.protocol import Protocol
+from clinical_modernbert.evaluation.suite import AnyTask, Evaluation, Outcome, run
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.masked_lm import MaskedLM
@@ -77,6 +78,11 @@ def ours(our_directory: Path) -> EvaluatedModel:
 @pytest.fixture(scope="session")
 def bert(bert_directory: Path) -> EvaluatedModel:
     return open_model(str(bert_directory))
+
+
+def run_task(model: EvaluatedModel, task: AnyTask, data: Path, protocol: Protocol) -> Outcome:
+    """Fine-tune for a task and predict its test, with seed 0."""
+    return run(model, Evaluation(name="toy", data=data, task=task, protocol=protocol), 0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import PACKAGED
 from clinical_modernbert.evaluation import results, suite
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.scores.units import Score
 from clinical_modernbert.evaluation.suite import Evaluation, fine_tunes
 
@@ -177,8 +178,8 @@ def test_packaged_tasks_load_and_report_missing_files(recipe: Path, tmp_path: Pa
 def test_a_score_that_is_no_number_is_an_error(
     ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = suite._KINDS[type(evaluation.task)]
-    monkeypatch.setitem(suite._KINDS, type(evaluation.task), kind._replace(run=lambda *_: {"f1": float("nan")}))
+    kind = suite.kind_of(evaluation.task)
+    monkeypatch.setitem(suite._KINDS, type(evaluation.task), replace(kind, score=lambda *_: {"f1": float("nan")}))
     with pytest.raises(UserError, match="ours: f1 of toy is not a finite number"):
         summary([ours], evaluation, tmp_path / "out", seeds=1)
     assert not list((tmp_path / "out").rglob("*.json"))

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.classifier import Pooling, pool
 from clinical_modernbert.evaluation.models.embed import embed
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model, padded_model
+from clinical_modernbert.evaluation.models.pooling import pool
+from clinical_modernbert.evaluation.models.protocol import Pooling
 
 TEXTS = ["acute pain of the heart", "fever", "chronic cough with fever and pain of the left lung " * 4, "heart"]
 

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.models.tokens import encode_texts
 from clinical_modernbert.evaluation.tasks.classification import (
     ClassificationTask,
     LabeledText,
     read_classification,
     read_labeled_texts,
-    run_classification,
     score_classes,
 )
+
+from ..conftest import run_task
 
 
 def task(**fields: object) -> ClassificationTask:
@@ -38,7 +39,7 @@ def test_every_file_format_gives_the_same_texts(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows))
     (tmp_path / "a.txt").write_text("###123\n" + "".join(f"{r.label}\t{r.text}\n" for r in rows) + "\n###124\n")
     for name in ("a.tsv", "a.csv", "a.jsonl", "a.txt"):
-        assert read_labeled_texts(tmp_path / name, task()) == rows
+        assert [text._replace(id="") for text in read_labeled_texts(tmp_path / name, task())] == rows
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,13 @@ def test_pairs_are_learned_and_truncated_texts_counted(ours: EvaluatedModel, tmp
         for number in range(60):
             context = "pain" if number % 2 else "aspirin"
             file.write(f"fever of the lung\t{context}{' heart' * (200 if number % 3 == 0 else 2)}\t{context}\n")
-    scores = run_classification(ours, task(text="question", pair="context"), tmp_path, quick, 0)
+    longer = quick.model_copy(update={"epochs": 10})
+    scores = run_task(ours, task(text="question", pair="context", long="cut"), tmp_path, longer).scores
     assert scores["accuracy"] > 0.9
     assert scores["cut"] == pytest.approx(1 / 3)
+    divided = run_task(ours, task(text="question", pair="context"), tmp_path, longer)
+    assert divided.scores["cut"] == 0
+    assert max(record["tokens"] for record in divided.records) > 2 * ours.max_length
 
 
 def test_a_pair_is_encoded_as_one_sequence(ours: EvaluatedModel) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.code_chapters import icd9_chapter, icd10_chapter
 from clinical_modernbert.evaluation.tasks.code_plot import plot_codes
 from clinical_modernbert.evaluation.tasks.code_structure import (

@@ -11,8 +11,8 @@ import torch
 from small_data import MASK, VOCAB, write_small_data
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, MaskedLogits, packed_model, padded_model
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.masked_words import MaskedWordsTask, mask_pack, run_masked_words
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained

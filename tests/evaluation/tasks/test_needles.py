@@ -10,8 +10,8 @@ import torch
 from small_data import CLS, MASK, SEP, VOCAB, write_small_data
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, packed_model
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.masked_words import data_vocabulary
 from clinical_modernbert.evaluation.tasks.needles import (
     NeedlesTask,

@@ -8,31 +8,37 @@ import pytest
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.formats.iob import Sentence, read_iob
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
+from clinical_modernbert.evaluation.formats.words import words_as_text
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.models.tokens import encode_words
-from clinical_modernbert.evaluation.tasks.ner import NerTask, check_ner, run_ner, score_entities
+from clinical_modernbert.evaluation.tasks.ner import NerTask, read_ner, score_entities
 
-from ..conftest import WORDS
+from ..conftest import WORDS, run_task
 
 
 @pytest.mark.parametrize("which", ["ours", "bert"])
 def test_each_word_is_classified_at_its_first_subword(which: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(which)
     sentences = [["aspirin", "unheardof", ",", "Ménière's", "heart"], ["(", "lung", ")"], ["naïve"]]
-    for words, encoded in zip(sentences, encode_words(model, sentences), strict=True):
+    texts, words_of = zip(*map(words_as_text, sentences), strict=True)
+    for words, encoded in zip(sentences, encode_words(model, texts, words_of), strict=True):
         assert encoded.words.tolist() == list(range(len(words)))
-        ends = [*encoded.positions.tolist()[1:], len(encoded.ids) - 1]
+        [ids] = encoded.windows
+        ends = [*encoded.positions.tolist()[1:], len(ids) - 1]
         decoded = [
-            model.tokenizer.decode(encoded.ids[start:end]).strip()
+            model.tokenizer.decode(ids[start:end]).strip()
             for start, end in zip(encoded.positions.tolist(), ends, strict=True)
         ]
         assert decoded == words
 
 
 def test_words_beyond_the_maximum_length_have_no_token(bert: EvaluatedModel) -> None:
-    [encoded] = encode_words(bert, [["fever"] * 500])
-    assert len(encoded.ids) == 64
+    text, words = words_as_text(["fever"] * 500)
+    [encoded] = encode_words(bert, [text], [words])
+    [ids] = encoded.windows
+    assert encoded.cut
+    assert len(ids) == 64
     assert encoded.words.tolist() == list(range(len(encoded.words)))
     assert len(encoded.words) <= 62
 
@@ -78,7 +84,7 @@ def test_errors_in_files_do_not_show_their_text(
 ) -> None:
     (tmp_path / "bad.tsv").write_text(content)
     with pytest.raises(UserError, match=message) as error:
-        run_ner(ours, NerTask(kind="ner", train="bad.tsv", test="bad.tsv"), tmp_path, quick, 0)
+        run_task(ours, NerTask(kind="ner", train="bad.tsv", test="bad.tsv"), tmp_path, quick)
     assert "secret" not in str(error.value)
 
 
@@ -93,10 +99,10 @@ def test_entities_of_two_words_are_learned(ours: EvaluatedModel, tmp_path: Path,
                 file.writelines(f"{word}\tO\n" for word in after)
                 file.write("\n")
     task = NerTask(kind="ner", train="train.tsv", test="test.tsv")
-    scores = run_ner(ours, task, tmp_path, quick, 0)
+    scores = run_task(ours, task, tmp_path, quick).scores
     assert scores["f1"] > 0.95
     assert scores["strict_f1"] > 0.95
-    untrained = run_ner(ours, task, tmp_path, quick.model_copy(update={"lr": 1e-12, "epochs": 1}), 0)
+    untrained = run_task(ours, task, tmp_path, quick.model_copy(update={"lr": 1e-12, "epochs": 1})).scores
     assert untrained["f1"] < 0.5
 
 
@@ -104,6 +110,6 @@ def test_types_that_only_the_test_has_are_announced(tmp_path: Path, caplog: pyte
     (tmp_path / "train.tsv").write_text("pain\tB-Disease\n")
     (tmp_path / "test.tsv").write_text("pain\tB-Disease\naspirin\tB-Chemical\n")
     with caplog.at_level(logging.WARNING, "clinical_modernbert.evaluation.tasks.ner"):
-        check_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
+        read_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
     [message] = set(caplog.messages)
     assert "test.tsv: 1 of 2 entities count as missed: their types (Chemical) are not in" in message

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.classification import LabeledText
 from clinical_modernbert.evaluation.tasks.relations import (
     ChemProtFiles,
     RelationTask,
     read_chemprot,
-    run_relations,
     score_relations,
 )
+
+from ..conftest import run_task
 
 FILES = ChemProtFiles(abstracts="abstracts.tsv", entities="entities.tsv", relations="relations.tsv")
 FIVE = ("CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9")
@@ -41,8 +42,8 @@ def test_pairs_of_a_sentence(tmp_path: Path) -> None:
     write(tmp_path, "Aspirin inhibits COX1, not COX2. ATP was measured. P53 too.", names, relations)
     examples, across_sentences = read_chemprot(tmp_path, FILES, FIVE)
     assert examples == [
-        LabeledText("@CHEMICAL$ inhibits @GENE$, not COX2.", "CPR:4"),
-        LabeledText("@CHEMICAL$ inhibits COX1, not @GENE$.", "none"),
+        LabeledText("@CHEMICAL$ inhibits @GENE$, not COX2.", "CPR:4", id="1 T1 T2"),
+        LabeledText("@CHEMICAL$ inhibits COX1, not @GENE$.", "none", id="1 T1 T3"),
     ]
     assert across_sentences == 1
 
@@ -65,9 +66,8 @@ def test_relations_are_learned(ours: EvaluatedModel, tmp_path: Path, quick: Prot
         if group:
             relations.append((group, 2 * number + 1, 2 * number + 2))
     write(tmp_path, " ".join(sentences), names, relations)
-    scores = run_relations(ours, RelationTask(kind="relations", train=FILES, test=FILES), tmp_path, quick, 0)
+    scores = run_task(ours, RelationTask(kind="relations", train=FILES, test=FILES), tmp_path, quick).scores
     assert scores["f1"] > 0.95
-    assert scores["across_sentences"] == 0
 
 
 @pytest.mark.parametrize(

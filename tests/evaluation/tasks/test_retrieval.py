@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 
 from ..conftest import WORDS

@@ -10,8 +10,8 @@ from transformers import AutoModel
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.models import embed as embedding
-from clinical_modernbert.evaluation.models.fine_tune import Protocol
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.similarity import SimilarityTask, read_similarity, run_similarity
 
 PAIRS = [("fever", "acute fever", 3.5), ("lung pain", "heart", 1), ("cough", "cough", 5), ("left lung", "aspirin", 0)]

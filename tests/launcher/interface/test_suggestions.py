@@ -27,6 +27,7 @@ TAKES = {
     "tokenizer train": DATA,
     "tokenizer extend": DATA,
     "evaluate": TASK,
+    "finetune": TASK,
 }
 """The kind of recipe that each command takes; `config show` takes all kinds."""
 
@@ -87,7 +88,7 @@ def test_an_option_of_another_command_names_that_command(monkeypatch: pytest.Mon
 
 def arguments_with(path: str, recipe: str) -> list[str]:
     """Give a command its recipe, and some value for each other argument and option that it requires."""
-    recipe_parameter = "task" if path == "evaluate" else "recipe"
+    recipe_parameter = "task" if path in ("evaluate", "finetune") else "recipe"
     words = path.split()
     for parameter in LEAVES[path].params:
         value = recipe if parameter.name == recipe_parameter else "1"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...configs.errors import UserError
 from ...configs.progress import Progress
-from .protocol import Protocol
+from ..models.protocol import Protocol
 
 E = TypeVar("E")
 
@@ -61,23 +61,6 @@ def fine_tune(
             optimizer.zero_grad()
             progress.advance()
     model.eval()
-
-
-def group_by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int) -> Iterator[list[E]]:
-    """Split the items, in order, into groups of at most `tokens` tokens when padded to the longest item.
-
-    A longer item is a group of its own.
-    """
-    group: list[E] = []
-    longest = 0
-    for item in items:
-        longest = max(longest, length(item))
-        if group and longest * (len(group) + 1) > tokens:
-            yield group
-            group, longest = [], length(item)
-        group.append(item)
-    if group:
-        yield group
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

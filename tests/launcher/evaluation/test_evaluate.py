@@ -10,8 +10,8 @@ from small_run import SmallRun
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher import cli
-from clinical_modernbert.launcher.commands import evaluate
-from clinical_modernbert.launcher.commands.evaluate import short_names
+from clinical_modernbert.launcher.evaluation import evaluate
+from clinical_modernbert.launcher.evaluation.inputs import short_names
 
 
 def test_a_run_and_one_of_its_earlier_checkpoints(

@@ -1,0 +1,53 @@
+"""What a kind of task is that trains a head: how it becomes labels, examples, predictions and scores.
+
+The rest (training, choosing, keeping, predicting, comparing) is the same for all of them. Nothing here imports torch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..models.protocol import Protocol
+from ..scores.units import Score
+from .head_config import HeadConfig
+
+if TYPE_CHECKING:
+    from ..models.tokens import Tokenizes
+    from .classifier import Example, Logits
+
+Record = dict[str, Any]
+"""What is kept of one test example, as JSON: its id, what is true, what was predicted, and never its text."""
+
+Scores = dict[str, Score]
+
+
+class Splits(NamedTuple):
+    """The examples of a task. Those for development choose between models; they are never those of the test."""
+
+    train: list[Any]
+    test: list[Any]
+    development: list[Any] = []  # noqa: RUF012 - a default that nobody changes
+
+
+@dataclass(frozen=True)
+class FineTunedKind:
+    """A kind of task that trains a head.
+
+    Attributes:
+        read: all examples of a task; raises UserError for malformed files.
+        labels: of the head's columns, from the training examples.
+        head: the head for these labels.
+        encode: examples as tokens; labels are ignored where an example has none.
+        decode: the prediction for an example, as a record.
+        score: of records with what is true; the first score chooses between models.
+        packages: of the extra `evaluation`, which compute the scores.
+    """
+
+    read: Callable[[Any, Path], Splits]
+    labels: Callable[[Any, Sequence[Any]], tuple[str, ...]]
+    head: Callable[[Any, tuple[str, ...], Protocol], HeadConfig]
+    encode: Callable[["Tokenizes", Any, Sequence[Any], tuple[str, ...]], "list[Example]"]
+    decode: Callable[[Any, Any, "Example", "Logits", tuple[str, ...]], Record]
+    score: Callable[[Any, Sequence[Record]], Scores]
+    packages: tuple[str, ...] = ()

@@ -1,0 +1,122 @@
+"""The directory of a fine-tuned model: a Hugging Face model with its tokenizer, card, predictions and references.
+
+`AutoModelFor...from_pretrained` of transformers opens it. `fine_tuning.json` has what that does not: the task, the
+protocol, and how long texts are divided.
+"""
+
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from ..configs.errors import UserError
+from ..configs.json_text import read_json
+from ..storage.files import stage_directory
+from .fine_tuning.card import fine_tuned_card
+from .fine_tuning.fine_tuned import FineTuned
+from .fine_tuning.head_config import HeadConfig
+from .fine_tuning.heads import UnpaddedModel, open_head
+from .fine_tuning.reference import write_reference
+from .models.model import open_tokenizer
+from .models.protocol import Protocol
+from .seed_file import as_lines
+from .suite import AnyTask, Evaluation, Outcome, kind_of
+
+SETTINGS = "fine_tuning.json"
+PREDICTIONS = "predictions.jsonl"
+_TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
+)  # fmt: skip
+
+
+class Settings(BaseModel):
+    """The content of fine_tuning.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    base: str
+    task: AnyTask
+    protocol: Protocol
+    seed: int
+    identity: str
+    head: HeadConfig
+    unpadded: bool
+    max_length: int
+    scores: dict[str, float]
+
+
+_SCHEMA = TypeAdapter(Settings)
+
+
+def save_fine_tuned(
+    outcome: Outcome, evaluation: Evaluation, base: str, seed: int, identity: str, directory: Path
+) -> None:
+    """Write the directory, complete or not at all.
+
+    Args:
+        base: name of the model that was fine-tuned.
+        identity: of what the model was computed from.
+    Raises:
+        UserError: the directory exists and is not empty.
+    """
+    fine_tuned, splits, scores = outcome.fine_tuned, outcome.splits, outcome.scores
+    assert fine_tuned is not None
+    assert splits is not None
+    classifier = fine_tuned.classifier
+    settings = Settings(
+        name=evaluation.name,
+        base=base,
+        task=evaluation.task,
+        protocol=evaluation.protocol,
+        seed=seed,
+        identity=identity,
+        head=classifier.config,
+        unpadded=isinstance(classifier, UnpaddedModel),
+        max_length=fine_tuned.max_length,
+        scores={name: float(value) for name, value in scores.items()},
+    )
+    card = fine_tuned_card(base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores)
+    with stage_directory(directory) as staging:
+        classifier.save(staging)
+        for name in _TOKENIZER:
+            if (file := fine_tuned.tokenizer_directory / name).is_file():
+                shutil.copyfile(file, staging / name)
+        (staging / SETTINGS).write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (staging / "README.md").write_text(card, encoding="utf-8")
+        (staging / PREDICTIONS).write_text(as_lines(outcome.records), encoding="utf-8")
+        write_reference(classifier, fine_tuned, staging)
+
+
+def open_fine_tuned(directory: Path) -> FineTuned:
+    """Open what `save_fine_tuned` wrote.
+
+    Raises:
+        UserError: it is not such a directory, or one of its files is damaged.
+    """
+    settings = read_settings(directory)
+    tokenizer = open_tokenizer(directory)
+    classifier = open_head(directory, settings.head, tokenizer.pad_token_id or 0, settings.unpadded)
+    return FineTuned(
+        classifier,
+        tokenizer,
+        directory,
+        settings.max_length,
+        kind_of(settings.task),
+        settings.task,
+        settings.head.labels,
+    )
+
+
+def read_settings(directory: Path) -> Settings:
+    """The content of fine_tuning.json.
+
+    Raises:
+        UserError: there is no such file, or it is not as it was written.
+    """
+    path = directory / SETTINGS
+    if not path.is_file():
+        raise UserError(f"{directory}: no {SETTINGS}; expected a directory that `cmbert finetune` wrote")
+    settings: Settings = read_json(path, _SCHEMA, "fine-tune the model again")
+    return settings

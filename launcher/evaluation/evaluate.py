@@ -1,0 +1,94 @@
+"""`cmbert evaluate`: benchmark runs, exported models, or any Hugging Face encoder."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...configs.loader.recipes import TASK
+from ...configs.preconditions import check_all
+from ...configs.reporting import suggest
+from ..interface import completion
+from ..interface.next_steps import export_of
+from ..interface.options import setting
+from .inputs import checks, load_tasks, locate, open_any, short_names
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, exported models, Hugging Face directories or names on the Hub.", autocompletion=completion.runs
+        ),
+    ],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            help="Name of a task, such as ncbi-disease, or your own YAML file.",
+            autocompletion=completion.recipes(TASK),
+        ),
+    ],
+    overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
+    seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
+    out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
+        "runs/evaluation"
+    ),
+) -> None:
+    """Fine-tune and score encoders under one protocol; writes OUT/results.json and prints a table.
+
+    Example: cmbert evaluate runs/mine bert-base-uncased --task ncbi-disease --set data=NCBI-disease-IOB
+
+    After an interruption the same command continues with the seed that was interrupted.
+    """
+    labels = short_names(models)
+    evaluations = load_tasks(task, overrides)
+    check_all(checks(models, evaluations, out))
+
+    from rich.console import Console
+
+    from ...evaluation.scores.optional_dependencies import import_packages
+    from ...evaluation.suite import packages
+
+    import_packages({name for evaluation in evaluations for name in packages(evaluation)})
+
+    from ...evaluation.comparison import as_json, claims, compare_models, comparison_table
+    from ...evaluation.results import evaluate as results_of
+    from ...evaluation.results import table, write_summary
+    from ...evaluation.tasks.code_plot import plot_codes
+    from ...evaluation.tasks.code_structure import CodesTask
+    from ...storage.files import atomic_write
+
+    opened = [open_any(address, name) for address, name in zip(locate(models), labels, strict=True)]
+    results = []
+    for result in results_of(opened, evaluations, seeds, out):
+        score, value = next(iter(result.scores.items()))
+        typer.echo(f"{result.task}  {result.model}  seed {result.seed}  {score} {value:.4f}")
+        results.append(result)
+    console = Console()
+    for name, scores_of in write_summary(results, out).items():
+        console.print(table(name, scores_of))
+    if len(opened) > 1:
+        comparisons = compare_models(results)
+        console.print(comparison_table(comparisons))
+        for sentence in claims(comparisons):
+            typer.echo(sentence)
+        atomic_write(out / "comparison.json", json.dumps(as_json(comparisons), indent=1) + "\n")
+    for evaluation in evaluations:
+        if isinstance(evaluation.task, CodesTask):
+            figure = out / f"{evaluation.name}.png"
+            plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, figure)
+            typer.echo(f"plot     {figure}")
+    typer.echo(f"results  {out / 'results.json'}")
+    suggest(_next(Path(models[0]), out))
+
+
+def _next(model: Path, out: Path) -> list[str]:
+    """What to do with the model that is named first."""
+    from ...training.export.inputs import TRAINING
+
+    if (model / TRAINING).is_file():
+        return ["push", str(model), "OWNER/NAME", "--private"]
+    if (model / "checkpoints").is_dir() or model.parent.name == "checkpoints":
+        return [*export_of(model), "--evaluation", str(out)]
+    return ["train", "continue-base", "--set", f"initial_weights={model}", "--set", "data.path=DIRECTORY"]

@@ -1,0 +1,69 @@
+"""`cmbert finetune`: a model for a task, which is kept with its predictions."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...configs.loader.recipes import TASK
+from ...configs.preconditions import check_all
+from ...configs.reporting import suggest
+from ..interface import completion
+from ..interface.options import setting
+from .inputs import checks, load_tasks, locate, open_any, short_names
+
+
+def finetune(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run, an exported model, a Hugging Face directory or a name on the Hub.",
+            autocompletion=completion.runs,
+        ),
+    ],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            help="Name of a task, such as ncbi-disease, or your own YAML file.",
+            autocompletion=completion.recipes(TASK),
+        ),
+    ],
+    overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
+    seeds: Annotated[int, typer.Option(help="Models per task, each from its own seed.", min=1)] = 1,
+    out: Annotated[Path, typer.Option(help="Directory of the models; finished ones in it are kept.")] = Path(
+        "runs/fine-tuned"
+    ),
+) -> None:
+    """Fine-tune an encoder for a task and keep the model: OUT/TASK-SEED with weights, predictions and a card.
+
+    Example: cmbert finetune runs/mine --task ncbi-disease --set data=NCBI-disease-IOB --out runs/diseases
+
+    transformers opens the directories. After an interruption the same command continues.
+    """
+    from ...evaluation.suite import kind_of, packages
+
+    evaluations = load_tasks(task, overrides)
+    check_all(partial(kind_of, evaluation.task) for evaluation in evaluations)
+    check_all(checks([model], evaluations, out))
+
+    from ...evaluation.results import evaluate, saved_directory, table, write_summary
+    from ...evaluation.scores.optional_dependencies import import_packages
+
+    import_packages({name for evaluation in evaluations for name in packages(evaluation)})
+
+    from rich.console import Console
+
+    opened = open_any(*locate([model]), *short_names([model]))
+    results = []
+    for result in evaluate([opened], evaluations, seeds, out, keep=True):
+        score, value = next(iter(result.scores.items()))
+        typer.echo(f"{result.task}  seed {result.seed}  {score} {value:.4f}")
+        results.append(result)
+    console = Console()
+    for name, scores_of in write_summary(results, out).items():
+        console.print(table(name, scores_of))
+    saved = [saved_directory(out, result.task, result.seed) for result in results]
+    for directory in saved:
+        typer.echo(f"model    {directory}")
+    suggest(["predict", str(saved[0]), "NOTES", "--out", "FILE"])
