@@ -67,8 +67,8 @@ def test_files_are_converted_to_iob2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag; expected a token, a tab and O"),
-        ("secret\tS-D\n", r"bad\.tsv: line 1 does not end in a tag"),
+        ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag: it has one column; expected a token"),
+        ("secret\tX-D\n", r"bad\.tsv: line 1 does not end in a tag"),
         ("\n\n", r"bad\.tsv: no sentences"),
         ("secret\tO\n", r"bad\.tsv: every tag is O; expected B-TYPE"),
     ],
