@@ -84,7 +84,7 @@ def xml_root_name(path: Path) -> str:
         return str(etree.QName(root).localname)
 
 
-def xml_content(root: Any, where: str) -> bytes:
+def xml_content(root: Any) -> bytes:
     """An element as a file."""
     from lxml import etree
 

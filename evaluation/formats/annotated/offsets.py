@@ -28,7 +28,7 @@ class Mark(NamedTuple):
 
 def fitting_text(candidates: Sequence[str], marks: Sequence[Mark]) -> str:
     """The first of several readings of a file in which all marks are right; without one, the first."""
-    return next((text for text in candidates if all(_fits(text, mark) for mark in marks)), candidates[0])
+    return next((text for text in candidates if all(is_right(text, mark) for mark in marks)), candidates[0])
 
 
 def check_mark(text: str, mark: Mark) -> None:
@@ -39,7 +39,7 @@ def check_mark(text: str, mark: Mark) -> None:
                 f"{mark.where}: characters {start:,} to {end:,} are not in the text, which has {len(text):,}"
                 f"{_reason(text, mark)}; expected 0 <= start < end <= {len(text):,}"
             )
-    if not _fits(text, mark):
+    if not is_right(text, mark):
         start, end = mark.pieces[0][0], mark.pieces[-1][1]
         raise UserError(
             f"{mark.where}: characters {start:,} to {end:,} of the text are not those that the annotation repeats"
@@ -53,8 +53,10 @@ def covering_span(mark: Mark, type: str) -> Span:
 
 
 def from_utf16(text: str, offset: int) -> int:
-    """The number of characters before an offset in UTF-16 units."""
-    return len(text.encode("utf-16-le")[: 2 * max(offset, 0)].decode("utf-16-le", "ignore"))
+    """The number of characters before an offset in UTF-16 units, which may be behind the text."""
+    content = text.encode("utf-16-le")
+    behind = max(0, offset - len(content) // 2)
+    return len(content[: 2 * offset].decode("utf-16-le", "ignore")) + behind
 
 
 def whole_number(value: Any, where: str, name: str) -> int:
@@ -81,7 +83,8 @@ def covered_text(text: str, pieces: Iterable[tuple[int, int]]) -> str:
     return " ".join(text[start:end] for start, end in pieces)
 
 
-def _fits(text: str, mark: Mark) -> bool:
+def is_right(text: str, mark: Mark) -> bool:
+    """Whether the pieces are in the text and cover what they should, but for white space."""
     return all(0 <= start < end <= len(text) for start, end in mark.pieces) and (
         mark.covered is None or _spaced(covered_text(text, mark.pieces)) == _spaced(mark.covered)
     )
@@ -102,6 +105,6 @@ def _reason(text: str, mark: Mark) -> str:
         if _spaced(" ".join(pieces)) == _spaced(mark.covered):
             return f" (they are right if counted in {name})"
     shifted = [(start - 1, end - 1) for start, end in mark.pieces]
-    if all(start >= 0 for start, _ in shifted) and _fits(text, Mark(shifted, mark.covered, "")):
+    if all(start >= 0 for start, _ in shifted) and is_right(text, Mark(shifted, mark.covered, "")):
         return " (they are right if counted from 1)"
     return ""

@@ -12,6 +12,7 @@ from ....configs.errors import UserError
 logger = logging.getLogger(__name__)
 
 _SPACES = re.compile(r"\s+")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Span(NamedTuple):
@@ -82,6 +83,11 @@ def single_token(name: str) -> str:
 def single_line(text: str) -> str:
     """The text with one space for each character of white space, so that it fits into a line and a column."""
     return _SPACES.sub(lambda match: " " * len(match[0]), text)
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which JSON can hold and UTF-8 cannot."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def report(path: Path, counts: Counter[str]) -> None:
