@@ -25,6 +25,7 @@ from .commands import config as config_command
 from .commands import data as data_command
 from .commands import demo as demo_command
 from .commands import doctor as doctor_command
+from .commands import embed as embed_command
 from .commands import evaluate as evaluate_command
 from .commands import export as export_command
 from .commands import init as init_command
@@ -60,6 +61,7 @@ app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
 app.command()(push_command.push)
 app.command()(evaluate_command.evaluate)
+app.command()(embed_command.embed)
 app.command()(compare_recipes_command.compare_recipes)
 app.add_typer(config_command.app, name="config")
 

@@ -126,7 +126,7 @@ def _checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Pat
         yield lambda: check_packages("the scores of these tasks", EXTRA, needed)
     yield lambda: check_writable(out / "results.json")
     for address in models:
-        yield partial(_check_model, address)
+        yield partial(check_model, address)
     for evaluation in evaluations:
         yield partial(check, evaluation)
         if isinstance(evaluation.task, MaskedWordsTask | NeedlesTask) and (evaluation.data / "tokenizer").is_dir():
@@ -134,8 +134,9 @@ def _checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Pat
                 yield partial(check_same_tokenizer, _tokenizer_directory(address), evaluation.data)
 
 
-def _check_model(address: str) -> None:
-    if _is_run(Path(address)):
+def check_model(address: str) -> None:
+    """Check that there are the files of a model; UserError if not."""
+    if is_run(Path(address)):
         from ...training.export.inputs import check_checkpoint
 
         check_checkpoint(Path(address))
@@ -150,7 +151,7 @@ def _tokenizer_directory(address: str) -> Path:
 
     path = Path(address)
     run = path.parent.parent if (path / MANIFEST).is_file() else path
-    return run / "tokenizer" if _is_run(path) else path
+    return run / "tokenizer" if is_run(path) else path
 
 
 def _located(models: Sequence[str]) -> list[str]:
@@ -160,7 +161,7 @@ def _located(models: Sequence[str]) -> list[str]:
     return [str(path) for path in check_all(partial(find_model, address) for address in models)]
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     """Whether it is a run or one of its checkpoints."""
     from ...training.checkpoint.manifest import MANIFEST
 
@@ -176,7 +177,7 @@ def open_any(address: str, name: str) -> "EvaluatedModel":
     from ...training.export.inputs import find_checkpoint
 
     path = Path(address)
-    if not _is_run(path):
+    if not is_run(path):
         return open_model(address, name)
     checkpoint = find_checkpoint(path)
     config = read_manifest(checkpoint).model
