@@ -189,4 +189,17 @@ def _score(task: NerTask, records: Sequence[Record]) -> dict[str, Score]:
     return {**score_spans(records), "cut": Score("mean", [record["cut"] for record in records])}
 
 
-NER = FineTunedKind(read_ner, _labels, _head, _encode, _decode, _score, ("seqeval", "scikit-learn"))
+def _columns(task: NerTask) -> tuple[str, ...]:
+    return (task.columns.text,)
+
+
+def untagged(name: str, values: Sequence[str], words: Words | None = None) -> TaggedText:
+    """A text without entities, to be predicted."""
+    [text] = values
+    words = words_of(text) if words is None else words
+    return TaggedText(name, text, words, ["O"] * len(words), [])
+
+
+NER = FineTunedKind(
+    read_ner, _labels, _head, _encode, _decode, _score, _columns, untagged, packages=("seqeval", "scikit-learn")
+)
