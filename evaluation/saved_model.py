@@ -7,18 +7,12 @@ protocol, and how long texts are divided.
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-
-from ..configs.errors import UserError
-from ..configs.json_text import read_json
 from ..storage.files import stage_directory
 from .fine_tuning.card import fine_tuned_card
 from .fine_tuning.fine_tuned import FineTuned
-from .fine_tuning.head_config import HeadConfig
 from .fine_tuning.heads import UnpaddedModel, open_head
 from .fine_tuning.reference import write_reference
 from .models.model import open_tokenizer
-from .models.protocol import Protocol
 from .saved_settings import SETTINGS, Settings, read_settings
 from .seed_file import as_lines
 from .suite import Evaluation, Outcome, kind_of

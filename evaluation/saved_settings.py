@@ -32,6 +32,7 @@ class Settings(BaseModel):
 
 _SCHEMA = TypeAdapter(Settings)
 
+
 def read_settings(directory: Path) -> Settings:
     """The content of fine_tuning.json.
 

@@ -196,6 +196,7 @@ def load_pretrained(kind: Any, directory: Path, optional: str | tuple[str, ...],
         optional: how the names of tensors begin that may be missing.
         settings: further arguments of `from_pretrained`.
     """
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -204,7 +205,7 @@ def load_pretrained(kind: Any, directory: Path, optional: str | tuple[str, ...],
         model, loaded = kind.from_pretrained(
             directory, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **settings
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{directory}: transformers cannot open it as an encoder ({reason})") from error
     prefix = f"{model.base_model_prefix}."

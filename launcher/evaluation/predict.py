@@ -10,6 +10,7 @@ import typer
 
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.progress import format_duration, short_number
+from ...configs.reporting import suggest
 from ..interface import completion
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def predict(
     if counts["cut"]:
         typer.echo(f"{counts['cut']:,} texts were longer than the model and cut, as in the model's training")
     typer.echo(f"predictions  {out}")
+    suggest(["evaluate", settings.base, "OTHER", "--task", settings.name, "--set", "data=DIRECTORY"])
 
 
 def _checks(

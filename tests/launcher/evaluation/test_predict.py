@@ -57,12 +57,14 @@ def test_entities_come_back_in_the_format_they_came_in(
     assert code == 0, out
     model = tmp_path / "models/toy-0"
     assert f"model    {model}" in out
+    assert f"cmbert predict {model} NOTES --out FILE" in out
     for number in (1, 2):
         code, out = cmbert(
             "predict", model, tmp_path / "test", "--out", tmp_path / f"predicted{number}", "--workers", number
         )
         assert code == 0, out
         assert "3 texts, " in out
+        assert "cmbert evaluate run OTHER --task toy" in out
     for name in ("0", "1", "2"):
         assert (tmp_path / f"predicted1/{name}.txt").read_bytes() == NOTE.encode()
         first, second = ((tmp_path / f"predicted{number}/{name}.ann").read_bytes() for number in (1, 2))
