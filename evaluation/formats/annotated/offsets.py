@@ -5,7 +5,7 @@ byte order mark or none. A wrong offset gives a wrong label and no error, so the
 wherever the file repeats them. Errors never show them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ....configs.errors import UserError
@@ -78,21 +78,16 @@ def type_name(value: Any, where: str, name: str) -> str:
     return value.strip()
 
 
-def covered_text(text: str, pieces: Iterable[tuple[int, int]]) -> str:
-    """The pieces of the text, joined by spaces, as standoff formats repeat them."""
-    return " ".join(text[start:end] for start, end in pieces)
-
-
 def is_right(text: str, mark: Mark) -> bool:
     """Whether the pieces are in the text and cover what they should, but for white space."""
     return all(0 <= start < end <= len(text) for start, end in mark.pieces) and (
-        mark.covered is None or _spaced(covered_text(text, mark.pieces)) == _spaced(mark.covered)
+        mark.covered is None or _solid("".join(text[start:end] for start, end in mark.pieces)) == _solid(mark.covered)
     )
 
 
-def _spaced(text: str) -> str:
-    """Formats write line breaks in spans as spaces, or leave out spaces at the ends."""
-    return " ".join(text.split())
+def _solid(text: str) -> str:
+    """The text without white space: formats write line breaks as spaces, join pieces with one or none, or trim."""
+    return "".join(text.split())
 
 
 def _reason(text: str, mark: Mark) -> str:
@@ -102,7 +97,7 @@ def _reason(text: str, mark: Mark) -> str:
     for name, encoding, width in (("bytes", "utf-8", 1), ("UTF-16 units", "utf-16-le", 2)):
         content = text.encode(encoding, "replace")
         pieces = [content[width * start : width * end].decode(encoding, "replace") for start, end in mark.pieces]
-        if _spaced(" ".join(pieces)) == _spaced(mark.covered):
+        if _solid("".join(pieces)) == _solid(mark.covered):
             return f" (they are right if counted in {name})"
     shifted = [(start - 1, end - 1) for start, end in mark.pieces]
     if all(start >= 0 for start, _ in shifted) and is_right(text, Mark(shifted, mark.covered, "")):
