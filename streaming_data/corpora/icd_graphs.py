@@ -65,7 +65,7 @@ def icd10_graph(path: Path, left_out: Census) -> Graph:
     for code, node in nodes.items():
         facts = tuple(fact._replace(targets=_targets(fact.text, nodes)) for fact in node.facts)
         nodes[code] = node._replace(facts=facts)
-    return connect(nodes.values(), left_out)
+    return connect(nodes.values(), left_out, path)
 
 
 def _below(element: Any, parent: Node | None, groups: tuple[str, ...], left_out: Census) -> Iterator[Node]:
@@ -144,7 +144,7 @@ def icd9_graph(path: Path, left_out: Census) -> Graph:
         nodes[code] = Node(code, name, "ICD-9-CM code", f"{name} ({code})", code, (above,), "member", (), groups)
     if len(nodes) == len(chapters):
         raise UserError(f"{path}: contains no codes; expected CMS's list of ICD-9-CM diagnoses")
-    return connect(nodes.values(), left_out)
+    return connect(nodes.values(), left_out, path)
 
 
 def with_crosswalk(

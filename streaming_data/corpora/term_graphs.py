@@ -52,7 +52,7 @@ def mesh_graph(path: Path, left_out: Census) -> Graph:
         places[name], facts[name] = tuple(sorted(numbers)), tuple(said)
     codes = {number: numbers[0] for numbers in places.values() for number in numbers}
     names = {name: numbers[0] for name, numbers in places.items()}
-    return connect((_mesh_node(name, places[name], facts[name], codes, names) for name in places), left_out)
+    return connect((_mesh_node(name, places[name], facts[name], codes, names) for name in places), left_out, path)
 
 
 def _mesh_node(
@@ -168,7 +168,7 @@ def hpo_graph(path: Path, left_out: Census) -> Graph:
         )
     if not terms:
         raise UserError(f"{path}: contains no [Term]; expected HPO's OBO file (hp.obo)")
-    graph = connect(terms.values(), left_out)
+    graph = connect(terms.values(), left_out, path)
     return graph._replace(
         nodes={code: node._replace(groups=_hpo_groups(graph.path(code))) for code, node in graph.nodes.items()}
     )

@@ -5,12 +5,15 @@ they follow from the parents.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from ....configs.limits import TERM_LEVELS, TooLargeError
 from ...documents.census import Census
 
 Level: TypeAlias = Literal["category", "block", "chapter"]
 LEVELS: tuple[Level, ...] = ("category", "block", "chapter")
+_NEAR = 50  # siblings before and after a term: time must not grow with the square of a family
 
 
 class Fact(NamedTuple):
@@ -59,10 +62,16 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Terms by code, in the publisher's order, and the children of those that have any."""
+    """Terms by code, in the publisher's order.
+
+    Attributes:
+        children: of the terms that have any.
+        places: of each pair of parent and child, the place of the child among the children.
+    """
 
     nodes: Mapping[str, Node]
     children: Mapping[str, tuple[str, ...]]
+    places: Mapping[tuple[str, str], int]
 
     def path(self, code: str) -> list[str]:
         """The codes from the top to a term, through first parents."""
@@ -72,14 +81,22 @@ class Graph(NamedTuple):
         return path[::-1]
 
     def siblings(self, code: str) -> list[str]:
-        found = (child for parent in self.nodes[code].parents for child in self.children[parent])
+        """The other children of its parents; of large families those that are near it in the file."""
+        found: list[str] = []
+        for parent in self.nodes[code].parents:
+            place = self.places[parent, code]
+            found += self.children[parent][max(0, place - _NEAR) : place + _NEAR]
         return [sibling for sibling in dict.fromkeys(found) if sibling != code]
 
 
-def connect(nodes: Iterable[Node], left_out: Census) -> Graph:
+def connect(nodes: Iterable[Node], left_out: Census, path: Path) -> Graph:
     """A graph in which every parent and target is a term, and no term is above itself.
 
-    `left_out` counts the relations that are dropped for this. A fact whose target is unknown keeps its text.
+    Args:
+        left_out: counts the relations that are dropped for this. A fact whose target is unknown keeps its text.
+        path: of the file, for messages.
+    Raises:
+        TooLargeError: a hierarchy has more levels than any ontology has.
     """
     found = {node.code: node for node in nodes}
     for code, node in found.items():
@@ -99,7 +116,24 @@ def connect(nodes: Iterable[Node], left_out: Census) -> Graph:
     for code, node in found.items():
         for parent in node.parents:
             children.setdefault(parent, []).append(code)
-    return Graph(found, {code: tuple(codes) for code, codes in children.items()})
+    _check_levels(found, path)
+    places = {(parent, child): place for parent, family in children.items() for place, child in enumerate(family)}
+    return Graph(found, {code: tuple(codes) for code, codes in children.items()}, places)
+
+
+def _check_levels(nodes: Mapping[str, Node], path: Path) -> None:
+    levels: dict[str, int] = {}
+    for start in nodes:
+        chain = []
+        code: str | None = start
+        while code is not None and code not in levels:
+            chain.append(code)
+            code = next(iter(nodes[code].parents), None)
+        level = levels[code] if code is not None else 0
+        for below in reversed(chain):
+            levels[below] = level = level + 1
+        if level > TERM_LEVELS:
+            raise TooLargeError(f"{path}: {start} is on level {level} of its hierarchy; expected at most {TERM_LEVELS}")
 
 
 def _known(targets: tuple[str, ...], nodes: Mapping[str, Node], code: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from .graph import Graph, Level
 from .sentences import RELATIONS, Statement, lead, pick, sentence, shuffled
 
 _ABOUT_OTHERS = 2  # statements about each further term of a walk
+_MOST = 100  # children and facts of a term among which a walk chooses
 
 
 class Passage(NamedTuple):
@@ -97,7 +98,7 @@ class Walker(NamedTuple):
         if said:
             yield sentence(said, pick((node.label, node.short), *key, target), *key)
         subject = other.label
-        for statement in shuffled(self._facts(target), *key, target)[:_ABOUT_OTHERS]:
+        for statement in shuffled(self._facts(target, _MOST), *key, target)[:_ABOUT_OTHERS]:
             yield sentence(statement, subject, *key)
             subject = pick(("It", other.short), *key, *statement.items)
 
@@ -121,10 +122,10 @@ class Walker(NamedTuple):
             *self._facts(code),
         ]
 
-    def _facts(self, code: str) -> list[Statement]:
-        """What the publisher wrote about a term."""
+    def _facts(self, code: str, most: int | None = None) -> list[Statement]:
+        """What the publisher wrote about a term, or the first `most` of it."""
         items: dict[tuple[str, str], list[str]] = {}
-        for fact in self.graph.nodes[code].facts:
+        for fact in self.graph.nodes[code].facts[:most]:
             items.setdefault((fact.relation, fact.opening), []).append(fact.text)
         return [each for (relation, opening), texts in items.items() for each in self._split(relation, opening, texts)]
 
@@ -139,17 +140,25 @@ class Walker(NamedTuple):
         node, nodes = self.graph.nodes[code], self.graph.nodes
         relatives = (
             (node.above, node.parents),
-            ("children", self.graph.children.get(code, ())),
+            ("children", self._some_children(code)),
             ("siblings", self.graph.siblings(code)),
         )
         found = [(other, relation, "", nodes[other].label) for relation, codes in relatives for other in codes]
-        found += [(other, fact.relation, fact.opening, fact.text) for fact in node.facts for other in fact.targets]
+        found += [
+            (other, fact.relation, fact.opening, fact.text) for fact in node.facts[:_MOST] for other in fact.targets
+        ]
         group = node.group(self.level)
         ways: dict[str, list[tuple[str, Statement]]] = {}
         for other, relation, opening, text in found:
             if other not in seen and nodes[other].group(self.level) == group and RELATIONS[relation].key in self.keys:
                 ways.setdefault(relation, []).append((other, Statement(relation, opening, (text,))))
         return ways
+
+    def _some_children(self, code: str) -> Sequence[str]:
+        """The children, or of a large family some that are next to each other in the file."""
+        children = self.graph.children.get(code, ())
+        start = pick(range(max(1, len(children) - _MOST)), code, "children")
+        return children[start : start + _MOST]
 
     def _in_group(self, code: str, others: Sequence[str]) -> list[str]:
         group = self.graph.nodes[code].group(self.level)
