@@ -45,6 +45,8 @@ CODE_LINES = 1_000_000
 """Of a list of codes that is kept in memory. MeSH's tree has 64,000."""
 ANNOTATION_BYTES = 1 << 28
 """Of a text, or of a JSON file of annotated texts, which is read at once."""
+TERM_LEVELS = 256
+"""Of a hierarchy of terms. MeSH has 14, HPO 16."""
 TAR_HEADER_BYTES = 1 << 20
 """Of an extended header in a tar package, which is read at once; a name has 4 KB at most."""
 ZIP_MEMBERS = 1_000

@@ -20,8 +20,9 @@ from ...streaming_data.corpora.code_lists import ICD9_DIAGNOSES, ICD10CM
 from ...streaming_data.corpora.codes import CodesSource
 from ...streaming_data.corpora.crosswalks import read_mappings
 from ...streaming_data.corpora.icd10cm import Icd10CmSource
+from ...streaming_data.corpora.ontology.graph import Level
 from ...streaming_data.corpora.readers import read
-from ...streaming_data.documents.document import uniform_hash
+from ...streaming_data.documents.document import is_held_out, uniform_hash
 from ..models.protocol import Pooling, Protocol
 from ..scores.optional_dependencies import require
 from ..scores.ranking import Vectors, nearest, normalize, recall, reciprocal_rank
@@ -35,6 +36,16 @@ if TYPE_CHECKING:
 NEIGHBORS = 10
 Embedder = Callable[[Sequence[str]], Vectors]
 _SILHOUETTE_CODES = 2000
+
+
+class HeldOutCodes(BaseModel):
+    """Which codes a data set holds out: the keys of its recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split_by: Level = Field("block", description="of the sources of ICD-10-CM: category, block or chapter")
+    share: float = Field(gt=0, lt=1, description="`held_out` of the data set")
+    seed: int = Field(0, description="`seed` of the data set")
 
 
 class CodesTask(BaseModel):
@@ -53,6 +64,12 @@ class CodesTask(BaseModel):
     vectors: tuple[Transform, ...] = Field(
         ("raw",), min_length=1, description="score the vectors as they are (raw), centered, whitened"
     )
+    held_out: HeldOutCodes | None = Field(
+        None,
+        description="score only ICD-10 codes that a data set holds out, among all others; `icd10` is then the tabular "
+        "list, if groups are blocks or chapters",
+        exclude_if=lambda held_out: held_out is None,  # results of before stay valid
+    )
 
     def files(self) -> list[str]:
         return [self.icd9, self.icd10, self.crosswalk]
@@ -68,11 +85,15 @@ class Code(NamedTuple):
 
 
 class CodeSystems(NamedTuple):
-    """Sampled codes, and for the index of an ICD-9 code the indices of its equivalents in `icd10`."""
+    """Sampled codes, and for the index of an ICD-9 code the indices of its equivalents in `icd10`.
+
+    `held_out` are the indices in `icd10` of the codes to score; None for all, and for ICD-9 and the crosswalk too.
+    """
 
     icd9: list[Code]
     icd10: list[Code]
     equivalents: dict[int, list[int]]
+    held_out: list[int] | None = None
 
 
 def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Protocol, seed: int) -> dict[str, Score]:
@@ -101,11 +122,19 @@ def structure(
 
 def _scores(systems: CodeSystems, kind: str, icd9: Vectors, icd10: Vectors) -> dict[str, Score]:
     scores: dict[str, Score] = {}
-    for name, codes, vectors in (("icd9", systems.icd9, icd9), ("icd10", systems.icd10, icd10)):
+    both = [("icd9", systems.icd9, icd9), ("icd10", systems.icd10, icd10)]
+    for name, codes, vectors in both if systems.held_out is None else both[1:]:
         scores[f"{name} {kind} purity"] = purity(vectors, codes)
         scores[f"{name} {kind} silhouette"] = silhouette(vectors, codes)
+    if systems.held_out is not None:
+        return {name: _only(score, systems.held_out) for name, score in scores.items()}
     ranking = crosswalk(icd9, icd10, systems.equivalents)
     return scores | {f"crosswalk {kind} {measure}": value for measure, value in ranking.items()}
+
+
+def _only(score: Score, codes: Sequence[int]) -> Score:
+    """The mean over some of the codes; a silhouette has only the first ones."""
+    return Score("mean", score.units[[code for code in codes if code < len(score.units)], 0])
 
 
 def purity(vectors: Vectors, codes: Sequence[Code], neighbors: int = NEIGHBORS) -> Score:
@@ -159,11 +188,30 @@ def read_systems(task: CodesTask, data: Path) -> CodeSystems:
     others = _sample([code for code in icd10 if code not in targets], task.codes - len(targets))
     candidates = sorted({*targets, *others}, key=lambda code: uniform_hash("codes", code))
     index = {code: number for number, code in enumerate(candidates)}
+    held_out = _held_out(icd10_source, task.held_out, index) if task.held_out else None
     return CodeSystems(
         [icd9[code] for code in sources],
         [icd10[code] for code in candidates],
         {number: [index[target] for target in pairs[code]] for number, code in enumerate(sources)},
+        held_out,
     )
+
+
+def _held_out(source: Icd10CmSource, held_out: HeldOutCodes, index: Mapping[str, int]) -> list[int]:
+    """The indices of the sampled codes that a data set holds out."""
+    by_group = source.model_copy(update={"split_by": held_out.split_by})
+    codes = (
+        document.meta["code"].replace(".", "")
+        for document in read(by_group)
+        if is_held_out(document, held_out.split_by, held_out.share, held_out.seed)
+    )
+    found = sorted(index[code] for code in codes if code in index)
+    if not found:
+        raise UserError(
+            f"{source.paths[0]}: none of the {len(index):,} sampled codes is held out; raise task.codes, or check "
+            "task.held_out"
+        )
+    return found
 
 
 def _equivalents(path: Path, icd9: Mapping[str, Code], icd10: Mapping[str, Code]) -> dict[str, list[str]]:

@@ -299,7 +299,7 @@ def fetch(
     corpus: Annotated[
         str,
         typer.Argument(
-            help="pubmed, pmc, icd10cm, icd10pcs, hcpcs, mesh, hpo or gem (crosswalks).",
+            help="pubmed, pmc, icd10cm, icd10pcs, hcpcs, mesh, mesh_descriptors, hpo or gem (crosswalks).",
             autocompletion=completion.corpora,
         ),
     ],

@@ -47,26 +47,41 @@ def read_crosswalk(
         form: of the codes that are mapped; it and `target_form` select the file of this direction in CMS's archives.
         target_form: of the codes of the other system.
     """
+    mappings = read_by_code(paths, form, target_form)
+    return {code: _line(lines, system, dotted) for code, lines in mappings.items()}
+
+
+def read_by_code(paths: Sequence[str], form: CodeForm, target_form: CodeForm) -> dict[str, list[Mapping]]:
+    """The lines of the files of one direction, by the code that they map."""
     mappings: dict[str, list[Mapping]] = {}
     for path in find_files(paths):
         for mapping in read_mappings(path, form, target_form):
             mappings.setdefault(mapping.source, []).append(mapping)
-    return {code: _line(lines, system, dotted) for code, lines in mappings.items()}
+    return mappings
 
 
 def _line(mappings: Sequence[Mapping], system: str, dotted: Callable[[str], str]) -> str:
+    exact, alternatives = equivalents(mappings, dotted)
+    return f"{'Same' if exact else 'Near'} in {system}: {'; '.join(alternatives)}" if alternatives else ""
+
+
+def equivalents(mappings: Sequence[Mapping], show: Callable[[str], str]) -> tuple[bool, list[str]]:
+    """Whether the mappings of one code are exact, and the alternatives, each a code or a combination of codes.
+
+    Args:
+        show: a code of the other system as text.
+    """
     alternatives: list[str] = []
     scenarios: dict[int, dict[int, list[str]]] = {}
     for mapping in mappings:
         if mapping.combination:
             choices = scenarios.setdefault(mapping.scenario, {})
-            choices.setdefault(mapping.choice, []).append(dotted(mapping.target))
+            choices.setdefault(mapping.choice, []).append(show(mapping.target))
         elif not mapping.no_map:
-            alternatives.append(dotted(mapping.target))
+            alternatives.append(show(mapping.target))
     for _, choices in sorted(scenarios.items()):
         alternatives.append(" with ".join(" or ".join(codes) for _, codes in sorted(choices.items())))
-    nearness = "Near" if any(mapping.approximate for mapping in mappings) else "Same"
-    return f"{nearness} in {system}: {'; '.join(alternatives)}" if alternatives else ""
+    return not any(mapping.approximate for mapping in mappings), alternatives
 
 
 def unmatched_crosswalk(path: Path) -> UserError:

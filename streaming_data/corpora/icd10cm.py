@@ -5,7 +5,7 @@ The tabular list has the hierarchy and inclusion terms of a code; the text files
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,6 +56,7 @@ _TABULAR_ROOT = "ICD10CM.tabular"
 _EXPECTED = "ICD-10-CM: a tabular list, order file or code list of CMS"
 # Excluded by a note in prose at category S06, the only such note: after death only the initial encounter is coded.
 _NOT_A_CODE = re.compile(r"S06\.\w\w[78][DS]")
+_RANGE = re.compile(r"(.+) \(([A-Z]\w\w(?:-[A-Z]\w\w)?)\)")
 _STRUCTURE = {"name", "desc", "section", "diag", "sevenChrDef"}
 _NOTES: dict[CodeDetail, dict[str, str]] = {
     "inclusion_terms": {"inclusionTerm": "Inclusion terms"},
@@ -65,29 +66,46 @@ _NOTES: dict[CodeDetail, dict[str, str]] = {
 
 
 class Entry(NamedTuple):
-    """A code, with or without its dot; `details` are the lines that follow its name."""
+    """A code, with or without its dot; `details` are the lines that follow its name.
+
+    Only the tabular list has `groups`, the codes of its chapter and block.
+    """
 
     code: str
     description: str
     details: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 def read(path: Path, source: Icd10CmSource, left_out: Census) -> Iterator[Document]:
     """One document per code; meta holds the code and its category, the first three characters.
 
+    Of the tabular list it also holds the block and the chapter, which `split_by` may name.
     `left_out` counts what the tabular list has and no document.
     """
     crosswalk = read_crosswalk(source.crosswalks, "ICD 9", dotted_codes.icd9, ICD10CM, ICD9_DIAGNOSES)
     any_mapped = False
-    for entry in _read_tabular(path, source, left_out) if _is_tabular(path) else _read_list(path):
+    for entry in _read_tabular(path, source, left_out) if is_tabular(path) else _read_list(path):
         code = dotted_codes.icd10(entry.code)
         lines = [source.template.format(code=code, description=entry.description), *entry.details]
         if (plain := code.replace(".", "")) in crosswalk:
             any_mapped = True
             lines += filter(None, [crosswalk[plain]])
-        yield Document(code, source.name, "\n".join(lines), {"code": code, "category": f"ICD 10 {code[:3]}"})
+        meta = {"code": code, **groups_of(code, entry.groups)}
+        if source.split_by not in meta:
+            raise UserError(
+                f"{path}: split_by: {source.split_by}: of this file it may be {', '.join(meta)}; block and chapter "
+                "are in the tabular list (XML)"
+            )
+        yield Document(code, source.name, "\n".join(lines), meta)
     if crosswalk and not any_mapped:
         raise unmatched_crosswalk(path)
+
+
+def groups_of(code: str, groups: Sequence[str]) -> dict[str, str]:
+    """The groups of a code, by which splits are made, from the codes of its chapter and block if they are known."""
+    named = {"category": code[:3]} | ({"block": groups[:2][-1], "chapter": groups[0]} if groups else {})
+    return {level: f"ICD 10 {group}" for level, group in named.items()}
 
 
 def _read_list(path: Path) -> Iterator[Entry]:
@@ -107,17 +125,35 @@ def _rank(start: bytes) -> int | None:
     return None if rank is None else rank + 1
 
 
-def _is_tabular(path: Path) -> bool:
+def is_tabular(path: Path) -> bool:
+    """Whether the file, or the member of an archive that is read, is XML."""
     with open_wanted(path, _rank, _EXPECTED) as file, explain_read_errors(path, lambda: "its first bytes"):
         return bool(xml_root(file.read(START)))
 
 
 def _read_tabular(path: Path, source: Icd10CmSource, left_out: Census) -> Iterator[Entry]:
-    code = last = ""
+    code = ""
     descriptions: dict[str, str] = {}
+    for chapter in read_chapters(path, lambda: code, left_out):  # noqa: B023 - the last code, not the first
+        for entry in _below(chapter, [], (), {}, source, left_out):
+            check_code(entry.code.replace(".", ""), f"{path}: after {code or 'its start'}", ICD10CM)
+            code = entry.code
+            if descriptions.setdefault(code, entry.description) != entry.description:
+                raise second_description(str(path), code)
+            yield entry
+    if not code:
+        raise without_codes(path)
+
+
+def read_chapters(path: Path, last_code: Callable[[], str], left_out: Census) -> Iterator[Any]:
+    """The chapters of the tabular list as elements, each freed when the next one is read.
+
+    Args:
+        last_code: the last code that was read, for messages.
+    """
     with (
         open_wanted(path, _rank, _EXPECTED) as file,
-        explain_read_errors(path, lambda: f"code {code}" if code else "its first bytes"),
+        explain_read_errors(path, lambda: f"code {last_code()}" if last_code() else "its first bytes"),
     ):
         try:
             bounded = BoundedXml(file, Budget(str(path), "the file"))
@@ -126,54 +162,53 @@ def _read_tabular(path: Path, source: Icd10CmSource, left_out: Census) -> Iterat
                 if chapter.tag == "introduction":
                     left_out.add_element("introduction", chapter)
                 else:
-                    for entry in _below(chapter, [], {}, source, left_out):
-                        code = entry.code
-                        check_code(code.replace(".", ""), f"{path}: after {last or 'its start'}", ICD10CM)
-                        if descriptions.setdefault(code, entry.description) != entry.description:
-                            raise second_description(str(path), code)
-                        last = code
-                        yield entry
+                    yield chapter
                 chapter.clear()
         except etree.XMLSyntaxError as error:
-            near = f"after code {code}" if code else "before any code"
+            near = f"after code {last_code()}" if last_code() else "before any code"
             raise UserError(f"{path}: malformed XML at line {error.lineno}, {near} ({error.msg})") from error
-    if not code:
-        with open_wanted(path, _rank, _EXPECTED) as file:
-            root = xml_root(file.read(START))
-        raise UserError(
-            f"{path}: contains no codes; its root is <{root}>; expected the tabular list, <{_TABULAR_ROOT}>"
-        )
+
+
+def without_codes(path: Path) -> UserError:
+    """The error for a file in which there is no code of the tabular list."""
+    with open_wanted(path, _rank, _EXPECTED) as file:
+        root = xml_root(file.read(START))
+    seen = f"its root is <{root}>" if root else "it is not XML"
+    return UserError(f"{path}: contains no codes; {seen}; expected the tabular list, <{_TABULAR_ROOT}>")
 
 
 def _below(
-    parent: Any, ancestors: list[str], seventh: dict[str, str], source: Icd10CmSource, left_out: Census
+    parent: Any,
+    ancestors: list[str],
+    groups: tuple[str, ...],
+    seventh: dict[str, str],
+    source: Icd10CmSource,
+    left_out: Census,
 ) -> Iterator[Entry]:
     """The codes under a chapter, section or code, depth first.
 
     Args:
         ancestors: the names of the ancestors of `parent`.
+        groups: the codes of those that are no codes themselves: a chapter, a block.
         seventh: the seventh characters of the codes below, and their meanings.
     """
-    name = _text(parent.find("desc"))
+    name = element_words(parent.find("desc"))
     children = list(parent.iterchildren("section", "diag"))
     _count_others(parent, source, left_out)
     if _is_code(parent):
-        code = _text(parent.find("name"))
-        defined = {
-            extension.get("char", ""): _text(extension) for extension in parent.iterfind("sevenChrDef/extension")
-        }
-        seventh = defined or seventh
-        yield Entry(code, name, _details(parent, ancestors, source))
+        code = element_words(parent.find("name"))
+        seventh = seventh_characters(parent) or seventh
+        yield Entry(code, name, _details(parent, ancestors, source), groups)
         path = [*ancestors, f"{name} ({code})"]
         if not children and source.seventh_characters:
             hierarchy = _hierarchy(path) if "hierarchy" in source.details else ()
             for character, meaning in seventh.items():
                 if not _NOT_A_CODE.fullmatch(extended := _padded(code) + character):
-                    yield Entry(extended, f"{name}, {meaning}", hierarchy)
+                    yield Entry(extended, f"{name}, {meaning}", hierarchy, groups)
     else:
-        path = [*ancestors, name]
+        path, groups = [*ancestors, name], (*groups, range_of(parent)[1])
     for child in children:
-        yield from _below(child, path, seventh, source, left_out)
+        yield from _below(child, path, groups, seventh, source, left_out)
 
 
 def _count_others(parent: Any, source: Icd10CmSource, left_out: Census) -> None:
@@ -190,8 +225,25 @@ def _count_others(parent: Any, source: Icd10CmSource, left_out: Census) -> None:
                 left_out.add_element("sevenChrDef", note)
 
 
+def range_of(group: Any) -> tuple[str, str]:
+    """The name and the code of a chapter or block: `Diabetes mellitus (E08-E13)` gives both.
+
+    A block of one category, such as `Malignant neuroendocrine tumors (C7A)`, has another code than that: `C7A-C7A`.
+    """
+    description = element_words(group.find("desc"))
+    if match := _RANGE.fullmatch(description):
+        return match[1], match[2] if "-" in match[2] else f"{match[2]}-{match[2]}"
+    return description, group.get("id") or element_words(group.find("name")) or description
+
+
 def _is_code(element: Any) -> bool:
     return bool(element.tag == "diag")
+
+
+def seventh_characters(diagnosis: Any) -> dict[str, str]:
+    """The seventh characters that a code defines for those below it, and their meanings."""
+    found = diagnosis.iterfind("sevenChrDef/extension")
+    return {extension.get("char", ""): element_words(extension) for extension in found}
 
 
 def _padded(code: str) -> str:
@@ -210,10 +262,11 @@ def _details(diagnosis: Any, ancestors: list[str], source: Icd10CmSource) -> tup
             lines += _hierarchy(ancestors)
             continue
         for tag, title in _NOTES[detail].items():
-            if notes := [text for note in diagnosis.iterfind(f"{tag}/note") if (text := _text(note))]:
+            if notes := [text for note in diagnosis.iterfind(f"{tag}/note") if (text := element_words(note))]:
                 lines.append(f"{title}: {'; '.join(notes)}")
     return tuple(lines)
 
 
-def _text(element: Any) -> str:
+def element_words(element: Any) -> str:
+    """The text of an element with single spaces; empty if there is none."""
     return "" if element is None else " ".join("".join(element.itertext()).split())

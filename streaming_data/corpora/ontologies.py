@@ -27,9 +27,18 @@ class Entry(NamedTuple):
 
 
 def read_mesh(path: Path) -> Iterator[Entry]:
-    """One `tree number<TAB>heading` or, as in NLM's `mtrees*.bin`, `heading;tree number` per line.
+    """The headings of MeSH's tree; details: the headings above each."""
+    names = mesh_names(path)
+    for code, name in names.items():
+        parts = code.split(".")
+        ancestors = [code[0], *(".".join(parts[:depth]) for depth in range(1, len(parts)))]
+        hierarchy = " > ".join(names[parent] for parent in ancestors if parent in names and parent != code)
+        yield Entry(code, name, ".".join(parts[:2]), (f"Hierarchy: {hierarchy}",) if hierarchy else ())
 
-    Details: the headings above the term.
+
+def mesh_names(path: Path) -> dict[str, str]:
+    """Headings by tree number, from one `tree number<TAB>heading` or, as in NLM's `mtrees*.bin`, `heading;tree number`
+    per line.
     """
     names: dict[str, str] = {}
     number = 0
@@ -47,11 +56,7 @@ def read_mesh(path: Path) -> Iterator[Entry]:
         code, name = entry
         if names.setdefault(code, name) != name:
             raise second_description(f"{path}: line {number}", code)
-    for code, name in names.items():
-        parts = code.split(".")
-        ancestors = [code[0], *(".".join(parts[:depth]) for depth in range(1, len(parts)))]
-        hierarchy = " > ".join(names[parent] for parent in ancestors if parent in names and parent != code)
-        yield Entry(code, name, ".".join(parts[:2]), (f"Hierarchy: {hierarchy}",) if hierarchy else ())
+    return names
 
 
 def _mesh_entry(line: str) -> tuple[str, str] | None:
@@ -82,30 +87,40 @@ def hpo_rank(start: bytes) -> int | None:
 
 def read_hpo(path: Path) -> Iterator[Entry]:
     """The terms of an OBO file that are not obsolete; details: definition, synonyms and parents."""
-    with open_wanted(path, hpo_rank, EXPECTED_HPO) as file, explain_read_errors(path, lambda: "its first terms"):
-        text = decode_text(path, read_at_once(file, CODE_FILE_BYTES, str(path)))
-    for term in text.replace("\r\n", "\n").split("\n["):
-        if not term.startswith("Term]"):
-            continue
-        fields: dict[str, list[str]] = {}
-        for line in term.split("\n")[1:]:
-            key, colon, value = line.partition(": ")
-            if colon:
-                fields.setdefault(key, []).append(value)
-        if "id" not in fields or "name" not in fields:
-            raise UserError(f"{path}: a [Term] has no id or no name; expected a complete OBO file")
-        check_code(fields["id"][0], f"{path}: a [Term] of {fields['id'][0].partition(':')[0]}", HPO)
+    for fields in hpo_terms(path):
         if fields.get("is_obsolete") == ["true"]:
             continue
         parents = [parent.partition(" ! ")[2] for parent in fields.get("is_a", ())]
         details = [
-            *(f"Definition: {text}" for text in map(_unquoted, fields.get("def", ()))),
-            *([f"Synonyms: {'; '.join(map(_unquoted, fields['synonym']))}"] if "synonym" in fields else []),
+            *(f"Definition: {text}" for text in map(unquoted, fields.get("def", ()))),
+            *([f"Synonyms: {'; '.join(map(unquoted, fields['synonym']))}"] if "synonym" in fields else []),
             *([f"Is a: {'; '.join(parents)}"] if any(parents) else []),
         ]
         yield Entry(fields["id"][0], fields["name"][0], fields["id"][0], tuple(details))
 
 
-def _unquoted(value: str) -> str:
+def hpo_terms(path: Path) -> Iterator[dict[str, list[str]]]:
+    """The terms of an OBO file, obsolete ones too: the values of each tag, of which `id` and `name` are there."""
+    with open_wanted(path, hpo_rank, EXPECTED_HPO) as file, explain_read_errors(path, lambda: "its first terms"):
+        text = decode_text(path, read_at_once(file, CODE_FILE_BYTES, str(path)))
+    first = 1
+    for term in text.replace("\r\n", "\n").split("\n["):
+        lines = term.split("\n")
+        position, first = f"{path}: line {first}", first + len(lines)
+        if lines[0] != "Term]":
+            continue
+        fields: dict[str, list[str]] = {}
+        for line in lines[1:]:
+            key, colon, value = line.partition(": ")
+            if colon:
+                fields.setdefault(key, []).append(value)
+        if "id" not in fields or "name" not in fields:
+            raise UserError(f"{position}: a [Term] has no id or no name; expected a complete OBO file")
+        check_code(fields["id"][0], f"{position}: a [Term] of {fields['id'][0].partition(':')[0]}", HPO)
+        yield fields
+
+
+def unquoted(value: str) -> str:
+    """The text between the first quotes of a value; the value if there are none."""
     match = _QUOTED.match(value)
     return re.sub(r"\\(.)", r"\1", match[1]) if match else value

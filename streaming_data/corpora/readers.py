@@ -21,17 +21,18 @@ from ..documents.clean import clean
 from ..documents.document import Document, uniform_hash
 from ..documents.files import FoundFile, list_files
 from ..documents.spans import Span
-from . import codes, icd10cm, mimic_notes, pmc, pubmed, tables
+from . import codes, icd10cm, mimic_notes, ontology_passages, pmc, pubmed, tables
 from .articles import pubmed_versions
 from .codes import CodesSource
 from .icd10cm import Icd10CmSource
 from .mimic_notes import MimicNotesSource
+from .ontology_passages import OntologySource
 from .pmc import PmcSource
 from .pubmed import PubMedSource
 from .tables import TableSource
 
 AnySource = Annotated[
-    PubMedSource | PmcSource | MimicNotesSource | Icd10CmSource | CodesSource | TableSource,
+    PubMedSource | PmcSource | MimicNotesSource | Icd10CmSource | CodesSource | OntologySource | TableSource,
     Field(discriminator="format"),
 ]
 
@@ -70,6 +71,9 @@ def list_inputs(source: AnySource) -> list[FoundFile]:
         case CodesSource():
             for file in files:
                 codes.check_archive(Path(file.path), source)
+        case OntologySource():
+            for file in files:
+                ontology_passages.check_archive(Path(file.path), source)
     return files
 
 
@@ -112,5 +116,7 @@ def _read_all(source: AnySource, file: InputFile, left_out: Census) -> Iterator[
             return icd10cm.read(file.path, source, left_out)
         case CodesSource():
             return codes.read(file.path, source)
+        case OntologySource():
+            return ontology_passages.read(file.path, source, left_out)
         case TableSource():
             return tables.read(file.path, source, file.span)

@@ -88,6 +88,12 @@ PUBLISHERS = {
         pattern=r"mtrees\d{4}\.bin",
         elsewhere="https://nlmpubs.nlm.nih.gov/projects/mesh/2025/meshtrees/",
     ),
+    "mesh_descriptors": Publisher(
+        "MeSH: descriptors with entry terms and scope notes (NLM)",
+        ("https://nlmpubs.nlm.nih.gov/projects/mesh/MESH_FILES/xmlmesh/",),
+        pattern=r"desc\d{4}\.zip",
+        elsewhere="https://www.nlm.nih.gov/databases/download/mesh.html",
+    ),
     "hpo": Publisher(
         "Human Phenotype Ontology (Monarch Initiative)",
         ("https://github.com/obophenotype/human-phenotype-ontology/releases/latest/download/hp.obo",),

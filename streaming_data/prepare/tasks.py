@@ -180,7 +180,7 @@ def _survey_task(source: AnySource, file: FoundFile, directory: Path) -> SurveyT
 
 def crosswalk_files(source: AnySource) -> list[FoundFile]:
     """The crosswalk files that are read together with each of a source's own files."""
-    return list_files(getattr(source, "crosswalks", []))
+    return list_files([*getattr(source, "crosswalks", []), *getattr(source, "crosswalk_names", [])])
 
 
 def _identities(files: Sequence[FoundFile]) -> list[list[Any]]:

@@ -14,6 +14,7 @@ from clinical_modernbert.evaluation.tasks.code_plot import plot_codes
 from clinical_modernbert.evaluation.tasks.code_structure import (
     Code,
     CodesTask,
+    HeldOutCodes,
     crosswalk,
     purity,
     read_systems,
@@ -21,6 +22,9 @@ from clinical_modernbert.evaluation.tasks.code_structure import (
     silhouette,
     structure,
 )
+from clinical_modernbert.streaming_data.corpora.ontology_passages import OntologySource
+from clinical_modernbert.streaming_data.corpora.readers import read
+from clinical_modernbert.streaming_data.documents.document import is_held_out
 
 TASK = CodesTask(kind="codes", icd9="icd9.txt", icd10="icd10.txt", crosswalk="gem.txt", codes=12)
 
@@ -171,3 +175,46 @@ def test_the_files_of_cms_are_read(dev_data: Path) -> None:
     assert len({code.chapter for code in systems.icd10}) == 21  # no equivalent is among U00 to U85
     diabetes = [n for n, code in enumerate(systems.icd9) if code.code.startswith("250")]
     assert {systems.icd10[o].chapter for n in diabetes for o in systems.equivalents[n]} == {"Endocrine"}
+
+
+def test_only_codes_that_a_data_set_holds_out_are_scored(files: Path) -> None:
+    """Those of which neither the table nor the walks of the data set have a passage in training."""
+    tabular = "".join(
+        f"<section><desc>Block ({block}0-{block}9)</desc>"
+        + "".join(f"<diag><name>{block}{n}</name><desc>Disorder {block}{n}</desc></diag>" for n in range(4))
+        + "</section>"
+        for block in ("A0", "A1", "B0", "C0", "C1", "E1", "Y9")
+    )
+    path = files / "tabular.xml"
+    path.write_text(f"<ICD10CM.tabular><chapter><desc>All (A00-Y99)</desc>{tabular}</chapter></ICD10CM.tabular>")
+    (files / "gem.txt").write_text("0010  A00     10000\n0020  B01     10000\n")
+    settings = HeldOutCodes(split_by="block", share=0.4, seed=3)
+    task = TASK.model_copy(update={"icd10": "tabular.xml", "codes": 100, "held_out": settings})
+    systems = read_systems(task, files)
+    assert systems.held_out is not None
+    scored = {systems.icd10[index].code for index in systems.held_out}
+    assert {code[:2] for code in scored} < {code.code[:2] for code in systems.icd10}
+    values = {"name": "w", "format": "ontology", "system": "icd10cm", "paths": [str(path)], "licence": "", "words": 40}
+    walks = OntologySource.model_validate({**values, "split_by": "block"})
+    texts = {
+        held_out: "".join(
+            document.text for document in read(walks) if is_held_out(document, "block", 0.4, 3) == held_out
+        )
+        for held_out in (True, False)
+    }
+    for code in systems.icd10:
+        assert (f"{code.description} is" in texts[True] or f" {code.description}" in texts[True]) == (
+            code.code in scored
+        )
+        assert (f"({code.code})" in texts[False]) == (code.code not in scored)
+
+    vectors = np.random.default_rng(0).normal(size=(len(systems.icd9) + len(systems.icd10), 8)).astype(np.float32)
+    scores = structure(systems, lambda texts: vectors)
+    assert set(scores) == {
+        f"icd10 {kind} {name}" for kind in ("description", "bare") for name in ("purity", "silhouette")
+    }
+    every = structure(systems._replace(held_out=list(range(len(systems.icd10)))), lambda texts: vectors)
+    for name, score in scores.items():
+        assert score.units[:, 0].tolist() == every[name].units[systems.held_out, 0].tolist()
+    with pytest.raises(UserError, match=r"none of the .* sampled codes is held out; raise task\.codes"):
+        read_systems(task.model_copy(update={"held_out": settings.model_copy(update={"share": 1e-9})}), files)

@@ -21,6 +21,7 @@ NAMES = {
     "icd10pcs": ["2027-icd-10-pcs-codes-file.zip", "zip-file-3-2027-icd-10-pcs-codes-file.zip"],
     "hcpcs": ["october-2026-alpha-numeric-hcpcs-file.zip", "january-2024-alpha-numeric-hcpcs-files.zip"],
     "mesh": ["mtrees2026.bin"],
+    "mesh_descriptors": ["desc2026.zip"],
     "hpo": ["hp.obo"],
     "gem": ["icd9toicd10cmgem.csv", "icd10cmtoicd9gem.csv"],
 }
