@@ -114,16 +114,13 @@ def experiment(
     arms = [continued_arm(name, kind, rates[kind.family], start, design, base) for name, kind in ARMS.items()]
     for count in range(design.fewest, design.most + 1, design.added):
         print_heading(f"5. {count} seeds of {len(arms)} arms")
-        seeds, finished = range(design.first_seed, design.first_seed + count), noting(budget, "pairs")
-        runs = train_and_score(out / "pairs", arms, seeds, tasks, design, finished)
-        runs += average(runs, tasks, design, finished)
-        scores = {name: [scores_of(run) for run in runs if arm_of(run) == name] for name in map(arm_of, runs)}
+        scores = score_pairs(out / "pairs", arms, count, tasks, design, noting(budget, "pairs"))
         rows = differences(scores, design.source)
         reason = why_enough(rows, count, budget.seconds("pairs") / count, design, budget)
         lines = [f"<!-- measured: {' '.join(budget.made.commits)} | {CODE} | make detour -->", ""]
         lines += rate_table(sweep, design.sweep_seeds)
         flops = {arm.name: arm.flops for arm in arms}
-        lines += score_table({**scores, "before": [scores_of(before)]}, flops, columns(design))
+        lines += score_table({**scores, "before": [scores_of(before, tasks)]}, flops, columns(design))
         lines += difference_table(rows, design.half_width)
         lines.append(facts(count, reason or "More seeds follow.", design, budget))
         write_page(page, lines, BEGIN, END)
@@ -135,7 +132,7 @@ def write_tasks(files: dict[str, list[Path]], out: Path) -> Tasks:
     """Write the task files. A model this small needs a higher rate than the published one, and fewer, larger steps."""
     train, test = files["ner train"][0], files["ner test"][0]
     contents = {
-        MASKED: {"data": str(out / "data"), "task": {"kind": "masked_words", "packs": "all", "draws": 2}},
+        MASKED: {"data": str(out / "data"), "task": {"kind": "masked_words", "packs": "all"}},
         ENTITIES: {
             "data": str(train.parent),
             "task": {"kind": "ner", "train": train.name, "test": test.name},
@@ -189,10 +186,28 @@ def sweep_rates(
     return losses
 
 
+def score_pairs(
+    out: Path, arms: Sequence[Arm], count: int, tasks: Tasks, design: Design, finished: Finished
+) -> dict[str, list[Scores]]:
+    """Arm or average -> scores of each of the first `count` seeds."""
+    seeds, only = range(design.first_seed, design.first_seed + count), {MASKED: tasks[MASKED]}
+    decayed = [arm for arm in arms if arm.config.schedule.decay_tokens]
+    constant = [arm for arm in arms if not arm.config.schedule.decay_tokens]
+    runs = train_and_score(out / "decayed", decayed, seeds, tasks, design, finished)
+    others = train_and_score(out / "constant", constant, seeds, only, design, finished)
+    others += average([run for run in (*runs, *others) if run.arm.name in AVERAGED], only, design, finished)
+    scores: dict[str, list[Scores]] = {}
+    for run in runs:
+        scores.setdefault(arm_of(run), []).append(scores_of(run, tasks))
+    for run in others:
+        scores.setdefault(arm_of(run), []).append(scores_of(run, only))
+    return scores
+
+
 def average(runs: Sequence[ArmRun], tasks: Tasks, design: Design, finished: Finished) -> list[ArmRun]:
-    """Average the last checkpoints of the runs of some arms, and score the averages. Returns these as runs."""
+    """Average the last checkpoints of each run, and score the averages. Returns these as runs."""
     averages = []
-    for run in (run for run in runs if run.arm.name in AVERAGED):
+    for run in runs:
         one = ArmRun(f"{averaged(run.arm.name)}-{run.seed}", run.arm, run.seed, run.out)
         if one.scores(list(tasks)) is None:
             if not one.trained():
@@ -217,7 +232,7 @@ def arm_of(run: ArmRun) -> str:
     return run.name.rpartition("-")[0]
 
 
-def scores_of(run: ArmRun, tasks: Iterable[str] = (MASKED, ENTITIES)) -> Scores:
+def scores_of(run: ArmRun, tasks: Iterable[str]) -> Scores:
     """The scores of a run that is finished."""
     scores = run.scores(list(tasks))
     assert scores is not None, run.name
@@ -242,8 +257,8 @@ def why_enough(rows: Sequence[Difference], count: int, per_seed: float, design: 
         return f"No seeds were added, since {design.most} are the most."
     if not budget.suffices_for(design.added * per_seed):
         return (
-            f"No seeds were added, since {design.added} more would exceed {budget.minutes:g} minutes; not every interval "
-            f"is within ±{100 * design.half_width:g} points."
+            f"No seeds were added, since {design.added} more would exceed {budget.minutes:g} minutes; not every "
+            f"interval is within ±{100 * design.half_width:g} points."
         )
     return None
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clinical_modernbert.benchmarks.learning.arms import averaged, best_rate
+from clinical_modernbert.benchmarks.learning.arms import Family, averaged, best_rate
 from clinical_modernbert.evaluation.results import deviation
 from clinical_modernbert.evaluation.scores.paired import Paired, compare, pairs_needed
 
@@ -36,20 +36,25 @@ class Difference(NamedTuple):
 
 
 def differences(scores: Mapping[str, Sequence[Scores]], source: str) -> list[Difference]:
-    """All comparisons.
+    """All comparisons, of the scores that both arms have.
 
     Args:
         scores: arm -> scores of each seed, in the same order.
         source: whose masked words count.
     """
     names = ((MASKED, f"{source} top1"), (ENTITIES, "f1"))
-    together = 1 - (1 - LEVEL) / (len(COMPARISONS) * len(names))
+    pairs = [
+        (arms, task, score)
+        for arms in (*COMPARISONS, *ALSO)
+        for task, score in names
+        if all(task in seed for arm in arms for seed in scores[arm])
+    ]
+    together = 1 - (1 - LEVEL) / sum(arms in COMPARISONS for arms, _, _ in pairs)
     rows = []
-    for arms in (*COMPARISONS, *ALSO):
-        for task, score in names:
-            first, second = ([seed[task][score] for seed in scores[arm]] for arm in arms)
-            claimed = compare(first, second, together).differs if arms in COMPARISONS else None
-            rows.append(Difference(arms, f"{task} {score}", compare(first, second, LEVEL), claimed))
+    for arms, task, score in pairs:
+        first, second = ([seed[task][score] for seed in scores[arm]] for arm in arms)
+        claimed = compare(first, second, together).differs if arms in COMPARISONS else None
+        rows.append(Difference(arms, f"{task} {score}", compare(first, second, LEVEL), claimed))
     return rows
 
 
@@ -105,12 +110,14 @@ def score_table(scores: Mapping[str, Sequence[Scores]], flops: Mapping[str, floa
 
 def _cell(seeds: Sequence[Scores], column: str) -> str:
     task, _, score = column.partition(" ")
-    values = [seed[task][score] for seed in seeds]
+    values = [seed[task][score] for seed in seeds if task in seed]
+    if not values:
+        return ""
     spread = deviation(values)
     return f"{math.fsum(values) / len(values):.4f}" + ("" if spread is None else f" ± {spread:.4f}")
 
 
-def rate_table(sweep: Mapping[str, Mapping[float, Sequence[float]]], seeds: Sequence[int]) -> list[str]:
+def rate_table(sweep: Mapping[Family, Mapping[float, Sequence[float]]], seeds: Sequence[int]) -> list[str]:
     """The loss of every family, rate and seed, as Markdown lines; the chosen rates are bold."""
     lines = [
         f"| family | rate | {' | '.join(f'seed {seed}' for seed in seeds)} | mean |",
@@ -120,7 +127,8 @@ def rate_table(sweep: Mapping[str, Mapping[float, Sequence[float]]], seeds: Sequ
         best = best_rate(mean_losses(losses))
         for rate in sorted(losses):
             values = [f"{loss:.4f}" for loss in (*losses[rate], mean_losses(losses)[rate])]
-            name = f"**{rate:g}**" if rate == best else f"{rate:g}"
+            end = ", an end of those tried" if len(losses) > 1 and best in (min(losses), max(losses)) else ""
+            name = f"**{rate:g}**{end}" if rate == best else f"{rate:g}"
             lines.append(f"| {family} | {name} | {' | '.join(values)} |")
     return [*lines, ""]
 
