@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof test test-fast test-resolved resolve dist lint types format docs diagrams kernels-report \
-	plan-tables lock clean
+.PHONY: install demo proof detour test test-fast test-resolved resolve dist lint types format docs diagrams \
+	kernels-report plan-tables lock clean
 
 install: $(READY)
 
@@ -22,6 +22,10 @@ demo: install
 # Real text comes from the directory that CMBERT_TEST_DATA names (docs/proof.md); writes the table of that page.
 proof: install
 	$(BIN)/python benchmarks/proof.py
+
+# Recipes compared on real text, with paired seeds (docs/detour.md); writes the tables of that page.
+detour: install
+	$(BIN)/python benchmarks/detour.py
 
 # One thread per process: two test processes and their ranks share the cores, and waiting threads spin.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

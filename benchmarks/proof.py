@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,15 @@ def prove(files: dict[str, list[Path]], out: Path, runs: Sequence[range], extra:
     return [*lines, facts(out, runs)], proven
 
 
-def find_files(data: str | None) -> dict[str, list[Path]]:
-    """Find the files of each kind in the data directory."""
+def find_files(
+    data: str | None, patterns: Mapping[str, str] = FILES, page: str = "docs/proof.md"
+) -> dict[str, list[Path]]:
+    """Find the files of each kind in the data directory; `page` lists their sources."""
     if not data:
-        raise UserError("set CMBERT_TEST_DATA to the data directory; docs/proof.md lists its files")
-    files = {kind: sorted(Path(data).glob(pattern)) for kind, pattern in FILES.items()}
-    if missing := [FILES[kind] for kind, paths in files.items() if not paths]:
-        raise UserError(f"{data}: no {', no '.join(missing)}; docs/proof.md lists where to download them")
+        raise UserError(f"set CMBERT_TEST_DATA to the data directory; {page} lists its files")
+    files = {kind: sorted(Path(data).glob(pattern)) for kind, pattern in patterns.items()}
+    if missing := [patterns[kind] for kind, paths in files.items() if not paths]:
+        raise UserError(f"{data}: no {', no '.join(missing)}; {page} lists where to download them")
     return files
 
 
@@ -160,12 +162,13 @@ def facts(out: Path, runs: Sequence[range]) -> str:
     )
 
 
-def write_page(page: Path, lines: list[str]) -> None:
-    table = "\n".join([BEGIN, *lines, END])
+def write_page(page: Path, lines: list[str], begin: str = BEGIN, end: str = END) -> None:
+    """Replace what is between the marks in the page, which is made if it is not there."""
+    table = "\n".join([begin, *lines, end])
     print("\n" + table)
-    text = page.read_text(encoding="utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
-    before, rest = text.split(BEGIN, 1)
-    page.write_text(before + table + rest.split(END, 1)[1], encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"{begin}\n{end}\n"
+    before, rest = text.split(begin, 1)
+    page.write_text(before + table + rest.split(end, 1)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
 
@@ -27,16 +28,26 @@ def directory(out: Path, seed: int) -> Path:
     return out / f"seed-{seed}"
 
 
-def prepare(files: dict[str, list[Path]], out: Path) -> None:
-    """Train a tokenizer and prepare the data, with the commands of a user."""
+def prepare(
+    files: dict[str, list[Path]],
+    out: Path,
+    corpora: str = "data/proof",
+    sources: Sequence[str] = ("pubmed", "icd10cm", "icd9"),
+) -> None:
+    """Train a tokenizer and prepare the data, with the commands of a user.
+
+    Args:
+        corpora: the recipe.
+        sources: keys of `files`, in the order of the recipe's sources.
+    """
     settings = [f"output={out / 'data'}", f"tokenizer={out / 'tokenizer'}"]
-    for number, kind in enumerate(("pubmed", "icd10cm", "icd9")):
+    for number, kind in enumerate(sources):
         settings.append(f"sources.{number}.paths={json.dumps([str(path) for path in files[kind]])}")
-    corpora = ["data/proof", *_options(settings)]
+    options = [corpora, *_options(settings)]
     print_heading("1. A tokenizer of 4,096 subwords")
-    run(["tokenizer", "train", *corpora, "--vocab-size", "4096"], unless=out / "tokenizer")
-    print_heading("2. PubMed abstracts and code tables in packs")
-    run(["data", "prepare", *corpora], unless=out / "data/manifest.json")
+    run(["tokenizer", "train", *options, "--vocab-size", "4096"], unless=out / "tokenizer")
+    print_heading(f"2. {', '.join(sources)} in packs")
+    run(["data", "prepare", *options], unless=out / "data/manifest.json")
 
 
 def train(out: Path, seed: int, extra: list[str]) -> None:

@@ -57,17 +57,17 @@ def make_arms(
     first, second = configs
     if tokens:
         first = with_tokens(first, tokens, names[0])
-    arm = _arm(names[0], first, ranks)
+    arm = make_arm(names[0], first, ranks)
     if equal == "tokens":
         second = with_tokens(second, tokens, names[1]) if tokens else second
-        other = _arm(names[1], second, ranks)
+        other = make_arm(names[1], second, ranks)
         _require_equal_tokens(arm, other)
         return [arm, other]
     if tokens:
         second = with_tokens(second, tokens, names[1])
-    share = arm.flops / _arm(names[1], second, ranks).flops
+    share = arm.flops / make_arm(names[1], second, ranks).flops
     second = with_tokens(second, max(1, round(second.schedule.total_tokens * share)), names[1])
-    return [arm, _arm(names[1], second, ranks)]
+    return [arm, make_arm(names[1], second, ranks)]
 
 
 def arm_names(recipes: Sequence[str]) -> list[str]:
@@ -114,7 +114,8 @@ def _moved_point(value: Any, share: Fraction) -> Any:
     return _moved(value, share, "tokens")
 
 
-def _arm(name: str, config: RunConfig, ranks: int) -> Arm:
+def make_arm(name: str, config: RunConfig, ranks: int) -> Arm:
+    """The arm with the steps, tokens and FLOPs of its plan."""
     plan = make_plan(config, ranks)
     flops = planned_flops(starting_model(config), plan)
     return Arm(name, config, plan.steps, plan.packs * config.data.seq_length, flops)
