@@ -1,8 +1,9 @@
 """The `cmbert` command.
 
 Each command has its own module, `launcher/commands/<name>.py`, and is registered below; that of `compare-recipes` is in
-`launcher/experiment/`. These modules import torch, transformers, deepspeed, streaming, and the packages of this project
-that need them, inside functions, so that `cmbert --help` responds at once.
+`launcher/experiment/`, that of `data overlap` in `launcher/benchmarks/`. These modules import torch, transformers,
+deepspeed, streaming, and the packages of this project that need them, inside functions, so that `cmbert --help`
+responds at once.
 
 Exit codes: 0 success; 2 a user error, or a file that cannot be read or written (one `error: ...`; a traceback only
 with CMBERT_DEBUG=1); 130 interrupted; 1 a bug. Training runs have further codes (`training/resilience/exit_codes.py`).
@@ -20,6 +21,7 @@ from ..configs.libraries import hide_torchvision
 from ..configs.reporting import configure, report_error
 from ..storage.files import as_user_error
 from ..streaming_data.shards.restricted import start_private
+from .benchmarks import overlap as overlap_command
 from .commands import checkpoint as checkpoint_command
 from .commands import config as config_command
 from .commands import data as data_command
@@ -48,6 +50,7 @@ app = typer.Typer(
 app.command()(demo_command.demo)
 app.command(cls=init_command.InitCommand)(init_command.init)
 app.command(name="import")(export_command.import_model)
+data_command.app.command()(overlap_command.overlap)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)

@@ -9,7 +9,7 @@ from ...configs.errors import UserError
 from ...streaming_data.corpora.readers import tables
 from ...streaming_data.documents.files import explain_read_errors, open_text
 
-_RCT_LABEL = re.compile(r"[A-Za-z_]+")
+_RCT_LABEL = re.compile(r"[A-Za-z_]+(?: [A-Za-z_]+)*")
 
 
 def read_records(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
