@@ -17,6 +17,7 @@ from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
 from .models.protocol import Protocol
+from .origin import Origin
 from .scores.units import Score
 from .tasks.classification import ClassificationTask, read_classification, run_classification
 from .tasks.code_structure import CodesTask, read_systems, run_codes
@@ -73,6 +74,7 @@ class Evaluation(BaseModel):
     data: Path = Field(description="directory of the task's files")
     task: AnyTask
     protocol: Protocol = Protocol()
+    origin: Origin | None = None
 
 
 def packages(evaluation: Evaluation) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from ...configs.loader.recipes import TASK
 from ...configs.preconditions import Check, check_all
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
-from ..commands.evaluate import load_tasks
 from ..interface import completion
 from ..interface.next_steps import settings
 from ..interface.options import setting
+from .tasks import load_tasks
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load, locate_recipe
-from ...configs.loader.recipes import TASK
+from ...configs.loader.recipes import SUITE, TASK
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.reporting import suggest
+from ..benchmarks.tasks import load_tasks
 from ..interface import completion
 from ..interface.next_steps import export_of
 from ..interface.options import setting
@@ -35,7 +35,15 @@ def evaluate(
             help="Name of a task, such as ncbi-disease, or your own YAML file.",
             autocompletion=completion.recipes(TASK),
         ),
-    ],
+    ] = [],  # noqa: B006 - typer copies it
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a suite of tasks, such as blurb, or your own YAML file: those whose files are in --data.",
+            autocompletion=completion.recipes(SUITE),
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the directories of a suite's files.")] = None,
     overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
@@ -49,7 +57,7 @@ def evaluate(
     After an interruption the same command continues with the seed that was interrupted.
     """
     labels = short_names(models)
-    evaluations = load_tasks(task, overrides)
+    evaluations = load_tasks(task, overrides, suite, data)
     check_all(_checks(models, evaluations, out))
 
     from rich.console import Console
@@ -101,20 +109,9 @@ def _next(model: Path, out: Path) -> list[str]:
     return ["train", "continue-base", "--set", f"initial_weights={model}", "--set", "data.path=DIRECTORY"]
 
 
-def load_tasks(names: Sequence[str], overrides: Sequence[str]) -> "list[Evaluation]":
-    """Load the files of all tasks; one error reports the mistakes in all of them."""
-    files = check_all(partial(locate_recipe, name, TASK) for name in names)
-
-    from ...evaluation.suite import Evaluation
-
-    evaluations = check_all(partial(load, Evaluation, file, overrides) for file in files)
-    if len({evaluation.name for evaluation in evaluations}) < len(evaluations):
-        raise UserError("two of the tasks have the same name; each needs its own")
-    return evaluations
-
-
 def _checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Path) -> "Iterator[Check]":
     """Everything that the evaluation needs, from cheap to expensive. None of it imports torch or uses a network."""
+    from ...evaluation.origin import check_published
     from ...evaluation.scores.optional_dependencies import EXTRA
     from ...evaluation.suite import check, packages
     from ...evaluation.tasks.masked_words import MaskedWordsTask, check_same_tokenizer
@@ -129,6 +126,7 @@ def _checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Pat
         yield partial(_check_model, address)
     for evaluation in evaluations:
         yield partial(check, evaluation)
+        yield partial(check_published, evaluation)
         if isinstance(evaluation.task, MaskedWordsTask | NeedlesTask) and (evaluation.data / "tokenizer").is_dir():
             for address in models:
                 yield partial(check_same_tokenizer, _tokenizer_directory(address), evaluation.data)
