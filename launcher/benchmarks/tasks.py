@@ -1,10 +1,9 @@
 """The tasks that a command line names: their files, and those of a suite whose files are in a directory."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from ...evaluation.benchmark import Found, Suite
     from ...evaluation.origin import Origin
     from ...evaluation.suite import Evaluation
+
+
+logger = logging.getLogger(__name__)
 
 
 def load_tasks(
@@ -44,10 +46,10 @@ def load_tasks(
 
 
 def load_suite(name: str, directory: Path, overrides: "Sequence[str]") -> "list[Evaluation]":
-    """The tasks of a suite whose files are in `directory`; prints where to get the others, and under which licence.
+    """The tasks of a suite whose files are in `directory`; announces where to get the others, and under which licence.
 
     Raises:
-        UserError: there is no such suite, or none of its tasks has its files there.
+        UserError: there is no such suite, or none of its tasks has its files there: where to get them.
     """
     from ...evaluation.benchmark import Suite, find_task
     from ...evaluation.suite import Evaluation
@@ -58,14 +60,12 @@ def load_suite(name: str, directory: Path, overrides: "Sequence[str]") -> "list[
     found = [
         find_task(evaluation, entry, directory) for evaluation, entry in zip(evaluations, suite.tasks, strict=True)
     ]
-    for line in _describe(suite, found, directory):
-        typer.echo(line)
     here = [one.evaluation for one in found if one.missing is None]
+    lines = list(_describe(suite, found, directory))
     if not here:
-        raise UserError(
-            f"{directory}: none of the {len(found)} tasks of {suite.name} has its files there; the lines above "
-            "have their directories and where to get them"
-        )
+        raise UserError("\n".join(lines))
+    for line in lines:
+        logger.info(line)
     return here
 
 

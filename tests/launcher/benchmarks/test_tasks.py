@@ -27,10 +27,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_missing_is_listed_with_its_source_and_licence(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_missing_is_listed_with_its_source_and_licence(
+    folder: Path, messages: pytest.LogCaptureFixture
+) -> None:
     [pairs] = load_suite(str(folder / "mine.yaml"), folder / "data", ["protocol.epochs=1"])
     assert (pairs.name, pairs.data, pairs.protocol.epochs) == ("pairs", folder / "data" / "sts", 1)
-    lines = capsys.readouterr().out.splitlines()
+    lines = [record.message for record in messages.records]
     assert lines[0] == f"mine: 1 of 4 sets are in {folder / 'data'}"
     for expected in (
         "here     pairs",
@@ -47,7 +49,7 @@ def test_what_is_missing_is_listed_with_its_source_and_licence(folder: Path, cap
 def test_a_suite_and_other_tasks_in_one_command(folder: Path) -> None:
     evaluations = load_tasks(["ncbi-disease"], [], str(folder / "mine.yaml"), folder / "data")
     assert [evaluation.name for evaluation in evaluations] == ["ncbi-disease", "pairs"]
-    with pytest.raises(UserError, match="none of the 3 tasks of mine"):
+    with pytest.raises(UserError, match=r"mine: 0 of 4 sets are in .*\nmissing  pubmedqa"):
         load_tasks([], [], str(folder / "mine.yaml"), folder)
 
 
