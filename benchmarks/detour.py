@@ -48,7 +48,7 @@ from clinical_modernbert.benchmarks.record import describe_machine
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.reporting import report_error
 from clinical_modernbert.launcher.commands.demo import print_heading
-from clinical_modernbert.launcher.commands.evaluate import load_tasks
+from clinical_modernbert.launcher.evaluation.tasks import load_tasks
 from clinical_modernbert.launcher.experiment.arms import Arm
 from clinical_modernbert.launcher.experiment.record import alone, begin, make_record
 from clinical_modernbert.launcher.experiment.runs import ArmRun, execute, make_runs

@@ -18,6 +18,7 @@ from ..configs.preconditions import check_all
 from ..storage.files import hash_file
 from .fine_tuning.kind import FineTunedKind, Record, Scores, Splits
 from .models.protocol import Protocol
+from .origin import Origin
 from .tasks.classification import CLASSIFICATION, ClassificationTask
 from .tasks.code_structure import CodesTask, read_systems, run_codes
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
@@ -73,6 +74,7 @@ class Evaluation(BaseModel):
     data: Path = Field(description="directory of the task's files")
     task: AnyTask
     protocol: Protocol = Protocol()
+    origin: Origin | None = None
 
 
 def packages(evaluation: Evaluation) -> tuple[str, ...]:

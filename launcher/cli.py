@@ -1,8 +1,8 @@
 """The `cmbert` command.
 
-Each command has its own module, `launcher/commands/<name>.py`, and is registered below; that of `compare-recipes` is in
-`launcher/experiment/`. These modules import torch, transformers, deepspeed, streaming, and the packages of this project
-that need them, inside functions, so that `cmbert --help` responds at once.
+Each command has its own module in `launcher/commands/`, or in `launcher/evaluation/` and `launcher/experiment/`, and is
+registered below. These modules import torch, transformers, deepspeed, streaming, and the packages of this project that
+need them, inside functions, so that `cmbert --help` responds at once.
 
 Exit codes: 0 success; 2 a user error, or a file that cannot be read or written (one `error: ...`; a traceback only
 with CMBERT_DEBUG=1); 130 interrupted; 1 a bug. Training runs have further codes (`training/resilience/exit_codes.py`).
@@ -37,6 +37,7 @@ from .commands import train as train_command
 from .evaluation import embed as embed_command
 from .evaluation import evaluate as evaluate_command
 from .evaluation import finetune as finetune_command
+from .evaluation import overlap as overlap_command
 from .evaluation import predict as predict_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command()(demo_command.demo)
 app.command(cls=init_command.InitCommand)(init_command.init)
 app.command(name="import")(export_command.import_model)
+data_command.app.command()(overlap_command.overlap)
 app.add_typer(data_command.app, name="data")
 app.add_typer(tokenizer_command.app, name="tokenizer")
 app.command()(plan_command.plan)

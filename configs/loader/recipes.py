@@ -34,8 +34,9 @@ class Kind:
 TRAINING = Kind("training recipe", "", frozenset({"schedule", "batch", "optimizer"}), "cmbert train {}")
 DATA = Kind("data recipe", "data", frozenset({"sources"}), "cmbert data prepare {}")
 TASK = Kind("task", "evaluation", frozenset({"task"}), "cmbert evaluate MODEL --task {}")
+SUITE = Kind("suite", "evaluation/suites", frozenset({"tasks"}), "cmbert evaluate MODEL --suite {} --data DIRECTORY")
 CLUSTER = Kind("cluster file", "cluster", frozenset({"ranks_per_node"}), "cmbert launch slurm RECIPE --cluster {}")
-KINDS = (TRAINING, DATA, TASK, CLUSTER)
+KINDS = (TRAINING, DATA, TASK, SUITE, CLUSTER)
 
 
 def kind_of(keys: Collection[str]) -> Kind | None:
@@ -47,13 +48,13 @@ def kind_of(keys: Collection[str]) -> Kind | None:
 def recipe_names(kind: Kind | None = None) -> list[str]:
     """Return the names of the packaged recipes, of one kind or all: their paths under `configs/`, without the suffix.
 
-    Tasks of the kind `TASK` are named without their folder.
+    Tasks and suites of the kinds `TASK` and `SUITE` are named without their folder.
     """
     paths = {path.relative_to(PACKAGED).with_suffix("").as_posix(): path for path in PACKAGED.rglob("*.yaml")}
     if kind is None:
         return sorted(paths)
     inside = [name for name in paths if name.rpartition("/")[0] == kind.folder]
-    return sorted(name.removeprefix(f"{TASK.folder}/") for name in inside)
+    return sorted(name.rpartition("/")[2] if kind in (TASK, SUITE) else name for name in inside)
 
 
 def describe_recipe(name: str) -> str:
@@ -89,8 +90,9 @@ def find_recipe(name_or_path: str, directory: Path = Path(), kind: Kind | None =
 
 def _packaged(name: str) -> Path:
     """Return the file of a name as `recipe_names` gives it."""
-    path = PACKAGED / f"{name}.yaml"
-    return path if path.is_file() else PACKAGED / TASK.folder / f"{name}.yaml"
+    folders = ("", TASK.folder, SUITE.folder)
+    paths = [PACKAGED / folder / f"{name}.yaml" for folder in folders]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _hint(name: str, names: list[str], kind: Kind | None) -> str:

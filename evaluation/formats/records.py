@@ -1,4 +1,4 @@
-"""Tables of texts: CSV, TSV, JSON lines, Parquet, and PubMed-RCT's format."""
+"""Tables of texts: CSV, TSV, JSON lines, Parquet, PubMed-RCT's format, and the JSON of PubMedQA and BioASQ."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,9 @@ from typing import Any
 from ...configs.errors import UserError
 from ...streaming_data.corpora.readers import tables
 from ...streaming_data.documents.files import explain_read_errors, open_text
+from .question_json import read_questions
 
-_RCT_LABEL = re.compile(r"[A-Za-z_]+")
+_RCT_LABEL = re.compile(r"[A-Za-z_]+(?: [A-Za-z_]+)*")
 
 
 def read_records(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -20,8 +21,11 @@ def read_records(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dic
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; set `data` of the task to its directory")
-    if path.name.removesuffix(".gz").endswith(".tsv"):
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".tsv"):
         yield from _read_tsv(path, required)
+    elif name.endswith(".json"):
+        yield from read_questions(path, required)
     else:
         yield from tables.read_records(path, required)
 

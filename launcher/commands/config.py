@@ -7,7 +7,7 @@ import typer
 from pydantic import BaseModel
 
 from ...configs.loader.load import dump, load, sections
-from ...configs.loader.recipes import CLUSTER, DATA, TASK, find_recipe, kind_of
+from ...configs.loader.recipes import CLUSTER, DATA, SUITE, TASK, find_recipe, kind_of
 from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.next_steps import settings
@@ -35,6 +35,7 @@ def show(
     uses = {
         "PrepareConfig": ["data", "prepare", recipe],
         "Evaluation": ["evaluate", "MODEL", "--task", recipe],
+        "Suite": ["evaluate", "MODEL", "--suite", recipe, "--data", "DIRECTORY"],
         "ClusterConfig": ["launch", "slurm", "base", "--dry-run", "--cluster", recipe],
     }
     suggest([*uses.get(model.__name__, ["train", recipe, "--plan"]), *settings(overrides)])
@@ -51,6 +52,10 @@ def _model(recipe: Path) -> type[BaseModel]:
         from ...evaluation.suite import Evaluation
 
         return Evaluation
+    if kind is SUITE:
+        from ...evaluation.benchmark import Suite
+
+        return Suite
     if kind is CLUSTER:
         from ..cluster.config import ClusterConfig
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from ...configs.loader.recipes import TASK
+from ...configs.loader.recipes import SUITE, TASK
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.next_steps import export_of
 from ..interface.options import setting
-from .inputs import checks, load_tasks, locate, open_any, short_names
+from .inputs import checks, locate, open_any, short_names
+from .tasks import load_tasks
 
 
 def evaluate(
@@ -28,7 +29,15 @@ def evaluate(
             help="Name of a task, such as ncbi-disease, or your own YAML file.",
             autocompletion=completion.recipes(TASK),
         ),
-    ],
+    ] = [],  # noqa: B006 - typer copies it
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a suite of tasks, such as blurb, or your own YAML file: those whose files are in --data.",
+            autocompletion=completion.recipes(SUITE),
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the directories of a suite's files.")] = None,
     overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
@@ -42,7 +51,7 @@ def evaluate(
     After an interruption the same command continues with the seed that was interrupted.
     """
     labels = short_names(models)
-    evaluations = load_tasks(task, overrides)
+    evaluations = load_tasks(task, overrides, suite, data)
     check_all(checks(models, evaluations, out))
 
     from rich.console import Console

@@ -11,7 +11,8 @@ from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.options import setting
-from .inputs import checks, load_tasks, locate, open_any, short_names
+from .inputs import checks, locate, open_any, short_names
+from .tasks import load_tasks
 
 
 def finetune(

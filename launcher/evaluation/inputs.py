@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
-from ...configs.loader.load import load, locate_recipe
-from ...configs.loader.recipes import TASK
 from ...configs.preconditions import Check, check_all, check_packages
 
 if TYPE_CHECKING:
@@ -15,20 +13,9 @@ if TYPE_CHECKING:
     from ...evaluation.suite import Evaluation
 
 
-def load_tasks(names: Sequence[str], overrides: Sequence[str]) -> "list[Evaluation]":
-    """Load the files of all tasks; one error reports the mistakes in all of them."""
-    files = check_all(partial(locate_recipe, name, TASK) for name in names)
-
-    from ...evaluation.suite import Evaluation
-
-    evaluations = check_all(partial(load, Evaluation, file, overrides) for file in files)
-    if len({evaluation.name for evaluation in evaluations}) < len(evaluations):
-        raise UserError("two of the tasks have the same name; each needs its own")
-    return evaluations
-
-
 def checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Path) -> Iterator[Check]:
     """Everything that the work needs, from cheap to expensive. None of it imports torch or uses a network."""
+    from ...evaluation.origin import check_published
     from ...evaluation.scores.optional_dependencies import EXTRA
     from ...evaluation.suite import check, packages
     from ...evaluation.tasks.masked_words import MaskedWordsTask, check_same_tokenizer
@@ -43,6 +30,7 @@ def checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Path
         yield partial(check_model, address)
     for evaluation in evaluations:
         yield partial(check, evaluation)
+        yield partial(check_published, evaluation)
         if isinstance(evaluation.task, MaskedWordsTask | NeedlesTask) and (evaluation.data / "tokenizer").is_dir():
             for address in models:
                 yield partial(check_same_tokenizer, _tokenizer_directory(address), evaluation.data)

@@ -115,7 +115,7 @@ def _tasks(names: Sequence[str], arms: "Sequence[Arm]", out: Path) -> "tuple[lis
     """The evaluations, and by what `cmbert evaluate --task` opens each."""
     from ...evaluation.suite import Evaluation
     from ...storage.remote import is_remote
-    from ..evaluation.inputs import load_tasks
+    from ..evaluation.tasks import load_tasks
 
     if names:
         return load_tasks(names, []), list(names)

@@ -78,11 +78,12 @@ def sample_text(address: str, source: str) -> str:
     reader = PackReader(f"{address}/{source}/train")
     pack = reader[len(reader) - 1]
     with tempfile.TemporaryDirectory() as directory:
-        tokenizer = tokenizers.load(_local_tokenizer(address, Path(directory)))
+        tokenizer = tokenizers.load(local_tokenizer(address, Path(directory)))
     return tokenizer.decode(pack.tokens[: pack.lengths[0]])
 
 
-def _local_tokenizer(address: str, staging: Path) -> Path:
+def local_tokenizer(address: str, staging: Path) -> Path:
+    """The directory of a data set's tokenizer; that of a store is downloaded into `staging`."""
     if not is_remote(address):
         return Path(address) / "tokenizer"
     for name in tokenizers.FILES:

@@ -47,15 +47,15 @@ def band_hashes(texts: Sequence[str], bands: Bands) -> npt.NDArray[np.uint64]:
     """One hash per text and band: uint64 (texts, bands). They depend only on the words, not on case, spaces or
     punctuation.
     """
-    minima = _minima(*_shingle_hashes(*_word_hashes(texts)), bands.number * bands.rows)
+    minima = _minima(*_shingle_hashes(*word_hashes(texts)), bands.number * bands.rows)
     rows = minima.reshape(*bands, len(texts)).astype(np.uint64)
     combined = np.full((bands.number, len(texts)), _MULTIPLIER, np.uint64)
     for row in range(bands.rows):
-        combined = _mix(combined * _MULTIPLIER + rows[:, row])
+        combined = mix(combined * _MULTIPLIER + rows[:, row])
     return combined.T
 
 
-def _word_hashes(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+def word_hashes(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """The hash of each word of the texts, uint64 (words,), and the number of words of each text, int64 (texts,)."""
     owners, hashes = [], []
     for batch in _batches(texts):
@@ -105,7 +105,7 @@ def _word_hashes_of_batch(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64],
     if not len(begins):
         return np.zeros(0, np.uint64), np.zeros(len(texts), np.int64)
     ends = np.cumsum([len(text) + 1 for text in texts], dtype=np.int64)
-    hashes = _mix(np.add.reduceat(terms, begins) * inverses[begins])
+    hashes = mix(np.add.reduceat(terms, begins) * inverses[begins])
     return hashes, np.diff(np.searchsorted(begins, ends, side="right"), prepend=0)
 
 
@@ -159,7 +159,7 @@ def _shingle_hashes(
     shingles = padded - _SHINGLE_WORDS + 1
     within = np.ones(number, np.bool_)  # one text
     within[(begins[1:, None] - np.arange(1, _SHINGLE_WORDS)).ravel()] = False
-    return _mix(hashes[within]), np.cumsum(shingles) - shingles
+    return mix(hashes[within]), np.cumsum(shingles) - shingles
 
 
 def _ranges(firsts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -189,10 +189,10 @@ def _minima(shingles: npt.NDArray[np.uint64], begins: npt.NDArray[np.int64], fun
 
 def _multipliers(count: int) -> npt.NDArray[np.uint32]:
     """Fixed odd numbers, independent of numpy's generators and hence the same in every version."""
-    return (_mix(np.arange(1, count + 1, dtype=np.uint64) * _MULTIPLIER) >> _HALF).astype(np.uint32) | np.uint32(1)
+    return (mix(np.arange(1, count + 1, dtype=np.uint64) * _MULTIPLIER) >> _HALF).astype(np.uint32) | np.uint32(1)
 
 
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """A bijection of 64 bits whose every output bit depends on every input bit (the finalizer of MurmurHash3)."""
     values = values.copy()  # changed in place, for there may be many
     for factor in _FACTORS:

@@ -95,6 +95,19 @@ CASES = {
     "evaluate: codes": evaluate("codes", "plain.tsv: line 1 is not a code"),
     "evaluate: data set": evaluate("no-packs", "nowhere/manifest.json: no such file"),
     "evaluate: tokenizer": evaluate("packs", "packs was prepared with another tokenizer", model="models/other"),
+    "evaluate: suite": Case(
+        "evaluate models/short --suite mteb-medical --data data",
+        ("mteb-medical: 0 of ", "no data/nfcorpus/corpus.jsonl", "nfcorpus.zip has the MD5", "licence: CC BY-NC 4.0"),
+    ),
+    "data overlap": Case(
+        "data overlap nowhere --task ncbi-disease --task tasks/packs.yaml --out file/overlap.json",
+        (
+            "file/overlap.json: cannot be written",
+            "nowhere/manifest.json: no such file",
+            "data/NCBI-disease-IOB/train.tsv: no such file",
+            "a task of the kind masked_words has no test texts",
+        ),
+    ),
     # export, push
     "finetune: everything": Case(
         "finetune no/such/model --task similarity --task tasks/ner.yaml --out file/models",

@@ -128,6 +128,10 @@ def test_the_commands_of_data_lead_from_one_to_the_next(
     inspect, train = cmbert(*shlex.split(prepare)[1:])
     assert train == f"cmbert train tiny --set data.path={tmp_path / 'data'}"
     assert cmbert(*shlex.split(inspect)[1:]) == [train]
+    (tmp_path / "test.tsv").write_text("text1\ttext2\tscore\na\tb\t1\nc\td\t2\n")
+    task = ["--task", "similarity", "--set", f"data={tmp_path}"]
+    (evaluate,) = cmbert("data", "overlap", str(tmp_path / "data"), *task, "--workers", "1")
+    assert evaluate == shlex.join(["cmbert", "evaluate", "MODEL", *task])
     monkeypatch.setattr("clinical_modernbert.streaming_data.prepare.upload.upload", lambda *arguments: None)
     assert cmbert("data", "upload", str(tmp_path / "data"), "s3://bucket/a/")[1].endswith("data.path=s3://bucket/a")
     cmbert("tokenizer", "extend", recipe, "--out", str(tmp_path / "extended"), "--tokens", "10")

@@ -26,6 +26,7 @@ TAKES = {
     "data audit": DATA,
     "tokenizer train": DATA,
     "tokenizer extend": DATA,
+    "data overlap": TASK,
     "evaluate": TASK,
     "finetune": TASK,
 }
@@ -88,11 +89,11 @@ def test_an_option_of_another_command_names_that_command(monkeypatch: pytest.Mon
 
 def arguments_with(path: str, recipe: str) -> list[str]:
     """Give a command its recipe, and some value for each other argument and option that it requires."""
-    recipe_parameter = "task" if path in ("evaluate", "finetune") else "recipe"
+    recipe_parameter = "task" if TAKES[path] is TASK else "recipe"
     words = path.split()
     for parameter in LEAVES[path].params:
         value = recipe if parameter.name == recipe_parameter else "1"
-        if parameter.required:
+        if parameter.required or parameter.name == recipe_parameter:
             words += [value] if parameter.param_type_name == "argument" else [parameter.opts[0], value]
     return words
 
@@ -130,7 +131,9 @@ def test_a_recipe_of_another_kind_gives_the_command_for_it(
             assert f"this is a {other.name}, not a {TAKES[path].name}: run `{command}`" in message
 
 
-@pytest.mark.parametrize(("word", "tasks"), [("ner", "bc5cdr or ncbi-disease"), ("relation", "chemprot")])
+@pytest.mark.parametrize(
+    ("word", "tasks"), [("covid", "trec-covid"), ("relation", "chemprot or chemprot-sentences or gad")]
+)
 def test_the_subject_of_a_task_suggests_it(
     word: str, tasks: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
