@@ -20,7 +20,7 @@ from ..documents.clean import CleaningStep
 from ..documents.document import Document
 from ..documents.files import open_binary
 from ..documents.spans import Span, ends_file, open_span
-from .articles.pubmed_records import elements, explain_errors
+from .articles.pubmed_records import RETRACTED, elements, explain_errors
 from .articles.scripts import MATHML, ScriptStyle, mark_script, math_text, write_scripts
 from .source import Source
 
@@ -45,7 +45,6 @@ _TEXT_PARTS = {"ArticleTitle", "Abstract", "VernacularTitle"}
 _INLINE = {"b", "i", "u"}
 _MATH = f"{MATHML}math"
 _NO_TITLE = {"", "[Not Available]."}
-_RETRACTED = "D016441"
 
 
 def read(
@@ -115,12 +114,12 @@ def _document(citation: Any, pmid: str, source: PubMedSource, left_out: Census) 
         left_out.add_element("citations without an article", citation)
         return None
     parts: dict[str, Any] = {}
-    others = 0
+    others: list[Any] = []
     for part in article:
         tag = part.tag
         parts[tag] = part
         if tag not in _TEXT_PARTS:
-            others += _own_characters(part)
+            others.append(part)
     title = _text(parts.get("ArticleTitle"), source)
     if title in _NO_TITLE:
         title = _text(parts.get("VernacularTitle"), source)
@@ -135,8 +134,9 @@ def _document(citation: Any, pmid: str, source: PubMedSource, left_out: Census) 
     if source.require_abstract and not lines:
         left_out.add_element("citations without an abstract", article)
         return None
-    left_out.add_counts("metadata", 1, others)
-    retracted = any(kind.get("UI") == _RETRACTED for kind in parts.get("PublicationTypeList", ()))
+    for part in others:
+        left_out.add_element("metadata", part)
+    retracted = any(kind.get("UI") == RETRACTED for kind in parts.get("PublicationTypeList", ()))
     language = " ".join((parts["Language"].text or "").split()) if "Language" in parts else ""
     meta = {"pmid": pmid, "language": language, "retracted": str(retracted).lower()}
     return Document(pmid, source.name, "\n".join([title, *lines] if title else lines), meta)
@@ -145,12 +145,6 @@ def _document(citation: Any, pmid: str, source: PubMedSource, left_out: Census) 
 def _child_text(element: Any, tag: str) -> str:
     child = next(element.iterchildren(tag), None)
     return "" if child is None else (child.text or "").strip()
-
-
-def _own_characters(element: Any) -> int:
-    """The characters of an element and of those in it, each less the white space around its text."""
-    text = element.text
-    return (len(text.strip()) if text else 0) + (sum(map(_own_characters, element)) if len(element) else 0)
 
 
 def _paragraph(part: Any, source: PubMedSource) -> str:

@@ -63,17 +63,15 @@ def visible(text: str) -> int:
     return len("".join(text.split()))
 
 
-def markup_text_length(content: bytes, lines: int) -> int:
-    """The characters of XML in UTF-8 that are not in tags, spaces between words included, entities as written.
+def markup_text_length(content: bytes) -> int:
+    """The characters of XML in UTF-8 that are neither in tags nor white space, entities as written.
 
     Nothing is parsed: this costs a tenth of parsing.
-
-    Args:
-        lines: the line feeds in the content, which are not counted.
     """
+    content = content.translate(None, b" \t\r\n")
     array = np.frombuffer(content, np.uint8)
     opening, closing = np.flatnonzero(array == ord("<")), np.flatnonzero(array == ord(">"))
     if len(opening) != len(closing):  # an angle bracket as a character
-        return len(content) - lines
+        return len(content)
     continuations = np.count_nonzero(array.view(np.int8) < -64)
-    return int(len(content) - (closing - opening + 1).sum() - continuations) - lines
+    return int(len(content) - (closing - opening + 1).sum() - continuations)

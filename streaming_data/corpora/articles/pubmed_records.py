@@ -3,6 +3,8 @@
 References, authors and the like, three quarters of a file, are removed as bytes before the rest is parsed.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +19,20 @@ from ...documents.files import explain_read_errors
 from ...documents.xml_bounds import Budget, message_of, split_at_declarations
 
 _PARSE_BLOCK = 1 << 20
-# Elements removed before parsing: what they are, start, end and replacement. The largest come first, because removed
-# text is not searched again.
-_REMOVED = [
-    ("references and history", b"<PubmedData>", b"</PubmedData>", b""),
-    ("authors", b"<AuthorList", b"</AuthorList>", b""),
-    ("index terms and other abstracts", b"</Article>", b"</MedlineCitation>", b"</Article></MedlineCitation>"),
-    ("journals", b"<Journal>", b"</Journal>", b""),
-]
+RETRACTED = "D016441"
+"""The type of publication of a retracted article. A list that has it is not removed before parsing."""
+_AFTER_ARTICLE = b"</Article>"
+_METADATA = "PublicationTypeList GrantList DataBankList ELocationID Pagination ArticleDate"
+_METADATA += " DateCompleted DateRevised DateCreated"
+# Elements removed before parsing: by the start of their first tag, what they are and their last tag.
+_REMOVED = {
+    b"<PubmedData>": ("references and history", b"</PubmedData>"),
+    b"<AuthorList": ("authors", b"</AuthorList>"),
+    _AFTER_ARTICLE: ("index terms and other abstracts", b"</MedlineCitation>"),
+    b"<Journal>": ("journals", b"</Journal>"),
+    **{b"<" + name: ("metadata", b"</" + name + b">") for name in _METADATA.encode().split()},
+}
+_FIRST_TAG = re.compile(rb"(%b)(?:(?<=>)|[^<>]*(?<!/)>)" % b"|".join(_REMOVED))
 
 
 @contextmanager
@@ -87,40 +95,40 @@ def _pruned_blocks(path: Path, file: BinaryIO, left_out: Census) -> Iterator[byt
     """
     rest = b""
     while block := file.read(_PARSE_BLOCK):
-        rest += block
-        cut = min([_unclosed(rest, opening, closing) for _, opening, closing, _ in _REMOVED])
-        if len(rest) - cut > XML_BYTES:
+        kept, rest = _prune(rest + block, left_out)
+        if len(rest) > XML_BYTES:
             raise TooLargeError(
                 f"{path}: more than {XML_BYTES:,} bytes without the end of an element; expected citations"
             )
-        yield _prune(rest[:cut], left_out)
-        rest = rest[cut:]
+        yield kept
     yield rest
 
 
-def _unclosed(block: bytes, opening: bytes, closing: bytes) -> int:
-    """The position of an element that does not end in the block, or of the last tag if there is none."""
-    start = block.rfind(opening)
-    return start if start >= 0 and block.find(closing, start) < 0 else max(block.rfind(b"<"), 0)
-
-
-def _prune(block: bytes, left_out: Census) -> bytes:
-    for kind, opening, closing, replacement in _REMOVED:
-        kept: list[bytes] = []
-        removed: list[bytes] = []
-        end = lines = 0
-        start = block.find(opening)
-        while start >= 0:
-            close, following = block.find(closing, start), block.find(opening, start + 1)
-            if close < 0 or 0 <= following < close:
-                break
-            here = block.count(b"\n", start, close)
-            kept += block[end:start], b"\n" * here + replacement
-            lines += here
-            end = close + len(closing)
-            removed.append(block[start:end])
-            start = following
-        if removed:
-            left_out.add_counts(kind, len(removed), markup_text_length(b"".join(removed), lines))
-            block = b"".join([*kept, block[end:]])
-    return block
+def _prune(block: bytes, left_out: Census) -> tuple[bytes, bytes]:
+    """What to parse of a block, and what to read again with the next: from an element that does not end in the block,
+    or else from the last tag.
+    """
+    kept: list[bytes] = []
+    removed: dict[str, list[memoryview]] = defaultdict(list)
+    done = position = 0
+    cut, view = None, memoryview(block)
+    while cut is None and (match := _FIRST_TAG.search(block, position)):
+        start, position = match.span()
+        opening = match[1]
+        kind, closing = _REMOVED[opening]
+        close = block.find(closing, position)
+        if block.find(opening, position, close if close >= 0 else len(block)) >= 0:
+            continue  # the tags are corrupt, which the parser explains
+        if close < 0:
+            cut = start
+        elif opening != b"<PublicationTypeList" or block.find(RETRACTED.encode(), position, close) < 0:
+            kept += block[done:start], b"\n" * block.count(b"\n", start, close)
+            if opening == _AFTER_ARTICLE:
+                kept.append(_AFTER_ARTICLE + closing)
+            done = position = close + len(closing)
+            removed[kind].append(view[start:done])
+    if cut is None:
+        cut = max(block.rfind(b"<", done), done)
+    for kind, parts in removed.items():
+        left_out.add_counts(kind, len(parts), markup_text_length(b"".join(parts)))
+    return b"".join([*kept, block[done:cut]]), block[cut:]

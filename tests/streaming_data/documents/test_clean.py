@@ -8,7 +8,8 @@ from typing import Any
 
 import ftfy
 import pytest
-from hypothesis import given
+from ftfy.chardata import CHARMAP_ENCODINGS
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
@@ -71,6 +72,18 @@ def test_an_authors_text_is_unchanged(text: str) -> None:
 @given(st.text(st.sampled_from("aé ÃÂ©â€\u009d™μ≥&lt;\n\r\ufb01\u0301e_\x00\u00a0K\u0133\u01c6<\x1b[1m"), max_size=24))
 def test_skipping_ftfy_for_plain_text_changes_nothing(text: str) -> None:
     assert clean(text, ["encoding"], Counter()) == ftfy.fix_text(text, cleaning._FTFY)
+
+
+_MORE = "\ufffd\x1a?"
+_ACCENTS = "éà×Åβγδμ°²αЖий–’“…™€ˇ\u0301\u00a0\u212b ab"
+
+
+@settings(max_examples=400)
+@given(st.text(_ACCENTS, max_size=12), st.sampled_from(CHARMAP_ENCODINGS), st.text(_ACCENTS + _MORE, max_size=4))
+def test_text_that_any_encoding_misread_is_fixed_as_ftfy_fixes_it(text: str, encoding: str, more: str) -> None:
+    misread = f"{text.encode().decode(encoding, errors='replace')}{more}"
+    for written in (misread, misread.replace("\xa0", " "), f"{more}{text}", unicodedata.normalize("NFD", misread)):
+        assert clean(written, ["encoding"], Counter()) == ftfy.fix_text(written, cleaning._FTFY)
 
 
 @given(
