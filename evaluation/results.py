@@ -18,6 +18,8 @@ from ..configs.json_text import read_json
 from ..configs.preconditions import check_all
 from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
+from .fine_tuning.fine_tuned import FineTuned
+from .saved_embedder import save_embedder
 from .saved_model import save_fine_tuned
 from .saved_settings import read_settings
 from .seed_file import is_complete, read_seed, write_seed
@@ -129,7 +131,8 @@ def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
         if keep:
-            save_fine_tuned(outcome, evaluation, model.name, seed, identity, kept)
+            save = save_fine_tuned if isinstance(outcome.fine_tuned, FineTuned) else save_embedder
+            save(outcome, evaluation, model.name, seed, identity, kept)
         write_seed(path, outcome.scores, outcome.records, facts)
     return Result(evaluation.name, model.name, seed, read_seed(path))
 

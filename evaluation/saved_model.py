@@ -7,6 +7,7 @@ protocol, and how long texts are divided.
 import shutil
 from pathlib import Path
 
+from ..configs.errors import UserError
 from ..storage.files import stage_directory
 from .fine_tuning.card import fine_tuned_card
 from .fine_tuning.fine_tuned import FineTuned
@@ -36,7 +37,7 @@ def save_fine_tuned(
         UserError: the directory exists and is not empty.
     """
     fine_tuned, splits, scores = outcome.fine_tuned, outcome.splits, outcome.scores
-    assert fine_tuned is not None
+    assert isinstance(fine_tuned, FineTuned)
     assert splits is not None
     classifier = fine_tuned.classifier
     settings = Settings(
@@ -54,13 +55,18 @@ def save_fine_tuned(
     card = fine_tuned_card(base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores)
     with stage_directory(directory) as staging:
         classifier.save(staging)
-        for name in _TOKENIZER:
-            if (file := fine_tuned.tokenizer_directory / name).is_file():
-                shutil.copyfile(file, staging / name)
+        copy_tokenizer(fine_tuned.tokenizer_directory, staging)
         (staging / SETTINGS).write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (staging / "README.md").write_text(card, encoding="utf-8")
         (staging / PREDICTIONS).write_text(as_lines(outcome.records), encoding="utf-8")
         write_reference(classifier, fine_tuned, staging)
+
+
+def copy_tokenizer(source: Path, directory: Path) -> None:
+    """Copy the files of a tokenizer."""
+    for name in _TOKENIZER:
+        if (file := source / name).is_file():
+            shutil.copyfile(file, directory / name)
 
 
 def open_fine_tuned(directory: Path) -> FineTuned:
@@ -70,6 +76,8 @@ def open_fine_tuned(directory: Path) -> FineTuned:
         UserError: it is not such a directory, or one of its files is damaged.
     """
     settings = read_settings(directory)
+    if settings.head is None:
+        raise UserError(f"{directory}: a model of vectors; use `cmbert embed`")
     tokenizer = open_tokenizer(directory)
     classifier = open_head(directory, settings.head, tokenizer.pad_token_id or 0, settings.unpadded)
     return FineTuned(

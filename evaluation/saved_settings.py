@@ -14,7 +14,7 @@ SETTINGS = "fine_tuning.json"
 
 
 class Settings(BaseModel):
-    """The content of fine_tuning.json."""
+    """The content of fine_tuning.json. A model of vectors has no head."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,7 +24,7 @@ class Settings(BaseModel):
     protocol: Protocol
     seed: int
     identity: str
-    head: HeadConfig
+    head: HeadConfig | None
     unpadded: bool
     max_length: int
     scores: dict[str, float]

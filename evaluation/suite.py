@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
-from .fine_tuning.kind import FineTunedKind, Record, Scores, Splits
+from .fine_tuning.kind import FineTunedKind, Outcome, Scores
 from .models.protocol import Protocol
 from .origin import Origin
 from .tasks.classification import CLASSIFICATION, ClassificationTask
@@ -29,7 +29,6 @@ from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 from .tasks.similarity import SimilarityTask, read_similarity, run_similarity
 
 if TYPE_CHECKING:
-    from .fine_tuning.fine_tuned import FineTuned
     from .models.model import EvaluatedModel
 
 AnyTask = Annotated[
@@ -46,10 +45,13 @@ AnyTask = Annotated[
 
 
 class ScoredKind(NamedTuple):
-    """A kind of task that trains no head: it reads its files, for which it raises UserError, and computes scores."""
+    """A kind of task that trains no head: it reads its files, for which it raises UserError, and computes scores.
+
+    A kind that trains an encoder for vectors gives an Outcome.
+    """
 
     read: Callable[[Any, Path], object]
-    run: Callable[..., Scores]
+    run: Callable[..., Scores | Outcome]
     packages: tuple[str, ...] = ()
 
 
@@ -110,15 +112,6 @@ def _check_file(evaluation: Evaluation, name: str) -> None:
         )
 
 
-class Outcome(NamedTuple):
-    """What one seed gives: the scores; and of a task that trains a head the predictions, the model and its data."""
-
-    scores: Scores
-    records: list[Record] = []  # noqa: RUF012 - a default that nobody changes
-    fine_tuned: "FineTuned | None" = None
-    splits: Splits | None = None
-
-
 def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int) -> Outcome:
     """Compute the scores of one seed. The same model, evaluation and seed give the same scores.
 
@@ -127,7 +120,8 @@ def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int) -> Outcome:
     """
     task, protocol, kind = evaluation.task, evaluation.protocol, _KINDS[type(evaluation.task)]
     if isinstance(kind, ScoredKind):
-        outcome = Outcome(kind.run(model, task, evaluation.data, protocol, seed))
+        result = kind.run(model, task, evaluation.data, protocol, seed)
+        outcome = result if isinstance(result, Outcome) else Outcome(result)
     else:
         from .fine_tuning.fine_tuned import fine_tune_task
 
@@ -155,11 +149,25 @@ def kind_of(task: "AnyTask") -> FineTunedKind:
     return kind
 
 
+def check_keeps(evaluation: Evaluation) -> None:
+    """Check that the task trains a model that can be kept.
+
+    Raises:
+        UserError: it does not.
+    """
+    task = evaluation.task
+    if isinstance(task, RetrievalTask) and task.trains():
+        if task.late:
+            raise UserError("a model of late interaction cannot be kept yet; use `cmbert evaluate`")
+    else:
+        kind_of(task)
+
+
 def fine_tunes(evaluation: Evaluation) -> bool:
     """Whether the task fine-tunes the model. Other tasks do not depend on the seed and run once."""
     task = evaluation.task
     if isinstance(task, RetrievalTask):
-        return task.train is not None
+        return task.trains()
     return isinstance(_KINDS[type(task)], FineTunedKind)
 
 

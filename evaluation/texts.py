@@ -70,7 +70,7 @@ def _pairs(task: SimilarityTask, data: Path) -> Texts:
 
 def _collection(task: RetrievalTask, data: Path) -> Texts:
     """Queries of the test, and the documents."""
-    corpus, queries, test, _ = read_retrieval(task, data)
+    corpus, queries, test, *_ = read_retrieval(task, data)
     return {"test": _single(queries[name] for name in test), "corpus": _single(corpus.values())}
 
 

@@ -15,6 +15,8 @@ from .head_config import HeadConfig
 if TYPE_CHECKING:
     from ..models.tokens import Tokenizes
     from .classifier import Example, Logits
+    from .embedder import Embedder
+    from .fine_tuned import FineTuned
 
 Record = dict[str, Any]
 """What is kept of one test example, as JSON: its id, what is true, what was predicted, and never its text."""
@@ -32,6 +34,15 @@ class Splits(NamedTuple):
     train: list[Any]
     test: list[Any]
     development: list[Any] = []  # noqa: RUF012 - a default that nobody changes
+
+
+class Outcome(NamedTuple):
+    """What one seed gives: scores; and of a task that trains a model also the predictions, the model and its data."""
+
+    scores: Scores
+    records: list[Record] = []  # noqa: RUF012 - a default that nobody changes
+    fine_tuned: "FineTuned | Embedder | None" = None
+    splits: Splits | None = None
 
 
 @dataclass(frozen=True)

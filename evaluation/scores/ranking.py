@@ -24,6 +24,18 @@ def nearest(queries: Vectors, corpus: Vectors, k: int) -> npt.NDArray[np.int64]:
     return np.concatenate(parts)
 
 
+def nearest_late(queries: Sequence[Vectors], corpus: Sequence[Vectors], k: int) -> npt.NDArray[np.int64]:
+    """As `nearest`, by late interaction: each token of a query counts with its best token of the document (MaxSim).
+
+    Args:
+        queries, corpus: the vectors of the tokens of each text, (n, d), of norm 1.
+    """
+    tokens = np.concatenate(corpus).T
+    starts = np.cumsum([0, *(len(vectors) for vectors in corpus[:-1])])
+    scores = [np.maximum.reduceat(query @ tokens, starts, axis=1).sum(axis=0) for query in queries]
+    return _top(np.stack(scores), k)
+
+
 def ndcg(ranked: Sequence[int], relevance: Mapping[int, float], k: int = 10) -> float:
     """Normalized discounted cumulative gain of the first k, with the relevance as gain (as in trec_eval)."""
     discounts = 1 / np.log2(np.arange(2, k + 2))

@@ -1,24 +1,26 @@
 """Retrieval by cosine similarity of embeddings, in BEIR's format, with or without fine-tuning."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ...configs.errors import UserError
+from ..fine_tuning.kind import Outcome
 from ..formats.records import read_records
 from ..formats.values import position, read_identifier, read_number, read_text
 from ..models.protocol import Pooling, Protocol
-from ..scores.ranking import ndcg, nearest, recall, reciprocal_rank
+from ..scores.ranking import ndcg, nearest, nearest_late, recall, reciprocal_rank
 from ..scores.units import Score
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
+    from ..fine_tuning.contrastive import Triple
+    from ..fine_tuning.embedder import Embedder
     from ..models.model import EvaluatedModel
 
+_BEST = 100
 Qrels = dict[str, dict[str, float]]
 
 
@@ -32,37 +34,56 @@ class RetrievalTask(BaseModel):
     queries: str = "queries.jsonl"
     test: str = "qrels/test.tsv"
     train: str | None = Field(None, description="relevance judgments for fine-tuning with in-batch negatives")
+    unlabeled: str | None = Field(None, description="texts to adapt to before, without judgments, in BEIR's format")
+    hard_negatives: NonNegativeInt = Field(
+        0, description="per query, the nearest documents of the untrained encoder that are not known to be relevant"
+    )
     temperature: PositiveFloat = Field(0.05, description="temperature of the cosines in that loss")
+    dimensions: tuple[PositiveInt, ...] = Field((), description="shorter vectors that are also trained (Matryoshka)")
+    late: PositiveInt | None = Field(None, description="dimensions of token vectors for late interaction (ColBERT)")
     pooling: Pooling = "mean"
 
+    @model_validator(mode="after")
+    def _check_late(self) -> "RetrievalTask":
+        if self.late and not self.train:
+            raise ValueError("late interaction has a new projection, which needs `train`")
+        if self.late and (self.dimensions or self.unlabeled):
+            raise ValueError("late interaction cannot be combined with dimensions or unlabeled")
+        return self
+
+    def trains(self) -> bool:
+        """Whether the encoder is trained before it is scored."""
+        return bool(self.train or self.unlabeled)
+
     def files(self) -> list[str]:
-        return [self.corpus, self.queries, self.test, *([self.train] if self.train else [])]
+        return [self.corpus, self.queries, self.test, *(name for name in (self.train, self.unlabeled) if name)]
 
 
 class Collection(NamedTuple):
-    """Texts by identifier, the judgments of the test, and the pairs of a query and its document to train on."""
+    """Texts by identifier, the judgments of the test and of the training, and texts to adapt to."""
 
     corpus: dict[str, str]
     queries: dict[str, str]
     test: Qrels
-    train: list[tuple[str, str]]
+    train: Qrels
+    unlabeled: list[str]
 
 
-def run_retrieval(
-    model: "EvaluatedModel", task: RetrievalTask, data: Path, protocol: Protocol, seed: int
-) -> dict[str, Score]:
-    from ..models.embed import embed
-
-    corpus, queries, qrels, train = read_retrieval(task, data)
-    encoder = None
-    if train:
-        encoder = train_contrastive(model, train, task.pooling, task.temperature, protocol, seed)
-    documents = list(corpus)
+def run_retrieval(model: "EvaluatedModel", task: RetrievalTask, data: Path, protocol: Protocol, seed: int) -> Outcome:
+    """Scores; the 100 best documents of each query; and, if it was trained, the encoder that found them."""
+    collection = read_retrieval(task, data)
+    embedder = _train(model, task, collection, protocol, seed)
+    documents = list(collection.corpus)
     index = {name: number for number, name in enumerate(documents)}
-    query_vectors = embed(model, [queries[name] for name in qrels], task.pooling, protocol.tokens, encoder)
-    document_vectors = embed(model, [corpus[name] for name in documents], task.pooling, protocol.tokens, encoder)
-    relevances = [{index[name]: grade for name, grade in judged.items()} for judged in qrels.values()]
-    return score_ranking([row.tolist() for row in nearest(query_vectors, document_vectors, 100)], relevances)
+    queries = [collection.queries[name] for name in collection.test]
+    texts = [collection.corpus[name] for name in documents]
+    rankings = _rank(embedder, queries, texts, protocol.tokens)
+    relevances = [{index[name]: grade for name, grade in judged.items()} for judged in collection.test.values()]
+    records = [
+        {"id": name, "answers": judged, "prediction": [documents[number] for number in ranked]}
+        for (name, judged), ranked in zip(collection.test.items(), rankings, strict=True)
+    ]
+    return Outcome(score_ranking(rankings, relevances), records, embedder if task.trains() else None)
 
 
 def read_retrieval(task: RetrievalTask, data: Path) -> Collection:
@@ -73,10 +94,61 @@ def read_retrieval(task: RetrievalTask, data: Path) -> Collection:
     """
     corpus, queries = _read_texts(data / task.corpus), _read_texts(data / task.queries)
     train = _read_qrels(data / task.train, queries, corpus) if task.train else {}
-    pairs = [(queries[q], corpus[d]) for q, judged in train.items() for d, grade in judged.items() if grade > 0]
-    if task.train and not pairs:
+    if task.train and not any(grade > 0 for judged in train.values() for grade in judged.values()):
         raise UserError(f"{data / task.train}: no score above 0, so there is no pair to train on")
-    return Collection(corpus, queries, _read_qrels(data / task.test, queries, corpus), pairs)
+    unlabeled = list(_read_texts(data / task.unlabeled).values()) if task.unlabeled else []
+    return Collection(corpus, queries, _read_qrels(data / task.test, queries, corpus), train, unlabeled)
+
+
+def _train(
+    model: "EvaluatedModel", task: RetrievalTask, collection: Collection, protocol: Protocol, seed: int
+) -> "Embedder":
+    """The encoder as it is, adapted to texts, trained on judgments, or first one and then the other."""
+    from ..fine_tuning.contrastive import Loss, train_contrastive
+    from ..fine_tuning.embedder import Embedder
+    from ..fine_tuning.unlabeled import pairs_of
+
+    embedder = Embedder(model, model.encoder, task.pooling)
+    if collection.unlabeled:
+        loss = Loss(task.temperature, task.dimensions)
+        embedder = train_contrastive(model, pairs_of(collection.unlabeled, seed), task.pooling, loss, protocol, seed)
+    if collection.train:
+        triples = _triples(embedder, collection, task.hard_negatives, protocol.tokens)
+        start = replace(model, encoder=embedder.encoder)
+        loss = Loss(task.temperature, task.dimensions, task.late)
+        embedder = train_contrastive(start, triples, task.pooling, loss, protocol, seed)
+    return embedder
+
+
+def _triples(embedder: "Embedder", collection: Collection, hard_negatives: int, tokens: int) -> "list[Triple]":
+    """A triple for each relevant document of each query."""
+    from ..fine_tuning.contrastive import Triple
+
+    relevant = {query: frozenset(name for name, grade in judged.items() if grade > 0)
+                for query, judged in collection.train.items()}  # fmt: skip
+    negatives: dict[str, tuple[str, ...]] = {}
+    if hard_negatives:
+        names = list(collection.corpus)
+        vectors = embedder.embed(list(collection.corpus.values()), tokens)
+        queries = embedder.embed([collection.queries[query] for query in relevant], tokens)
+        most = hard_negatives + max(map(len, collection.train.values()))
+        for query, ranked in zip(relevant, nearest(queries, vectors, most), strict=True):
+            found = [names[n] for n in ranked if names[n] not in collection.train[query]]
+            negatives[query] = tuple(collection.corpus[name] for name in found[:hard_negatives])
+    return [
+        Triple(collection.queries[query], collection.corpus[name], negatives.get(query, ()), answers, name)
+        for query, answers in relevant.items()
+        for name in sorted(answers)
+    ]
+
+
+def _rank(embedder: "Embedder", queries: Sequence[str], documents: Sequence[str], tokens: int) -> list[list[int]]:
+    """The numbers of the 100 best documents for each query."""
+    if embedder.projection is None:
+        found = nearest(embedder.embed(queries, tokens), embedder.embed(documents, tokens), _BEST)
+    else:
+        found = nearest_late(embedder.embed_tokens(queries, tokens), embedder.embed_tokens(documents, tokens), _BEST)
+    return [row.tolist() for row in found]
 
 
 def score_ranking(rankings: Sequence[Sequence[int]], relevances: Sequence[Mapping[int, float]]) -> dict[str, Score]:
@@ -87,41 +159,6 @@ def score_ranking(rankings: Sequence[Sequence[int]], relevances: Sequence[Mappin
         "recall@10": Score("mean", [recall(ranked, relevance, 10) for ranked, relevance in pairs]),
         "mrr@100": Score("mean", [reciprocal_rank(ranked, relevance) for ranked, relevance in pairs]),
     }
-
-
-def train_contrastive(
-    model: "EvaluatedModel",
-    pairs: Sequence[tuple[str, str]],
-    pooling: Pooling,
-    temperature: float,
-    protocol: Protocol,
-    seed: int,
-) -> "nn.Module":
-    """Train a copy of the encoder to prefer a query's document over the other documents of the batch (InfoNCE)."""
-    import torch
-    from torch.nn import functional as F
-
-    from ..fine_tuning.loop import fine_tune, seeded
-    from ..models.model import device
-    from ..models.pooling import pool
-    from ..models.tokens import encode_texts
-
-    query_ids = encode_texts(model, [query for query, _ in pairs])
-    document_ids = encode_texts(model, [document for _, document in pairs])
-    with seeded(seed):
-        encoder = deepcopy(model.encoder)
-
-        def vectors(sequences: "Sequence[Tensor]") -> "Tensor":
-            hidden = model.encode(encoder, sequences)
-            return F.normalize(pool(hidden, [len(ids) for ids in sequences], pooling), dim=1)
-
-        def losses(batch: "Sequence[tuple[Tensor, Tensor]]") -> "Iterator[Tensor]":
-            queries, documents = zip(*batch, strict=True)
-            scores = vectors(queries) @ vectors(documents).T / temperature
-            yield F.cross_entropy(scores, torch.arange(len(batch), device=device()))
-
-        fine_tune(encoder, list(zip(query_ids, document_ids, strict=True)), losses, protocol, seed)
-    return encoder
 
 
 def _read_texts(path: Path) -> dict[str, str]:

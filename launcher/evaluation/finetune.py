@@ -42,10 +42,10 @@ def finetune(
 
     transformers opens the directories. After an interruption the same command continues.
     """
-    from ...evaluation.suite import kind_of, packages
+    from ...evaluation.suite import check_keeps, packages
 
     evaluations = load_tasks(task, overrides)
-    check_all(partial(kind_of, evaluation.task) for evaluation in evaluations)
+    check_all(partial(check_keeps, evaluation) for evaluation in evaluations)
     check_all(checks([model], evaluations, out))
 
     from ...evaluation.results import evaluate, saved_directory, table, write_summary
@@ -67,4 +67,5 @@ def finetune(
     saved = [saved_directory(out, result.task, result.seed) for result in results]
     for directory in saved:
         typer.echo(f"model    {directory}")
-    suggest(["predict", str(saved[0]), "NOTES", "--out", "FILE"])
+    command = "embed" if evaluations[0].task.kind == "retrieval" else "predict"
+    suggest([command, str(saved[0]), "NOTES", "--out", "FILE"])

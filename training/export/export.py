@@ -11,6 +11,7 @@ from ...configs.progress import Progress
 from ...kernels.packed import PackedBatch
 from ...model.config import ModelConfig
 from ...model.hugging_face import assemble, write_pretrained
+from ...model.sentence_embedding import write_sentence_embedding
 from ...storage.files import stage_directory
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from ..checkpoint.manifest import read_manifest
@@ -22,7 +23,6 @@ from .numerics_check import require_close
 from .onnx import write_onnx
 from .public import provenance, public_tree
 from .scores import read_scores
-from .sentence_embedding import write_sentence_embedding
 
 _CHECKED_LENGTHS = (1, 2, 97, 200)
 
@@ -61,7 +61,7 @@ def export_checkpoint(
         (staging / "README.md").write_text(model_card(manifest, config, scores, average), encoding="utf-8")
         (staging / TRAINING).write_text(json.dumps(provenance(manifest, average), indent=1))
         if sentence_embedding:
-            write_sentence_embedding(config, staging)
+            write_sentence_embedding(config.hidden_size, config.max_position_embeddings, staging)
         progress.advance()
         require_equal_logits(weights, config, staging)
         progress.advance()

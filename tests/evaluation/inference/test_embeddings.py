@@ -13,14 +13,15 @@ from embedding import kill_after_parts, mixed_texts, run_embed, write_table
 from clinical_modernbert.evaluation.inference.chunks import parts_directory
 from clinical_modernbert.launcher import cli
 from clinical_modernbert.model.hugging_face import read_config
-from clinical_modernbert.training.export.sentence_embedding import write_sentence_embedding
+from clinical_modernbert.model.sentence_embedding import write_sentence_embedding
 
 
 @pytest.fixture(scope="module")
 def sentence_model(our_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small ModernBERT with the files that `cmbert export --sentence-embedding` writes."""
     directory = shutil.copytree(our_directory, tmp_path_factory.mktemp("sentence") / "model")
-    write_sentence_embedding(read_config(directory), directory)
+    config = read_config(directory)
+    write_sentence_embedding(config.hidden_size, config.max_position_embeddings, directory)
     return directory
 
 

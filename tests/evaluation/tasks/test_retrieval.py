@@ -3,11 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.evaluation.models.model import EvaluatedModel
+from clinical_modernbert.evaluation import results
+from clinical_modernbert.evaluation.models.embed import embed
+from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
 from clinical_modernbert.evaluation.models.protocol import Protocol
+from clinical_modernbert.evaluation.scores.ranking import nearest_late, normalize
+from clinical_modernbert.evaluation.suite import Evaluation
 from clinical_modernbert.evaluation.tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 
 from ..conftest import WORDS
@@ -30,7 +35,7 @@ def task(**fields: object) -> RetrievalTask:
 def test_a_document_retrieves_itself(pooling: str, ours: EvaluatedModel, tmp_path: Path, quick: Protocol) -> None:
     texts = {f"d{number}": f"{a} {b}" for number, (a, b) in enumerate(zip(WORDS, WORDS[3:], strict=False))}
     write(tmp_path, texts, texts, {"test": [f"{name}\t{name}" for name in texts]})
-    assert set(run_retrieval(ours, task(pooling=pooling), tmp_path, quick, 0).values()) == {1.0}
+    assert set(run_retrieval(ours, task(pooling=pooling), tmp_path, quick, 0).scores.values()) == {1.0}
 
 
 def test_relevance_judgments_are_learned(ours: EvaluatedModel, tmp_path: Path, quick: Protocol) -> None:
@@ -41,10 +46,42 @@ def test_relevance_judgments_are_learned(ours: EvaluatedModel, tmp_path: Path, q
     pairs = [f"{query}\td{query[1]}" for query in queries]
     write(tmp_path, corpus, queries, {"train": pairs[::2], "test": pairs[1::2]})
     protocol = quick.model_copy(update={"epochs": 12, "batch": 6})
-    before = run_retrieval(ours, task(), tmp_path, protocol, 0)
-    after = run_retrieval(ours, task(train="train.tsv", temperature=0.2), tmp_path, protocol, 0)
+    before = run_retrieval(ours, task(), tmp_path, protocol, 0).scores
+    after = run_retrieval(ours, task(train="train.tsv", temperature=0.2), tmp_path, protocol, 0).scores
     assert before["mrr@100"] < 0.7
     assert after["mrr@100"] > 0.9
+    hard = run_retrieval(ours, task(train="train.tsv", temperature=0.2, hard_negatives=2), tmp_path, protocol, 0).scores
+    assert hard["mrr@100"] > 0.9
+    late = run_retrieval(ours, task(train="train.tsv", temperature=0.2, late=16), tmp_path, protocol, 0).scores
+    assert late["mrr@100"] > 0.9
+
+
+def test_nearest_late_is_maxsim() -> None:
+    generator = np.random.default_rng(0)
+    queries, corpus = (
+        [generator.normal(size=(n, 4)).astype(np.float32) for n in sizes] for sizes in ((2, 3), (5, 1, 4))
+    )
+    expected = [[sum((query @ document.T).max(1)) for document in corpus] for query in queries]
+    assert nearest_late(queries, corpus, 3).tolist() == np.argsort(-np.array(expected), axis=1).tolist()
+
+
+def test_a_kept_model_gives_the_vectors_of_sentence_transformers(
+    ours: EvaluatedModel, tmp_path: Path, quick: Protocol
+) -> None:
+    texts = {f"d{n}": f"{a} {b}" for n, (a, b) in enumerate(zip(WORDS, WORDS[3:], strict=False))}
+    write(tmp_path, texts, texts, {"test": [f"{name}\t{name}" for name in texts]})
+    settings = task(train="test.tsv", pooling="cls", dimensions=[8])
+    evaluation = Evaluation(name="toy", data=tmp_path, task=settings, protocol=quick)
+    out = tmp_path / "out"
+    [result] = results.evaluate([ours], [evaluation], 1, out, keep=True)
+    directory = results.saved_directory(out, "toy", 0)
+    theirs = pytest.importorskip("sentence_transformers").SentenceTransformer(str(directory), device="cpu")
+    vectors = theirs.encode(list(texts.values()))
+    opened = open_model(str(directory))
+    expected = normalize(embed(opened, list(texts.values()), "cls", 512))
+    assert np.abs(vectors - expected).max() < 1e-4
+    records = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
+    assert result.scores["recall@10"] == np.mean([record["id"] in record["prediction"][:10] for record in records])
 
 
 @pytest.mark.parametrize(
