@@ -69,6 +69,7 @@ FILES = {
 }
 SOURCES = ("pubmed", "pmc", "dialogues", "notes")
 CORES = 2
+"""Ranks that run at a time."""
 PHASES = {"data": "the data", "first": "the model that is continued", "sweep": "the rates", "pairs": "the seeds"}
 Finished = Callable[[ArmRun], None]
 Tasks = dict[str, str]
@@ -84,6 +85,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         files = find_files(options.data, FILES, "docs/detour.md")
+        files |= {kind: [Path(options.data) / FILES[kind]] for kind in SOURCES}  # many files: commands get the pattern
         with alone(options.out):
             experiment(files, options.out, Design(), options.minutes, options.page)
     except UserError as error:
@@ -100,6 +102,7 @@ def experiment(
     Args:
         extra: overrides of the recipe `proof`, for a small trial.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of every command: waiting threads spin
     budget = Budget(out / "made.json", minutes, models.REPOSITORY, page)
     models.prepare(files, out, "data/detour", SOURCES)
     tasks, base = write_tasks(files, out), base_recipe(out, extra)

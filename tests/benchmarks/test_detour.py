@@ -150,3 +150,11 @@ def test_claims_hold_together_and_seeds_stop_by_widths_alone(tmp_path: Path) -> 
 def test_missing_data_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no pubmed/\*\.xml\.gz, .*docs/detour.md lists where to download"):
         find_files(str(tmp_path), detour.FILES, "docs/detour.md")
+    names = ["pubmed/a.xml.gz", "pmc_fulltext/nxml/PMC1.nxml", "notes/mtsamples/socd06_test500.csv.gz",
+             "eval/BC5CDR-IOB/train.tsv.gz", "eval/BC5CDR-IOB/test.tsv", "notes/aci_bench/clinicalnlp_taskB_test1.csv",
+             "notes/aci_bench/train.csv", "notes/aci_bench/train_metadata.csv"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files = find_files(str(tmp_path), detour.FILES, "docs/detour.md")
+    assert [path.name for path in files["dialogues"]] == ["clinicalnlp_taskB_test1.csv", "train.csv"]
