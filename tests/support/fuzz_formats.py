@@ -66,8 +66,8 @@ PUBTATOR = b"7|t|Acute pain\n7|a|in x\n7\t0\t5\tAcute\tD\tM1|M2\n7\tCID\tM1\tM2\
 BIOC = b"""<?xml version="1.0"?><!DOCTYPE collection SYSTEM "BioC.dtd"><collection><source>s</source><document>
 <id>7</id><infon key="a">b</infon><passage><offset>0</offset><text>Acute &lt; pain</text><annotation id="1">
 <infon key="type">D</infon><location offset="0" length="5"/><text>Acute</text></annotation></passage><passage>
-<offset>13</offset><sentence><offset>13</offset><text>in x</text></sentence></passage>
-<relation id="r"><infon key="type">x</infon><node refid="1" role="a"/><node refid="1" role="b"/></relation></document></collection>"""
+<offset>13</offset><sentence><offset>13</offset><text>in x</text></sentence></passage><relation id="r">
+<infon key="type">x</infon><node refid="1" role="a"/><node refid="1" role="b"/></relation></document></collection>"""
 BIOC_JSON = b"""{"documents": [{"id": 7, "passages": [{"offset": 0, "text": "Acute \\ud83d\\ude00 pain",
 "annotations": [{"id": "1", "infons": {"type": "D"}, "text": "Acute", "locations": [{"offset": 0, "length": 5}]}]}],
 "relations": [{"infons": {}, "nodes": [{"refid": "1", "role": ""}]}]}]}"""
