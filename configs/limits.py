@@ -43,8 +43,8 @@ CODE_FILE_BYTES = 1 << 25
 """Of a list of codes, which is read at once. ICD-10-CM's order file has 15 MB."""
 CODE_LINES = 1_000_000
 """Of a list of codes that is kept in memory. MeSH's tree has 64,000."""
-ANNOTATION_BYTES = 1 << 28
-"""Of a text, or of a JSON file of annotated texts, which is read at once."""
+ANNOTATION_BYTES = 1 << 26
+"""Of a text with its annotations, or a JSON file of such texts, which is read at once: some ten thousand notes."""
 TERM_LEVELS = 256
 """Of a hierarchy of terms. MeSH has 14, HPO 16."""
 TAR_HEADER_BYTES = 1 << 20

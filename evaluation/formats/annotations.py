@@ -16,6 +16,7 @@ from ...configs.spelling import nearest_name
 from ...storage.files import stage_directory
 from ...streaming_data.corpora.tables import table_form
 from ...streaming_data.documents.files import explain_read_errors, open_text
+from .annotated.files import data_files
 from .annotated.pairs import file_names
 from .annotated.text import AnnotatedText, Columns, Relation, Span, report
 from .tag_schemes import find_style
@@ -46,7 +47,6 @@ _START = 1 << 16
 _PUBTATOR = re.compile(r"[^|\t]+\|t\|")
 USUAL = Columns()
 """The usual names of columns."""
-_NOT_DATA = ("readme", "license", "licence", "source")
 
 
 def read_annotations(
@@ -127,7 +127,7 @@ def find_format(path: Path, columns: Columns = USUAL) -> str:
         return _format_of_file(path, columns)
     names = {suffix: name for name, suffix in _IN_PAIRS.items()}
     found = {names[file.suffix] for file in path.rglob("*") if file.suffix in names}
-    found = found or {_format_of_file(file, columns) for file in _files(path)}
+    found = found or {_format_of_file(file, columns) for file in data_files(path)}
     if len(found) != 1:
         seen = f"files of {', '.join(sorted(found))}" if found else "no files"
         raise UserError(f"{path}: has {seen}; expected files of one format: set `format`, or name one file")
@@ -146,9 +146,9 @@ def _write_files(
     """Write a directory whose files have the names, and the numbers of texts, of those of the source."""
     rest = list(texts)
     with stage_directory(target) as directory:
-        for file in _files(source):
+        for file in data_files(source):
             size = len(list(module.read(file, columns, Counter())))
-            path = directory / file.relative_to(source)
+            path = directory / file.relative_to(source).as_posix().removesuffix(".gz")
             path.parent.mkdir(parents=True, exist_ok=True)
             module.write(rest[:size], path, file, columns, counts)
             rest = rest[size:]
@@ -217,23 +217,12 @@ def _read_directory(
 ) -> Iterator[AnnotatedText]:
     """The texts of all files. One per file has the file's path as identifier, as do others whose own are not unique."""
     seen: set[str] = set()
-    for file in _files(directory):
+    for file in data_files(directory):
         base = file.relative_to(directory).with_suffix("").as_posix()
         for text in module.read(file, columns, counts):
             identifier = base if name in _ONE_PER_FILE else f"{base}:{text.id}" if text.id in seen else text.id
             seen.add(identifier)
             yield text._replace(id=identifier)
-
-
-def _files(directory: Path) -> list[Path]:
-    """The files of a directory and those below it, without hidden ones and those that describe the others."""
-    found = sorted(file for file in directory.rglob("*") if file.is_file())
-    return [
-        file
-        for file in found
-        if not any(part.startswith(".") for part in file.relative_to(directory).parts)
-        and file.name.lower().partition(".")[0] not in _NOT_DATA
-    ]
 
 
 def _require_unique(texts: Sequence[AnnotatedText]) -> None:

@@ -196,13 +196,14 @@ def _document(text: AnnotatedText) -> dict[str, Any]:
 
 
 def _replace_annotations(document: dict[str, Any], text: AnnotatedText) -> None:
-    """Put each span into the passage or sentence in which it begins."""
+    """Put each span into the passage or sentence in which it begins. Every list is there, as other programs expect."""
     levels = list(document["passages"])
     for passage in document["passages"]:
-        levels += passage.get("sentences") or []
+        levels += passage.setdefault("sentences", [])
     for level in levels:
+        level.setdefault("infons", {})
         level["annotations"], level["relations"] = [], []
-    document.pop("annotations", None)
+    document["annotations"] = []
     holders = sorted((level for level in levels if not level.get("sentences")), key=_offset)
     for number, span in enumerate(text.spans):
         holder = next((level for level in reversed(holders) if _offset(level) <= span.start), None)
@@ -212,7 +213,7 @@ def _replace_annotations(document: dict[str, Any], text: AnnotatedText) -> None:
             "text": text.text[span.start : span.end],
             "locations": [{"offset": span.start, "length": span.end - span.start}],
         }
-        (holder["annotations"] if holder else document.setdefault("annotations", [])).append(annotation)
+        (holder or document)["annotations"].append(annotation)
     document["relations"] = [
         {
             "id": f"R{number}",

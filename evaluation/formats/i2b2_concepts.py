@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.errors import UserError
-from .annotated.files import read_utf8
+from .annotated.files import data_files, read_utf8
 from .annotated.pairs import Pair, find_pairs, write_pairs
 from .annotated.text import AnnotatedText, Columns, Relation, Span, pair_with_source, single_line
 from .words import chunks_in
@@ -23,6 +23,7 @@ _CONCEPT = r'c="(.*)" (\d{1,9}):(\d{1,9}) (\d{1,9}):(\d{1,9})'
 _LINE = re.compile(rf'{_CONCEPT}\|\|t="([^"]+)"\s*')
 _RELATION = re.compile(rf'{_CONCEPT}\|\|r="([^"]+)"\|\|{_CONCEPT}\s*')
 
+_LONGEST_LINE = 1 << 13
 _TOKEN = re.compile(r"\S+")
 _BETWEEN_SPACES = re.compile(r"(?:(?<= )|^)[^ ]*")
 """Tokens of programs that split at each space: two spaces have an empty token between them."""
@@ -42,12 +43,12 @@ class _Concept(NamedTuple):
 
 def read(path: Path, columns: Columns, counts: Counter[str]) -> Iterator[AnnotatedText]:
     """The documents of a directory, or of one file. A text without .con file has no spans."""
-    for pair in find_pairs(path, SUFFIX):
+    for pair, related in _files(path):
         if path.is_dir() and pair.annotations is None:
             counts["texts without annotations"] += 1
-        yield _read_document(pair, path, counts)
+        yield _read_document(pair, related, counts)
     if path.is_dir():
-        counts["files of assertions, left out"] += sum(1 for _ in path.rglob("*.ast"))
+        counts["files of assertions, left out"] += len(data_files(path, ".ast"))
 
 
 def write(
@@ -56,15 +57,21 @@ def write(
     """Write a directory, or the files of one text. With a source, the bytes of its texts are copied."""
     originals = None
     if source:
-        pairs = find_pairs(source, SUFFIX)
-        read_again = [_read_document(pair, source, Counter()) for pair in pairs]
+        files = _files(source)
+        read_again = [_read_document(pair, related, Counter()) for pair, related in files]
         matched = list(pair_with_source(texts, read_again, source))
-        originals = {text.id: pair.text for (text, _), pair in zip(matched, pairs, strict=True)}
+        originals = {text.id: pair.text for (text, _), (pair, _) in zip(matched, files, strict=True)}
     first = Counter[str]()  # each text is rendered more than once
     for text in texts:
         _render(text, first)
     counts.update(first)
     write_pairs(texts, target, originals, lambda text: _render(text, Counter()))
+
+
+def _files(path: Path) -> list[tuple[Pair, Path | None]]:
+    """The documents, and the relations of each."""
+    related = [pair.annotations for pair in find_pairs(path, ".rel")]
+    return list(zip(find_pairs(path, SUFFIX), related, strict=True))
 
 
 def _render(text: AnnotatedText, counts: Counter[str]) -> dict[str, str]:
@@ -103,7 +110,7 @@ def _quoted(name: str) -> str:
     return single_line(name).replace('"', "'")
 
 
-def _read_document(pair: Pair, root: Path, counts: Counter[str]) -> AnnotatedText:
+def _read_document(pair: Pair, related: Path | None, counts: Counter[str]) -> AnnotatedText:
     text = read_utf8(pair.text).removeprefix("\ufeff")
     where = str(pair.annotations or pair.text)
     concepts: list[_Concept] = []
@@ -122,31 +129,29 @@ def _read_document(pair: Pair, root: Path, counts: Counter[str]) -> AnnotatedTex
             )
         spans.append(Span(*_characters(lines, concept), kind))
     words = [token for line in lines for token in line if token[0] < token[1]]
-    relations = _relations(pair, root, text, lines, spans, counts)
+    relations = _relations(related, text, lines, spans, counts)
     return AnnotatedText(pair.id, text, spans, words, where, relations)
 
 
 def _relations(
-    pair: Pair, root: Path, text: str, lines: Lines, spans: Sequence[Span], counts: Counter[str]
+    path: Path | None, text: str, lines: Lines, spans: Sequence[Span], counts: Counter[str]
 ) -> list[Relation]:
     index = {(span.start, span.end): number for number, span in reversed(list(enumerate(spans)))}
-    same_name = [*root.rglob(f"{pair.text.stem}.rel")] if root.is_dir() else [pair.text.with_suffix(".rel")]
     relations = []
-    for path in same_name if len(same_name) == 1 and same_name[0].is_file() else []:
-        for match, at in _matches(path, _RELATION, 'c="..." LINE:TOKEN LINE:TOKEN||r="TYPE"||c="..." ...'):
-            ends = [_concept(match, 0, at), _concept(match, 6, at)]
-            numbers = [index.get(_characters(lines, one)) if _fits(text, lines, one) else None for one in ends]
-            if numbers[0] is None or numbers[1] is None:
-                counts["relations of tokens without a concept, left out"] += 1
-            else:
-                relations.append(Relation(match[6], numbers[0], numbers[1]))
+    for match, at in _matches(path, _RELATION, 'c="..." LINE:TOKEN LINE:TOKEN||r="TYPE"||c="..." ...'):
+        ends = [_concept(match, 0, at), _concept(match, 6, at)]
+        numbers = [index.get(_characters(lines, one)) if _fits(text, lines, one) else None for one in ends]
+        if numbers[0] is None or numbers[1] is None:
+            counts["relations of tokens without a concept, left out"] += 1
+        else:
+            relations.append(Relation(match[6], numbers[0], numbers[1]))
     return relations
 
 
 def _matches(path: Path | None, pattern: re.Pattern[str], expected: str) -> Iterator[tuple[re.Match[str], str]]:
     content = read_utf8(path).removeprefix("\ufeff") if path else ""
     for number, line in enumerate(content.split("\n"), start=1):
-        match = pattern.fullmatch(line.rstrip("\r"))
+        match = pattern.fullmatch(line.rstrip("\r")) if len(line) <= _LONGEST_LINE else None
         if match:
             yield match, f"{path}: line {number:,}"
         elif line.strip():

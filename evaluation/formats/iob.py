@@ -4,7 +4,6 @@ The first column is the token (after a number of the token, as in CoNLL-U), the 
 `tag_schemes.py`. Lines `-DOCSTART-`, `###ID` and `# ...` are markers and comments.
 """
 
-import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,6 @@ from .tag_columns import misfit, not_tags
 from .tag_schemes import Chunk, Scheme, Tag, chunks_of, find_scheme, find_style, iob2, letters_of, parse_tag, write_tag
 from .words import chunks_in, words_of
 
-_DOCUMENT = re.compile(r"#+\s*(?:(?:newdoc\s+)?id\s*[=:]?\s*)?(?P<id>[^\s#]\S*)")
 _HEADER_TAGS = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "entity", "entities", "iob", "bio"}
 
 
@@ -197,9 +195,9 @@ def _sentences(
                 documents += 1
                 document = str(documents)
         elif row[0].startswith("#") and (tag is None or ("\t" not in lines[number] and len(row) != width)):
-            if marker := _DOCUMENT.fullmatch(lines[number].strip()):
+            if marker := _document_id(lines[number]):
                 yield _Tagged(document, rows)
-                document, rows = marker["id"], []
+                document, rows = marker, []
         elif number == first and tag is None and row[-1].lower() in _HEADER_TAGS:
             counts["header lines, left out"] += 1
         elif tag is None:
@@ -209,9 +207,22 @@ def _sentences(
     yield _Tagged(document, rows)
 
 
+def _document_id(comment: str) -> str:
+    """The identifier in `###ID`, `# ID`, `# id = ID` or `# newdoc id = ID`; empty for another comment."""
+    words = comment.strip().lstrip("#").replace("=", " ").split()
+    while len(words) > 1 and words[0] in ("newdoc", "id"):
+        words = words[1:]
+    return words[0] if len(words) == 1 else ""
+
+
 def _is_numbered(sentences: Sequence[_Tagged]) -> bool:
     """Whether the first column is the number of the token in its sentence, from 0 or 1, and the token the second."""
-    rows = [(number, row) for sentence in sentences for number, row in enumerate(sentence.rows)]
-    return len(rows) > 1 and any(
-        all(len(row.columns) > 2 and row.columns[0] == str(number + base) for number, row in rows) for base in (0, 1)
-    )
+
+    def counts_from(base: int) -> bool:
+        return all(
+            len(row.columns) > 2 and row.columns[0] == str(number + base)
+            for sentence in sentences
+            for number, row in enumerate(sentence.rows)
+        )
+
+    return sum(len(sentence.rows) for sentence in sentences) > 1 and any(map(counts_from, (0, 1)))

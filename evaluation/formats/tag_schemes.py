@@ -8,6 +8,7 @@ scheme a file has matters for writing it, and for noticing tags that do not foll
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ class Scheme(NamedTuple):
         return self.name if self.style == "B-TYPE" else f"{self.name} in the form {self.style}"
 
 
+@lru_cache(maxsize=1 << 12)  # files have few tags
 def parse_tag(tag: str, style: str) -> Tag | None:
     """The meaning of a tag in a style; None if it is no such tag."""
     if tag == "O":
@@ -85,7 +87,7 @@ def find_scheme(tags: Iterable[str], sentences: Iterable[Sequence[Tag]], style: 
     wrong = {name: [0, -1] for name in names}
     for number, sentence in enumerate(sentences):
         chunks = chunks_of(sentence)
-        for name in names:
+        for name in names if chunks else ():
             if tags_differ := _violations(sentence, chunks, name):
                 wrong[name][1] = number if wrong[name][0] == 0 else wrong[name][1]
                 wrong[name][0] += tags_differ

@@ -60,9 +60,28 @@ HTML += b"<!-- c --><ul><li>i</ul>"
 MESH = b"Heading;A01\nOther;A01.236\n"
 YAML = b"""output: x\nsources:\n  - {name: a, format: table, licence: b, paths: [c], split_by: d}
 more: &m [1, 2.5, true, "text", 'x', null]\nagain: *m\nlong: |\n  lines\n  of text\nfolded: >-\n  more\n"""
+IOB = b"-DOCSTART- -X- O\n\n1 Acute NN B-D\n2 pain NN E-D\n3 # x O\n\n# id = 7\nfever\tNN\tS-D\t\n"
+ANN = b"T1\tD 0 5;8 10\tAcute in\nR1\tx Arg1:T1 Arg2:T1\t\nE1\tD:T1 a:T1\n#1\tAnnotatorNotes T1\tn\n"
+PUBTATOR = b"7|t|Acute pain\n7|a|in x\n7\t0\t5\tAcute\tD\tM1|M2\n7\tCID\tM1\tM2\n\n8|t|y\n"
+BIOC = b"""<?xml version="1.0"?><!DOCTYPE collection SYSTEM "BioC.dtd"><collection><source>s</source><document>
+<id>7</id><infon key="a">b</infon><passage><offset>0</offset><text>Acute &lt; pain</text><annotation id="1">
+<infon key="type">D</infon><location offset="0" length="5"/><text>Acute</text></annotation></passage><passage>
+<offset>13</offset><sentence><offset>13</offset><text>in x</text></sentence></passage><relation id="r">
+<infon key="type">x</infon><node refid="1" role="a"/><node refid="1" role="b"/></relation></document></collection>"""
+BIOC_JSON = b"""{"documents": [{"id": 7, "passages": [{"offset": 0, "text": "Acute \\ud83d\\ude00 pain",
+"annotations": [{"id": "1", "infons": {"type": "D"}, "text": "Acute", "locations": [{"offset": 0, "length": 5}]}]}],
+"relations": [{"infons": {}, "nodes": [{"refid": "1", "role": ""}]}]}]}"""
+I2B2 = b"""<?xml version="1.0"?><deIdi2b2><TEXT><![CDATA[Acute pain]]></TEXT><TAGS>
+<D id="P0" start="0" end="5" text="Acute" TYPE="X"/><L id="L" fromID="P0" toID="P0"/></TAGS></deIdi2b2>"""
+CONCEPTS = b'c="acute \xc3\xa9" 1:0 1:1||t="problem"\nc="in" 1:2 1:2||t="test"\n'
+LABEL_STUDIO = b"""[{"id": 1, "data": {"text": "Acute \\ud83d\\ude00 pain"}, "annotations": [{"result": [{"id": "a",
+"type": "labels", "value": {"start": 9, "end": 13, "text": "pain", "labels": ["D"]}},
+{"type": "relation", "from_id": "a", "to_id": "a", "labels": ["x"]}]}], "predictions": []}]"""
+SPANS = b'{"id": 1, "text": "Acute pain", "label": [[0, 5, "D"]]}\n{"id": 2, "text": "x", "label": []}\n'
 
 NAMES = [
     *("yaml", "csv", "jsonl", "parquet", "gzip", "pubmed", "pmc", "tar", "tar.gz", "icd10cm", "codes", "zip", "mesh"),
+    *("iob", "brat", "pubtator", "bioc", "bioc-json", "i2b2", "i2b2-2010", "label-studio", "spans"),
     *("rtf", "html", "mds-index", "mds-shard", "tokenizer.json", "tokenizer-config"),
 ]
 """Of the formats."""
@@ -131,6 +150,20 @@ def _read_markup(path: Path) -> object:
     return clean(text, ["rtf", "html", "encoding", "control_characters", "boilerplate"], Counter())
 
 
+def _annotated(path: Path) -> object:
+    from clinical_modernbert.evaluation.formats.annotations import read_annotations
+
+    return read_annotations(path)
+
+
+def _annotated_beside_text(path: Path) -> object:
+    path.with_suffix(".txt").write_text("Acute \u00e9 in x\r\npain", newline="")
+    try:
+        return _annotated(path)
+    finally:
+        path.with_suffix(".txt").unlink()
+
+
 def _read_shards(path: Path) -> object:
     from clinical_modernbert.streaming_data.shards.mds import PackReader
 
@@ -184,6 +217,15 @@ def formats(home: Path) -> dict[str, Format]:
         "codes": Format("a.txt", CODES, lambda path: _source("icd10cm", path)),
         "zip": Format("a.zip", _zip(), lambda path: _source("icd10cm", path)),
         "mesh": Format("a.bin", MESH, lambda path: _source("codes", path, system="mesh")),
+        "iob": Format("a.iob", IOB, _annotated),
+        "brat": Format("a.ann", ANN, _annotated_beside_text),
+        "pubtator": Format("a.pubtator", PUBTATOR, _annotated),
+        "bioc": Format("a.xml", BIOC, _annotated),
+        "bioc-json": Format("a.json", BIOC_JSON, _annotated),
+        "i2b2": Format("a.xml", I2B2, _annotated),
+        "i2b2-2010": Format("a.con", CONCEPTS, _annotated_beside_text),
+        "label-studio": Format("a.json", LABEL_STUDIO, _annotated),
+        "spans": Format("a.jsonl", SPANS, _annotated),
         "rtf": Format("a.rtf", RTF, _read_markup),
         "html": Format("a.html", HTML, _read_markup),
         "mds-index": Format("index.json", (shards / "index.json").read_bytes(), _read_shards),

@@ -12,8 +12,15 @@ from ....streaming_data.documents.bounded import read_at_once
 from ....streaming_data.documents.files import explain_read_errors, open_binary
 from ....streaming_data.documents.xml_bounds import BoundedXml, Budget, message_of
 
+_NOT_DATA = (".conf", ".dtd", ".md", ".xsd")
 _MARK = "\ufeff"
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def data_files(directory: Path, suffix: str = "") -> list[Path]:
+    """The files of a directory and those below it, sorted, without hidden ones and those that describe the others."""
+    found = sorted(file for file in directory.rglob(f"*{suffix}") if file.is_file())
+    return [file for file in found if not _describes(file.relative_to(directory))]
 
 
 def read_utf8(path: Path) -> str:
@@ -100,6 +107,11 @@ def require_xml_text(text: str, where: str) -> str:
             "format, or clean the text"
         )
     return text
+
+
+def _describes(path: Path) -> bool:
+    is_about = path.name.lower().startswith(("readme", "license", "licence")) and path.suffix in ("", ".txt")
+    return is_about or path.suffix in _NOT_DATA or any(part.startswith(".") for part in path.parts)
 
 
 def _refuse_entities(path: Path, element: Any) -> None:

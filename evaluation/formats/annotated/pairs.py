@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ....configs.errors import UserError
 from ....configs.names import is_file_name
 from ....storage.files import atomic_write, stage_directory
+from .files import data_files
 from .text import AnnotatedText
 
 TEXT = ".txt"
@@ -34,25 +35,25 @@ def find_pairs(path: Path, suffix: str) -> list[Pair]:
         if not text.is_file():
             raise UserError(f"{text}: no such file; expected the text of {annotations.name} next to it")
         return [Pair(path.stem, text, annotations if annotations.is_file() else None)]
-    texts = sorted(path.rglob(f"*{TEXT}"))
+    texts = data_files(path, TEXT)
     if not texts:
         raise UserError(f"{path}: has no {TEXT} file; expected a text next to each {suffix} file")
-    files = set(path.rglob(f"*{suffix}"))
-    annotations = {text: text.with_suffix(suffix) for text in texts if text.with_suffix(suffix) in files}
+    files = set(data_files(path, suffix))
+    found = {text: text.with_suffix(suffix) for text in texts if text.with_suffix(suffix) in files}
     elsewhere: dict[str, list[Path]] = {}
-    for file in sorted(files - {*annotations.values()}):
+    for file in sorted(files - {*found.values()}):
         elsewhere.setdefault(file.stem, []).append(file)
     for text in texts:
-        if text not in annotations and (others := elsewhere.pop(text.stem, [])):
+        if text not in found and (others := elsewhere.pop(text.stem, [])):
             if len(others) > 1:
                 raise UserError(
                     f"{text}: {len(others)} files below {path} are named {others[0].name}; keep one of them"
                 )
-            annotations[text] = others[0]
+            found[text] = others[0]
     if elsewhere:
         first = min(elsewhere.values())[0]
         raise UserError(f"{first}: has no text; expected {first.with_suffix(TEXT).name} next to it")
-    return [Pair(text.relative_to(path).with_suffix("").as_posix(), text, annotations.get(text)) for text in texts]
+    return [Pair(text.relative_to(path).with_suffix("").as_posix(), text, found.get(text)) for text in texts]
 
 
 def write_pairs(

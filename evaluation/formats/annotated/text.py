@@ -43,8 +43,8 @@ class AnnotatedText(NamedTuple):
 
     id: str
     text: str
-    spans: Sequence[Span]
-    words: Sequence[tuple[int, int]] | None = None
+    spans: list[Span]
+    words: list[tuple[int, int]] | None = None
     where: str = ""
     relations: Sequence[Relation] = ()
 

@@ -235,7 +235,8 @@ def test_what_a_format_cannot_hold_is_an_error_and_nothing_is_written(tmp_path: 
 def test_directories_are_read_file_by_file_and_written_with_their_names(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "b").mkdir(parents=True)
-    (folder / "README.md").write_text("About.")
+    for other in ("README.txt", "LICENSE", ".DS_Store", "a.dtd"):
+        (folder / other).write_text("About.")
     (folder / "a.jsonl").write_text('{"id": 1, "text": "one x"}\n{"id": 2, "text": "two x"}\n')
     (folder / "b/a.jsonl").write_text('{"id": 1, "text": "three x", "k": [1]}\n')
     texts = read_annotations(folder)

@@ -77,6 +77,8 @@ def test_files_of_a_directory_are_paired(tmp_path: Path, messages: pytest.LogCap
     for name in ("txt/1.txt", "txt/2.txt", "ann/1.ann", "b/1.txt", "b/1.ann"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x" if name.endswith(".txt") else "T1\tD 0 1\tx\n")
+    (tmp_path / "txt/readme.txt").write_text("About.")
+    (tmp_path / "annotation.conf").write_text("[entities]")
     texts = read_annotations(tmp_path)
     assert [(text.id, len(text.spans)) for text in texts] == [("b/1", 1), ("txt/1", 1), ("txt/2", 0)]
     assert messages.messages == [f"{tmp_path}: 1 texts without annotations"]

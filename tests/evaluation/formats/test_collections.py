@@ -218,6 +218,10 @@ def test_tables_and_doccano_keep_their_columns(tmp_path: Path) -> None:
     expected = 'mrn,text,label,spans\n007,"fever;\r\nand ""pain""",yes,"[[13, 17, ""P""]]"\n8,no,no,[]\n'
     assert (tmp_path / "b.csv").read_bytes().decode() == expected
     assert covered(read(tmp_path / "b.csv")[0][0]) == [("pain", "P")]
+    plain = AnnotatedText("7", 'said "no" pain', [Span(10, 14, "P")], relations=[])
+    write_annotations([plain], tmp_path / "c.tsv")
+    assert (tmp_path / "c.tsv").read_text() == 'id\ttext\tspans\n7\tsaid "no" pain\t[[10, 14, "P"]]\n'
+    assert read(tmp_path / "c.tsv")[0] == [plain._replace(where=f"{tmp_path / 'c.tsv'}: line 2")]
 
 
 def test_xml_does_not_read_other_files(tmp_path: Path) -> None:
