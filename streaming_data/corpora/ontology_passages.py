@@ -17,7 +17,7 @@ from .code_lists import ICD9_DIAGNOSES, expected_list, list_rank
 from .icd_graphs import icd9_graph, icd10_graph, with_crosswalk
 from .ontologies import EXPECTED_HPO, hpo_rank
 from .ontology.graph import LEVELS, Graph, Level
-from .ontology.sentences import KEYS, RelationKey
+from .ontology.sentences import KEYS, RELATIONS, RelationKey
 from .ontology.walks import Walker
 from .source import Source
 from .term_graphs import EXPECTED_DESCRIPTORS, hpo_graph, mesh_descriptors_rank, mesh_graph
@@ -82,6 +82,9 @@ def read(path: Path, source: OntologySource, left_out: Census) -> Iterator[Docum
     graph = read_graph(path, source, left_out)
     walker = Walker(graph, source.split_by, source.relations, source.words, source.walks_per_node)
     for code, node in graph.nodes.items():
+        for fact in node.facts:
+            if (key := RELATIONS[fact.relation].key) not in source.relations:
+                left_out.add(f"{key} (not in `relations`)", fact.text)
         meta = {"code": code} | {level: node.group(level) for level in LEVELS}
         for passage in walker.passages(code):
             yield Document(f"{code} {passage.walk}.{passage.part}", source.name, passage.text, meta)

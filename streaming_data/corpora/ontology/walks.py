@@ -66,13 +66,13 @@ class Walker(NamedTuple):
         node = self.graph.nodes[code]
         sentences = [lead(node, key)] if node.name else []
         words = sum(map(_words, sentences))
-        stated: set[tuple[str, str]] = set()
+        stated: set[tuple[str, str, str]] = set()
         while own and (words < self.words or len(sentences) <= 1):
             said = own.pop()
             subject = pick(("It", node.label, node.short), *key, *said.items) if sentences else node.label
             sentences.append(sentence(said, subject, *key))
             words += _words(sentences[-1])
-            stated |= {(said.relation, item) for item in said.items}
+            stated |= {(code, said.relation, item) for item in said.items}
         trail, seen = [code], {code: None}
         while trail and words < self.words:
             here = trail[-1]
@@ -81,26 +81,30 @@ class Walker(NamedTuple):
                 trail.pop()
                 continue
             relation = pick(list(ways), *key, here, str(len(seen)), "relation")
-            target, said = pick(ways[relation], *key, here, str(len(seen)), "target")
+            target, way = pick(ways[relation], *key, here, str(len(seen)), "target")
             trail.append(target)
             seen[target] = None
-            known = here == code and (said.relation, said.items[0]) in stated
-            for text in self._onward(here, None if known else said, target, key):
-                if words >= self.words:
-                    break
-                sentences.append(text)
-                words += _words(text)
+            named = ""
+            for about, subject, said in self._onward(here, way, target, key):
+                new = {(about, said.relation, item) for item in said.items}
+                if words < self.words and not new <= stated:
+                    label = self.graph.nodes[about].label
+                    sentences.append(sentence(said, label if subject == "It" and named != about else subject, *key))
+                    words += _words(sentences[-1])
+                    stated |= new
+                    named = about
         return " ".join(sentences), tuple(seen)
 
-    def _onward(self, here: str, said: Statement | None, target: str, key: Sequence[str]) -> Iterator[str]:
-        """How the walk reaches a further term, unless that was stated, then a little about that."""
+    def _onward(
+        self, here: str, way: Statement, target: str, key: Sequence[str]
+    ) -> Iterator[tuple[str, str, Statement]]:
+        """How the walk reaches a further term, then a little about that: codes, how sentences name them, statements."""
         node, other = self.graph.nodes[here], self.graph.nodes[target]
-        if said:
-            yield sentence(said, pick((node.label, node.short), *key, target), *key)
+        yield here, pick((node.label, node.short), *key, target), way
         subject = other.label
-        for statement in shuffled(self._facts(target, _MOST), *key, target)[:_ABOUT_OTHERS]:
-            yield sentence(statement, subject, *key)
-            subject = pick(("It", other.short), *key, *statement.items)
+        for said in shuffled(self._facts(target, _MOST), *key, target)[:_ABOUT_OTHERS]:
+            yield target, subject, said
+            subject = pick(("It", other.short), *key, *said.items)
 
     def _statements(self, code: str, walk: str) -> list[Statement]:
         """All that is said about a term."""

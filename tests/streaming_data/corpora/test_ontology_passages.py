@@ -211,6 +211,9 @@ def test_terms_of_hpo(tmp_path: Path) -> None:
     assert "gone" not in text
     assert "Cystic thing" not in text
     assert found["HP:0000107 0.0"].meta["chapter"] == "HPO HP:0000119"
+    without, fewer = passages(path, "hpo", words=400, relations=["parents", "definitions"])
+    assert "Kidney cyst" not in without["HP:0000107 0.0"].text
+    assert fewer == {**left_out, "synonyms (not in `relations`)": 2, "xrefs (not in `relations`)": 1}
     assert left_out == {
         "comments": 1, "obsolete synonyms": 1, "obsolete terms": 1, "parents that are not in the file": 1,
     }  # fmt: skip

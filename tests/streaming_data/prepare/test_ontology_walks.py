@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
+from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.loader.recipes import find_recipe
+from clinical_modernbert.evaluation.suite import Evaluation
+from clinical_modernbert.evaluation.tasks.code_structure import CodesTask, HeldOutCodes
 from clinical_modernbert.streaming_data.corpora.readers import read
 from clinical_modernbert.streaming_data.documents.document import is_held_out
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
 from clinical_modernbert.streaming_data.prepare.pipeline import prepare, prepare_share
 from clinical_modernbert.streaming_data.prepare.tasks import Share
 from clinical_modernbert.streaming_data.tokenizer.tokenizer import LoadedTokenizer
+from clinical_modernbert.training.recipe.config import RunConfig
 
 
 def silent(stage: str) -> Any:
@@ -110,3 +115,21 @@ def test_what_is_held_out_is_stated_in_no_passage_of_training(base: PrepareConfi
         for said in (f"Disorder {code}", f"{code[:3]} of kind", f"exclusion of {code[:3]}", f"inclusion {code[:3]}"):
             assert said not in texts[False]
         assert code in texts[True]
+
+
+def test_the_packaged_recipes_hold_out_the_same_codes() -> None:
+    """Table and walks of the experiment split alike, and what the evaluation scores is what they hold out."""
+    data = load(PrepareConfig, find_recipe("data/proof-ontology"))
+    levels = {source.name: source.split_by for source in data.sources if source.name.startswith("icd10cm")}
+    assert levels == {"icd10cm": "block", "icd10cm_walks": "block"}
+    assert not any(getattr(source, "crosswalks", []) for source in data.sources)
+    task = load(Evaluation, find_recipe("evaluation/codes-held-out")).task
+    assert isinstance(task, CodesTask)
+    assert task.held_out == HeldOutCodes(split_by="block", share=data.held_out, seed=data.seed)
+    with_walks, without = (load(RunConfig, find_recipe(name)).data.weights for name in ("proof-ontology", "proof"))
+    assert with_walks
+    assert without
+    assert with_walks.keys() == {source.name for source in data.sources}
+    assert with_walks.keys() - without.keys() == {"icd10cm_walks"}
+    assert with_walks["pubmed"] / sum(with_walks.values()) == pytest.approx(without["pubmed"] / sum(without.values()))
+    assert load(PrepareConfig, find_recipe("data/ontology")).sources

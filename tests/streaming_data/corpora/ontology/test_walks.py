@@ -104,6 +104,8 @@ def test_a_passage_is_about_connected_terms_of_its_group_and_as_long_as_asked(gr
             for number, each in enumerate(passage.codes[1:], 1):
                 assert any((each, earlier) in edges for earlier in passage.codes[:number]), (level, words, passage)
             assert len({GROUPS[level][each] for each in passage.codes}) == 1
+            for note in (note for notes in NOTES.values() for note in notes):
+                assert passage.text.count(note) <= 1, (level, words, note, passage)
             for each in passage.codes:  # is named, at least where the walk came from
                 assert graph.nodes[each].name in passage.text or each in passage.text, (level, words, each, passage)
             length = len(passage.text.split())
