@@ -99,7 +99,11 @@ def test_only_chunks_that_changed_are_computed_again(tmp_path: Path) -> None:
     computed: list[Record] = []
 
     def open_counting(process: int) -> Any:
-        return lambda given, count: computed.extend(given) or open_upper(0)(given, count)
+        def counting(given: Sequence[Record], count: Any) -> Any:
+            computed.extend(given)
+            return open_upper(process)(given, count)
+
+        return counting
 
     run_in_chunks(partial(records, changed=50), open_counting, write, out, SETTINGS, 1, "shouting")
     assert [record.id for record in computed] == [f"id{number}" for number in range(49, 56)]
@@ -132,9 +136,13 @@ def test_a_bad_record_stops_before_anything_is_computed(tmp_path: Path) -> None:
 
 def test_an_input_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:
     for second in (partial(records, changed=99), partial(records, 92), partial(records, 120)):
-        sources = iter([records, second])
+        sources: Iterator[Callable[[], Iterator[Record]]] = iter([records, second])
         with pytest.raises(UserError, match="changed while it was read"):
-            run(tmp_path / "out", lambda sources=sources: next(sources)())
+            run(tmp_path / "out", partial(_next_source, sources))
+
+
+def _next_source(sources: Iterator[Callable[[], Iterator[Record]]]) -> Iterator[Record]:
+    return next(sources)()
 
 
 def test_one_command_at_a_time(tmp_path: Path) -> None:
