@@ -25,7 +25,6 @@ from .commands import config as config_command
 from .commands import data as data_command
 from .commands import demo as demo_command
 from .commands import doctor as doctor_command
-from .commands import embed as embed_command
 from .commands import evaluate as evaluate_command
 from .commands import export as export_command
 from .commands import init as init_command
@@ -36,6 +35,7 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .evaluation import embed as embed_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
 

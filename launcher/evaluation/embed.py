@@ -12,8 +12,8 @@ from ...configs.errors import UserError
 from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.progress import format_duration, short_number
 from ...configs.reporting import suggest
+from ..commands.evaluate import check_model, is_run, open_any
 from ..interface import completion
-from .evaluate import check_model, is_run, open_any
 
 if TYPE_CHECKING:
     from collections import Counter
