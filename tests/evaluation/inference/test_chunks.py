@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shouting import open_upper
+from shouting import open_killed, open_refusing, open_upper
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.inference import chunks
@@ -53,6 +53,18 @@ def test_results_are_in_order_and_nothing_else_is_left(tmp_path: Path) -> None:
 def test_several_processes_write_the_same(tmp_path: Path) -> None:
     assert run(tmp_path / "out", workers=3) == 100
     assert (tmp_path / "out").read_text() == EXPECTED
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_or_fails_is_an_error_and_what_is_there_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"one of the processes was killed.*start the command again"):
+        run_in_chunks(records, open_killed, write, out, SETTINGS, 2, "shouting")
+    with pytest.raises(UserError, match="this model cannot be opened"):
+        run_in_chunks(records, open_refusing, write, out, SETTINGS, 2, "shouting")
+    assert list(parts_directory(out).glob("*.part"))
+    run(out)
+    assert out.read_text() == EXPECTED
 
 
 @pytest.mark.slow
