@@ -44,7 +44,7 @@ def evaluate(
         "runs/evaluation"
     ),
 ) -> None:
-    """Fine-tune and score encoders under one protocol; writes OUT/results.json and prints a table.
+    """Fine-tune and score encoders under one protocol; writes OUT/results.json and .html, and prints a table.
 
     Example: cmbert evaluate runs/mine bert-base-uncased --task ncbi-disease --set data=NCBI-disease-IOB
 
@@ -67,6 +67,7 @@ def evaluate(
     from ...evaluation.tasks.code_plot import plot_codes
     from ...evaluation.tasks.code_structure import CodesTask
     from ...storage.files import atomic_write
+    from ..results.page import write_results
 
     opened = [open_any(address, name) for address, name in zip(locate(models), labels, strict=True)]
     results = []
@@ -77,8 +78,8 @@ def evaluate(
     console = Console()
     for name, scores_of in write_summary(results, out).items():
         console.print(table(name, scores_of))
+    comparisons = compare_models(results)
     if len(opened) > 1:
-        comparisons = compare_models(results)
         console.print(comparison_table(comparisons))
         for sentence in claims(comparisons):
             typer.echo(sentence)
@@ -88,7 +89,10 @@ def evaluate(
             figure = out / f"{evaluation.name}.png"
             plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, figure)
             typer.echo(f"plot     {figure}")
+    page, latex = write_results(results, comparisons, out)
     typer.echo(f"results  {out / 'results.json'}")
+    typer.echo(f"page     {page}")
+    typer.echo(f"LaTeX    {latex}")
     suggest(_next(Path(models[0]), out))
 
 

@@ -55,6 +55,7 @@ class Chart:
         axis: what the horizontal axis counts.
         clip_start: whether to clip a steep initial fall of the curves; the note then mentions it.
         note: a text below the chart.
+        planned_name: what the legend calls dashed lines.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Chart:
     clip_start: bool = False
     note: str = ""
     markers: Sequence[Marker] = field(default=())
+    planned_name: str = "planned"
 
 
 def draw(chart: Chart) -> dict[str, Any] | None:
@@ -85,6 +87,7 @@ def draw(chart: Chart) -> dict[str, Any] | None:
     return {
         "title": chart.title,
         "note": note,
+        "planned_name": chart.planned_name,
         "paths": paths,
         "x_ticks": [(xs.percent(at), label(at)) for at in ticks(xs.low, xs.high) if at == int(at)],
         "y_ticks": [(100 - ys.percent(at), label(at, chart.unit)) for at in _ticks_of(ys)],

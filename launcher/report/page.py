@@ -1,18 +1,16 @@
 """The report of a run, or the comparison of several: one self-contained HTML file that needs no network."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from ...configs.errors import UserError
 from ...configs.progress import format_duration
 from ...storage.files import atomic_write
 from . import comparison, sections, tables
 from .charts import COLORS
+from .rendering import render_template
 from .run_data import RunData, read_run_data
-
-_DIRECTORY = Path(__file__).parent
 
 
 def write_report(run_dirs: Sequence[Path], out: Path, evaluations: Sequence[Path] = ()) -> None:
@@ -34,7 +32,7 @@ def write_report(run_dirs: Sequence[Path], out: Path, evaluations: Sequence[Path
 
 def render(run: RunData) -> str:
     """Return the page of one run."""
-    return _render(
+    return render_template(
         "page.html",
         title=run.run_dir.resolve().name,
         run=run,
@@ -58,7 +56,7 @@ def render(run: RunData) -> str:
 
 def render_comparison(runs: Sequence[RunData]) -> str:
     """Return the page of several runs."""
-    return _render("comparison.html", **comparison.variables(runs))
+    return render_template("comparison.html", **comparison.variables(runs))
 
 
 def _read_all(run_dirs: Sequence[Path], evaluations: Sequence[Path]) -> list[RunData]:
@@ -84,21 +82,3 @@ def _describe_progress(run: RunData) -> str:
     if run.seconds_since_update is not None:
         parts.append(f"last update {format_duration(run.seconds_since_update)} before this page was written")
     return ", ".join(parts)
-
-
-def _render(template: str, **variables: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(_DIRECTORY),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template(template).render(
-        written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        style=(_DIRECTORY / "style.css").read_text(encoding="utf-8"),
-        script=(_DIRECTORY / "hover.js").read_text(encoding="utf-8"),
-        **variables,
-    )

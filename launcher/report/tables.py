@@ -20,15 +20,17 @@ class Cell:
     Attributes:
         remark: in small letters after the text.
         color: index of the color of a curve, whose key is shown before the text.
-        bar: shares of a bar and of a mark on it, instead of the text.
+        bar: shares of a bar and of a mark on it, or None, instead of the text.
         code: whether the text is a name or hash.
+        strong: whether it is the best of its row.
     """
 
     text: str
     remark: str = ""
     color: int | None = None
-    bar: tuple[float, float] | None = None
+    bar: tuple[float, float | None] | None = None
     code: bool = False
+    strong: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,16 @@ CASES = {
         ),
         ("seqeval", "scipy", "matplotlib"),
     ),
+    "embed: everything": Case(
+        "embed no/such/model no/such.csv --out file/vectors.parquet",
+        (
+            "pyarrow is not installed",
+            "file/vectors.parquet: cannot be written",
+            "no/such.csv: no such file",
+            "no/such/model: no such directory",
+        ),
+        ("pyarrow",),
+    ),
     "evaluate: tasks": Case(
         "evaluate models/short --task ncbi-diseas --task codez", ("ncbi-disease?", "codez: no such")
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shouting import open_upper
+from shouting import open_killed, open_refusing, open_upper
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.inference import chunks
@@ -53,6 +53,18 @@ def test_results_are_in_order_and_nothing_else_is_left(tmp_path: Path) -> None:
 def test_several_processes_write_the_same(tmp_path: Path) -> None:
     assert run(tmp_path / "out", workers=3) == 100
     assert (tmp_path / "out").read_text() == EXPECTED
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_or_fails_is_an_error_and_what_is_there_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"one of the processes was killed.*start the command again"):
+        run_in_chunks(records, open_killed, write, out, SETTINGS, 2, "shouting")
+    with pytest.raises(UserError, match="this model cannot be opened"):
+        run_in_chunks(records, open_refusing, write, out, SETTINGS, 2, "shouting")
+    assert list(parts_directory(out).glob("*.part"))
+    run(out)
+    assert out.read_text() == EXPECTED
 
 
 @pytest.mark.slow
@@ -99,7 +111,11 @@ def test_only_chunks_that_changed_are_computed_again(tmp_path: Path) -> None:
     computed: list[Record] = []
 
     def open_counting(process: int) -> Any:
-        return lambda given, count: computed.extend(given) or open_upper(0)(given, count)
+        def counting(given: Sequence[Record], count: Any) -> Any:
+            computed.extend(given)
+            return open_upper(process)(given, count)
+
+        return counting
 
     run_in_chunks(partial(records, changed=50), open_counting, write, out, SETTINGS, 1, "shouting")
     assert [record.id for record in computed] == [f"id{number}" for number in range(49, 56)]
@@ -132,9 +148,13 @@ def test_a_bad_record_stops_before_anything_is_computed(tmp_path: Path) -> None:
 
 def test_an_input_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:
     for second in (partial(records, changed=99), partial(records, 92), partial(records, 120)):
-        sources = iter([records, second])
+        sources: Iterator[Callable[[], Iterator[Record]]] = iter([records, second])
         with pytest.raises(UserError, match="changed while it was read"):
-            run(tmp_path / "out", lambda sources=sources: next(sources)())
+            run(tmp_path / "out", partial(_next_source, sources))
+
+
+def _next_source(sources: Iterator[Callable[[], Iterator[Record]]]) -> Iterator[Record]:
+    return next(sources)()
 
 
 def test_one_command_at_a_time(tmp_path: Path) -> None:

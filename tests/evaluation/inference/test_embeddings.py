@@ -1,5 +1,6 @@
 """`cmbert embed`: the vectors of sentence-transformers, in order, whatever form and however often it is killed."""
 
+import importlib
 import json
 import re
 import shutil
@@ -42,9 +43,7 @@ def cmbert(*arguments: object) -> int:
 
 
 def read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
+    table = importlib.import_module("pyarrow.parquet").read_table(path)
     assert table.column_names == ["id", "vector"]
     return table["id"].to_pylist(), np.array(table["vector"].to_pylist(), np.float32)
 
@@ -100,9 +99,7 @@ def test_the_layout_of_sentence_transformers_is_followed(
 def test_every_form_gives_the_same_vectors_and_no_text(
     sentence_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    pa, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     texts = mixed_texts(30)
     write_table(tmp_path / "a.jsonl", texts)
     (tmp_path / "a.csv").write_text("note,text\n" + "".join(f"n{n},{text}\n" for n, text in enumerate(texts)))

@@ -34,6 +34,10 @@ def test_a_run_and_one_of_its_earlier_checkpoints(
     assert list(scores) == ["run", first.name]
     assert scores["run"]["notes loss"]["mean"] < scores[first.name]["notes loss"]["mean"]
     assert len(scores["run"]["notes loss"]["values"]) == 1
+    page = (tmp_path / "results.html").read_text()
+    assert f"{scores['run']['notes loss']['mean']:.4f}" in page
+    assert f"page     {tmp_path / 'results.html'}" in out
+    assert "masked-words" in (tmp_path / "results.tex").read_text()
 
 
 def test_a_broken_library_is_found_before_a_model_is_opened(
