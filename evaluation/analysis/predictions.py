@@ -4,6 +4,7 @@
 {"id", "labels": [...], "predictions": [...], "scores": {...}, "tokens"}      several classes
 {"id", "label": 1.5, "prediction": 1.4, "tokens"}                             a number
 {"id", "spans": [[start, end, type]], "predictions": [...], "tokens"}         spans
+{"id", "answers", ...}                                                       answers and rankings: not read
 """
 
 import json
@@ -80,7 +81,8 @@ def read_runs(seeds: Path, task: str, model: str, scores: Mapping[int, Mapping[s
         if not facts.is_file():
             continue
         seed = read_json(facts, _SEED, _ADVICE)
-        if (seed.task, seed.subject) == (task, model) and seed.scores == scores.get(seed.seed):
+        here = (seed.task, seed.subject) == (task, model) and seed.scores == scores.get(seed.seed)
+        if here and not _has_answers(path):
             runs[seed.seed] = Run(seed.seed, _read(path))
     return [runs[seed] for seed in sorted(runs) if runs[seed].examples]
 
@@ -109,6 +111,12 @@ def classes_of(runs: Sequence[Run]) -> list[str]:
 def name_of(item: Item) -> str:
     """The class of an item of `wanted` or `found`."""
     return item if isinstance(item, str) else item[2]
+
+
+def _has_answers(path: Path) -> bool:
+    """Whether these are answers to questions or queries, which have no classes to count."""
+    with path.open("rb") as file:
+        return b'"answers"' in file.readline()
 
 
 def _read(path: Path) -> list[Prediction]:

@@ -80,7 +80,7 @@ def run_retrieval(model: "EvaluatedModel", task: RetrievalTask, data: Path, prot
     rankings = _rank(embedder, queries, texts, protocol.tokens)
     relevances = [{index[name]: grade for name, grade in judged.items()} for judged in collection.test.values()]
     records = [
-        {"id": name, "answers": judged, "prediction": [documents[number] for number in ranked]}
+        {"id": name, "answers": judged, "ranking": [documents[number] for number in ranked]}
         for (name, judged), ranked in zip(collection.test.items(), rankings, strict=True)
     ]
     return Outcome(score_ranking(rankings, relevances), records, embedder if task.trains() else None)

@@ -81,7 +81,7 @@ def test_a_kept_model_gives_the_vectors_of_sentence_transformers(
     expected = normalize(embed(opened, list(texts.values()), "cls", 512))
     assert np.abs(vectors - expected).max() < 1e-4
     records = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
-    assert result.scores["recall@10"] == np.mean([record["id"] in record["prediction"][:10] for record in records])
+    assert result.scores["recall@10"] == np.mean([record["id"] in record["ranking"][:10] for record in records])
 
 
 @pytest.mark.parametrize(
