@@ -16,6 +16,7 @@ from .fine_tuning.card import fine_tuned_card
 from .fine_tuning.fine_tuned import FineTuned
 from .fine_tuning.head_config import HeadConfig
 from .fine_tuning.heads import UnpaddedModel, open_head
+from .fine_tuning.kind import Tuned
 from .fine_tuning.reference import write_reference
 from .models.model import open_tokenizer
 from .models.protocol import Protocol
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     unpadded: bool
     max_length: int
     scores: dict[str, float]
+    tuned: Tuned = {}
 
 
 _SCHEMA = TypeAdapter(Settings)
@@ -76,6 +78,7 @@ def save_fine_tuned(
         unpadded=isinstance(classifier, UnpaddedModel),
         max_length=fine_tuned.max_length,
         scores={name: float(value) for name, value in scores.items()},
+        tuned=fine_tuned.tuned,
     )
     card = fine_tuned_card(base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores)
     with stage_directory(directory) as staging:
@@ -106,6 +109,7 @@ def open_fine_tuned(directory: Path) -> FineTuned:
         kind_of(settings.task),
         settings.task,
         settings.head.labels,
+        settings.tuned,
     )
 
 

@@ -20,9 +20,11 @@ from .fine_tuning.kind import FineTunedKind, Record, Scores, Splits
 from .models.protocol import Protocol
 from .tasks.classification import CLASSIFICATION, ClassificationTask
 from .tasks.code_structure import CodesTask, read_systems, run_codes
+from .tasks.labels import LABELS, LabelsTask
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
 from .tasks.needles import NeedlesTask, read_needles, run_needles
 from .tasks.ner import NER, NerTask
+from .tasks.regression import REGRESSION, RegressionTask
 from .tasks.relations import RELATIONS, RelationTask
 from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 from .tasks.similarity import SimilarityTask, read_similarity, run_similarity
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 AnyTask = Annotated[
     NerTask
     | ClassificationTask
+    | LabelsTask
+    | RegressionTask
     | RelationTask
     | SimilarityTask
     | RetrievalTask
@@ -55,6 +59,8 @@ class ScoredKind(NamedTuple):
 _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     NerTask: NER,
     ClassificationTask: CLASSIFICATION,
+    LabelsTask: LABELS,
+    RegressionTask: REGRESSION,
     RelationTask: RELATIONS,
     SimilarityTask: ScoredKind(read_similarity, run_similarity, ("scipy",)),
     RetrievalTask: ScoredKind(read_retrieval, run_retrieval),

@@ -54,14 +54,18 @@ def train_classifier(
     """
     with seeded(seed):
         classifier = add_head(model, head)
+        if head.problem == "number":
+            numbers = torch.cat([example.labels for example in examples]).double()
+            classifier.set_unit(float(numbers.mean()), float(numbers.std(correction=0)))
 
         def losses(batch: Sequence[Example]) -> Iterator[Tensor]:
             count = sum(len(example.labels) for example in batch)
             for part in group_by_tokens(batch, Example.tokens, protocol.tokens):
                 labels = torch.cat([example.labels for example in part]).to(device())
-                yield _loss_sum(head, logits_of(classifier, part), labels) / max(1, count)
+                yield _loss_sum(classifier, logits_of(classifier, part), labels) / max(1, count)
 
         fine_tune(classifier, examples, losses, protocol, seed)
+    classifier.keep_unit()
     return classifier
 
 
@@ -95,9 +99,10 @@ def _rows(example: Example) -> int:
     return 1 if example.positions is None else len(example.positions)
 
 
-def _loss_sum(head: HeadConfig, logits: Tensor, labels: Tensor) -> Tensor:
-    if head.problem == "several classes":
+def _loss_sum(classifier: ModelWithHead, logits: Tensor, labels: Tensor) -> Tensor:
+    problem = classifier.config.problem
+    if problem == "several classes":
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1).sum()
-    if head.problem == "number":
-        return F.mse_loss(logits, labels, reduction="none").mean(1).sum()
+    if problem == "number":
+        return F.mse_loss(logits / classifier.deviation, labels / classifier.deviation, reduction="none").mean(1).sum()
     return F.cross_entropy(logits, labels, reduction="sum")

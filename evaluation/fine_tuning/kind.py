@@ -21,6 +21,9 @@ Record = dict[str, Any]
 
 Scores = dict[str, Score]
 
+Tuned = dict[str, float]
+"""What is chosen on the development split after training and kept with the model, such as thresholds by label."""
+
 
 class Splits(NamedTuple):
     """The examples of a task. Those for development choose between models; they are never those of the test."""
@@ -28,6 +31,18 @@ class Splits(NamedTuple):
     train: list[Any]
     test: list[Any]
     development: list[Any] = []  # noqa: RUF012 - a default that nobody changes
+
+
+class Decisions(NamedTuple):
+    """Predictions that depend on thresholds.
+
+    Attributes:
+        tune: chooses thresholds from the records that `decode` gives for development examples.
+        decide: adds the prediction to such a record; without thresholds (an empty `Tuned`), by the usual ones.
+    """
+
+    tune: Callable[[Any, Sequence[Record]], Tuned]
+    decide: Callable[[Any, Record, Tuned], Record]
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class FineTunedKind:
         decode: the prediction for an example, as a record.
         score: of records with what is true; the first score chooses between models.
         packages: of the extra `evaluation`, which compute the scores.
+        decisions: completes the records of `decode` where a prediction depends on a threshold.
     """
 
     read: Callable[[Any, Path], Splits]
@@ -51,3 +67,4 @@ class FineTunedKind:
     decode: Callable[[Any, Any, "Example", "Logits", tuple[str, ...]], Record]
     score: Callable[[Any, Sequence[Record]], Scores]
     packages: tuple[str, ...] = ()
+    decisions: Decisions | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,40 +10,23 @@ from pydantic import Field
 from ...configs.errors import UserError
 from ..fine_tuning.head_config import HeadConfig
 from ..fine_tuning.kind import FineTunedKind, Record, Splits
-from ..formats.records import read_rct, read_records
-from ..formats.values import position, read_class, read_text
-from ..models.protocol import Pooling, Protocol
+from ..formats.records import read_rct
+from ..formats.values import position, read_class
+from ..models.protocol import Protocol
 from ..scores.units import Score, outcomes
 from .long_texts import LongTexts
+from .text_task import LabeledText, TextTask, cut, encode_labeled, read_table
 
 if TYPE_CHECKING:
     from ..fine_tuning.classifier import Example, Logits
     from ..models.tokens import Tokenizes
 
 
-class ClassificationTask(LongTexts):
+class ClassificationTask(TextTask):
     """Tables (.csv, .tsv, .jsonl, .parquet) with named columns, or PubMed-RCT's format (.txt)."""
 
     kind: Literal["classification"]
-    train: str
-    test: str
-    development: str | None = Field(None, description="chooses the best checkpoint; the test never does")
-    text: str = Field("text", description="column of the text")
-    pair: str | None = Field(None, description="column of a second text, for inference and question answering")
     label: str = Field("label", description="column of the class")
-    pooling: Pooling = "mean"
-
-    def files(self) -> list[str]:
-        return [self.train, self.test, *([self.development] if self.development else [])]
-
-
-class LabeledText(NamedTuple):
-    """A text, its class, the second text if the task has pairs, and the number of its record or line."""
-
-    text: str
-    label: str
-    pair: str | None = None
-    id: str = ""
 
 
 def read_classification(task: ClassificationTask, data: Path) -> Splits:
@@ -93,11 +76,7 @@ def _each(path: Path, task: ClassificationTask) -> Iterator[tuple[str, LabeledTe
         for number, text, label in read_rct(path):
             yield position(path, number), LabeledText(text, label, id=str(number))
         return
-    for number, record in read_records(path, [task.text, task.label, *([task.pair] if task.pair else [])]):
-        where = position(path, number)
-        pair = read_text(record, task.pair, where) if task.pair else None
-        text, label = read_text(record, task.text, where), read_class(record, task.label, where)
-        yield where, LabeledText(text, label, pair, str(number))
+    yield from read_table(path, task, task.label, read_class)
 
 
 def labels_of(task: object, train: Sequence[LabeledText]) -> tuple[str, ...]:
@@ -111,17 +90,8 @@ def encode(
     """Examples of texts or pairs."""
     import torch
 
-    from ..fine_tuning.classifier import Example
-    from ..models.tokens import Lengths, encode_long_texts
-
     index = {name: number for number, name in enumerate(labels)}
-    pairs = [text.pair or "" for text in texts] if texts[0].pair is not None else None
-    lengths = Lengths(task.max_length, task.shared_tokens())
-    encoded = encode_long_texts(model, [text.text for text in texts], lengths, pairs)
-    return [
-        Example(tuple(one.windows), torch.tensor([index.get(text.label, -100)]), cut=one.cut)
-        for text, one in zip(texts, encoded, strict=True)
-    ]
+    return encode_labeled(model, task, texts, [torch.tensor([index.get(text.label, -100)]) for text in texts])
 
 
 def decode(task: object, text: LabeledText, example: "Example", logits: "Logits", labels: tuple[str, ...]) -> Record:
@@ -144,9 +114,8 @@ def _head(task: ClassificationTask, labels: tuple[str, ...], protocol: Protocol)
 
 
 def _score(task: object, records: Sequence[Record]) -> dict[str, Score]:
-    """`cut` is the share of texts that are longer than the model and not divided."""
     scores = score_classes([record["label"] for record in records], [record["prediction"] for record in records])
-    return {**scores, "cut": Score("mean", [record["cut"] for record in records])}
+    return {**scores, "cut": cut(records)}
 
 
 CLASSIFICATION = FineTunedKind(read_classification, labels_of, _head, encode, decode, _score)
