@@ -20,10 +20,12 @@ from .fine_tuning.kind import FineTunedKind, Record, Scores, Splits
 from .models.protocol import Protocol
 from .tasks.classification import CLASSIFICATION, ClassificationTask
 from .tasks.code_structure import CodesTask, read_systems, run_codes
+from .tasks.icd_chapters import ICD_CHAPTERS, IcdChaptersTask
 from .tasks.labels import LABELS, LabelsTask
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
 from .tasks.needles import NeedlesTask, read_needles, run_needles
 from .tasks.ner import NER, NerTask
+from .tasks.questions import QUESTIONS, QuestionsTask
 from .tasks.regression import REGRESSION, RegressionTask
 from .tasks.relations import RELATIONS, RelationTask
 from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
@@ -37,7 +39,9 @@ AnyTask = Annotated[
     NerTask
     | ClassificationTask
     | LabelsTask
+    | IcdChaptersTask
     | RegressionTask
+    | QuestionsTask
     | RelationTask
     | SimilarityTask
     | RetrievalTask
@@ -60,7 +64,9 @@ _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     NerTask: NER,
     ClassificationTask: CLASSIFICATION,
     LabelsTask: LABELS,
+    IcdChaptersTask: ICD_CHAPTERS,
     RegressionTask: REGRESSION,
+    QuestionsTask: QUESTIONS,
     RelationTask: RELATIONS,
     SimilarityTask: ScoredKind(read_similarity, run_similarity, ("scipy",)),
     RetrievalTask: ScoredKind(read_retrieval, run_retrieval),
@@ -107,7 +113,7 @@ def check_files(evaluation: Evaluation) -> None:
 
 def _check_file(evaluation: Evaluation, name: str) -> None:
     path = evaluation.data / name
-    if not path.is_file():
+    if not path.exists():
         raise UserError(
             f"{path}: no such file; {evaluation.name} needs it: set its directory with --set data=DIRECTORY, or "
             "write your own task file"
@@ -175,5 +181,13 @@ def identity(evaluation: Evaluation) -> str:
     """
     check_files(evaluation)
     parts: list[Any] = [evaluation.task.model_dump(mode="json"), evaluation.protocol.model_dump(exclude={"tokens"})]
-    parts += [hash_file(evaluation.data / name, "sha256") for name in evaluation.task.files()]
+    parts += [_hash(evaluation.data / name) for name in evaluation.task.files()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash(path: Path) -> Any:
+    """Of a file; of a directory those of its files, by name."""
+    if path.is_file():
+        return hash_file(path, "sha256")
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): hash_file(file, "sha256") for file in files}

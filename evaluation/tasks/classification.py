@@ -1,5 +1,6 @@
 """Classification of texts: sentences, pairs of texts, and documents up to the model's maximum length."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -58,6 +59,11 @@ def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str
     }
 
 
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
+_MOST_FRACTIONS = 20
+"""Scales such as 0, 0.5, 1 have few of them."""
+
+
 def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText]:
     """The texts of a file, of at least two classes."""
     return [example for _, example in _labeled_texts(path, task)]
@@ -66,8 +72,13 @@ def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText
 def _labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, LabeledText]]:
     """The texts of a file, of at least two classes, each with its file and line."""
     examples = list(_each(path, task))
-    if len({example.label for _, example in examples}) < 2:
+    classes = {example.label for _, example in examples}
+    if len(classes) < 2:
         raise UserError(f"{path}: fewer than two classes; expected texts of at least two")
+    if (numbers := sum(bool(_FRACTION.fullmatch(name)) for name in classes)) > _MOST_FRACTIONS:
+        raise UserError(f"{path}: {numbers:,} classes are numbers with a fraction; for numbers use kind: regression")
+    if classes & {"True", "False"} and classes & {"0", "1"}:
+        raise UserError(f"{path}: some classes are True or False, others 0 or 1; give each class one spelling")
     return examples
 
 

@@ -51,7 +51,9 @@ class Collection(NamedTuple):
 def run_retrieval(
     model: "EvaluatedModel", task: RetrievalTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, Score]:
+    """Metrics of the ranking; `cut` is the share of queries and documents that are truncated."""
     from ..models.embed import embed
+    from ..models.tokens import are_cut
 
     corpus, queries, qrels, train = read_retrieval(task, data)
     encoder = None
@@ -62,7 +64,8 @@ def run_retrieval(
     query_vectors = embed(model, [queries[name] for name in qrels], task.pooling, protocol.tokens, encoder)
     document_vectors = embed(model, [corpus[name] for name in documents], task.pooling, protocol.tokens, encoder)
     relevances = [{index[name]: grade for name, grade in judged.items()} for judged in qrels.values()]
-    return score_ranking([row.tolist() for row in nearest(query_vectors, document_vectors, 100)], relevances)
+    scores = score_ranking([row.tolist() for row in nearest(query_vectors, document_vectors, 100)], relevances)
+    return {**scores, "cut": Score("mean", are_cut(model, [*(queries[name] for name in qrels), *corpus.values()]))}
 
 
 def read_retrieval(task: RetrievalTask, data: Path) -> Collection:
