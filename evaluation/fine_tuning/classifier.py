@@ -32,16 +32,16 @@ class Example:
         positions: int64 (k,), the token that represents each word, counted over all windows; None for a text, whose
             logits are the mean of those of its windows.
         words: int64 (k,), the words at these positions.
-        characters: of spans int64 (n, 2), where the tokens of all windows are in the context; -1 for others.
         cut: whether some of the text is in no window.
+        characters: of spans int64 (n, 2), where the tokens of all windows are in the context; -1 for others.
     """
 
     windows: tuple[Tensor, ...]
     labels: Tensor
     positions: Tensor | None = None
     words: Tensor | None = None
-    characters: Tensor | None = None
     cut: bool = False
+    characters: Tensor | None = None
 
     def tokens(self) -> int:
         return sum(len(window) for window in self.windows)

@@ -161,8 +161,12 @@ def test_relations_are_learned(ours: EvaluatedModel, tmp_path: Path, quick: Prot
     [
         ("abstracts.tsv", "1\tsecret\n", r"abstracts\.tsv: line 1 has 2 columns; expected 3: article, title, abstract"),
         ("entities.tsv", "1\tT1\tGENE\t9\t4\tsecret\n", r"entities\.tsv: line 1: start and end"),
-        ("entities.tsv", "1\tT1\tGENE\t4\t999\tsecret\n", r"entities\.tsv: T1 of article 1 ends after"),
-        ("entities.tsv", "", r"relations\.tsv: no pair of names within a sentence has one of"),
+        (
+            "entities.tsv",
+            "1\tT1\tGENE\t4\t999\tsecret\n1\tT2\tGENE\t1\t2\tx\n",
+            r"entities\.tsv: T1 of article 1 ends after",
+        ),
+        ("entities.tsv", "", r"relations\.tsv: line 1: an entity of the relation is not in the file of entities"),
         ("relations.tsv", "1\tCPR:3\tY\tA\tT1\tT2\n", r"relations\.tsv: line 1: expected article"),
         ("relations.tsv", "1\tCPR:3\tY\tA\tArg1:T1\tArg2:T9\n", r"relations\.tsv: line 1: an entity of the relation"),
         ("relations.tsv", "1\tCPR:2\tY\tA\tArg1:T1\tArg2:T2\n", r"no pair of names within a sentence has one of"),
