@@ -79,7 +79,8 @@ def logits_of(classifier: ModelWithHead, examples: Sequence[Example]) -> Tensor:
     """Logits in the order of the labels of the examples, (K, C); of spans those of all tokens."""
     windows = [window for example in examples for window in example.windows]
     if classifier.config.rows == "spans":
-        return classifier(windows)  # type: ignore[no-any-return]
+        spans: Tensor = classifier(windows)
+        return spans
     if examples[0].positions is None:
         return mean_of_parts(classifier(windows), [len(example.windows) for example in examples])
     starts = np.cumsum([0, *(example.tokens() for example in examples)]).tolist()

@@ -158,9 +158,9 @@ def _one_each(train: Sequence[LabeledText], name: str) -> list[LabeledText]:
             "predict all"
         )
     return [
-        pair._replace(label=Truth(relations))
+        pair._replace(label=Truth((relation,) if relation else ()))
         for pair in train
-        for relations in ([(one,) for one in pair.label.relations] or [()])
+        for relation in pair.label.relations or ("",)
     ]
 
 
@@ -304,7 +304,7 @@ def score_relations(records: Sequence[Record]) -> dict[str, Score]:
     `f1_within_reach` leaves out the relations that no pair covers; these are counted by reason.
     """
     units = _outcomes(records)
-    scores = {name: Score(name, units) for name in ("f1", "precision", "recall")}  # type: ignore[arg-type]
+    scores = {name: Score(name, units) for name in ("f1", "precision", "recall")}
     reasons = [record["out_of_reach"] for record in records]
     reached = np.array([[not reason] for reason in reasons], np.float64)
     scores["f1_within_reach"] = Score("f1", units * reached)
