@@ -29,9 +29,9 @@ from clinical_modernbert.evaluation.models.model import open_model
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.masked_lm import MaskedLM
+from clinical_modernbert.model.sentence_embedding import write_sentence_embedding
 from clinical_modernbert.streaming_data.synthetic import notes
 from clinical_modernbert.streaming_data.tokenizer import tokenizer
-from clinical_modernbert.training.export.sentence_embedding import write_sentence_embedding
 
 VOCAB = 4096
 
@@ -86,7 +86,7 @@ def write_model(directory: Path, texts: list[str]) -> Path:
     save_pretrained(MaskedLM(config).state_dict(), config, directory / "model")
     for file in (directory / "tokenizer").iterdir():
         (directory / "model" / file.name).write_bytes(file.read_bytes())
-    write_sentence_embedding(config, directory / "model")
+    write_sentence_embedding(config.hidden_size, config.max_position_embeddings, directory / "model")
     return directory / "model"
 
 

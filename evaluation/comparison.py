@@ -110,4 +110,4 @@ def _by_score(results: Sequence[Result]) -> list[tuple[str, str, dict[str, list[
 
 
 def _more_is_better(score: str) -> bool:
-    return not score.endswith("loss")
+    return not score.endswith(("loss", "error"))

@@ -51,6 +51,7 @@ def save_fine_tuned(
         unpadded=isinstance(classifier, UnpaddedModel),
         max_length=fine_tuned.max_length,
         scores={name: float(value) for name, value in scores.items()},
+        tuned=fine_tuned.tuned,
     )
     card = fine_tuned_card(base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores)
     with stage_directory(directory) as staging:
@@ -88,4 +89,5 @@ def open_fine_tuned(directory: Path) -> FineTuned:
         kind_of(settings.task),
         settings.task,
         settings.head.labels,
+        settings.tuned,
     )

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from ..configs.errors import UserError
 from ..configs.json_text import read_json
 from .fine_tuning.head_config import HeadConfig
+from .fine_tuning.kind import Tuned
 from .models.protocol import Protocol
 from .suite import AnyTask
 
@@ -28,6 +29,7 @@ class Settings(BaseModel):
     unpadded: bool
     max_length: int
     scores: dict[str, float]
+    tuned: Tuned = {}
 
 
 _SCHEMA = TypeAdapter(Settings)

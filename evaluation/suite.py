@@ -21,9 +21,13 @@ from .models.protocol import Protocol
 from .origin import Origin
 from .tasks.classification import CLASSIFICATION, ClassificationTask
 from .tasks.code_structure import CodesTask, read_systems, run_codes
+from .tasks.icd_chapters import ICD_CHAPTERS, IcdChaptersTask
+from .tasks.labels import LABELS, LabelsTask
 from .tasks.masked_words import MaskedWordsTask, read_masked_words, run_masked_words
 from .tasks.needles import NeedlesTask, read_needles, run_needles
 from .tasks.ner import NER, NerTask
+from .tasks.questions import QUESTIONS, QuestionsTask
+from .tasks.regression import REGRESSION, RegressionTask
 from .tasks.relations import RELATIONS, RelationTask
 from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
 from .tasks.similarity import SimilarityTask, read_similarity, run_similarity
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
 AnyTask = Annotated[
     NerTask
     | ClassificationTask
+    | LabelsTask
+    | IcdChaptersTask
+    | RegressionTask
+    | QuestionsTask
     | RelationTask
     | SimilarityTask
     | RetrievalTask
@@ -58,6 +66,10 @@ class ScoredKind(NamedTuple):
 _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     NerTask: NER,
     ClassificationTask: CLASSIFICATION,
+    LabelsTask: LABELS,
+    IcdChaptersTask: ICD_CHAPTERS,
+    RegressionTask: REGRESSION,
+    QuestionsTask: QUESTIONS,
     RelationTask: RELATIONS,
     SimilarityTask: ScoredKind(read_similarity, run_similarity, ("scipy",)),
     RetrievalTask: ScoredKind(read_retrieval, run_retrieval),
@@ -184,9 +196,8 @@ def identity(evaluation: Evaluation) -> str:
 
 
 def _hash(path: Path) -> Any:
-    """Of a file, or of all files of a directory by their names."""
+    """Of a file; of a directory those of its files, by name."""
     if path.is_file():
         return hash_file(path, "sha256")
-    return {
-        str(file.relative_to(path)): hash_file(file, "sha256") for file in sorted(path.rglob("*")) if file.is_file()
-    }
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): hash_file(file, "sha256") for file in files}

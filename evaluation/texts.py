@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import UserError
+from .formats.annotations import read_annotations
+from .formats.corpora.chemprot import ChemProtFiles
 from .formats.records import read_rows
 from .suite import check_files
 from .tasks.classification import ClassificationTask, read_labeled_texts
@@ -56,11 +58,14 @@ def _labeled(task: ClassificationTask, data: Path) -> Texts:
 
 
 def _articles(task: RelationTask, data: Path) -> Texts:
-    splits = {"test": task.test, "train": task.train}
-    return {
-        name: [(title, abstract) for _, (_, title, abstract) in read_rows(data / files.abstracts, 3, "an article")]
-        for name, files in splits.items()
-    }
+    splits = {"test": task.test, "development": task.development, "train": task.train}
+    return {name: _documents(task, data, files) for name, files in splits.items() if files}
+
+
+def _documents(task: RelationTask, data: Path, files: ChemProtFiles | str) -> list[tuple[str, ...]]:
+    if isinstance(files, str):
+        return _single(text.text for text in read_annotations(data / files, task.format))
+    return [(title, abstract) for _, (_, title, abstract) in read_rows(data / files.abstracts, 3, "an article")]
 
 
 def _pairs(task: SimilarityTask, data: Path) -> Texts:

@@ -1,7 +1,7 @@
 """A fine-tuned model: a task's head on a copy of an encoder, and what it predicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from ..models.model import EvaluatedModel
 from ..models.protocol import Protocol
 from .classifier import predict, train_classifier
 from .heads import ModelWithHead
-from .kind import FineTunedKind, Record, Splits
+from .kind import FineTunedKind, Record, Splits, Tuned
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class FineTuned:
         max_length: tokens of the longest sequence, including special tokens.
         task: of the kind `kind`, as its task file describes it.
         labels: of the head's columns.
+        tuned: thresholds chosen on the development split; empty for the usual ones.
     """
 
     classifier: ModelWithHead
@@ -32,9 +33,22 @@ class FineTuned:
     kind: FineTunedKind
     task: Any
     labels: tuple[str, ...]
+    tuned: Tuned = field(default_factory=dict)
 
     def predict(self, examples: Sequence[Any], tokens: int) -> list[Record]:
         """A record for each example, in order. `tokens` are computed at a time."""
+        records = self._undecided(examples, tokens)
+        if self.kind.decisions is None:
+            return records
+        return [self.kind.decisions.decide(self.task, record, self.tuned) for record in records]
+
+    def with_thresholds(self, development: Sequence[Any], tokens: int) -> "FineTuned":
+        """The model with thresholds chosen on these examples; the model as it is if there are none to choose."""
+        if self.kind.decisions is None or not development:
+            return self
+        return replace(self, tuned=self.kind.decisions.tune(self.task, self._undecided(development, tokens)))
+
+    def _undecided(self, examples: Sequence[Any], tokens: int) -> list[Record]:
         encoded = self.kind.encode(self, self.task, examples, self.labels)
         logits = predict(self.classifier, encoded, tokens)
         return [
@@ -55,4 +69,5 @@ def fine_tune_task(
     labels = kind.labels(task, splits.train)
     examples = kind.encode(model, task, splits.train, labels)
     classifier = train_classifier(model, examples, kind.head(task, labels, protocol), protocol, seed)
-    return FineTuned(classifier, model.tokenizer, model.directory, model.max_length, kind, task, labels)
+    fine_tuned = FineTuned(classifier, model.tokenizer, model.directory, model.max_length, kind, task, labels)
+    return fine_tuned.with_thresholds(splits.development, protocol.tokens)

@@ -35,9 +35,34 @@ _HEADS = ("pooler.", "classifier.", "qa_outputs.", "head.", "pre_classifier.", "
 
 
 class ModelWithHead(nn.Module):
-    """An encoder and its head."""
+    """An encoder and its head.
+
+    A head of numbers learns them scaled: the last layer's output is a number's difference from `mean` in `deviation`s.
+    After training both become part of that layer, so that transformers computes numbers in their unit too.
+    """
 
     config: HeadConfig
+    mean = 0.0
+    deviation = 1.0
+
+    def set_unit(self, mean: float, deviation: float) -> None:
+        """Compute numbers of this mean and standard deviation."""
+        self.mean, self.deviation = mean, deviation or 1.0
+
+    def in_unit(self, logits: Tensor) -> Tensor:
+        """What the last layer computed, in fp32 and in the unit of the labels."""
+        if self.config.problem != "number":
+            return logits.float()
+        return logits.float() * self.deviation + self.mean
+
+    @torch.no_grad()
+    def keep_unit(self) -> None:
+        """Make the unit part of the last layer, after training."""
+        if self.config.problem == "number":
+            last = [part for part in self.modules() if isinstance(part, nn.Linear)][-1]
+            last.weight.mul_(self.deviation)
+            last.bias.mul_(self.deviation).add_(self.mean)
+            self.set_unit(0.0, 1.0)
 
     def forward(self, sequences: Sequence[Tensor], positions: Tensor | None = None) -> Tensor:
         """Logits in fp32: (B, C) of texts; else (K, C) at K positions of the T concatenated tokens, or at all (T, C).
@@ -71,8 +96,7 @@ class UnpaddedModel(ModelWithHead):
             hidden = pool(hidden, [len(ids) for ids in sequences], self.config.pooling)
         elif positions is not None:
             hidden = hidden[positions.to(hidden.device)]
-        logits: Tensor = self.classifier(self.drop(self.head(hidden)))
-        return logits.float()
+        return self.in_unit(self.classifier(self.drop(self.head(hidden))))
 
     def save(self, directory: Path) -> None:
         path = directory / "config.json"
@@ -96,8 +120,7 @@ class PaddedModel(ModelWithHead):
         ids, mask = pad(sequences, self.pad_id)
         output = self.transformer(input_ids=ids, attention_mask=mask.long())
         if self.config.rows == "texts":
-            logits: Tensor = output.logits
-            return logits.float()
+            return self.in_unit(output.logits)
         spans = self.config.rows == "spans"
         logits = torch.stack([output.start_logits, output.end_logits], -1) if spans else output.logits
         rows = logits[mask]

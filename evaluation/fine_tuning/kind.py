@@ -23,6 +23,9 @@ Record = dict[str, Any]
 
 Scores = dict[str, Score]
 
+Tuned = dict[str, float]
+"""What is chosen on the development split after training and kept with the model, such as thresholds by label."""
+
 
 TRUTH = ("label", "labels", "spans", "answers")
 """The keys of a record that say what is true, not what is predicted."""
@@ -45,6 +48,18 @@ class Outcome(NamedTuple):
     splits: Splits | None = None
 
 
+class Decisions(NamedTuple):
+    """Predictions that depend on thresholds.
+
+    Attributes:
+        tune: chooses thresholds from the records that `decode` gives for development examples.
+        decide: adds the prediction to such a record; without thresholds (an empty `Tuned`), by the usual ones.
+    """
+
+    tune: Callable[[Any, Sequence[Record]], Tuned]
+    decide: Callable[[Any, Record, Tuned], Record]
+
+
 @dataclass(frozen=True)
 class FineTunedKind:
     """A kind of task that trains a head.
@@ -59,6 +74,7 @@ class FineTunedKind:
         columns: of a record to predict, by the names of the task; None: only its own files can be predicted.
         unlabeled: an example without truth, from an id and the values of these columns.
         packages: of the extra `evaluation`, which compute the scores.
+        decisions: completes the records of `decode` where a prediction depends on a threshold.
     """
 
     read: Callable[[Any, Path], Splits]
@@ -70,3 +86,4 @@ class FineTunedKind:
     columns: Callable[[Any], tuple[str, ...]] | None = None
     unlabeled: Callable[[str, Sequence[str]], Any] | None = None
     packages: tuple[str, ...] = ()
+    decisions: Decisions | None = None

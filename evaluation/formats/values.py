@@ -4,6 +4,7 @@ pandas writes 1 as 1.0 as soon as one number of a column is missing, and JSON ha
 So an integral number is spelled as an integer, whatever the file's format. Errors never show a value.
 """
 
+import ast
 import math
 import re
 from collections.abc import Mapping
@@ -40,8 +41,47 @@ def read_class(record: Mapping[str, Any], column: str, where: str) -> str:
     if isinstance(value, bool):
         return str(value)
     if not isinstance(value, str | int | float | Decimal):
-        raise _wrong_type(value, column, where, "one class, a text or a number")
+        raise _wrong_type(value, column, where, "one class, a text or a number; for several per text use kind: labels")
     return _spell(value)
+
+
+def read_labels(record: Mapping[str, Any], column: str, where: str, separator: str | None = None) -> tuple[str, ...]:
+    """The labels in a column, each once: a list, or text with a separator between them. There may be none.
+
+    Tables without lists have them as text, `['a', 'b']`.
+    """
+    value = record[column]
+    if isinstance(value, str) and separator is not None:
+        parts: Any = [part for part in value.split(separator) if part.strip()]
+    elif isinstance(value, str) and value.strip().startswith("["):
+        parts = _parse_list(value, column, where)
+    elif isinstance(value, str) and not value.strip():
+        parts = []
+    elif isinstance(value, str):
+        raise UserError(
+            f"{where}: {column} is one text; expected a list of labels: set task.separator to what is between them"
+        )
+    else:
+        parts = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(parts, list | tuple):
+        expected = "a list of labels, [] for none" if separator is None else f"labels with {separator!r} between them"
+        raise _wrong_type(value, column, where, expected)
+    labels = []
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, str | int | float | Decimal) or not str(part).strip():
+            raise _wrong_type(part, f"a label of {column}", where, "a text or a number")
+        if isinstance(part, float) and not part.is_integer():
+            raise UserError(f"{where}: a label of {column} is a number with a fraction; expected names of labels")
+        labels.append(_spell(part))
+    return tuple(dict.fromkeys(labels))
+
+
+def _parse_list(text: str, column: str, where: str) -> Any:
+    """A list in Python's spelling, which is JSON's for texts and numbers."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise UserError(f"{where}: {column} begins with [ but is not a list such as ['a', 'b']") from None
 
 
 def read_identifier(record: Mapping[str, Any], column: str, where: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..fine_tuning.fine_tuned import FineTuned
 
 SUFFIXES = (".jsonl", ".parquet")
-_KEPT = (*TRUTH, "unopened", "words")
+_KEPT = (*TRUTH, "unopened", "words", "exact_match", "f1")
 """Keys of a record that belong to the scores of a test, not to a prediction."""
 
 

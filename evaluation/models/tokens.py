@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -43,6 +44,19 @@ class EncodedText(NamedTuple):
     cut: bool
 
 
+class EncodedContext(NamedTuple):
+    """The windows of a question and its context, and where their tokens are in it.
+
+    Attributes:
+        characters: int64 (n, 2) of each window, characters [start, end) of the context; -1 for other tokens.
+        cut: whether some of the question or the context is in no window.
+    """
+
+    windows: list[Tensor]
+    characters: list[npt.NDArray[np.int64]]
+    cut: bool
+
+
 class EncodedWords(NamedTuple):
     """The windows of a text, the words that have a token (k,), and where those are.
 
@@ -68,6 +82,18 @@ def encode_texts(
         return_attention_mask=False,
     )
     return [torch.tensor(ids) for ids in encoded["input_ids"]]
+
+
+def are_cut(model: Tokenizes, texts: Sequence[str]) -> list[bool]:
+    """Which texts `encode_texts` truncates. Only those with more bytes than a sequence has tokens are tokenized."""
+    cut = [len(text.encode("utf-8", "replace")) >= model.max_length - _special(model) for text in texts]
+    long = [text for text, suspected in zip(texts, cut, strict=True) if suspected]
+    lengths = iter([len(ids) for ids in model.tokenizer(long)["input_ids"]] if long else [])
+    return [suspected and next(lengths) > model.max_length for suspected in cut]
+
+
+def _special(model: Tokenizes) -> int:
+    return int(model.tokenizer.num_special_tokens_to_add())
 
 
 def encode_long_texts(
@@ -104,6 +130,24 @@ def _shorten(model: Tokenizes, texts: Sequence[str], tokens: int) -> tuple[list[
     return short, cut
 
 
+def encode_contexts(
+    model: Tokenizes, questions: Sequence[str], contexts: Sequence[str], lengths: Lengths
+) -> list[EncodedContext]:
+    """Tokenize questions with their contexts, which are divided. A question has at most half of a window."""
+    questions, shortened = _shorten(model, questions, _limit(model, lengths.max_length) // 2)
+    encoded = _tokenize(model, questions, contexts, "only_second", lengths)
+    out = [EncodedContext([], [], also) for also in shortened]
+    for row, owner in enumerate(encoded["overflow_to_sample_mapping"]):
+        windows, characters, _ = out[owner]
+        if windows and lengths.overlap is None:
+            out[owner] = out[owner]._replace(cut=True)
+            continue
+        side = np.array([sequence == 1 for sequence in encoded.sequence_ids(row)])
+        windows.append(torch.tensor(encoded["input_ids"][row]))
+        characters.append(np.where(side[:, None], np.array(encoded["offset_mapping"][row], np.int64), -1))
+    return out
+
+
 def encode_words(
     model: Tokenizes, texts: Sequence[str], words_of: Sequence[Words], lengths: Lengths = CUT
 ) -> list[EncodedWords]:
@@ -122,19 +166,8 @@ def _windows(
     model: Tokenizes, texts: Sequence[str], pairs: Sequence[str] | None, truncation: bool | str, lengths: Lengths
 ) -> list[tuple[list[Tensor], list[Any], bool]]:
     """For each text its windows, the characters [start, end) of their tokens, (n, 2) each, and whether it is cut."""
-    limit = _limit(model, lengths.max_length)
-    special = model.tokenizer.num_special_tokens_to_add(pairs is not None)
     overlap = lengths.overlap
-    encoded = model.tokenizer(
-        list(texts),
-        None if pairs is None else list(pairs),
-        truncation=truncation,
-        max_length=limit,
-        stride=0 if overlap is None else max(0, min(overlap, (limit - special) // 2)),
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-    )
+    encoded = _tokenize(model, texts, pairs, truncation, lengths)
     out: list[tuple[list[Tensor], list[Any], bool]] = [([], [], False) for _ in texts]
     owners = encoded["overflow_to_sample_mapping"]
     for owner, ids, offsets in zip(owners, encoded["input_ids"], encoded["offset_mapping"], strict=True):
@@ -145,6 +178,25 @@ def _windows(
             windows.append(torch.tensor(ids))
             characters.append(np.array(offsets, np.int64).reshape(-1, 2))
     return out
+
+
+def _tokenize(
+    model: Tokenizes, texts: Sequence[str], pairs: Sequence[str] | None, truncation: bool | str, lengths: Lengths
+) -> Any:
+    """What the tokenizer gives for all windows."""
+    limit = _limit(model, lengths.max_length)
+    special = model.tokenizer.num_special_tokens_to_add(pairs is not None)
+    overlap = lengths.overlap
+    return model.tokenizer(
+        list(texts),
+        None if pairs is None else list(pairs),
+        truncation=truncation,
+        max_length=limit,
+        stride=0 if overlap is None else max(0, min(overlap, (limit - special) // 2)),
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
 
 
 def _locate(windows: list[Tensor], offsets: list[Any], words: Any, cut: bool) -> EncodedWords:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .units import Score, Units
+from .units import Score, Units, weighted
 
 LEVEL = 0.95
 SAMPLES = 4_000
@@ -69,7 +69,7 @@ def _bootstrap(first: Sequence[Score], second: Sequence[Score]) -> npt.NDArray[n
         weights = np.stack([np.bincount(draw, minlength=count) for draw in draws]).astype(np.float64)
         means = []
         for scores in (second, first):
-            values = np.stack([score.of_sums(weights @ score.units) for score in scores], axis=1)
+            values = np.stack([score.of_weights(weights) for score in scores], axis=1)
             chosen = random.integers(len(scores), size=values.shape)
             means.append(np.take_along_axis(values, chosen, axis=1).mean(axis=1))
         parts.append(means[0] - means[1])
@@ -89,8 +89,9 @@ def _randomize(first: Sequence[Score], second: Sequence[Score]) -> npt.NDArray[n
 
 def _exchange(first: Score, second: Score, exchanged: Units) -> npt.NDArray[np.float64]:
     """The difference of a pair of scores for each row of `exchanged`, (B, U): 1 where a unit changes sides."""
-    moved = exchanged @ (second.units - first.units)
-    return second.of_sums(second.units.sum(axis=0) - moved) - first.of_sums(first.units.sum(axis=0) + moved)
+    units, kept = np.vstack([first.units, second.units]), 1 - exchanged
+    of_first = weighted(first.function, units, np.hstack([kept, exchanged]))
+    return weighted(first.function, units, np.hstack([exchanged, kept])) - of_first
 
 
 def _chunks() -> list[int]:

@@ -2,7 +2,8 @@
 
 A unit is what is sampled independently: a sentence, a text, a pair, a query, a code, a pack. Each has a few numbers,
 such as correct, missed and false entities; a score is a function of their sums. That is all a significance test needs:
-it weighs or exchanges units, and predicts nothing again.
+it weighs or exchanges units, and predicts nothing again. Areas under curves depend on the order of all units instead;
+they are computed again from the units and their weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +12,19 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from .rank_statistics import RANKED
+
 Units = npt.NDArray[np.float64]
 """The numbers of each unit, (U, k)."""
 
-Function = Literal["mean", "total", "precision", "recall", "f1", "macro_f1", "weighted_f1", "correlation"]
+Function = Literal[
+    "mean", "total", "precision", "recall", "f1", "macro_f1", "weighted_f1", "correlation",
+    "macro_auroc", "micro_auroc", "macro_average_precision", "micro_average_precision",
+]  # fmt: skip
 
 
 class Score(float):
-    """A score, with the units whose sums gave it."""
+    """A score, with the units that gave it."""
 
     function: Function
     units: Units
@@ -29,13 +35,24 @@ class Score(float):
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
         if function == "mean" and numbers.shape[1] == 1:
             numbers = np.hstack([numbers, np.ones_like(numbers)])
-        score = super().__new__(cls, FUNCTIONS[function](numbers.sum(axis=0)))
+        if function in RANKED:
+            [value] = RANKED[function](numbers, np.ones((1, len(numbers))))
+        else:
+            value = FUNCTIONS[function](numbers.sum(axis=0))
+        score = super().__new__(cls, value)
         score.function, score.units = function, numbers
         return score
 
-    def of_sums(self, sums: Units) -> npt.NDArray[np.float64]:
-        """The score of each of B sums over units, (B, k) -> (B,)."""
-        return FUNCTIONS[self.function](sums)
+    def of_weights(self, weights: Units) -> npt.NDArray[np.float64]:
+        """The score of each of B samples, (B, U) -> (B,): how often each unit is drawn."""
+        return weighted(self.function, self.units, weights)
+
+
+def weighted(function: Function, units: Units, weights: Units) -> npt.NDArray[np.float64]:
+    """A score of each of B samples of units, (U, k), (B, U) -> (B,)."""
+    if function in RANKED:
+        return RANKED[function](units, weights)
+    return FUNCTIONS[function](weights @ units)
 
 
 def outcomes(labels: Sequence[object], predictions: Sequence[object], classes: Sequence[object]) -> Units:
@@ -43,7 +60,12 @@ def outcomes(labels: Sequence[object], predictions: Sequence[object], classes: S
     index = {value: number for number, value in enumerate(classes)}
     truth, predicted = (np.array([index.get(value, -1) for value in values]) for values in (labels, predictions))
     true, chosen = (values[:, None] == np.arange(len(classes)) for values in (truth, predicted))
-    return np.hstack([true & chosen, chosen & ~true, true & ~chosen]).astype(np.float64)
+    return label_outcomes(true, chosen)
+
+
+def label_outcomes(truth: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> Units:
+    """The units of `outcomes` where an example has several labels or none, from bool (U, C) each."""
+    return np.hstack([truth & chosen, chosen & ~truth, truth & ~chosen]).astype(np.float64)
 
 
 def micro(units: Units) -> Units:

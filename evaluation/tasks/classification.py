@@ -1,8 +1,9 @@
 """Classification of texts: sentences, pairs of texts, and documents up to the model's maximum length."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,40 +11,23 @@ from pydantic import Field
 from ...configs.errors import UserError
 from ..fine_tuning.head_config import HeadConfig
 from ..fine_tuning.kind import FineTunedKind, Record, Splits
-from ..formats.records import read_rct, read_records
-from ..formats.values import position, read_class, read_text
-from ..models.protocol import Pooling, Protocol
+from ..formats.records import read_rct
+from ..formats.values import position, read_class
+from ..models.protocol import Protocol
 from ..scores.units import Score, outcomes
 from .long_texts import LongTexts
+from .text_task import LabeledText, TextTask, columns, cut, encode_labeled, read_table, unlabeled
 
 if TYPE_CHECKING:
     from ..fine_tuning.classifier import Example, Logits
     from ..models.tokens import Tokenizes
 
 
-class ClassificationTask(LongTexts):
+class ClassificationTask(TextTask):
     """Tables (.csv, .tsv, .jsonl, .parquet) with named columns, or PubMed-RCT's format (.txt)."""
 
     kind: Literal["classification"]
-    train: str
-    test: str
-    development: str | None = Field(None, description="chooses the best checkpoint; the test never does")
-    text: str = Field("text", description="column of the text")
-    pair: str | None = Field(None, description="column of a second text, for inference and question answering")
     label: str = Field("label", description="column of the class")
-    pooling: Pooling = "mean"
-
-    def files(self) -> list[str]:
-        return [self.train, self.test, *([self.development] if self.development else [])]
-
-
-class LabeledText(NamedTuple):
-    """A text, its class, the second text if the task has pairs, and the number of its record or line."""
-
-    text: str
-    label: str
-    pair: str | None = None
-    id: str = ""
 
 
 def read_classification(task: ClassificationTask, data: Path) -> Splits:
@@ -75,6 +59,11 @@ def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str
     }
 
 
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
+_MOST_FRACTIONS = 20
+"""Scales such as 0, 0.5, 1 have few of them."""
+
+
 def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText]:
     """The texts of a file, of at least two classes."""
     return [example for _, example in _labeled_texts(path, task)]
@@ -83,8 +72,13 @@ def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText
 def _labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, LabeledText]]:
     """The texts of a file, of at least two classes, each with its file and line."""
     examples = list(_each(path, task))
-    if len({example.label for _, example in examples}) < 2:
+    classes = {example.label for _, example in examples}
+    if len(classes) < 2:
         raise UserError(f"{path}: fewer than two classes; expected texts of at least two")
+    if (numbers := sum(bool(_FRACTION.fullmatch(name)) for name in classes)) > _MOST_FRACTIONS:
+        raise UserError(f"{path}: {numbers:,} classes are numbers with a fraction; for numbers use kind: regression")
+    if classes & {"True", "False"} and classes & {"0", "1"}:
+        raise UserError(f"{path}: some classes are True or False, others 0 or 1; give each class one spelling")
     return examples
 
 
@@ -93,11 +87,7 @@ def _each(path: Path, task: ClassificationTask) -> Iterator[tuple[str, LabeledTe
         for number, text, label in read_rct(path):
             yield position(path, number), LabeledText(text, label, id=str(number))
         return
-    for number, record in read_records(path, [task.text, task.label, *([task.pair] if task.pair else [])]):
-        where = position(path, number)
-        pair = read_text(record, task.pair, where) if task.pair else None
-        text, label = read_text(record, task.text, where), read_class(record, task.label, where)
-        yield where, LabeledText(text, label, pair, str(number))
+    yield from read_table(path, task, task.label, read_class)
 
 
 def labels_of(task: object, train: Sequence[LabeledText]) -> tuple[str, ...]:
@@ -111,17 +101,8 @@ def encode(
     """Examples of texts or pairs."""
     import torch
 
-    from ..fine_tuning.classifier import Example
-    from ..models.tokens import Lengths, encode_long_texts
-
     index = {name: number for number, name in enumerate(labels)}
-    pairs = [text.pair or "" for text in texts] if texts[0].pair is not None else None
-    lengths = Lengths(task.max_length, task.shared_tokens())
-    encoded = encode_long_texts(model, [text.text for text in texts], lengths, pairs)
-    return [
-        Example(tuple(one.windows), torch.tensor([index.get(text.label, -100)]), cut=one.cut)
-        for text, one in zip(texts, encoded, strict=True)
-    ]
+    return encode_labeled(model, task, texts, [torch.tensor([index.get(text.label, -100)]) for text in texts])
 
 
 def decode(task: object, text: LabeledText, example: "Example", logits: "Logits", labels: tuple[str, ...]) -> Record:
@@ -144,18 +125,8 @@ def _head(task: ClassificationTask, labels: tuple[str, ...], protocol: Protocol)
 
 
 def _score(task: object, records: Sequence[Record]) -> dict[str, Score]:
-    """`cut` is the share of texts that are longer than the model and not divided."""
     scores = score_classes([record["label"] for record in records], [record["prediction"] for record in records])
-    return {**scores, "cut": Score("mean", [record["cut"] for record in records])}
+    return {**scores, "cut": cut(records)}
 
 
-def _columns(task: ClassificationTask) -> tuple[str, ...]:
-    return (task.text, *([task.pair] if task.pair else []))
-
-
-def unlabeled(name: str, values: Sequence[str]) -> LabeledText:
-    """A text, or a text and its pair, without a class."""
-    return LabeledText(values[0], "", values[1] if len(values) > 1 else None, name)
-
-
-CLASSIFICATION = FineTunedKind(read_classification, labels_of, _head, encode, decode, _score, _columns, unlabeled)
+CLASSIFICATION = FineTunedKind(read_classification, labels_of, _head, encode, decode, _score, columns, unlabeled(""))

@@ -97,10 +97,14 @@ class CodeSystems(NamedTuple):
 
 
 def run_codes(model: "EvaluatedModel", task: CodesTask, data: Path, protocol: Protocol, seed: int) -> dict[str, Score]:
+    """The scores of `structure`; `cut` is the share of descriptions that are truncated."""
     from ..models.embed import embed
+    from ..models.tokens import are_cut
 
     systems = read_systems(task, data)
-    return structure(systems, lambda texts: embed(model, texts, task.pooling, protocol.tokens), task.vectors)
+    scores = structure(systems, lambda texts: embed(model, texts, task.pooling, protocol.tokens), task.vectors)
+    descriptions = [code.description for code in (*systems.icd9, *systems.icd10)]
+    return {**scores, "cut": Score("mean", are_cut(model, descriptions))}
 
 
 def structure(

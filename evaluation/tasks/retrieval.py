@@ -70,7 +70,12 @@ class Collection(NamedTuple):
 
 
 def run_retrieval(model: "EvaluatedModel", task: RetrievalTask, data: Path, protocol: Protocol, seed: int) -> Outcome:
-    """Scores; the 100 best documents of each query; and, if it was trained, the encoder that found them."""
+    """Scores; the 100 best documents of each query; and, if it was trained, the encoder that found them.
+
+    `cut` is the share of queries and documents that are truncated.
+    """
+    from ..models.tokens import are_cut
+
     collection = read_retrieval(task, data)
     embedder = _train(model, task, collection, protocol, seed)
     documents = list(collection.corpus)
@@ -83,7 +88,8 @@ def run_retrieval(model: "EvaluatedModel", task: RetrievalTask, data: Path, prot
         {"id": name, "answers": judged, "ranking": [documents[number] for number in ranked]}
         for (name, judged), ranked in zip(collection.test.items(), rankings, strict=True)
     ]
-    return Outcome(score_ranking(rankings, relevances), records, embedder if task.trains() else None)
+    scores = {**score_ranking(rankings, relevances), "cut": Score("mean", are_cut(model, [*queries, *texts]))}
+    return Outcome(scores, records, embedder if task.trains() else None)
 
 
 def read_retrieval(task: RetrievalTask, data: Path) -> Collection:

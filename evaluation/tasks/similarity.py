@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ...configs.errors import UserError
@@ -44,8 +45,12 @@ class Pairs(NamedTuple):
 def run_similarity(
     model: "EvaluatedModel", task: SimilarityTask, data: Path, protocol: Protocol, seed: int
 ) -> dict[str, Score]:
-    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined."""
+    """Both correlations; 0 if the model gives every pair the same cosine, for which none is defined.
+
+    `cut` is the share of pairs with a truncated text.
+    """
     from ..models.embed import embed
+    from ..models.tokens import are_cut
 
     pairs = read_similarity(task, data)
     vectors = normalize(embed(model, pairs.first + pairs.second, task.pooling, protocol.tokens))
@@ -54,6 +59,7 @@ def run_similarity(
     return {
         "pearson": Score("correlation", moments(cosines, pairs.similarities)),
         "spearman": Score("correlation", moments(rank(cosines), rank(pairs.similarities))),
+        "cut": Score("mean", np.logical_or(are_cut(model, pairs.first), are_cut(model, pairs.second))),
     }
 
 

@@ -137,10 +137,6 @@ CASES = {
             "nothing.csv: no such file",
         ),
     ),
-    "embed: everything": Case(
-        "embed models/no-weights nothing.csv --out file/x.vec",
-        ("file/x.vec: its name ends in none of", "file/x.vec: cannot be written", "nothing.csv: no such file"),
-    ),
     "export: everything": Case(
         "export runs/empty --out models/short --onnx --evaluation nowhere",
         (

@@ -9,7 +9,7 @@ import torch
 
 from clinical_modernbert.evaluation.formats.words import words_as_text
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
-from clinical_modernbert.evaluation.models.tokens import Lengths, encode_long_texts, encode_texts, encode_words
+from clinical_modernbert.evaluation.models.tokens import Lengths, are_cut, encode_long_texts, encode_texts, encode_words
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
 
 from ..conftest import WORDS
@@ -44,6 +44,15 @@ def test_texts_have_the_tokens_of_packs(model: tuple[EvaluatedModel, Path]) -> N
     assert [encoded.windows[0].tolist() for encoded in encode_words(evaluated, texts, words)] == expected
     pairs = encode_texts(evaluated, [TEXTS[0]], pairs=[TEXTS[1]])[0].tolist()
     assert pairs == [*expected[0], *expected[1][1:]]
+
+
+def test_truncated_texts_are_counted(ours: EvaluatedModel) -> None:
+    texts = [" ".join(["fever"] * count) for count in (1, *range(115, 135), 400)] + ["ä" * 70]
+    limit = ours.max_length
+    expected = [len(ours.tokenizer(text)["input_ids"]) > limit for text in texts]
+    assert are_cut(ours, texts) == expected
+    assert 0 < sum(expected) < len(texts)
+    assert are_cut(ours, ["fever"]) == [False]
 
 
 def test_every_word_of_a_long_text_has_its_first_token_in_a_window(ours: EvaluatedModel) -> None:

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn import metrics
 
 from clinical_modernbert.evaluation.scores import significance
+from clinical_modernbert.evaluation.scores.rank_statistics import ranked
 from clinical_modernbert.evaluation.scores.significance import compare, correct
 from clinical_modernbert.evaluation.scores.units import Score
 
@@ -72,6 +74,22 @@ def test_seeds_widen_the_interval_and_the_same_predictions_do_not_differ() -> No
     narrow = compare(scores(units + 0 * seeds), scores(units + 1 + 0 * seeds))
     assert narrow.high - narrow.low < 1e-9
     assert narrow.p == 1 / (1 + significance.SAMPLES)
+
+
+def test_areas_are_computed_again_for_every_exchange_and_sample() -> None:
+    random = np.random.default_rng(5)
+    truth = random.random((30, 3)) < 0.4
+    first, second = random.random((30, 3)), random.random((30, 3)) + truth
+    one, other = (Score("macro_auroc", ranked(scores, truth)) for scores in (first, second))
+    exchanged = random.integers(2, size=(4, 30)).astype(float)
+    for row, difference in zip(exchanged, significance._exchange(one, other, exchanged), strict=True):
+        sides = (np.where(row[:, None], a, b) for a, b in ((first, second), (second, first)))
+        areas = [metrics.roc_auc_score(truth, side, average="macro") for side in sides]
+        assert difference == pytest.approx(areas[0] - areas[1])
+    found = compare([one], [other])
+    assert 0 < found.low < found.difference < found.high
+    assert found.p < 0.01
+    assert compare([one], [one])[:3] == (0.0, 0.0, 0.0)
 
 
 def test_models_with_other_units_are_not_compared() -> None:

@@ -7,7 +7,8 @@ import seqeval.scheme
 from scipy import stats
 from sklearn import metrics
 
-from clinical_modernbert.evaluation.scores.units import FUNCTIONS, Score, micro, moments, outcomes
+from clinical_modernbert.evaluation.scores.rank_statistics import RANKED, ranked
+from clinical_modernbert.evaluation.scores.units import FUNCTIONS, Score, label_outcomes, micro, moments, outcomes
 from clinical_modernbert.evaluation.tasks.ner import score_entities
 
 RANDOM = np.random.default_rng(0)
@@ -20,7 +21,7 @@ def samples(size: int) -> list[np.ndarray]:
 
 
 def of_sample(score: Score, sample: np.ndarray) -> float:
-    return float(score.of_sums(score.units[sample].sum(axis=0)))
+    return float(score.of_weights(np.bincount(sample, minlength=len(score.units))[None].astype(float))[0])
 
 
 def test_scores_of_classes() -> None:
@@ -37,6 +38,33 @@ def test_scores_of_classes() -> None:
         )[:3]
         names = ("precision", "recall", "f1")
         assert [of_sample(Score(name, some), sample) for name in names] == pytest.approx(expected)  # type: ignore[arg-type]
+
+
+def test_scores_of_several_labels() -> None:
+    """Labels that are never true, always true and equally scored are among them."""
+    truth = RANDOM.random((40, 6)) < [0.5, 0.3, 0.1, 0.0, 1.0, 0.4]
+    scores = RANDOM.integers(5, size=(40, 6)) / 4
+    chosen = scores > 0.6
+    units, order = label_outcomes(truth, chosen), ranked(scores, truth)
+    for sample in samples(40):
+        real, found, values = truth[sample], chosen[sample], scores[sample]
+        expected = metrics.precision_recall_fscore_support(real, found, average="micro", zero_division=0)[:3]
+        found_scores = [of_sample(Score(name, micro(units)), sample) for name in ("precision", "recall", "f1")]
+        assert found_scores == pytest.approx(expected)
+        occurs = (real | found).any(axis=0)
+        macro = metrics.f1_score(real, found, average="macro", labels=np.flatnonzero(occurs), zero_division=0)
+        assert of_sample(Score("macro_f1", units), sample) == pytest.approx(macro)
+        both = real.any(axis=0) & ~real.all(axis=0)
+        areas = {
+            "macro_auroc": metrics.roc_auc_score(real[:, both], values[:, both], average="macro"),
+            "micro_auroc": metrics.roc_auc_score(real, values, average="micro"),
+            "macro_average_precision": metrics.average_precision_score(
+                real[:, real.any(axis=0)], values[:, real.any(axis=0)], average="macro"
+            ),
+            "micro_average_precision": metrics.average_precision_score(real, values, average="micro"),
+        }
+        for name, area in areas.items():
+            assert of_sample(Score(name, order), sample) == pytest.approx(area)  # type: ignore[arg-type]
 
 
 def test_scores_of_entities() -> None:
@@ -71,10 +99,10 @@ def test_means_are_weighted_and_totals_are_not() -> None:
     assert Score("total", [1, 2, 3]) == 6
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*FUNCTIONS, *RANKED])
 def test_nothing_scores_0_and_many_sums_are_scored_at_once(function: str) -> None:
     units = RANDOM.integers(5, size=(7, 6)).astype(float)
     score = Score(function, units)  # type: ignore[arg-type]
-    sums = RANDOM.integers(3, size=(4, 7)) @ units
-    assert score.of_sums(sums).tolist() == pytest.approx([float(score.of_sums(row)) for row in sums])
+    weights = RANDOM.integers(3, size=(4, 7)).astype(float)
+    assert score.of_weights(weights).tolist() == pytest.approx([score.of_weights(row[None])[0] for row in weights])
     assert Score(function, np.zeros((3, 6))) == 0  # type: ignore[arg-type]

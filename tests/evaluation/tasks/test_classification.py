@@ -56,6 +56,16 @@ def test_every_file_format_gives_the_same_texts(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": ["secret"], "label": "x"}', r"a\.jsonl: line 1: text is of the type list; expected text"),
         ("a.jsonl", '{"text": "secret", "label": NaN}', r"a\.jsonl: line 1 has no label"),
         ("a.tsv", "text\tlabel\nsecret\tx\n", r"a\.tsv: fewer than two classes"),
+        (
+            "a.tsv",
+            "text\tlabel\n" + "".join(f"x\t0.{n}5\n" for n in range(30)),
+            r"30 classes are numbers with a fraction",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "x", "label": true}\n{"text": "x", "label": 1}',
+            r"some classes are True or False, others",
+        ),
         ("a.csv", "label,word\nx,secret\n", r"a\.csv: no column text"),
         ("a.txt", "###1\nsecret and more\n", r"a\.txt: line 2: expected a role, a tab and a sentence"),
         ("b.tsv", "", r"a\.tsv: no such file; set `data`"),

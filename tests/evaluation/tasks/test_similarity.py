@@ -71,4 +71,4 @@ def test_equal_cosines_have_no_correlation(
     write(tmp_path, [score for *_, score in PAIRS])
     monkeypatch.setattr(embedding, "embed", lambda model, texts, *_: np.ones((len(texts), 4), np.float32))
     scores = run_similarity(ours, SimilarityTask(kind="similarity", test="test.tsv"), tmp_path, quick, 0)
-    assert scores == {"pearson": 0.0, "spearman": 0.0}
+    assert scores == {"pearson": 0.0, "spearman": 0.0, "cut": 0.0}
