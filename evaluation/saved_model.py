@@ -64,6 +64,7 @@ def save_fine_tuned(
     fine_tuned, splits, scores = outcome.fine_tuned, outcome.splits, outcome.scores
     assert fine_tuned is not None
     assert splits is not None
+    assert fine_tuned.choice is not None
     classifier = fine_tuned.classifier
     settings = Settings(
         name=evaluation.name,
@@ -77,7 +78,9 @@ def save_fine_tuned(
         max_length=fine_tuned.max_length,
         scores={name: float(value) for name, value in scores.items()},
     )
-    card = fine_tuned_card(base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores)
+    card = fine_tuned_card(
+        base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores, fine_tuned.choice
+    )
     with stage_directory(directory) as staging:
         classifier.save(staging)
         for name in _TOKENIZER:

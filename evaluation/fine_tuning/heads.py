@@ -35,9 +35,14 @@ _HEADS = ("pooler.", "classifier.", "qa_outputs.", "head.", "pre_classifier.", "
 
 
 class ModelWithHead(nn.Module):
-    """An encoder and its head."""
+    """An encoder and its head.
+
+    Attributes:
+        padded: whether sequences are computed as long as the longest of them.
+    """
 
     config: HeadConfig
+    padded: bool
 
     def forward(self, sequences: Sequence[Tensor], positions: Tensor | None = None) -> Tensor:
         """Logits in fp32: (B, C) of texts; else (K, C) at K positions of the T concatenated tokens, or at all (T, C).
@@ -54,6 +59,8 @@ class ModelWithHead(nn.Module):
 
 class UnpaddedModel(ModelWithHead):
     """A ModernBERT of this project. The head begins as that of the masked language model."""
+
+    padded = False
 
     def __init__(self, encoder: Encoder, head: PredictionHead, model_config: ModelConfig, config: HeadConfig) -> None:
         super().__init__()
@@ -86,6 +93,7 @@ class UnpaddedModel(ModelWithHead):
 class PaddedModel(ModelWithHead):
     """Any encoder of transformers. Pooling of texts is its own."""
 
+    padded = True
     transformer: Any
 
     def __init__(self, model: Any, pad_id: int, config: HeadConfig) -> None:

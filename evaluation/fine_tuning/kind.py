@@ -5,6 +5,7 @@ The rest (training, choosing, keeping, predicting, comparing) is the same for al
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +43,7 @@ class FineTunedKind:
         decode: the prediction for an example, as a record.
         score: of records with what is true; the first score chooses between models.
         packages: of the extra `evaluation`, which compute the scores.
+        document: the name of the document of an example; examples of one document are never in two splits.
     """
 
     read: Callable[[Any, Path], Splits]
@@ -51,3 +53,4 @@ class FineTunedKind:
     decode: Callable[[Any, Any, "Example", "Logits", tuple[str, ...]], Record]
     score: Callable[[Any, Sequence[Record]], Scores]
     packages: tuple[str, ...] = ()
+    document: Callable[[Any], str] = attrgetter("id")

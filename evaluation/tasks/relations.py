@@ -159,4 +159,8 @@ def _read_relations(path: Path, relations: Sequence[str]) -> dict[tuple[str, str
     return gold
 
 
-RELATIONS = FineTunedKind(read_relations, labels_of, _head, encode, decode, _score)
+def _article(pair: LabeledText) -> str:
+    return pair.id.rsplit(" ", 2)[0]
+
+
+RELATIONS = FineTunedKind(read_relations, labels_of, _head, encode, decode, _score, document=_article)
