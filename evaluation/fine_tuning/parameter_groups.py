@@ -1,6 +1,7 @@
 """Which parameters share a learning rate and a weight decay."""
 
 import re
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +13,7 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|block|h)\.(\d+)\.")
 `block.3.`, GPT's `h.3.`."""
 
 
-def parameter_groups(model: nn.Module, protocol: Protocol, lr: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, protocol: Protocol, lr: float) -> list[dict[str, Any]]:
     """The trained parameters in AdamW's groups.
 
     With `layer_decay` d, the head has the rate lr, the last of L layers d lr, the first one d^L lr, and the embeddings
