@@ -37,7 +37,7 @@ from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data.tokenizer import tokenizer
 
-MAX_LENGTH, SENTENCES, TEXTS = 2048, 640, 128
+MAX_LENGTH, SENTENCES, TEXTS = 2048, 160, 64
 ABSTRACTS = (1, 1, 1, 1, 1, 1, 2, 4)
 """In a text; some texts are titles only. Many short ones and few long ones, as in the notes of a hospital."""
 Epoch = Callable[[], object]

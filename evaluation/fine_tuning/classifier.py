@@ -69,7 +69,7 @@ def train_classifier(
     with seeded(seed):
         classifier = add_head(model, head)
         compute = in_precision(classifier, precision_of(protocol))
-        weights = _class_weights(head, examples, protocol)
+        weights = class_weights(head, examples, protocol)
 
         def losses(batch: Sequence[Example]) -> Iterator[Tensor]:
             count = sum(len(example.labels) for example in batch)
@@ -124,7 +124,7 @@ def _rows(example: Example) -> int:
     return 1 if example.positions is None else len(example.positions)
 
 
-def _class_weights(head: HeadConfig, examples: Sequence[Example], protocol: Protocol) -> Tensor | None:
+def class_weights(head: HeadConfig, examples: Sequence[Example], protocol: Protocol) -> Tensor | None:
     """Balanced weights of the classes, (C,), which are 1 on average over the labels; of several classes those of the
     positive labels. None: all labels count the same."""
     if protocol.class_weights == "none":

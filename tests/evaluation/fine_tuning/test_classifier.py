@@ -8,10 +8,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.progress import part_of
-from clinical_modernbert.evaluation.fine_tuning.classifier import Example, Logits, predict, train_classifier
+from clinical_modernbert.evaluation.fine_tuning.classifier import (
+    Example,
+    Logits,
+    class_weights,
+    predict,
+    train_classifier,
+)
+from clinical_modernbert.evaluation.fine_tuning.head_config import HeadConfig
 from clinical_modernbert.evaluation.models.embed import embed
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.models.pooling import group_by_tokens
@@ -90,6 +98,40 @@ def test_a_seed_is_reproducible_and_the_model_is_unchanged(ours: EvaluatedModel,
     assert not torch.equal(first, other)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in ours.encoder.state_dict().items())
+
+
+@given(st.lists(st.sampled_from([-100, 0, 1, 2]), min_size=1, max_size=30).filter(lambda labels: max(labels) >= 0))
+def test_balanced_weights_are_those_of_scikit_learn(labels: list[int]) -> None:
+    head = HeadConfig(rows="tokens", labels=("a", "b", "c"))
+    example = Example((torch.arange(3),), torch.tensor(labels))
+    weights = class_weights(head, [example], Protocol(class_weights="balanced"))
+    assert weights is not None
+    known = np.array([label for label in labels if label >= 0])
+    present = np.unique(known)
+    expected = compute_class_weight("balanced", classes=present, y=known)
+    assert np.allclose(weights[present], expected)
+    assert weights[torch.from_numpy(known)].mean() == pytest.approx(1)
+    assert class_weights(head, [example], Protocol()) is None
+
+
+def test_weights_of_several_classes_balance_each() -> None:
+    head = HeadConfig(rows="texts", labels=("a", "b", "c"), problem="several classes")
+    labels = torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
+    data = [Example((torch.arange(3),), row[None]) for row in labels]
+    weights = class_weights(head, data, Protocol(class_weights="balanced"))
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([1 / 3, 3, 1])
+
+
+def test_a_rare_class_is_found_with_balanced_weights(ours: EvaluatedModel, quick: Protocol) -> None:
+    train, test = examples(ours, 120, seed=0), examples(ours, 100, seed=1)
+    rare = [e for e in train if e.labels == 0] + [e for e in train if e.labels == 1][:4]
+    protocol = quick.model_copy(update={"epochs": 2, "lr": 1e-3})
+    found = []
+    for weights in ("none", "balanced"):
+        trained, _ = train_classifier(ours, rare, TWO, protocol.model_copy(update={"class_weights": weights}), seed=0)
+        found.append(sum(int(logits.argmax()) for logits in predict(trained, test, 512)))
+    assert found[1] > found[0]
 
 
 def test_divergence_is_an_error(ours: EvaluatedModel, quick: Protocol) -> None:
