@@ -1,6 +1,6 @@
 """The protocol of fine-tuning, as plain values: a task file is read without torch."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -13,7 +13,7 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lr: PositiveFloat | tuple[PositiveFloat, ...] = Field(
+    lr: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = Field(
         2e-5, description="peak learning rate; of several, the one with the best development score"
     )
     weight_decay: NonNegativeFloat = Field(0.01, description="of matrices only")
