@@ -170,17 +170,21 @@ def mixed_texts(path: Path) -> list[LabeledText]:
     """Titles, abstracts, and several abstracts in one text; the class is whether the first one is structured."""
     with gzip.open(path) as file:
         articles = [
-            ("".join(article.find(".//ArticleTitle").itertext()), article.findall(".//AbstractText"))
-            for article in etree.parse(file).iterfind(".//Article")
+            (text_of(article.find(".//ArticleTitle")), article.findall(".//AbstractText"))
+            for article in etree.fromstring(file.read()).iterfind(".//Article")
         ]
     draw = random.Random(0)
     texts = []
     for _ in range(TEXTS):
         chosen = draw.sample([(title, parts) for title, parts in articles if parts], draw.choice(ABSTRACTS))
-        bodies = [" ".join("".join(part.itertext()) for part in parts) for _, parts in chosen]
+        bodies = [" ".join(map(text_of, parts)) for _, parts in chosen]
         text = chosen[0][0] if draw.random() < 0.25 else " ".join(bodies)
         texts.append(LabeledText(text, str(len(chosen[0][1]) > 1)))
     return texts
+
+
+def text_of(element: Any) -> str:
+    return "".join(element.itertext())
 
 
 if __name__ == "__main__":

@@ -123,8 +123,13 @@ def test_results_of_before_count_and_new_settings_are_others(tmp_path: Path) -> 
         "lr", "weight_decay", "epochs", "batch", "warmup", "dropout", "gradient_clipping",
     }  # fmt: skip
     others: list[dict[str, object]] = [
-        *({"choose": "best"}, {"patience": 1}, {"development_share": 0.1}, {"layer_decay": 0.9}),
-        *({"lr": [1e-5, 2e-5]}, {"class_weights": "balanced"}, {"precision": "bf16"}),
+        {"choose": "best"},
+        {"patience": 1},
+        {"development_share": 0.1},
+        {"layer_decay": 0.9},
+        {"lr": [1e-5, 2e-5]},
+        {"class_weights": "balanced"},
+        {"precision": "bf16"},
     ]
     assert len({of(), *(of(**other) for other in others)}) == 1 + len(others)
     assert of(choose="last", layer_decay=1.0, tokens=5) == of()
