@@ -5,6 +5,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from ..storage.files import atomic_write, require_writable
 from .fine_tuning.state import state_directory
 from .saved_model import read_settings, save_fine_tuned
 from .seed_file import is_complete, read_seed, write_seed
-from .suite import Evaluation, Scores, fine_tunes, identity, run
+from .suite import Evaluation, Scores, fine_tunes, identity, run, trains_head
 from .workers import work_in_processes
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def evaluate(
             with part_of(f"result {count} of {len(runs)}: {one.evaluation.name}, {one.model}, seed {one.seed}"):
                 _compute(models[one.number], one)
         yield Result(one.evaluation.name, one.model, one.seed, read_seed(one.path()))
+    with suppress(OSError):  # it may have states of other settings
+        (out / "state").rmdir()
 
 
 def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
@@ -183,7 +186,7 @@ def _identity(model: "EvaluatedModel", evaluation: Evaluation, key: str) -> str:
     """Of a result: what it was computed from."""
     from .fine_tuning.precision import precision_of
 
-    bf16 = fine_tunes(evaluation) and precision_of(evaluation.protocol) == "bf16"
+    bf16 = trains_head(evaluation) and precision_of(evaluation.protocol) == "bf16"
     return _short(model.identity, key, str(model.unpadded), *(["bf16"] if bf16 else []))
 
 

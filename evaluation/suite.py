@@ -91,7 +91,8 @@ def check(evaluation: Evaluation) -> None:
     check_files(evaluation)
     task, protocol, kind = evaluation.task, evaluation.protocol, _KINDS[type(evaluation.task)]
     if isinstance(kind, ScoredKind):
-        without_development(protocol)
+        if fine_tunes(evaluation):
+            without_development(protocol)
         kind.read(task, evaluation.data)
     else:
         with_development(kind, task, kind.read(task, evaluation.data), protocol)
@@ -167,7 +168,12 @@ def fine_tunes(evaluation: Evaluation) -> bool:
     task = evaluation.task
     if isinstance(task, RetrievalTask):
         return task.train is not None
-    return isinstance(_KINDS[type(task)], FineTunedKind)
+    return trains_head(evaluation)
+
+
+def trains_head(evaluation: Evaluation) -> bool:
+    """Whether the task trains a head, to which all keys of the protocol apply."""
+    return isinstance(_KINDS[type(evaluation.task)], FineTunedKind)
 
 
 def identity(evaluation: Evaluation) -> str:

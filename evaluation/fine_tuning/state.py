@@ -150,6 +150,3 @@ def state_directory(directory: Path) -> Iterator[Path]:
             left.unlink()
         yield directory
         shutil.rmtree(directory)
-    # Fails, and may, if there are states of other seeds or settings.
-    if not any(directory.parent.iterdir()):
-        directory.parent.rmdir()

@@ -58,8 +58,9 @@ def test_development_is_a_share_of_the_documents_and_apart_from_them() -> None:
 def test_without_development_nothing_is_chosen(settings: dict[str, object], named: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"protocol: {named}.* the task has none: set task.development"):
         with_development(CLASSIFICATION, TASK, Splits(texts(4), texts(4)), Protocol(**settings))
-    (tmp_path / "a.tsv").write_text("text_a\ttext_b\tscore\na\tb\t1\nc\td\t2\n")
-    task = {"kind": "similarity", "test": "a.tsv"}
+    (tmp_path / "a.tsv").touch()
+    files = dict.fromkeys(("corpus", "queries", "test", "train"), "a.tsv")
+    task = {"kind": "retrieval", **files}
     evaluation = Evaluation.model_validate({"name": "s", "data": tmp_path, "task": task, "protocol": settings})
     with pytest.raises(UserError, match=f"protocol: {named}.* which this kind of task has not"):
         check(evaluation)
