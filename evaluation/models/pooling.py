@@ -27,7 +27,9 @@ def mean_of_parts(rows: Tensor, counts: Sequence[int]) -> Tensor:
     return sums / sizes[:, None]
 
 
-def group_by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int, *, padded: bool) -> Iterator[list[E]]:
+def group_by_tokens(
+    items: Sequence[E], length: Callable[[E], int], tokens: int, *, padded: bool = True
+) -> Iterator[list[E]]:
     """Split the items, in order, into groups of at most `tokens` tokens. A longer item is a group of its own.
 
     Args:
