@@ -43,6 +43,8 @@ CODE_FILE_BYTES = 1 << 25
 """Of a list of codes, which is read at once. ICD-10-CM's order file has 15 MB."""
 CODE_LINES = 1_000_000
 """Of a list of codes that is kept in memory. MeSH's tree has 64,000."""
+ANNOTATION_BYTES = 1 << 28
+"""Of a text, or of a JSON file of annotated texts, which is read at once."""
 TAR_HEADER_BYTES = 1 << 20
 """Of an extended header in a tar package, which is read at once; a name has 4 KB at most."""
 ZIP_MEMBERS = 1_000

@@ -21,7 +21,8 @@ from ..configs.preconditions import check_all
 from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
 from .fine_tuning.state import state_directory
-from .saved_model import read_settings, save_fine_tuned
+from .saved_model import save_fine_tuned
+from .saved_settings import read_settings
 from .seed_file import is_complete, read_seed, write_seed
 from .suite import Evaluation, Scores, fine_tunes, identity, run, trains_head
 from .workers import work_in_processes

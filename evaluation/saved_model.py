@@ -7,47 +7,21 @@ protocol, and how long texts are divided.
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-
-from ..configs.errors import UserError
-from ..configs.json_text import read_json
 from ..storage.files import stage_directory
 from .fine_tuning.card import fine_tuned_card
 from .fine_tuning.fine_tuned import FineTuned
-from .fine_tuning.head_config import HeadConfig
 from .fine_tuning.heads import UnpaddedModel, open_head
 from .fine_tuning.reference import write_reference
 from .models.model import open_tokenizer
-from .models.protocol import Protocol
+from .saved_settings import SETTINGS, Settings, read_settings
 from .seed_file import as_lines
-from .suite import AnyTask, Evaluation, Outcome, kind_of
+from .suite import Evaluation, Outcome, kind_of
 
-SETTINGS = "fine_tuning.json"
 PREDICTIONS = "predictions.jsonl"
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt", "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
 )  # fmt: skip
-
-
-class Settings(BaseModel):
-    """The content of fine_tuning.json."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    base: str
-    task: AnyTask
-    protocol: Protocol
-    seed: int
-    identity: str
-    head: HeadConfig
-    unpadded: bool
-    max_length: int
-    scores: dict[str, float]
-
-
-_SCHEMA = TypeAdapter(Settings)
 
 
 def save_fine_tuned(
@@ -110,16 +84,3 @@ def open_fine_tuned(directory: Path) -> FineTuned:
         settings.task,
         settings.head.labels,
     )
-
-
-def read_settings(directory: Path) -> Settings:
-    """The content of fine_tuning.json.
-
-    Raises:
-        UserError: there is no such file, or it is not as it was written.
-    """
-    path = directory / SETTINGS
-    if not path.is_file():
-        raise UserError(f"{directory}: no {SETTINGS}; expected a directory that `cmbert finetune` wrote")
-    settings: Settings = read_json(path, _SCHEMA, "fine-tune the model again")
-    return settings

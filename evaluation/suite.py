@@ -109,7 +109,7 @@ def check_files(evaluation: Evaluation) -> None:
 
 def _check_file(evaluation: Evaluation, name: str) -> None:
     path = evaluation.data / name
-    if not path.is_file():
+    if not path.exists():
         raise UserError(
             f"{path}: no such file; {evaluation.name} needs it: set its directory with --set data=DIRECTORY, or "
             "write your own task file"
@@ -184,5 +184,14 @@ def identity(evaluation: Evaluation) -> str:
     """
     check_files(evaluation)
     parts: list[Any] = [evaluation.task.model_dump(mode="json"), evaluation.protocol.identity()]
-    parts += [hash_file(evaluation.data / name, "sha256") for name in evaluation.task.files()]
+    parts += [_hash(evaluation.data / name) for name in evaluation.task.files()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash(path: Path) -> Any:
+    """Of a file, or of all files of a directory by their names."""
+    if path.is_file():
+        return hash_file(path, "sha256")
+    return {
+        str(file.relative_to(path)): hash_file(file, "sha256") for file in sorted(path.rglob("*")) if file.is_file()
+    }

@@ -34,8 +34,10 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .evaluation import embed as embed_command
 from .evaluation import evaluate as evaluate_command
 from .evaluation import finetune as finetune_command
+from .evaluation import predict as predict_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
 
@@ -62,6 +64,8 @@ app.command()(export_command.export)
 app.command()(push_command.push)
 app.command()(finetune_command.finetune)
 app.command()(evaluate_command.evaluate)
+app.command()(predict_command.predict)
+app.command()(embed_command.embed)
 app.command()(compare_recipes_command.compare_recipes)
 app.add_typer(config_command.app, name="config")
 

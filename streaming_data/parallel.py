@@ -80,10 +80,10 @@ def _start(counter: "Synchronized[int]", threads: int) -> None:
     _counter = counter
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
     """Without this, a worker whose parent was killed would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -23,6 +23,10 @@ Record = dict[str, Any]
 Scores = dict[str, Score]
 
 
+TRUTH = ("label", "labels", "spans", "answers")
+"""The keys of a record that say what is true, not what is predicted."""
+
+
 class Splits(NamedTuple):
     """The examples of a task. Those for development choose between models; they are never those of the test."""
 
@@ -42,6 +46,8 @@ class FineTunedKind:
         encode: examples as tokens; labels are ignored where an example has none.
         decode: the prediction for an example, as a record.
         score: of records with what is true; the first score chooses between models.
+        columns: of a record to predict, by the names of the task; None: only its own files can be predicted.
+        unlabeled: an example without truth, from an id and the values of these columns.
         packages: of the extra `evaluation`, which compute the scores.
         document: the name of the document of an example; examples of one document are never in two splits.
     """
@@ -52,5 +58,7 @@ class FineTunedKind:
     encode: Callable[["Tokenizes", Any, Sequence[Any], tuple[str, ...]], "list[Example]"]
     decode: Callable[[Any, Any, "Example", "Logits", tuple[str, ...]], Record]
     score: Callable[[Any, Sequence[Record]], Scores]
+    columns: Callable[[Any], tuple[str, ...]] | None = None
+    unlabeled: Callable[[str, Sequence[str]], Any] | None = None
     packages: tuple[str, ...] = ()
     document: Callable[[Any], str] = attrgetter("id")

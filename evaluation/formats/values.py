@@ -13,7 +13,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 
-_INTEGRAL = re.compile(r"(-?[0-9]+)\.0+")
+_INTEGRAL = re.compile(r"(-?[0-9]+)\.0")
 
 
 def position(path: Path, number: int) -> str:

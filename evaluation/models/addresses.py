@@ -6,6 +6,7 @@ from pathlib import Path
 from ...configs.errors import UserError
 from ...configs.json_text import parse_json_object
 from ...configs.limits import SETTINGS_BYTES, read_file
+from ...storage.files import hash_file
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model.bin"]
@@ -40,6 +41,12 @@ def find_model(address: str) -> Path:
         UserError: it cannot be downloaded.
     """
     return Path(address) if Path(address).is_dir() else _download(address)
+
+
+def hash_model(directory: Path) -> dict[str, str]:
+    """The hash of every file that may determine a model's outputs, by its path in the directory."""
+    files = {path for pattern in _MODEL_FILES for path in directory.rglob(pattern) if path.is_file()}
+    return {str(path.relative_to(directory)): hash_file(path) for path in sorted(files)}
 
 
 def model_type(directory: Path) -> str | None:

@@ -6,7 +6,8 @@ AutoModel. Tasks do not depend on either; they use an `Encode` function.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 
 from ...configs.errors import UserError
 from ...kernels.packed import PackedBatch
-from ...model.hugging_face import from_pretrained
+from ...model.hugging_face import assemble, from_pretrained
 from ...model.masked_lm import MaskedLM
+from ...model.start import open_start
 from ...streaming_data.tokenizer.special_tokens import roles_as_text, structural_tokens
 from .addresses import find_model, model_type
 
@@ -67,7 +69,8 @@ def device() -> torch.device:
 def open_model(address: str, name: str | None = None) -> EvaluatedModel:
     """Open the encoder in a Hugging Face directory, or with that name on the Hub.
 
-    A ModernBERT runs as a model of this project if it has exactly its tensors, any other encoder with transformers.
+    A ModernBERT runs as a model of this project if its encoder has exactly its tensors, whatever head it has; any other
+    encoder runs with transformers.
 
     Raises:
         UserError: there is no such model, one of its files is corrupt, or a tensor of the encoder is missing.
@@ -78,8 +81,9 @@ def open_model(address: str, name: str | None = None) -> EvaluatedModel:
         try:
             return packed_model(from_pretrained(directory), directory, name)
         except UserError:
-            # An encoder without a head or with another one: transformers reads it, or raises the error to show.
-            pass
+            with suppress(UserError):
+                return _packed_encoder(directory, name)
+            # Neither: transformers reads it, or raises the error to show.
     return padded_model(directory, name)
 
 
@@ -99,6 +103,18 @@ def packed_model(model: MaskedLM, tokenizer_directory: Path, name: str) -> Evalu
         identity=_identity(model, tokenizer),
         directory=tokenizer_directory,
         masked_lm=model,
+    )
+
+
+def _packed_encoder(directory: Path, name: str) -> EvaluatedModel:
+    """An encoder without a head, or with that of another task: what fine-tuning leaves of a ModernBERT."""
+    start = open_start(directory)
+    model = assemble(start.config, start.read(new_head_seed=0))  # the head is not used
+    opened = packed_model(model, directory, name)
+    return replace(
+        opened,
+        open_masked_lm=lambda: _padded_masked_lm(directory, model.config.pad_token_id),
+        identity=_identity(model.model, opened.tokenizer),
     )
 
 
@@ -180,6 +196,7 @@ def load_pretrained(kind: Any, directory: Path, optional: str | tuple[str, ...],
         optional: how the names of tensors begin that may be missing.
         settings: further arguments of `from_pretrained`.
     """
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -188,7 +205,7 @@ def load_pretrained(kind: Any, directory: Path, optional: str | tuple[str, ...],
         model, loaded = kind.from_pretrained(
             directory, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **settings
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{directory}: transformers cannot open it as an encoder ({reason})") from error
     prefix = f"{model.base_model_prefix}."

@@ -149,4 +149,13 @@ def _score(task: object, records: Sequence[Record]) -> dict[str, Score]:
     return {**scores, "cut": Score("mean", [record["cut"] for record in records])}
 
 
-CLASSIFICATION = FineTunedKind(read_classification, labels_of, _head, encode, decode, _score)
+def _columns(task: ClassificationTask) -> tuple[str, ...]:
+    return (task.text, *([task.pair] if task.pair else []))
+
+
+def unlabeled(name: str, values: Sequence[str]) -> LabeledText:
+    """A text, or a text and its pair, without a class."""
+    return LabeledText(values[0], "", values[1] if len(values) > 1 else None, name)
+
+
+CLASSIFICATION = FineTunedKind(read_classification, labels_of, _head, encode, decode, _score, _columns, unlabeled)

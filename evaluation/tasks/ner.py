@@ -1,6 +1,6 @@
 """Named entity recognition: each word is classified at its first subword, and complete entities are scored."""
 
-import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from ...configs.errors import UserError
 from ..fine_tuning.head_config import HeadConfig
 from ..fine_tuning.kind import FineTunedKind, Record, Splits
-from ..formats.iob import read_iob
-from ..formats.words import Words, words_as_text
+from ..formats.annotated.text import report
+from ..formats.annotations import AnnotatedText, Columns, Span, read_annotations
+from ..formats.labels import check_span_types
+from ..formats.words import Words, spans_of, tags_of, words_of
 from ..models.protocol import Protocol
 from ..scores.optional_dependencies import require
 from ..scores.units import Score, Units
@@ -22,29 +23,23 @@ if TYPE_CHECKING:
     from ..fine_tuning.classifier import Example, Logits
     from ..models.tokens import Tokenizes
 
-logger = logging.getLogger(__name__)
-
-Span = tuple[int, int, str]
-"""Characters [start, end) of a text, and the type of the entity there."""
-
 
 class NerTask(LongTexts):
-    """IOB files, relative to the evaluation's `data`."""
+    """Annotated texts: files, or directories of a format with one file per document, relative to `data`."""
 
     kind: Literal["ner"]
     train: str
     test: str
     development: str | None = Field(None, description="chooses the best checkpoint; the test never does")
+    format: str | None = Field(None, description="of the files, such as iob or brat; none: found from their content")
+    columns: Columns = Columns()
 
     def files(self) -> list[str]:
         return [self.train, self.test, *([self.development] if self.development else [])]
 
 
 class TaggedText(NamedTuple):
-    """A text, its words as characters [start, end) with a tag in IOB2 each, and its entities.
-
-    An entity that does not begin and end with a word is in no tag, so no model finds it.
-    """
+    """A text, its words as characters [start, end) with a tag in IOB2 each, and its entities as they were annotated."""
 
     id: str
     text: str
@@ -59,34 +54,31 @@ def read_ner(task: NerTask, data: Path) -> Splits:
     Raises:
         UserError: a file is missing or malformed, or has no entity.
     """
-    train, test, *development = (_read(data / name) for name in task.files())
-    if unseen := sorted(_types(test) - _types(train)):
-        types = [span[2] for text in test for span in text.spans]
-        missed = sum(kind in unseen for kind in types)
-        logger.warning(
-            f"{data / task.test}: {missed:,} of {len(types):,} entities count as missed: their types "
-            f"({', '.join(unseen)}) are not in {data / task.train}"
-        )
-    return Splits(train, test, *development)
+    return read_splits(task, [data / name for name in task.files()])
 
 
-def _read(path: Path) -> list[TaggedText]:
-    texts = []
-    for number, sentence in enumerate(read_iob(path), 1):
-        text, words = words_as_text(sentence.words)
-        texts.append(TaggedText(str(number), text, words, sentence.tags, spans_of(words, sentence.tags)))
-    if not _types(texts):
-        raise UserError(f"{path}: every tag is O; expected B-TYPE and I-TYPE for entities")
-    return texts
+def read_splits(task: NerTask, paths: Sequence[Path]) -> Splits:
+    """The texts of training, test and, if there is a third path, development."""
+    train, test, *development = (read_annotations(path, task.format, task.columns) for path in paths)
+    check_span_types(train, test)
+    for texts in development:
+        check_span_types(train, texts)
+    named = zip((train, test, *development), paths, strict=True)
+    return Splits(*(tagged(texts, path) for texts, path in named))
 
 
-def _types(texts: Sequence[TaggedText]) -> set[str]:
-    return {span[2] for text in texts for span in text.spans}
-
-
-def spans_of(words: Words, tags: Sequence[str]) -> list[Span]:
-    """The entities of tags, as characters: like conlleval, an I- without B- begins one."""
-    return [(words[first][0], words[last][1], kind) for kind, first, last in sorted(_entities(tags), key=_first)]
+def tagged(texts: Sequence[AnnotatedText], path: Path) -> list[TaggedText]:
+    """The texts with their words and tags; warns of entities that no tags express."""
+    counts = Counter[str]()
+    found = []
+    for text in texts:
+        words = words_of(text.text) if text.words is None else text.words
+        tags, off_borders, overlapping = tags_of(words, text.spans)
+        counts["entities do not begin and end with a word: a model finds the words that they touch"] += off_borders
+        counts["entities share a word with a longer one, and count as missed"] += overlapping
+        found.append(TaggedText(text.id, text.text, words, tags, list(text.spans)))
+    report(path, counts)
+    return found
 
 
 def score_entities(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, Score]:
@@ -147,10 +139,6 @@ def _outcomes(truth: Sequence[set[Any]], found: Sequence[set[Any]]) -> Units:
     return np.array([(len(a & b), len(b - a), len(a - b)) for a, b in zip(truth, found, strict=True)], np.float64)
 
 
-def _first(entity: tuple[str, int, int]) -> int:
-    return entity[1]
-
-
 def _labels(task: NerTask, train: Sequence[TaggedText]) -> tuple[str, ...]:
     return tuple(sorted({"O"}.union(*(text.tags for text in train))))
 
@@ -190,8 +178,8 @@ def _decode(task: NerTask, text: TaggedText, example: "Example", logits: "Logits
     first = {start: tag for (start, _), tag in zip(text.words, tags, strict=True)}
     predictions = spans_of(text.words, tags)
     return {
-        "spans": text.spans,
-        "predictions": predictions,
+        "spans": [list(span) for span in text.spans],
+        "predictions": [list(span) for span in predictions],
         "unopened": [number for number, span in enumerate(predictions) if not first[span[0]].startswith("B-")],
         "words": len(text.words),
     }
@@ -201,4 +189,17 @@ def _score(task: NerTask, records: Sequence[Record]) -> dict[str, Score]:
     return {**score_spans(records), "cut": Score("mean", [record["cut"] for record in records])}
 
 
-NER = FineTunedKind(read_ner, _labels, _head, _encode, _decode, _score, ("seqeval", "scikit-learn"))
+def _columns(task: NerTask) -> tuple[str, ...]:
+    return (task.columns.text,)
+
+
+def untagged(name: str, values: Sequence[str], words: Words | None = None) -> TaggedText:
+    """A text without entities, to be predicted."""
+    [text] = values
+    words = words_of(text) if words is None else words
+    return TaggedText(name, text, words, ["O"] * len(words), [])
+
+
+NER = FineTunedKind(
+    read_ner, _labels, _head, _encode, _decode, _score, _columns, untagged, packages=("seqeval", "scikit-learn")
+)

@@ -40,7 +40,7 @@ def checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Path
         yield lambda: check_packages("the scores of these tasks", EXTRA, needed)
     yield lambda: check_writable(out / "results.json")
     for address in models:
-        yield partial(_check_model, address)
+        yield partial(check_model, address)
     for evaluation in evaluations:
         yield partial(check, evaluation)
         if isinstance(evaluation.task, MaskedWordsTask | NeedlesTask) and (evaluation.data / "tokenizer").is_dir():
@@ -48,7 +48,8 @@ def checks(models: Sequence[str], evaluations: "Sequence[Evaluation]", out: Path
                 yield partial(check_same_tokenizer, _tokenizer_directory(address), evaluation.data)
 
 
-def _check_model(address: str) -> None:
+def check_model(address: str) -> None:
+    """Check that there are the files of a model; UserError if not."""
     if is_run(Path(address)):
         from ...training.export.inputs import check_checkpoint
 

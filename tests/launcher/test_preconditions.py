@@ -81,8 +81,8 @@ CASES = {
     "evaluate: run": evaluate("ner", "runs/empty: no checkpoint in", model="runs/empty"),
     "evaluate: run's tokenizer": evaluate("ner", "tokenizer: no tokenizer.json", model="runs/no-tokenizer"),
     "evaluate: seqeval": evaluate("ner", "seqeval is not installed", "pip install", absent=("seqeval",)),
-    "evaluate: tags": evaluate("tags", "bad.tsv: line 2 does not end in a tag"),
-    "evaluate: no entities": evaluate("no-entities", "plain.tsv: every tag is O"),
+    "evaluate: tags": evaluate("tags", "bad.tsv: line 2"),
+    "evaluate: no entities": evaluate("no-entities", "plain.tsv: line 1: no span"),
     "evaluate: columns": evaluate("columns", "labels.jsonl: line 1 has no sentence"),
     "evaluate: list label": evaluate("list-label", "list.jsonl: line 2: label is of the type list; expected one class"),
     "evaluate: unseen class": evaluate("unseen", "unseen.jsonl: line 3: no text of", "labels.jsonl has the class"),
@@ -96,6 +96,28 @@ CASES = {
     "evaluate: data set": evaluate("no-packs", "nowhere/manifest.json: no such file"),
     "evaluate: tokenizer": evaluate("packs", "packs was prepared with another tokenizer", model="models/other"),
     # export, push
+    "finetune: everything": Case(
+        "finetune no/such/model --task similarity --task tasks/ner.yaml --out file/models",
+        ("a task of the kind similarity trains no head; use `cmbert evaluate`",),
+    ),
+    "finetune: model": Case(
+        "finetune no/such/model --task tasks/ner.yaml --out file/models",
+        ("no/such/model: no such directory", "file/models/results.json: cannot be written", "seqeval is not installed"),
+        ("seqeval",),
+    ),
+    "predict: model": Case("predict models/short notes.jsonl --out new.jsonl", ("models/short: no fine_tuning.json",)),
+    "predict: everything": Case(
+        "predict models/fine-tuned nothing.csv --out file/x.ann",
+        (
+            "file/x.ann: its name ends in none of .jsonl, .parquet",
+            "file/x.ann: cannot be written",
+            "nothing.csv: no such file",
+        ),
+    ),
+    "embed: everything": Case(
+        "embed models/no-weights nothing.csv --out file/x.vec",
+        ("file/x.vec: its name ends in none of", "file/x.vec: cannot be written", "nothing.csv: no such file"),
+    ),
     "export: everything": Case(
         "export runs/empty --out models/short --onnx --evaluation nowhere",
         (
@@ -338,7 +360,7 @@ def write_tasks(root: Path) -> None:
         root,
         {
             "good.tsv": "acute\tO\npain\tB-Disease\n",
-            "bad.tsv": "acute\tO\npain\tS-Disease\n",
+            "bad.tsv": "acute\tO\npain\tDisease here\n",
             "plain.tsv": "acute\tO\n",
             "nan.csv": "text1,text2,score\na,b,1\nc,d,nan\n",
             "entities.tsv": "1\tT1\n",
@@ -370,6 +392,11 @@ def write_tasks(root: Path) -> None:
         "packs": {"kind": "masked_words"},
         "no-packs": {"kind": "masked_words"},
     }
+    settings = {
+        "name": "x", "base": "x", "task": classes, "protocol": {}, "seed": 0, "identity": "x", "unpadded": True,
+        "head": {"rows": "texts", "labels": ["a", "b"]}, "max_length": 64, "scores": {},
+    }  # fmt: skip
+    write_files(root / "models/fine-tuned", {"fine_tuning.json": json.dumps(settings)})
     where = {"packs": "packs", "no-packs": "nowhere"}
     texts = {
         f"{name}.yaml": f"name: {name}\ndata: {where.get(name, '.')}\ntask: {json.dumps(task)}\n"

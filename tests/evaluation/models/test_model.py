@@ -71,13 +71,17 @@ def test_identity_depends_on_weights_and_tokenizer(ours: EvaluatedModel, our_dir
     assert open_model(str(copy)).identity != ours.identity
 
 
-def test_a_bare_encoder_runs_through_transformers(ours: EvaluatedModel, our_directory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["AutoModel", "AutoModelForSequenceClassification"])
+def test_an_encoder_without_this_head_runs_unpadded(
+    kind: str, ours: EvaluatedModel, our_directory: Path, tmp_path: Path
+) -> None:
     import transformers
 
     bare = shutil.copytree(our_directory, tmp_path / "bare")
-    transformers.AutoModel.from_pretrained(our_directory).save_pretrained(bare)
+    getattr(transformers, kind).from_pretrained(our_directory).save_pretrained(bare)
     model = open_model(str(bare))
-    assert not model.unpadded
+    assert model.unpadded
+    assert open_model(str(bare)).identity == model.identity
     assert abs(embed(model, TEXTS, "mean", 1000) - embed(ours, TEXTS, "mean", 1000)).max() < 1e-4
     with pytest.raises(UserError, match=r"tensors are missing, such as .*AutoModelForMaskedLM"):
         model.open_masked_lm()

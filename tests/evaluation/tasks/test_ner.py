@@ -73,10 +73,10 @@ def test_files_are_converted_to_iob2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag; expected a token, a tab and O"),
-        ("secret\tS-D\n", r"bad\.tsv: line 1 does not end in a tag"),
+        ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag: it has one column; expected a token"),
+        ("secret\tX-D\n", r"bad\.tsv: line 1 does not end in a tag"),
         ("\n\n", r"bad\.tsv: no sentences"),
-        ("secret\tO\n", r"bad\.tsv: every tag is O; expected B-TYPE"),
+        ("secret\tO\n", r"bad\.tsv: line 1: no span in 1 texts of the training data"),
     ],
 )
 def test_errors_in_files_do_not_show_their_text(
@@ -109,7 +109,7 @@ def test_entities_of_two_words_are_learned(ours: EvaluatedModel, tmp_path: Path,
 def test_types_that_only_the_test_has_are_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "train.tsv").write_text("pain\tB-Disease\n")
     (tmp_path / "test.tsv").write_text("pain\tB-Disease\naspirin\tB-Chemical\n")
-    with caplog.at_level(logging.WARNING, "clinical_modernbert.evaluation.tasks.ner"):
+    with caplog.at_level(logging.WARNING, "clinical_modernbert.evaluation.formats.labels"):
         read_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
     [message] = set(caplog.messages)
-    assert "test.tsv: 1 of 2 entities count as missed: their types (Chemical) are not in" in message
+    assert "1 of 2 spans count as missed: their types (Chemical) are not in the training data" in message

@@ -41,6 +41,9 @@ RUN_INDIRECTLY = {
     "data prepare": "as suggested by tokenizer train",
     "data inspect": "as suggested by data prepare",
     "compare-recipes": "by tests/launcher/experiment/test_runs.py",
+    "finetune": "by tests/launcher/evaluation/test_predict.py",
+    "predict": "by tests/launcher/evaluation/test_predict.py",
+    "embed": "by tests/launcher/evaluation/test_embed.py",
 }
 """Commands whose names are not written next to `cmbert(` below: how they are run there."""
 
