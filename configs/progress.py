@@ -26,6 +26,7 @@ _REDRAW_SECONDS = 0.1
 _SHORT_SECONDS = 0.5  # a line that flashes is worse than none
 _BAR = (10, 40)  # columns, at least and at most
 _part_of = ""
+_muted = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Display:
         self._due = self._started
         if not at_once:
             self._due += _SHORT_SECONDS if reporting.can_redraw() else _MESSAGE_SECONDS
-        self._muted = os.environ.get("RANK", "0") != "0"
+        self._muted = _muted or os.environ.get("RANK", "0") != "0"
 
     def elapsed(self) -> float:
         """Seconds since the work began."""
@@ -171,6 +172,12 @@ class Progress:
 
     def __exit__(self, *_: Any) -> None:
         self._display.close()
+
+
+def mute() -> None:
+    """Show no progress in this process: the one that started it does."""
+    global _muted
+    _muted = True
 
 
 @contextmanager

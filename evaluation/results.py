@@ -4,7 +4,9 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,11 +21,13 @@ from ..configs.preconditions import check_all
 from ..configs.progress import part_of
 from ..storage.files import atomic_write, require_writable
 from .fine_tuning.fine_tuned import FineTuned
+from .fine_tuning.state import state_directory
 from .saved_embedder import save_embedder
 from .saved_model import save_fine_tuned
 from .saved_settings import read_settings
 from .seed_file import is_complete, read_seed, write_seed
-from .suite import Evaluation, Scores, fine_tunes, identity, run
+from .suite import Evaluation, Scores, fine_tunes, identity, run, trains_head
+from .workers import work_in_processes
 
 if TYPE_CHECKING:
     from .models.model import EvaluatedModel
@@ -44,13 +48,43 @@ class Result(NamedTuple):
     scores: Scores
 
 
+class _Run(NamedTuple):
+    """One seed of a task and a model, and the number of that model."""
+
+    number: int
+    model: str
+    evaluation: Evaluation
+    identity: str
+    seed: int
+    out: Path
+    keep: bool
+
+    def path(self) -> Path:
+        return self.out / "seeds" / f"{self.evaluation.name}-{self.identity}-{self.seed}.json"
+
+    def kept(self) -> Path:
+        return saved_directory(self.out, self.evaluation.name, self.seed)
+
+    def is_complete(self) -> bool:
+        return is_complete(self.path()) and not (self.keep and not self.kept().exists())
+
+
 def evaluate(
-    models: "Sequence[EvaluatedModel]", evaluations: Sequence[Evaluation], seeds: int, out: Path, *, keep: bool = False
+    models: "Sequence[EvaluatedModel]",
+    evaluations: Sequence[Evaluation],
+    seeds: int,
+    out: Path,
+    *,
+    keep: bool = False,
+    workers: int = 1,
+    open_model: "Callable[[int], EvaluatedModel] | None" = None,
 ) -> Iterator[Result]:
     """Run every evaluation whose result is not in `out` yet, and yield each result as soon as it is available.
 
     Args:
         keep: whether the fine-tuned models of the one model are kept, in `saved_directory`.
+        workers: processes that compute results; with several, results are yielded when all are there.
+        open_model: opens one of the models, by its number, in another process; needed for several workers.
     Raises:
         UserError: a model that another model, task or protocol gave is in its place.
     """
@@ -58,17 +92,22 @@ def evaluate(
     require_writable(out / _SUMMARY)
     read_summary(out)  # the scores will be added to it
     runs = [
-        (model, evaluation, key, seed)
+        _Run(number, model.name, evaluation, _identity(model, evaluation, key), seed, out, keep)
         for evaluation, key in zip(evaluations, keys, strict=True)
-        for model in models
+        for number, model in enumerate(models)
         for seed in range(seeds if fine_tunes(evaluation) else 1)
     ]
     if keep:
-        check_all(partial(_check_saved, out, *run) for run in runs)
-    for number, (model, evaluation, key, seed) in enumerate(runs, 1):
-        with part_of(f"result {number} of {len(runs)}: {evaluation.name}, {model.name}, seed {seed}"):
-            result = _result(model, evaluation, key, seed, out, keep)
-        yield result
+        check_all(partial(_check_saved, run) for run in runs)
+    if workers > 1 and open_model is not None:
+        work_in_processes(_compute, [(r.number, r) for r in runs if not r.is_complete()], open_model, workers)
+    for count, one in enumerate(runs, 1):
+        if not one.is_complete():
+            with part_of(f"result {count} of {len(runs)}: {one.evaluation.name}, {one.model}, seed {one.seed}"):
+                _compute(models[one.number], one)
+        yield Result(one.evaluation.name, one.model, one.seed, read_seed(one.path()))
+    with suppress(OSError):  # it may have states of other settings
+        (out / "state").rmdir()
 
 
 def write_summary(results: Iterable[Result], out: Path) -> dict[str, Any]:
@@ -114,41 +153,45 @@ def saved_directory(out: Path, task: str, seed: int) -> Path:
     return out / f"{task}-{seed}"
 
 
-def _result(model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int, out: Path, keep: bool) -> Result:
-    identity = _identity(model, key)
-    path = out / "seeds" / f"{evaluation.name}-{identity}-{seed}.json"
-    kept = saved_directory(out, evaluation.name, seed)
-    if not is_complete(path) or (keep and not kept.exists()):
-        started = time.monotonic()
-        outcome = run(model, evaluation, seed)
+def _compute(model: "EvaluatedModel", one: _Run) -> None:
+    """Compute a result, from where an interrupted training of it was, and write its files."""
+    evaluation, path = one.evaluation, one.path()
+    started = time.monotonic()
+    with state_directory(one.out / "state" / path.stem) as states:
+        outcome = run(model, evaluation, one.seed, states)
         facts = {
             "task": evaluation.name,
             "subject": model.name,
             "unpadded": model.unpadded,
-            "seed": seed,
+            "seed": one.seed,
             "seconds": round(time.monotonic() - started, 1),
             "weights": model.identity,
             "evaluation": evaluation.model_dump(mode="json", exclude={"data"}),
         }
-        if keep:
-            save = save_fine_tuned if isinstance(outcome.fine_tuned, FineTuned) else save_embedder
-            save(outcome, evaluation, model.name, seed, identity, kept)
+        if isinstance(outcome.fine_tuned, FineTuned) and (choice := outcome.fine_tuned.choice) is not None:
+            chosen_by = choice.sentence(next(iter(outcome.scores)))
+            facts["choice"] = {"chosen_by": chosen_by, **asdict(choice)}
         write_seed(path, outcome.scores, outcome.records, facts)
-    return Result(evaluation.name, model.name, seed, read_seed(path))
+        if one.keep:  # last, as a model in its place is complete
+            save = save_fine_tuned if isinstance(outcome.fine_tuned, FineTuned) else save_embedder
+            save(outcome, evaluation, model.name, one.seed, one.identity, one.kept())
 
 
-def _check_saved(out: Path, model: "EvaluatedModel", evaluation: Evaluation, key: str, seed: int) -> None:
+def _check_saved(one: _Run) -> None:
     """Raise UserError if the model in this place is another one."""
-    directory = saved_directory(out, evaluation.name, seed)
-    if directory.exists() and read_settings(directory).identity != _identity(model, key):
+    directory = one.kept()
+    if directory.exists() and read_settings(directory).identity != one.identity:
         raise UserError(
             f"{directory}: holds a model of other weights, data or settings; remove it, or choose another --out"
         )
 
 
-def _identity(model: "EvaluatedModel", key: str) -> str:
+def _identity(model: "EvaluatedModel", evaluation: Evaluation, key: str) -> str:
     """Of a result: what it was computed from."""
-    return _short(model.identity, key, str(model.unpadded))
+    from .fine_tuning.precision import precision_of
+
+    bf16 = trains_head(evaluation) and precision_of(evaluation.protocol) == "bf16"
+    return _short(model.identity, key, str(model.unpadded), *(["bf16"] if bf16 else []))
 
 
 def _by_score(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:

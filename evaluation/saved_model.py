@@ -39,6 +39,7 @@ def save_fine_tuned(
     fine_tuned, splits, scores = outcome.fine_tuned, outcome.splits, outcome.scores
     assert isinstance(fine_tuned, FineTuned)
     assert splits is not None
+    assert fine_tuned.choice is not None
     classifier = fine_tuned.classifier
     settings = Settings(
         name=evaluation.name,
@@ -53,7 +54,9 @@ def save_fine_tuned(
         scores={name: float(value) for name, value in scores.items()},
         tuned=fine_tuned.tuned,
     )
-    card = fine_tuned_card(base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores)
+    card = fine_tuned_card(
+        base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores, fine_tuned.choice
+    )
     with stage_directory(directory) as staging:
         classifier.save(staging)
         copy_tokenizer(fine_tuned.tokenizer_directory, staging)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
+from .fine_tuning.choice import with_development, without_development
 from .fine_tuning.kind import FineTunedKind, Outcome, Scores
 from .models.protocol import Protocol
 from .origin import Origin
@@ -100,10 +101,17 @@ def check(evaluation: Evaluation) -> None:
     """Read and check all files of the task: columns, labels, tags, scores.
 
     Raises:
-        UserError: files are missing, all of which are named, or one is malformed.
+        UserError: files are missing, all of which are named, or one is malformed; or the protocol does not suit the
+            task.
     """
     check_files(evaluation)
-    _KINDS[type(evaluation.task)].read(evaluation.task, evaluation.data)
+    task, protocol, kind = evaluation.task, evaluation.protocol, _KINDS[type(evaluation.task)]
+    if isinstance(kind, ScoredKind):
+        if fine_tunes(evaluation):
+            without_development(protocol)
+        kind.read(task, evaluation.data)
+    else:
+        with_development(kind, task, kind.read(task, evaluation.data), protocol)
 
 
 def check_files(evaluation: Evaluation) -> None:
@@ -124,9 +132,11 @@ def _check_file(evaluation: Evaluation, name: str) -> None:
         )
 
 
-def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int) -> Outcome:
+def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int, states: Path | None = None) -> Outcome:
     """Compute the scores of one seed. The same model, evaluation and seed give the same scores.
 
+    Args:
+        states: directory of the states from which an interrupted training continues.
     Raises:
         UserError: a score is not a finite number, because the model's output is not.
     """
@@ -137,8 +147,8 @@ def run(model: "EvaluatedModel", evaluation: Evaluation, seed: int) -> Outcome:
     else:
         from .fine_tuning.fine_tuned import fine_tune_task
 
-        splits = kind.read(task, evaluation.data)
-        fine_tuned = fine_tune_task(model, kind, task, splits, protocol, seed)
+        splits = with_development(kind, task, kind.read(task, evaluation.data), protocol)
+        fine_tuned = fine_tune_task(model, kind, task, splits, protocol, seed, states)
         records = fine_tuned.predict(splits.test, protocol.tokens)
         outcome = Outcome(kind.score(task, records), records, fine_tuned, splits)
     if undefined := [name for name, value in outcome.scores.items() if not isfinite(value)]:
@@ -180,7 +190,12 @@ def fine_tunes(evaluation: Evaluation) -> bool:
     task = evaluation.task
     if isinstance(task, RetrievalTask):
         return task.trains()
-    return isinstance(_KINDS[type(task)], FineTunedKind)
+    return trains_head(evaluation)
+
+
+def trains_head(evaluation: Evaluation) -> bool:
+    """Whether the task trains a head, to which all keys of the protocol apply."""
+    return isinstance(_KINDS[type(evaluation.task)], FineTunedKind)
 
 
 def identity(evaluation: Evaluation) -> str:
@@ -190,7 +205,7 @@ def identity(evaluation: Evaluation) -> str:
         UserError: a file does not exist.
     """
     check_files(evaluation)
-    parts: list[Any] = [evaluation.task.model_dump(mode="json"), evaluation.protocol.model_dump(exclude={"tokens"})]
+    parts: list[Any] = [evaluation.task.model_dump(mode="json"), evaluation.protocol.identity()]
     parts += [_hash(evaluation.data / name) for name in evaluation.task.files()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ..models.protocol import Protocol
+from .choice import Choice
 from .head_config import HeadConfig
 from .kind import Splits
 
@@ -17,6 +18,7 @@ def fine_tuned_card(
     protocol: Protocol,
     seed: int,
     scores: Mapping[str, float],
+    choice: Choice,
 ) -> str:
     """The card. It has counts and scores, and no text of the data."""
     counts = {"training": splits.train, "development": splits.development, "test": splits.test}
@@ -44,7 +46,7 @@ receives it. It was not tested for any clinical use.
 
 ## Results on the test split
 
-{chosen_by(splits)}
+{choice.sentence(next(iter(scores)))} The test split was used once, for these scores.
 
 | score | |
 | --- | --- |
@@ -60,8 +62,3 @@ receives it. It was not tested for any clinical use.
 `predictions.jsonl` has what was predicted for each test example. `reference.json` has inputs, token ids and outputs,
 which any runtime must reproduce.
 """
-
-
-def chosen_by(splits: Splits) -> str:
-    """How the checkpoint was chosen: never by the test split."""
-    return "The weights are those after the last step. The test split was used once, for these scores."

@@ -39,9 +39,13 @@ class ModelWithHead(nn.Module):
 
     A head of numbers learns them scaled: the last layer's output is a number's difference from `mean` in `deviation`s.
     After training both become part of that layer, so that transformers computes numbers in their unit too.
+
+    Attributes:
+        padded: whether sequences are computed as long as the longest of them.
     """
 
     config: HeadConfig
+    padded: bool
     mean = 0.0
     deviation = 1.0
 
@@ -80,6 +84,8 @@ class ModelWithHead(nn.Module):
 class UnpaddedModel(ModelWithHead):
     """A ModernBERT of this project. The head begins as that of the masked language model."""
 
+    padded = False
+
     def __init__(self, encoder: Encoder, head: PredictionHead, model_config: ModelConfig, config: HeadConfig) -> None:
         super().__init__()
         self.model_config, self.config = model_config, config
@@ -110,6 +116,7 @@ class UnpaddedModel(ModelWithHead):
 class PaddedModel(ModelWithHead):
     """Any encoder of transformers. Pooling of texts is its own."""
 
+    padded = True
     transformer: Any
 
     def __init__(self, model: Any, pad_id: int, config: HeadConfig) -> None:

@@ -5,6 +5,7 @@ The rest (training, choosing, keeping, predicting, comparing) is the same for al
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,6 +76,7 @@ class FineTunedKind:
         unlabeled: an example without truth, from an id and the values of these columns.
         packages: of the extra `evaluation`, which compute the scores.
         decisions: completes the records of `decode` where a prediction depends on a threshold.
+        document: the name of the document of an example; examples of one document are never in two splits.
     """
 
     read: Callable[[Any, Path], Splits]
@@ -87,3 +89,4 @@ class FineTunedKind:
     unlabeled: Callable[[str, Sequence[str]], Any] | None = None
     packages: tuple[str, ...] = ()
     decisions: Decisions | None = None
+    document: Callable[[Any], str] = attrgetter("id")

@@ -20,14 +20,14 @@ def embed(
     """Return one vector per text, float32 (N, d): the mean hidden state, or the one of the first token.
 
     Args:
-        tokens: padded tokens per batch, which limits memory.
+        tokens: per batch, with padding if the model pads, which limits memory.
         encoder: a trained copy to use instead of the model's own encoder.
     """
     sequences = encode_texts(model, texts)
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
     vectors = np.zeros((len(texts), model.hidden_size), np.float32)
     with Progress("embedding", len(texts), "texts") as progress:
-        for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens):
+        for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens, padded=not model.unpadded):
             part = [sequences[index] for index in group]
             hidden = model.encode(model.encoder if encoder is None else encoder, part)
             vectors[group] = pool(hidden, [len(ids) for ids in part], pooling).cpu().numpy()

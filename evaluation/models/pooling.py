@@ -27,18 +27,22 @@ def mean_of_parts(rows: Tensor, counts: Sequence[int]) -> Tensor:
     return sums / sizes[:, None]
 
 
-def group_by_tokens(items: Sequence[E], length: Callable[[E], int], tokens: int) -> Iterator[list[E]]:
-    """Split the items, in order, into groups of at most `tokens` tokens when padded to the longest item.
+def group_by_tokens(
+    items: Sequence[E], length: Callable[[E], int], tokens: int, *, padded: bool = True
+) -> Iterator[list[E]]:
+    """Split the items, in order, into groups of at most `tokens` tokens. A longer item is a group of its own.
 
-    A longer item is a group of its own.
+    Args:
+        padded: whether each item counts as the longest of its group.
     """
     group: list[E] = []
-    longest = 0
+    longest = total = 0
     for item in items:
-        longest = max(longest, length(item))
-        if group and longest * (len(group) + 1) > tokens:
+        size = length(item)
+        longest, total = max(longest, size), total + size
+        if group and (longest * (len(group) + 1) if padded else total) > tokens:
             yield group
-            group, longest = [], length(item)
+            group, longest, total = [], size, size
         group.append(item)
     if group:
         yield group

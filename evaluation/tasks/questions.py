@@ -6,6 +6,7 @@ for no answer there. The best span over all windows is the answer, unless having
 
 import logging
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -228,4 +229,5 @@ QUESTIONS = FineTunedKind(
     _columns,
     _unanswered,
     decisions=Decisions(tune, decide),
+    document=attrgetter("context"),
 )

@@ -330,6 +330,17 @@ def _score(task: RelationTask, records: Sequence[Record]) -> dict[str, Score]:
     return {**score_relations(records), "cut": cut(records)}
 
 
+def _document(pair: LabeledText) -> str:
+    return pair.id.rsplit(" ", 2)[0]
+
+
 RELATIONS = FineTunedKind(
-    read_relations, _labels, _head, _encode, _decode, _score, decisions=Decisions(tune, decide)
-)  # fmt: skip
+    read_relations,
+    _labels,
+    _head,
+    _encode,
+    _decode,
+    _score,
+    decisions=Decisions(tune, decide),
+    document=_document,
+)

@@ -1,6 +1,7 @@
 """`cmbert evaluate`: benchmark runs, exported models, or any Hugging Face encoder."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.next_steps import export_of
 from ..interface.options import setting
-from .inputs import checks, locate, open_any, short_names
+from .inputs import checks, locate, open_any, open_numbered, short_names
 from .tasks import load_tasks
 
 
@@ -43,12 +44,15 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
         "runs/evaluation"
     ),
+    workers: Annotated[
+        int, typer.Option(help="Processes that compute results at the same time, each on its own GPU.", min=1)
+    ] = 1,
 ) -> None:
     """Fine-tune and score encoders under one protocol; writes OUT/results.json and .html, and prints a table.
 
     Example: cmbert evaluate runs/mine bert-base-uncased --task ncbi-disease --set data=NCBI-disease-IOB
 
-    After an interruption the same command continues with the seed that was interrupted.
+    After an interruption the same command continues, inside a training too.
     """
     labels = short_names(models)
     evaluations = load_tasks(task, overrides, suite, data)
@@ -69,9 +73,11 @@ def evaluate(
     from ...storage.files import atomic_write
     from ..results.page import write_results
 
-    opened = [open_any(address, name) for address, name in zip(locate(models), labels, strict=True)]
+    addresses = locate(models)
+    opened = [open_any(address, name) for address, name in zip(addresses, labels, strict=True)]
+    again = partial(open_numbered, addresses, labels)
     results = []
-    for result in results_of(opened, evaluations, seeds, out):
+    for result in results_of(opened, evaluations, seeds, out, workers=workers, open_model=again):
         score, value = next(iter(result.scores.items()))
         typer.echo(f"{result.task}  {result.model}  seed {result.seed}  {score} {value:.4f}")
         results.append(result)

@@ -11,7 +11,7 @@ from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.options import setting
-from .inputs import checks, locate, open_any, short_names
+from .inputs import checks, locate, open_any, open_numbered, short_names
 from .tasks import load_tasks
 
 
@@ -35,12 +35,16 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Directory of the models; finished ones in it are kept.")] = Path(
         "runs/fine-tuned"
     ),
+    workers: Annotated[
+        int, typer.Option(help="Processes that train seeds and tasks at the same time, each on its own GPU.", min=1)
+    ] = 1,
 ) -> None:
     """Fine-tune an encoder for a task and keep the model: OUT/TASK-SEED with weights, predictions and a card.
 
     Example: cmbert finetune runs/mine --task ncbi-disease --set data=NCBI-disease-IOB --out runs/diseases
 
-    transformers opens the directories. After an interruption the same command continues.
+    transformers opens the directories. After an interruption the same command continues, inside a
+    training too.
     """
     from ...evaluation.suite import check_keeps, packages
 
@@ -55,9 +59,11 @@ def finetune(
 
     from rich.console import Console
 
-    opened = open_any(*locate([model]), *short_names([model]))
+    addresses, names = locate([model]), short_names([model])
+    opened = open_any(*addresses, *names)
+    again = partial(open_numbered, addresses, names)
     results = []
-    for result in evaluate([opened], evaluations, seeds, out, keep=True):
+    for result in evaluate([opened], evaluations, seeds, out, keep=True, workers=workers, open_model=again):
         score, value = next(iter(result.scores.items()))
         typer.echo(f"{result.task}  seed {result.seed}  {score} {value:.4f}")
         results.append(result)

@@ -86,6 +86,11 @@ def open_any(address: str, name: str) -> "EvaluatedModel":
     return packed_model(assemble(config, consolidate(checkpoint)), checkpoint.parent.parent / "tokenizer", name)
 
 
+def open_numbered(addresses: Sequence[str], names: Sequence[str], number: int) -> "EvaluatedModel":
+    """`open_any` of the model with this number, for processes that are given numbers."""
+    return open_any(addresses[number], names[number])
+
+
 def short_names(addresses: list[str]) -> list[str]:
     """Short names for tables: the last part of each address, or all of it where two would be the same."""
     short = [Path(address).name for address in addresses]

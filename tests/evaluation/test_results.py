@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +17,13 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import PACKAGED
 from clinical_modernbert.evaluation import results, suite
+from clinical_modernbert.evaluation.fine_tuning import state
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.scores.units import Score
 from clinical_modernbert.evaluation.suite import Evaluation, fine_tunes
+
+KILLED = Path(__file__).resolve().parents[1] / "support" / "killed_fine_tuning.py"
 
 
 @pytest.fixture
@@ -37,9 +42,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     calls: list[tuple[str, int]] = []
     run = results.run
 
-    def counted(model: EvaluatedModel, evaluation: Evaluation, seed: int) -> Any:
+    def counted(model: EvaluatedModel, evaluation: Evaluation, seed: int, states: Path) -> Any:
         calls.append((model.name, seed))
-        return run(model, evaluation, seed)
+        return run(model, evaluation, seed, states)
 
     monkeypatch.setattr(results, "run", counted)
     return calls
@@ -184,3 +189,58 @@ def test_a_score_that_is_no_number_is_an_error(
     with pytest.raises(UserError, match="ours: f1 of toy is not a finite number"):
         summary([ours], evaluation, tmp_path / "out", seeds=1)
     assert not list((tmp_path / "out").rglob("*.json"))
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment_change_no_byte(
+    ours: EvaluatedModel, our_directory: Path, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    settings = {"choose": "best", "lr": (3e-3, 1e-3), "development_share": 0.25}
+    evaluation = evaluation.model_copy(update={"protocol": evaluation.protocol.model_copy(update=settings)})
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    list(results.evaluate([ours], [evaluation], 1, reference, keep=True))
+    command = [sys.executable, str(KILLED), str(our_directory), evaluation.model_dump_json(), str(killed), "0.3"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(done.stdout) >= 3
+    assert not list(killed.rglob("*.partial"))
+    assert not (killed / "state").exists()
+    [seed], [expected] = (list((out / "seeds").glob("*.json")) for out in (killed, reference))
+    assert seed.name == expected.name
+    assert facts(seed) == facts(expected)
+    files = [path.relative_to(reference) for path in (reference / "toy-0").iterdir()]
+    for file in [*files, Path(f"seeds/{seed.stem}.npz")]:
+        assert (killed / file).read_bytes() == (reference / file).read_bytes(), file
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """The content of a seed's file, but for what differs between two computations and two names of one model."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return {key: value for key, value in content.items() if key != "seconds"}
+
+
+def test_a_state_of_other_settings_is_not_used(
+    ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "SECONDS", 0.0)
+    other = evaluation.model_copy(update={"protocol": evaluation.protocol.model_copy(update={"lr": 1e-4})})
+    expected = summary([ours], other, tmp_path / "expected", seeds=1)
+    monkeypatch.setattr(state.TrainingState, "use_best", lambda self: 1 / 0)
+    stopped = evaluation.protocol.model_copy(update={"choose": "best", "development_share": 0.5})
+    with pytest.raises(ZeroDivisionError):
+        summary([ours], evaluation.model_copy(update={"protocol": stopped}), tmp_path / "out", seeds=1)
+    [left] = (tmp_path / "out/state").rglob("*.safetensors")
+    assert summary([ours], other, tmp_path / "out", seeds=1) == expected
+    assert left.is_file()
+    with state.state_directory(left.parent), pytest.raises(UserError, match="another command trains this seed"):
+        summary([ours], evaluation.model_copy(update={"protocol": stopped}), tmp_path / "out", seeds=1)
+
+
+def test_the_seed_says_what_chose(ours: EvaluatedModel, evaluation: Evaluation, tmp_path: Path) -> None:
+    protocol = evaluation.protocol.model_copy(update={"choose": "best", "development_share": 0.25, "epochs": 2})
+    chosen = evaluation.model_copy(update={"protocol": protocol})
+    list(results.evaluate([ours], [chosen], 1, tmp_path / "out", keep=True))
+    [path] = (tmp_path / "out/seeds").glob("*.json")
+    choice = facts(path)["choice"]
+    assert choice["chosen_by"] in (tmp_path / "out/toy-0/README.md").read_text()
+    assert "4 examples for development chose, by accuracy" in choice["chosen_by"]
+    assert len(choice["chosen"]["development"]) == 2
