@@ -1,9 +1,9 @@
 """The `cmbert` command.
 
 Each command has its own module, `launcher/commands/<name>.py`, and is registered below; that of `compare-recipes` is in
-`launcher/experiment/`, that of `data overlap` in `launcher/benchmarks/`. These modules import torch, transformers,
-deepspeed, streaming, and the packages of this project that need them, inside functions, so that `cmbert --help`
-responds at once.
+`launcher/experiment/`, those of `data overlap` and `check-runtime` in `launcher/benchmarks/`. These modules import
+torch, transformers, deepspeed, streaming, and the packages of this project that need them, inside functions, so that
+`cmbert --help` responds at once.
 
 Exit codes: 0 success; 2 a user error, or a file that cannot be read or written (one `error: ...`; a traceback only
 with CMBERT_DEBUG=1); 130 interrupted; 1 a bug. Training runs have further codes (`training/resilience/exit_codes.py`).
@@ -22,6 +22,7 @@ from ..configs.reporting import configure, report_error
 from ..storage.files import as_user_error
 from ..streaming_data.shards.restricted import start_private
 from .benchmarks import overlap as overlap_command
+from .benchmarks import runtime as runtime_command
 from .commands import checkpoint as checkpoint_command
 from .commands import config as config_command
 from .commands import data as data_command
@@ -61,6 +62,7 @@ app.command(cls=status_command.StatusCommand)(status_command.status)
 app.command()(report_command.report)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
+app.command()(runtime_command.check_runtime)
 app.command()(push_command.push)
 app.command()(evaluate_command.evaluate)
 app.command()(compare_recipes_command.compare_recipes)

@@ -108,6 +108,11 @@ CASES = {
             "a task of the kind masked_words has no test texts",
         ),
     ),
+    "check-runtime": Case(
+        "check-runtime models/short --runtime onnx --url http://127.0.0.1:9",
+        ("--url: give the address", "models/short/reference.json: no such file", "onnxruntime is not installed"),
+        ("onnxruntime",),
+    ),
     # export, push
     "export: everything": Case(
         "export runs/empty --out models/short --onnx --evaluation nowhere",
