@@ -39,6 +39,7 @@ from .evaluation import evaluate as evaluate_command
 from .evaluation import finetune as finetune_command
 from .evaluation import overlap as overlap_command
 from .evaluation import predict as predict_command
+from .evaluation import runtime as runtime_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
 
@@ -63,6 +64,7 @@ app.command(cls=status_command.StatusCommand)(status_command.status)
 app.command()(report_command.report)
 app.add_typer(checkpoint_command.app, name="checkpoint")
 app.command()(export_command.export)
+app.command()(runtime_command.check_runtime)
 app.command()(push_command.push)
 app.command()(finetune_command.finetune)
 app.command()(evaluate_command.evaluate)

@@ -118,6 +118,11 @@ CASES = {
             "a task of the kind masked_words has no test texts",
         ),
     ),
+    "check-runtime": Case(
+        "check-runtime models/short --runtime onnx --url http://127.0.0.1:9",
+        ("--url: give the address", "models/short/reference.json: no such file", "onnxruntime is not installed"),
+        ("onnxruntime",),
+    ),
     # export, push
     "finetune: everything": Case(
         "finetune no/such/model --task similarity --task tasks/ner.yaml --out file/models",

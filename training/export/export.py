@@ -22,6 +22,7 @@ from .model_card import model_card
 from .numerics_check import require_close
 from .onnx import write_onnx
 from .public import provenance, public_tree
+from .reference import write_reference
 from .scores import read_scores
 
 _CHECKED_LENGTHS = (1, 2, 97, 200)
@@ -65,6 +66,7 @@ def export_checkpoint(
         progress.advance()
         require_equal_logits(weights, config, staging)
         progress.advance()
+        write_reference(staging)
         if onnx:
             write_onnx(staging, hidden_states=sentence_embedding)
 

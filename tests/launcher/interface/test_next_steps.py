@@ -40,6 +40,7 @@ RUN_INDIRECTLY = {
     "checkpoint list": "in a list",
     "data prepare": "as suggested by tokenizer train",
     "data inspect": "as suggested by data prepare",
+    "check-runtime": "needs a runtime: tests/launcher/evaluation/test_runtime.py",
     "compare-recipes": "by tests/launcher/experiment/test_runs.py",
     "finetune": "by tests/launcher/evaluation/test_predict.py",
     "predict": "by tests/launcher/evaluation/test_predict.py",
