@@ -22,7 +22,6 @@ from ..storage.files import as_user_error
 from ..streaming_data.shards.restricted import start_private
 from .commands import checkpoint as checkpoint_command
 from .commands import config as config_command
-from .commands import data as data_command
 from .commands import demo as demo_command
 from .commands import doctor as doctor_command
 from .commands import evaluate as evaluate_command
@@ -35,6 +34,7 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .commands.data import group as data_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
 
