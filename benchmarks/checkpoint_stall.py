@@ -30,7 +30,8 @@ from clinical_modernbert.training.checkpoint.progress import Progress
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
 from clinical_modernbert.training.copies import stage
 from clinical_modernbert.training.objective import accumulate
-from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.recipe.config import OptimizerConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.zero.engine import join_ranks, start_engine
 
 INTERVAL, TOKENS, MASKED = 100, 512, 154

@@ -44,7 +44,8 @@ def measure(name: str) -> None:
     from clinical_modernbert.model.config import ModelConfig
     from clinical_modernbert.model.initialize import initialize
     from clinical_modernbert.model.masked_lm import MaskedLM
-    from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+    from clinical_modernbert.training.recipe.config import OptimizerConfig
+    from clinical_modernbert.training.recipe.engine_config import EngineConfig
     from clinical_modernbert.training.zero.engine import join_ranks, start_engine
     from clinical_modernbert.training.zero.partition import PERSISTENCE
 

@@ -27,7 +27,8 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.hugging_face import save_pretrained
 from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.recipe.config import OptimizerConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.zero.engine import join_ranks, start_engine
 
 MODEL = ModelConfig(

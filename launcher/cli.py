@@ -22,7 +22,6 @@ from ..storage.files import as_user_error
 from ..streaming_data.shards.restricted import start_private
 from .commands import checkpoint as checkpoint_command
 from .commands import config as config_command
-from .commands import data as data_command
 from .commands import demo as demo_command
 from .commands import doctor as doctor_command
 from .commands import export as export_command
@@ -34,6 +33,7 @@ from .commands import report as report_command
 from .commands import status as status_command
 from .commands import tokenizer as tokenizer_command
 from .commands import train as train_command
+from .commands.data import group as data_command
 from .evaluation import embed as embed_command
 from .evaluation import evaluate as evaluate_command
 from .evaluation import finetune as finetune_command

@@ -29,7 +29,8 @@ from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
 from .planning.hardware import memory_and_nodes
 from .planning.stage import choose_stage
-from .recipe.config import EngineConfig, RunConfig
+from .recipe.config import RunConfig
+from .recipe.engine_config import EngineConfig
 from .recipe.limits import require_fit, require_masked_tokens
 from .recipe.schedule import Plan, StepSettings, describe, make_plan
 from .recipe.start import adopt_token_ids, open_initial, open_validation, share_run_unless_restricted, starting_model

@@ -121,7 +121,8 @@ def with_adamw(bench: Bench, model: torch.nn.Module, loss: Step) -> Step:
 
 
 def zero(bench: Bench, config: ModelConfig, batch: Batch, stage: int, options: dict[str, int]) -> Step:
-    from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+    from clinical_modernbert.training.recipe.config import OptimizerConfig
+    from clinical_modernbert.training.recipe.engine_config import EngineConfig
     from clinical_modernbert.training.zero.engine import join_ranks, start_engine
 
     join_ranks(timeout_minutes=2)

@@ -22,7 +22,8 @@ from ..interface.roofline_table import print_roofline
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast
     from ...training.planning.hardware import Gpu
-    from ...training.recipe.config import BatchConfig, EngineConfig
+    from ...training.recipe.engine_config import EngineConfig
+    from ...training.recipe.schedule_config import BatchConfig
     from ..cluster.config import ClusterConfig
 
 GB = 1e9

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ...model.config import ModelConfig
     from ...training.planning.hardware import Gpu
     from ...training.planning.roofline import Operation
-    from ...training.recipe.config import EngineConfig
+    from ...training.recipe.engine_config import EngineConfig
     from ...training.recipe.schedule import Plan
 
 _SHOWN = 0.005

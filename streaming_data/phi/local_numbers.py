@@ -63,8 +63,11 @@ _STREET = re.compile(r"[^\W\d_][\w'.-]{3,}\Z")
 _DAY_BEFORE = re.compile(r"(?<![\w.,])[0-3]?\d\Z")
 
 
-_RUN_HEADS = compile_heads(r"[0-9][\d ()./+'-][\d ()./+'-][\d ()./+'-]")
-_CAPITAL_HEADS = compile_heads(r"[A-Z]\d|[A-Z][A-Z -][A-Z\d -]")
+_SHORT_RUN_HEADS = compile_heads("[0-9]" + r"[\d ()./+'-]" * 3)
+_RUN_HEADS = compile_heads("[0-9]" + r"[\d ()./+'-]" * 4 + r"|\d\d\d\d [A-Z][A-Z] ")
+_CAPITAL_HEADS = compile_heads(
+    "|".join("[A-Z]" * capitals + "[ -]" * separators + r"\d" for capitals in range(1, 7) for separators in range(3))
+)
 _FOUR_DIGITS_HEADS = compile_heads(r"[12][09]\d\d")
 _AFTER_DAY_HEADS = compile_heads(
     r"[0-9][-/][^\W\d_][^\W\d_]|[0-9]\.[^\W\d_][^\W\d_]|[0-9]\. [^\W\d_]|[0-9][^\W\d_][^\W\d_][^\W\d_]"
@@ -196,7 +199,7 @@ def find_local_numbers(
     """What has one of the forms, with the number of the text. `folded` are the texts in lower case, with the same
     positions; the searchers have the same texts.
     """
-    for number, run in in_texts.find(forms.run, _RUN_HEADS):
+    for number, run in in_texts.find(forms.run, _RUN_HEADS if forms.run is _RUN else _SHORT_RUN_HEADS):
         text = texts[number]
         start, end = max(0, run.start() - _BEFORE_RUN), min(len(text), run.end() + _AFTER_RUN)
         if forms.one_in_run.search(text, start, end):

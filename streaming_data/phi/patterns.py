@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _MONTH = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
 _MONTH += "|Nov(?:ember)?|Dec(?:ember)?)"
-_MONTH_HEADS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_MONTH_HEADS = "Jan[u. ]|Feb[r. ]|Mar[c. ]|Apr[i. ]|May[. ]|Jun[e. ]|Jul[y. ]|Aug[u. ]|Sep[te. ]|Oct[o. ]|Nov[e. ]"
+_MONTH_HEADS += "|Dec[e. ]"
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d\d"
 _STREET = "(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Terrace|Ter|Highway|Hwy"
 _STREET += "|Way|Circle|Cir|Square|Sq|Parkway|Pkwy|Plaza|Trail|Trl|Turnpike|Tpke|Crescent|Alley|Loop|Pike|Expressway"
@@ -54,12 +55,12 @@ _WORDED = [
     ("date", r"\d [JFMASOND][aepuco]|\d\d [JFMASOND]", rf"\d{{1,2}} {_MONTH}\.? {_YEAR}\b"),
     (
         "record_number",
-        "[Mm][Rr][Nn]|[Mm]edi|[Uu]nit|[Aa]cc[oe]|[Pp]ati",
+        r"[Mm][Rr][Nn]|[Mm]edical [Rr]|[Uu]nit [Nn]|[Aa]ccount[^a-z]|[Aa]ccession[^a-z]|[Pp]atient I",
         rf"(?:{_RECORD})\W{{0,4}}[A-Z]{{0,3}}\d{{5,}}",
     ),
     (
         "address",
-        r"\d [A-Z][A-Za-z'’. -]|\d\d [A-Z]|\d\d\d[ \d]",
+        "|".join(r"\d" * digits + r" [A-Z][A-Za-z'’. -]" for digits in range(1, 6)),
         rf"\d{{1,5}} (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}{_STREET}\b",
     ),
     ("zip_code", r"[A-Z][A-Z] \d", rf"[A-Z]{{2}}(?<={_STATE}) \d{{5}}(?:-\d{{4}})?\b"),
@@ -77,7 +78,7 @@ _WORDED = [
 _PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
 _NAME_AND_DEGREE = _PATTERNS[-1][1]
 _HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
-_HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d][\d/.() -][\d/.() -][\d/.() -]")
+_HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d]" + r"[\d/.() -]" * 5)
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
 
 

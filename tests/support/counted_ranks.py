@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from clinical_modernbert.model.config import ModelConfig
-from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.recipe.config import OptimizerConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 
 MODEL = ModelConfig(
     vocab_size=2048,

@@ -169,7 +169,8 @@ def _start(engine: dict[str, Any], optimizer: dict[str, Any]) -> Any:
 
     from clinical_modernbert.model.initialize import initialize
     from clinical_modernbert.model.masked_lm import MaskedLM
-    from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+    from clinical_modernbert.training.recipe.config import OptimizerConfig
+    from clinical_modernbert.training.recipe.engine_config import EngineConfig
     from clinical_modernbert.training.zero.engine import start_engine
 
     settings = EngineConfig.model_validate({"precision": "fp32", "gradient_clipping": CLIPPING} | engine)

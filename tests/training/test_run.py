@@ -9,7 +9,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.kernels.attention.dispatch import BACKENDS
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.training.recipe.config import EngineConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.run import attention_lines
 
 CPU = torch.device("cpu")

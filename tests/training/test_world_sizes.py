@@ -16,7 +16,8 @@ from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data.loader.batches import StepData, rank_micro_batches
 from clinical_modernbert.streaming_data.loader.dataset import open_dataset
 from clinical_modernbert.training.checkpoint.save_load import consolidate
-from clinical_modernbert.training.recipe.config import EngineConfig, RunConfig
+from clinical_modernbert.training.recipe.config import RunConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.recipe.schedule import make_plan
 
 STEPS = 25

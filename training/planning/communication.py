@@ -9,7 +9,8 @@ StableAdamW, agreement of the ranks).
 from dataclasses import dataclass, replace
 
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig, OptimizerConfig
+from ..recipe.config import OptimizerConfig
+from ..recipe.engine_config import EngineConfig
 from ..zero.matrices import partitioned_matrices, sent_elements
 from ..zero.partition import PRECISION_BYTES, gathering
 

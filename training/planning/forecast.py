@@ -13,7 +13,7 @@ import numpy as np
 
 from ...model.config import ModelConfig
 from ...streaming_data.loader.config import Objective
-from ..recipe.config import EngineConfig, unsupported_reason
+from ..recipe.engine_config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from ...kernels.logit_chunks import chunk_rows, sums_in_fp32
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig, OptimizerConfig
+from ..recipe.config import OptimizerConfig
+from ..recipe.engine_config import EngineConfig
 from ..recipe.schedule import Plan
 from ..zero.matrices import hidden_elements
 from ..zero.partition import PRECISION_BYTES, gathering, parameter_sizes, reduce_bucket_size

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig, MuonConfig, OptimizerConfig
+from ..recipe.config import MuonConfig, OptimizerConfig
+from ..recipe.engine_config import EngineConfig
 from ..zero.matrices import NEWTON_SCHULZ_STEPS, hidden_elements, hidden_matrices, iteration_flops, row_blocks
 from ..zero.partition import PRECISION_BYTES, parameter_sizes, stays_gathered
 from .calls import Call, count_calls

@@ -8,7 +8,7 @@ has the reasons.
 from dataclasses import dataclass
 
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig, unsupported_reason
+from ..recipe.engine_config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan
 from ..zero.partition import PERSISTENCE, parameter_sizes, stays_gathered
 from .communication import exchange

@@ -14,7 +14,8 @@ from ...storage.remote import is_remote
 from ...streaming_data.loader.dataset import PackDataset, open_dataset
 from ...streaming_data.loader.mix import plan_mix
 from ...streaming_data.shards.manifest import NAME as DATA_MANIFEST
-from .config import EngineConfig, RunConfig
+from .config import RunConfig
+from .engine_config import EngineConfig
 from .schedule import Plan, make_plan
 from .start import (
     adopt_token_ids,

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from ...configs.errors import RankCountError
 from ...streaming_data.loader.config import DataConfig, Objective
-from .config import BatchConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from .config import OptimizerConfig, RunConfig
+from .schedule_config import BatchConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)

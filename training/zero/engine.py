@@ -16,7 +16,8 @@ import torch.distributed as dist
 
 from ...configs.errors import TransientError, UserError
 from ...model.encoder import EncoderLayer
-from ..recipe.config import EngineConfig, OptimizerConfig
+from ..recipe.config import OptimizerConfig
+from ..recipe.engine_config import EngineConfig
 from ..recipe.limits import require_whole_copies
 from .gathered import drop_gathering_hooks
 from .make_optimizer import make_optimizer

@@ -8,7 +8,7 @@ forward until backward has used them, up to limits in numbers of parameters. Bot
 from dataclasses import dataclass
 
 from ...model.config import ModelConfig
-from ..recipe.config import EngineConfig
+from ..recipe.engine_config import EngineConfig
 
 PRECISION_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 _LARGEST_BUCKET = 500_000_000

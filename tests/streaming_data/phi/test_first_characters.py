@@ -134,7 +134,7 @@ FORMS = compile_forms(("de", "fr"), ())
 DECLARED = [
     (patterns._DIGIT_RUN, patterns._HEADS_OF_DIGIT_RUN),
     (local_numbers._RUN, local_numbers._RUN_HEADS),
-    (local_numbers._SHORT_RUN, local_numbers._RUN_HEADS),
+    (local_numbers._SHORT_RUN, local_numbers._SHORT_RUN_HEADS),
     (FORMS.after_day, local_numbers._AFTER_DAY_HEADS),
     (patterns._DEGREE, patterns._DEGREE_HEADS),
     *((pattern, heads) for (_, pattern), heads in zip(patterns._PATTERNS, patterns._HEADS, strict=True) if heads),

@@ -16,7 +16,7 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.planning.communication import exchange
 from clinical_modernbert.training.planning.memory import activations, kept_bytes, states
-from clinical_modernbert.training.recipe.config import EngineConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW
 from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 from clinical_modernbert.training.zero.partition import parameter_sizes

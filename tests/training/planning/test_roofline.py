@@ -18,7 +18,8 @@ from clinical_modernbert.training.planning.calls import Call, count_calls
 from clinical_modernbert.training.planning.flops import flops
 from clinical_modernbert.training.planning.hardware import GPUS, Gpu
 from clinical_modernbert.training.planning.roofline import ASSUMED, MUON_LAUNCHES, roofline, times
-from clinical_modernbert.training.recipe.config import EngineConfig, OptimizerConfig
+from clinical_modernbert.training.recipe.config import OptimizerConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.zero.matrices import hidden_elements
 from clinical_modernbert.training.zero.muon import Muon
 

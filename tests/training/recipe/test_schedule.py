@@ -13,7 +13,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.configs.loader.recipes import find_recipe
 from clinical_modernbert.training.memory_check import highest_rates, largest_micro_batch
-from clinical_modernbert.training.recipe.config import RunConfig, ScheduleConfig
+from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.recipe.limits import require_masked_tokens
 from clinical_modernbert.training.recipe.schedule import (
     describe,
@@ -23,6 +23,7 @@ from clinical_modernbert.training.recipe.schedule import (
     mlm_probability,
     packs_before,
 )
+from clinical_modernbert.training.recipe.schedule_config import ScheduleConfig
 
 
 def recipe(*overrides: str) -> RunConfig:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.training.recipe.config import EngineConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.zero.engine import (
     deepspeed_config,
     require_rendezvous,

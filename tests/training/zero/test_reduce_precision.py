@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from small_run import SmallRun
 
-from clinical_modernbert.training.recipe.config import EngineConfig
+from clinical_modernbert.training.recipe.engine_config import EngineConfig
 
 BF16 = ("engine.precision=bf16",)
 REDUCED = (*BF16, "engine.reduce_precision=bf16")
