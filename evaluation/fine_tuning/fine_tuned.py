@@ -96,7 +96,7 @@ def fine_tune_task(
             protocol.model_copy(update={"lr": lr}),
             seed,
             develop=develop if develops else None,
-            state=None if states is None else states / f"{lr:g}.safetensors",
+            state=None if states is None else states / f"{lr!r}.safetensors",
         )
         trials.append(trial)
         if chosen is None or trial.score() > chosen.score():
