@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
-from .tag_schemes import find_style, parse_tag
+from .tag_schemes import STYLES, find_style, parse_tag
 
 _EXPECTED = "a token, a tab and O, B-TYPE or I-TYPE (or IOE, BIOES, BILOU; or B, I and O without a type)"
 _PART_OF_SPEECH = re.compile(
@@ -23,9 +23,9 @@ def not_tags(path: Path, columns: Sequence[Sequence[str]]) -> UserError:
     if not rows:
         return UserError(f"{path}: no sentences; expected lines of a token, a tab and a tag")
     rows = [(number, row) for number, row in rows if row[0] != "-DOCSTART-"] or rows
-    number, row = rows[0]
+    number, row = next((one for one in rows if not _is_tag(one[1][-1])), rows[0])
     return UserError(
-        f"{path}: line {number:,} does not end in a tag: it {_seen(row)}, as in most lines; "
+        f"{path}: line {number:,} does not end in a tag: it {_seen(row)}, as in half of the lines or more; "
         f"expected {_EXPECTED}{_where_tags_are([row for _, row in rows])}"
     )
 
@@ -48,6 +48,10 @@ def _seen(row: Sequence[str]) -> str:
     if _PART_OF_SPEECH.fullmatch(last):
         return f"has {len(row)} columns, the last with a part of speech, {last}"
     return f"has {len(row)} columns, the last with something else ({len(last):,} characters)"
+
+
+def _is_tag(value: str) -> bool:
+    return any(parse_tag(value, style) for style in STYLES)
 
 
 def _where_tags_are(rows: Sequence[Sequence[str]]) -> str:

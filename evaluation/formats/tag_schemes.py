@@ -18,7 +18,7 @@ UNTYPED = "entity"
 _LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 """Of the schemes BIOES, BILOU, BMES and BMEWO, each with its meaning in BIOES."""
 _ANY = "".join(_LETTERS)
-_STYLES = {
+STYLES = {
     "B-TYPE": re.compile(rf"(?P<letter>[{_ANY}])-(?P<type>\S+)"),
     "B_TYPE": re.compile(rf"(?P<letter>[{_ANY}])_(?P<type>\S+)"),
     "TYPE-B": re.compile(rf"(?P<type>\S+)-(?P<letter>[{_ANY}])"),
@@ -64,13 +64,13 @@ def parse_tag(tag: str, style: str) -> Tag | None:
     """The meaning of a tag in a style; None if it is no such tag."""
     if tag == "O":
         return Tag("O", "")
-    match = _STYLES[style].fullmatch(tag)
+    match = STYLES[style].fullmatch(tag)
     return Tag(_LETTERS[match["letter"]], match["type"] or UNTYPED) if match else None
 
 
 def find_style(tags: Counter[str]) -> str | None:
     """The style that most of these tags have; None if less than half of them have one, so that they are no tags."""
-    fits = {style: sum(count for tag, count in tags.items() if parse_tag(tag, style)) for style in _STYLES}
+    fits = {style: sum(count for tag, count in tags.items() if parse_tag(tag, style)) for style in STYLES}
     best = max(fits, key=lambda style: fits[style])
     return best if 2 * fits[best] > sum(tags.values()) else None
 
@@ -80,7 +80,7 @@ def find_scheme(tags: Iterable[str], sentences: Iterable[Sequence[Tag]], style: 
 
     A file without such a chunk has -1 as sentence.
     """
-    used = Counter(match["letter"] for tag in tags if (match := _STYLES[style].fullmatch(tag)))
+    used = Counter(match["letter"] for tag in tags if (match := STYLES[style].fullmatch(tag)))
     meanings = {_LETTERS[letter] for letter in used}
     names = ["BIOES"] if "S" in meanings or {"B", "E"} <= meanings else ["IOE2", "IOE1"] if "E" in meanings else []
     names = names or (["IOB2", "IOB1"] if "B" in meanings or not meanings else ["IOB1"])

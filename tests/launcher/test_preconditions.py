@@ -384,7 +384,7 @@ def write_tasks(root: Path) -> None:
         root,
         {
             "good.tsv": "acute\tO\npain\tB-Disease\n",
-            "bad.tsv": "acute\tO\npain\tDisease here\n",
+            "bad.tsv": "acute\tO\npain\tQ-Disease\n",
             "plain.tsv": "acute\tO\n",
             "nan.csv": "text1,text2,score\na,b,1\nc,d,nan\n",
             "entities.tsv": "1\tT1\n",

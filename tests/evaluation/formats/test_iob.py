@@ -88,6 +88,7 @@ def test_markers_of_documents_name_their_sentences(tmp_path: Path) -> None:
         ("a\tB-D\nsecret\tsecret-x\nb\tO\n", "something else (8 characters)"),
         ("a\tB-D\nb\tO\nsecret\tI\n", "something else (1 characters)"),
         ("a\tD-B\nc\tD-I\nsecret\tI-D\nb\tO\n", "; the others have the form TYPE-B"),
+        ("a\tO\nsecret\tQ-D\n", "line 2 does not end in a tag: it has 2 columns, the last with something else"),
         ("# secret\n\n-DOCSTART- O\n", "no sentences"),
         ("", "no sentences"),
     ],
