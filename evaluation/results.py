@@ -133,8 +133,9 @@ def table(task: str, scores_of: dict[str, Any]) -> Table:
     result.add_column("")
     for model in scores_of:
         result.add_column(escape(model), justify="right")
-    for name in next(iter(scores_of.values())):
-        result.add_row(name, *(_cell(scores[name]) for scores in scores_of.values()))
+    for name in dict.fromkeys(name for scores in scores_of.values() for name in scores):
+        # A result of an earlier version may lack a score.
+        result.add_row(name, *(_cell(scores[name]) if name in scores else "-" for scores in scores_of.values()))
     return result
 
 

@@ -113,6 +113,15 @@ def test_means_and_deviations(tmp_path: Path) -> None:
     assert "0.7000 ± 0.2000" in console.export_text()
 
 
+def test_a_score_that_one_model_lacks_is_a_dash() -> None:
+    value = {"mean": 0.5, "deviation": None, "values": [0.5]}
+    console = Console(width=80, record=True)
+    console.print(results.table("t", {"old": {"f1": value}, "new": {"f1": value, "cut": value}}))
+    [line] = [line for line in console.export_text().splitlines() if "cut" in line]
+    assert "-" in line
+    assert "0.5000" in line
+
+
 def test_names_in_brackets_are_not_markup() -> None:
     rows = {"Süd [bold]": {"f1": {"mean": 0.5, "deviation": None, "values": [0.5]}}}
     console = Console(width=80, record=True)
