@@ -10,7 +10,7 @@ from typing import Any
 
 from clinical_modernbert.model.config import ModelConfig
 
-STEPS, HALF, MICRO_BATCHES, TOKENS, LR = 8, 4, 12, 64, 3e-3
+STEPS, HALF, MICRO_BATCHES, TOKENS, LR = 6, 3, 12, 64, 3e-3
 CLIPPING = 0.5
 MODEL = ModelConfig(
     vocab_size=101,

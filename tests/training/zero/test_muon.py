@@ -232,10 +232,10 @@ def test_one_two_three_and_four_ranks_train_the_same_at_every_stage(
     engines = {
         1: ["0", "1"],
         2: ["0", "1", "2", "3", "3, gathered", "1, offloaded", "1, bf16"],
-        3: ["1", "3"],
-        4: ["2", "3", "3, small groups"],
+        3: ["1"],
+        4: ["3", "3, small groups"],
     }
-    continued = {1: {}, 2: {"3": (1, "0")}, 3: {"2": (2, "3"), "3": (1, "1")}, 4: {"1": (3, "3"), "0": (2, "1")}}
+    continued = {1: {}, 2: {"3": (1, "0")}, 3: {"2": (2, "3"), "3": (1, "1")}, 4: {"2": (3, "1"), "0": (2, "3")}}
     model = MaskedLM(MODEL)
     initialize(model, 5)
     start = {f"{name}/fp32": parameter.detach() for name, parameter in model.named_parameters()}
