@@ -53,7 +53,8 @@ class Embedder:
         order = sorted(range(len(texts)), key=lambda index: -len(sequences[index]))
         vectors: list[Vectors] = [np.zeros((0, 0), np.float32)] * len(texts)
         with Progress("embedding", len(texts), "texts") as progress:
-            for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens):
+            padded = not self.model.unpadded
+            for group in group_by_tokens(order, lambda index: len(sequences[index]), tokens, padded=padded):
                 part = [sequences[index] for index in group]
                 rows = self.token_vectors(part).float().cpu().split([len(ids) for ids in part])
                 for index, row in zip(group, rows, strict=True):

@@ -77,9 +77,12 @@ class Embedder:
 
         from ..models.pooling import group_by_tokens, pool
 
-        order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
+        def length(index: int) -> int:
+            return len(sequences[index])
+
+        order = sorted(range(len(sequences)), key=lambda index: -length(index))
         vectors = np.zeros((len(sequences), self.model.hidden_size), np.float32)
-        groups = list(group_by_tokens(order, lambda index: len(sequences[index]), self.tokens))
+        groups = list(group_by_tokens(order, length, self.tokens, padded=not self.model.unpadded))
         random.Random(0).shuffle(groups)
         counted = 0
         with torch.no_grad():

@@ -1,6 +1,5 @@
 """Classification of texts: sentences, pairs of texts, and documents up to the model's maximum length."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +10,7 @@ from pydantic import Field
 from ...configs.errors import UserError
 from ..fine_tuning.head_config import HeadConfig
 from ..fine_tuning.kind import FineTunedKind, Record, Splits
+from ..formats.labels import check_classes
 from ..formats.records import read_rct
 from ..formats.values import position, read_class
 from ..models.protocol import Protocol
@@ -59,11 +59,6 @@ def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str
     }
 
 
-_FRACTION = re.compile(r"-?[0-9]*\.[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
-_MOST_FRACTIONS = 20
-"""Scales such as 0, 0.5, 1 have few of them."""
-
-
 def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText]:
     """The texts of a file, of at least two classes."""
     return [example for _, example in _labeled_texts(path, task)]
@@ -72,13 +67,7 @@ def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText
 def _labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, LabeledText]]:
     """The texts of a file, of at least two classes, each with its file and line."""
     examples = list(_each(path, task))
-    classes = {example.label for _, example in examples}
-    if len(classes) < 2:
-        raise UserError(f"{path}: fewer than two classes; expected texts of at least two")
-    if (numbers := sum(bool(_FRACTION.fullmatch(name)) for name in classes)) > _MOST_FRACTIONS:
-        raise UserError(f"{path}: {numbers:,} classes are numbers with a fraction; for numbers use kind: regression")
-    if classes & {"True", "False"} and classes & {"0", "1"}:
-        raise UserError(f"{path}: some classes are True or False, others 0 or 1; give each class one spelling")
+    check_classes([example.label for _, example in examples], path)
     return examples
 
 

@@ -1,6 +1,7 @@
 """Classification of texts with any number of labels each, such as the codes of a discharge letter."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field, PositiveInt
 from ...configs.errors import UserError
 from ..fine_tuning.head_config import HeadConfig
 from ..fine_tuning.kind import Decisions, FineTunedKind, Record, Splits, Tuned
+from ..formats.labels import warn_of_spelling
 from ..formats.values import read_labels
 from ..models.protocol import Protocol
 from ..scores.rank_statistics import ranked
@@ -71,6 +73,7 @@ def checked_splits(splits: Sequence[list[LabeledText]], paths: Sequence[Path]) -
             raise UserError(f"{path}: no text has a label, so nothing can be scored")
         if missed := sum(label not in known for label in labels):
             logger.warning(f"{path}: {missed:,} of {len(labels):,} labels count as missed: no training text has them")
+    warn_of_spelling(Counter(known), paths[0])
     return Splits(*splits)
 
 

@@ -60,9 +60,8 @@ def read_ner(task: NerTask, data: Path) -> Splits:
 def read_splits(task: NerTask, paths: Sequence[Path]) -> Splits:
     """The texts of training, test and, if there is a third path, development."""
     train, test, *development = (read_annotations(path, task.format, task.columns) for path in paths)
-    check_span_types(train, test)
-    for texts in development:
-        check_span_types(train, texts)
+    for texts, path in zip((test, *development), paths[1:], strict=True):
+        check_span_types(train, texts, (paths[0], path))
     named = zip((train, test, *development), paths, strict=True)
     return Splits(*(tagged(texts, path) for texts, path in named))
 

@@ -92,7 +92,7 @@ CASES = {
     "evaluate: run's tokenizer": evaluate("ner", "tokenizer: no tokenizer.json", model="runs/no-tokenizer"),
     "evaluate: seqeval": evaluate("ner", "seqeval is not installed", "pip install", absent=("seqeval",)),
     "evaluate: tags": evaluate("tags", "bad.tsv: line 2"),
-    "evaluate: no entities": evaluate("no-entities", "plain.tsv: line 1: no span"),
+    "evaluate: no entities": evaluate("no-entities", "plain.tsv: no entity in 1 texts"),
     "evaluate: columns": evaluate("columns", "labels.jsonl: line 1 has no sentence"),
     "evaluate: list label": evaluate("list-label", "list.jsonl: line 2: label is of the type list; expected one class"),
     "evaluate: unseen class": evaluate("unseen", "unseen.jsonl: line 3: no text of", "labels.jsonl has the class"),

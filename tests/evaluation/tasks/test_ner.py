@@ -76,7 +76,7 @@ def test_files_are_converted_to_iob2(tmp_path: Path) -> None:
         ("secret\tO\nsecret\n", r"bad\.tsv: line 2 does not end in a tag: it has one column; expected a token"),
         ("secret\tX-D\n", r"bad\.tsv: line 1 does not end in a tag"),
         ("\n\n", r"bad\.tsv: no sentences"),
-        ("secret\tO\n", r"bad\.tsv: line 1: no span in 1 texts of the training data"),
+        ("secret\tO\n", r"bad\.tsv: no entity in 1 texts; expected annotated ones"),
     ],
 )
 def test_errors_in_files_do_not_show_their_text(
@@ -112,4 +112,4 @@ def test_types_that_only_the_test_has_are_announced(tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.WARNING, "clinical_modernbert.evaluation.formats.labels"):
         read_ner(NerTask(kind="ner", train="train.tsv", test="test.tsv"), tmp_path)
     [message] = set(caplog.messages)
-    assert "1 of 2 spans count as missed: their types (Chemical) are not in the training data" in message
+    assert "test.tsv: 1 of 2 entities count as missed: their types (Chemical) are not in" in message
