@@ -13,6 +13,7 @@ from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.progress import format_duration, short_number
 from ...configs.reporting import suggest
 from ..interface import completion
+from ..interface.options import IdColumn, TokensAtOnce, Workers
 from .inputs import check_model, is_run, open_any
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def embed(
     ],
     out: Annotated[Path, typer.Option(help="New file for ids and vectors: .parquet, .jsonl or .npy.")],
     text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="Column of the id. Default: the file's name and the record's number.")
-    ] = None,
+    id_column: IdColumn = None,
     long: Annotated[
         Long, typer.Option(help="Texts longer than the model: the mean over windows that overlap, or the beginning.")
     ] = "windows",
@@ -52,10 +51,8 @@ def embed(
         bool | None,
         typer.Option("--normalize/--no-normalize", help="Vectors of length 1. Default: what the model's files say."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. Default: one per GPU; without one, per core, up to 8.")
-    ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens computed at a time; limits memory.")] = 16_384,
+    workers: Workers = None,
+    tokens: TokensAtOnce = 16_384,
 ) -> None:
     """Write one vector per text, in the order of the input; the output has ids and vectors, and no text.
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ...configs.loader.recipes import SUITE, TASK
+from ...configs.loader.recipes import SUITE
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.next_steps import export_of
-from ..interface.options import setting
+from ..interface.options import TaskOverrides, Tasks
 from .inputs import checks, locate, open_any, open_numbered, short_names
 from .tasks import load_tasks
 
@@ -24,13 +24,7 @@ def evaluate(
             help="Runs, exported models, Hugging Face directories or names on the Hub.", autocompletion=completion.runs
         ),
     ],
-    task: Annotated[
-        list[str],
-        typer.Option(
-            help="Name of a task, such as ncbi-disease, or your own YAML file.",
-            autocompletion=completion.recipes(TASK),
-        ),
-    ] = [],  # noqa: B006 - typer copies it
+    task: Tasks = [],  # noqa: B006 - typer copies it
     suite: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +33,7 @@ def evaluate(
         ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the directories of a suite's files.")] = None,
-    overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
+    overrides: TaskOverrides = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Fine-tuning runs per task.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Results directory; finished results in it are reused.")] = Path(
         "runs/evaluation"

@@ -6,31 +6,17 @@ from typing import Annotated
 
 import typer
 
-from ...configs.loader.recipes import TASK
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
-from ..interface import completion
-from ..interface.options import setting
+from ..interface.options import Model, TaskOverrides, Tasks
 from .inputs import checks, locate, open_any, open_numbered, short_names
 from .tasks import load_tasks
 
 
 def finetune(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A run, an exported model, a Hugging Face directory or a name on the Hub.",
-            autocompletion=completion.runs,
-        ),
-    ],
-    task: Annotated[
-        list[str],
-        typer.Option(
-            help="Name of a task, such as ncbi-disease, or your own YAML file.",
-            autocompletion=completion.recipes(TASK),
-        ),
-    ],
-    overrides: Annotated[list[str], setting("protocol.epochs=5")] = [],  # noqa: B006 - typer copies it
+    model: Model,
+    task: Tasks,
+    overrides: TaskOverrides = [],  # noqa: B006 - typer copies it
     seeds: Annotated[int, typer.Option(help="Models per task, each from its own seed.", min=1)] = 1,
     out: Annotated[Path, typer.Option(help="Directory of the models; finished ones in it are kept.")] = Path(
         "runs/fine-tuned"

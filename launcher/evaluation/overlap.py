@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...configs.loader.recipes import TASK
 from ...configs.preconditions import Check, check_all
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
-from ..interface import completion
 from ..interface.next_steps import settings
-from ..interface.options import setting
+from ..interface.options import TaskOverrides, Tasks
 from .tasks import load_tasks
 
 if TYPE_CHECKING:
@@ -33,14 +31,8 @@ def overlap(
     address: Annotated[
         str, typer.Argument(metavar="DATA", help="The directory of a data set, or its address in an object store.")
     ],
-    task: Annotated[
-        list[str],
-        typer.Option(
-            help="Name of a task, such as ncbi-disease, or your own YAML file; repeatable.",
-            autocompletion=completion.recipes(TASK),
-        ),
-    ],
-    overrides: Annotated[list[str], setting("data=NCBI-disease-IOB")] = [],  # noqa: B006 - typer copies it
+    task: Tasks,
+    overrides: TaskOverrides = [],  # noqa: B006 - typer copies it
     words: Annotated[int, typer.Option(min=1, max=100, help="Words of an n-gram.")] = 13,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: all cores.")] = None,
     out: Annotated[Path, typer.Option(help="File for the result, with the numbers of the texts.")] = Path(

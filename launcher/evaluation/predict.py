@@ -12,6 +12,7 @@ from ...configs.preconditions import Check, check_all, check_packages
 from ...configs.progress import format_duration, short_number
 from ...configs.reporting import suggest
 from ..interface import completion
+from ..interface.options import IdColumn, TokensAtOnce, Workers
 
 if TYPE_CHECKING:
     from ...evaluation.saved_settings import Settings
@@ -39,13 +40,9 @@ def predict(
     text: Annotated[
         list[str] | None, typer.Option(help="Column of the text; twice for pairs. Default: those of the task.")
     ] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="Column of the id. Default: the file's name and the record's number.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. Default: one per GPU; without one, per core, up to 8.")
-    ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens computed at a time; limits memory.")] = 16_384,
+    id_column: IdColumn = None,
+    workers: Workers = None,
+    tokens: TokensAtOnce = 16_384,
 ) -> None:
     """Write what a fine-tuned model predicts for each text, in the order of the input; JSON lines have no text.
 

@@ -184,7 +184,7 @@ def test_a_system_error_without_a_file_is_a_bug(monkeypatch: pytest.MonkeyPatch)
         ("data prepare", "sources.0.sample=0.1"),
         ("data audit", "sources.0.sample=0.1"),
         ("tokenizer train", "sources.0.sample=0.1"),
-        ("evaluate", "protocol.epochs=5"),
+        ("evaluate", "data=NCBI-disease-IOB"),
     ],
 )
 def test_the_example_of_set_is_accepted_by_the_command(command: str, example: str) -> None:
