@@ -1,6 +1,6 @@
 """BioC collections in JSON or XML: passages with offsets, annotations with locations, relations of annotations.
 
-Both are one structure, which `bioc_xml.py` reads from XML. Passages, or their sentences, are put at their offsets in
+Both are one structure, which `annotated/bioc_xml.py` reads from XML. Passages, or their sentences, are put at their offsets in
 the text of the document; gaps become line breaks between passages and spaces between sentences.
 """
 
@@ -96,7 +96,7 @@ def write(
             "documents": [_document(text) for text in texts],
         }
     if target.suffix.lower() == ".xml":
-        from .bioc_xml import collection_xml
+        from .annotated.bioc_xml import collection_xml
 
         documents = _documents(target, collection)
         header = collection if isinstance(collection, dict) and "documents" in collection else {}
@@ -113,7 +113,7 @@ def holds_documents(value: Any) -> bool:
 
 def _load(path: Path) -> Any:
     if path.name.lower().removesuffix(".gz").endswith(".xml"):
-        from .bioc_xml import read_collection
+        from .annotated.bioc_xml import read_collection
 
         return read_collection(path)
     return read_json_values(path)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ...configs.errors import UserError
-from .annotated.files import read_xml_elements, require_xml_text, xml_content
+from ....configs.errors import UserError
+from .files import read_xml_elements, require_xml_text, xml_content
 
 _LISTS = {
     "document": {"passages": "passage", "annotations": "annotation", "relations": "relation"},
