@@ -108,7 +108,7 @@ def open_ours(model: Path, texts: list[str]) -> Embed:
 def open_theirs(model: Path, texts: list[str]) -> Embed:
     from sentence_transformers import SentenceTransformer
 
-    opened = SentenceTransformer(str(model), device="cpu")
+    opened = SentenceTransformer(str(model), device="cpu", trust_remote_code=False)
     return lambda: (0, opened.encode(texts))
 
 

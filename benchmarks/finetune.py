@@ -97,7 +97,7 @@ def trainer(
     rows = [as_row(example) for example in examples]
 
     def epoch() -> None:
-        theirs = getattr(transformers, kind).from_pretrained(model.directory, **head.entries())
+        theirs = getattr(transformers, kind).from_pretrained(model.directory, trust_remote_code=False, **head.entries())
         with TemporaryDirectory() as out:
             arguments = transformers.TrainingArguments(
                 out,

@@ -1,7 +1,7 @@
 """BioC collections in JSON or XML: passages with offsets, annotations with locations, relations of annotations.
 
-Both are one structure, which `annotated/bioc_xml.py` reads from XML. Passages, or their sentences, are put at their offsets in
-the text of the document; gaps become line breaks between passages and spaces between sentences.
+Both are one structure, which `annotated/bioc_xml.py` reads from XML. Passages, or their sentences, are put at their
+offsets in the text of the document; gaps become line breaks between passages and spaces between sentences.
 """
 
 import json

@@ -102,7 +102,7 @@ def overlap(
     with tempfile.TemporaryDirectory() as directory:
         tokenizer, keys = local_tokenizer(address, Path(directory)), Path(directory) / "keys.npy"
         grams = make_grams(texts, words, tokenizer)
-        np.save(keys, grams.keys)
+        np.save(keys, grams.keys, allow_pickle=False)
         ranges = [
             _Range(source, f"{address}/{source}/train", tokenizer, keys, grams.lengths, range(packs)[first:][:_RANGE])
             for source, packs in ((name, entry.splits["train"].packs) for name, entry in manifest.sources.items())
@@ -182,7 +182,7 @@ def _find(part: _Range, count: Count) -> Indices:
 @lru_cache(maxsize=1)
 def _table(path: Path) -> tuple[Hashes, npt.NDArray[np.bool_], np.uint64]:
     """The sorted keys, which first bits occur among them, and by how much a hash is shifted to these bits."""
-    keys: Hashes = np.load(path, mmap_mode="r")
+    keys: Hashes = np.load(path, mmap_mode="r", allow_pickle=False)
     least, most = _FILTER_BITS
     bits = min(max((16 * len(keys)).bit_length(), least), most)
     shift = np.uint64(64 - bits)

@@ -19,7 +19,7 @@ def write_reference(directory: Path) -> None:
     """Add reference.json to an exported masked language model's directory, with its tokenizer."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     model = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32, trust_remote_code=False).eval()
     inputs = _inputs(tokenizer, model.config.max_position_embeddings)
     tokens = torch.linspace(0, model.config.vocab_size - 1, _TOKENS).long()

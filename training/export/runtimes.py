@@ -55,8 +55,9 @@ def _with_transformers(directory: Path, reference: Reference, url: str) -> tuple
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    config = transformers.AutoConfig.from_pretrained(directory)
-    model = getattr(transformers, config.architectures[0]).from_pretrained(directory, dtype=torch.float32).eval()
+    config = transformers.AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    kind = getattr(transformers, config.architectures[0])
+    model = kind.from_pretrained(directory, dtype=torch.float32, trust_remote_code=False).eval()
     name: OutputName = "logits" if "logits" in reference.outputs else "mean_embedding"
     model = model if name == "logits" else model.base_model
     with torch.no_grad():
