@@ -3,20 +3,15 @@
 `SentenceTransformer(directory)` and `cmbert embed` open it, and transformers opens its encoder with AutoModel.
 """
 
-import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
-from ..model.hugging_face_config import write_config
 from ..model.sentence_embedding import write_sentence_embedding
 from ..storage.files import stage_directory
 from .fine_tuning.embedder import Embedder
+from .fine_tuning.heads import save_as
 from .fine_tuning.kind import Outcome
-from .saved_model import PREDICTIONS, copy_tokenizer
-from .saved_settings import SETTINGS, Settings
-from .seed_file import as_lines
+from .saved_model import settings_of, write_around
+from .saved_settings import Settings
 from .suite import Evaluation
 
 
@@ -34,25 +29,13 @@ def save_embedder(
     embedder = outcome.fine_tuned
     assert isinstance(embedder, Embedder)
     model = embedder.model
-    settings = Settings(
-        name=evaluation.name,
-        base=base,
-        task=evaluation.task,
-        protocol=evaluation.protocol,
-        seed=seed,
-        identity=identity,
-        head=None,
-        unpadded=model.unpadded,
-        max_length=model.max_length,
-        scores={name: float(value) for name, value in outcome.scores.items()},
+    settings = settings_of(
+        outcome, evaluation, base, seed, identity, head=None, unpadded=model.unpadded, max_length=model.max_length
     )
     with stage_directory(directory) as staging:
         _save_encoder(embedder, staging)
         write_sentence_embedding(model.hidden_size, model.max_length, staging, embedder.pooling, normalize=True)
-        copy_tokenizer(model.directory, staging)
-        (staging / SETTINGS).write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (staging / "README.md").write_text(_card(settings), encoding="utf-8")
-        (staging / PREDICTIONS).write_text(as_lines(outcome.records), encoding="utf-8")
+        write_around(outcome, settings, _card(settings), model.directory, staging)
 
 
 def _save_encoder(embedder: Embedder, directory: Path) -> None:
@@ -60,11 +43,7 @@ def _save_encoder(embedder: Embedder, directory: Path) -> None:
     if embedder.model.masked_lm is None:
         embedder.encoder.save_pretrained(directory)  # type: ignore[operator]  # an encoder of transformers
         return
-    path = directory / "config.json"
-    write_config(embedder.model.masked_lm.config, torch.float32, path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": ["ModernBertModel"]}, indent=2) + "\n")
-    weights = {name: value.detach().cpu().contiguous() for name, value in embedder.encoder.state_dict().items()}
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    save_as(embedder.encoder, embedder.model.masked_lm.config, {"architectures": ["ModernBertModel"]}, directory)
 
 
 def _card(settings: Settings) -> str:

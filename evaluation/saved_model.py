@@ -6,6 +6,7 @@ protocol, and how long texts are divided.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ..configs.errors import UserError
 from ..storage.files import stage_directory
@@ -41,17 +42,15 @@ def save_fine_tuned(
     assert splits is not None
     assert fine_tuned.choice is not None
     classifier = fine_tuned.classifier
-    settings = Settings(
-        name=evaluation.name,
-        base=base,
-        task=evaluation.task,
-        protocol=evaluation.protocol,
-        seed=seed,
-        identity=identity,
+    settings = settings_of(
+        outcome,
+        evaluation,
+        base,
+        seed,
+        identity,
         head=classifier.config,
         unpadded=isinstance(classifier, UnpaddedModel),
         max_length=fine_tuned.max_length,
-        scores={name: float(value) for name, value in scores.items()},
         tuned=fine_tuned.tuned,
     )
     card = fine_tuned_card(
@@ -59,18 +58,38 @@ def save_fine_tuned(
     )
     with stage_directory(directory) as staging:
         classifier.save(staging)
-        copy_tokenizer(fine_tuned.tokenizer_directory, staging)
-        (staging / SETTINGS).write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (staging / "README.md").write_text(card, encoding="utf-8")
-        (staging / PREDICTIONS).write_text(as_lines(outcome.records), encoding="utf-8")
+        write_around(outcome, settings, card, fine_tuned.tokenizer_directory, staging)
         write_reference(classifier, fine_tuned, staging)
 
 
-def copy_tokenizer(source: Path, directory: Path) -> None:
-    """Copy the files of a tokenizer."""
+def settings_of(
+    outcome: Outcome, evaluation: Evaluation, base: str, seed: int, identity: str, **facts: Any
+) -> Settings:
+    """What a kept model says of itself; `facts` are of the model."""
+    return Settings(
+        name=evaluation.name,
+        base=base,
+        task=evaluation.task,
+        protocol=evaluation.protocol,
+        seed=seed,
+        identity=identity,
+        scores={name: float(value) for name, value in outcome.scores.items()},
+        **facts,
+    )
+
+
+def write_around(outcome: Outcome, settings: Settings, card: str, tokenizer: Path, directory: Path) -> None:
+    """Write what belongs to every kept model but its weights: tokenizer, settings, card and predictions.
+
+    Args:
+        tokenizer: directory of the tokenizer's files.
+    """
     for name in _TOKENIZER:
-        if (file := source / name).is_file():
+        if (file := tokenizer / name).is_file():
             shutil.copyfile(file, directory / name)
+    (directory / SETTINGS).write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (directory / "README.md").write_text(card, encoding="utf-8")
+    (directory / PREDICTIONS).write_text(as_lines(outcome.records), encoding="utf-8")
 
 
 def open_fine_tuned(directory: Path) -> FineTuned:

@@ -105,12 +105,8 @@ class UnpaddedModel(ModelWithHead):
         return self.in_unit(self.classifier(self.drop(self.head(hidden))))
 
     def save(self, directory: Path) -> None:
-        path = directory / "config.json"
-        write_config(self.model_config, torch.float32, path)
         entries = {"architectures": [f"ModernBert{_CLASSES[self.config.rows]}"], **self.config.entries()}
-        path.write_text(json.dumps(json.loads(path.read_text()) | entries, indent=2, sort_keys=True) + "\n")
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+        save_as(self, self.model_config, entries, directory)
 
 
 class PaddedModel(ModelWithHead):
@@ -135,6 +131,15 @@ class PaddedModel(ModelWithHead):
 
     def save(self, directory: Path) -> None:
         self.transformer.save_pretrained(directory)
+
+
+def save_as(model: nn.Module, config: ModelConfig, entries: dict[str, Any], directory: Path) -> None:
+    """Write config.json, with these entries too, and all weights of a ModernBERT of this project, in fp32."""
+    path = directory / "config.json"
+    write_config(config, torch.float32, path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries, indent=2, sort_keys=True) + "\n")
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def add_head(model: EvaluatedModel, config: HeadConfig) -> ModelWithHead:
