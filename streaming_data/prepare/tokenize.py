@@ -212,7 +212,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
                     bands.append(band_hashes(texts, task.bands))
             held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
             if audit:
-                audit.add_all(texts, source.locale)
+                audit.add_all(texts, source.locale, source.find_names)
             characters += sum(map(len, texts))
             tokens += sum(len(encoding.tokens) for encoding in encodings)
             words += sum(int(encoding.word_starts.sum()) for encoding in encodings)
