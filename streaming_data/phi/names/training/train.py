@@ -157,7 +157,7 @@ def training_text(texts: Sequence[str], pools: Sequence[Pool], rng: Random) -> l
     rng.shuffle(pieces)
     halves = []
     for half in (0, 1):
-        synthesizer = Synthesizer([_of_parts(pool, {0, 1 + half}) for pool in pools], lines, rng)
+        synthesizer = Synthesizer([of_parts(pool, {0, 1 + half}) for pool in pools], lines, rng)
         documents = list(synthesizer.documents(_SYNTHETIC // 2))
         documents += [synthesizer.inserted(piece, _INSERTED) for piece in pieces[half::2] + pieces[half::2]]
         rng.shuffle(documents)
@@ -165,7 +165,7 @@ def training_text(texts: Sequence[str], pools: Sequence[Pool], rng: Random) -> l
     return [document for pair in zip(*halves) for document in pair]  # noqa: B905 - one may have one more
 
 
-def _of_parts(pool: Pool, parts: set[int]) -> Pool:
+def of_parts(pool: Pool, parts: set[int]) -> Pool:
     return Pool(*([name for name in names if part(name) in parts] or names for names in pool))
 
 
