@@ -60,6 +60,7 @@ FLOORS = {
 """About ten points below what docs/names.md states for many more names."""
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(TEXTS)
 def test_any_text_has_names_at_exact_positions_whatever_is_read_with_it(texts: list[str]) -> None:
