@@ -30,7 +30,8 @@ from .tasks.ner import NER, NerTask
 from .tasks.questions import QUESTIONS, QuestionsTask
 from .tasks.regression import REGRESSION, RegressionTask
 from .tasks.relations import RELATIONS, RelationTask
-from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
+from .tasks.search.reranking import RERANKING, RerankingTask
+from .tasks.search.retrieval import RetrievalTask, read_retrieval, run_retrieval
 from .tasks.similarity import SimilarityTask, read_similarity, run_similarity
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ AnyTask = Annotated[
     | RelationTask
     | SimilarityTask
     | RetrievalTask
+    | RerankingTask
     | MaskedWordsTask
     | NeedlesTask
     | CodesTask,
@@ -73,6 +75,7 @@ _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     QuestionsTask: QUESTIONS,
     RelationTask: RELATIONS,
     SimilarityTask: ScoredKind(read_similarity, run_similarity, ("scipy",)),
+    RerankingTask: RERANKING,
     RetrievalTask: ScoredKind(read_retrieval, run_retrieval),
     MaskedWordsTask: ScoredKind(read_masked_words, run_masked_words),
     NeedlesTask: ScoredKind(read_needles, run_needles),

@@ -12,7 +12,7 @@ from clinical_modernbert.evaluation.benchmark import Entry, Suite, find_task
 from clinical_modernbert.evaluation.origin import Origin, check_published, git_id
 from clinical_modernbert.evaluation.suite import Evaluation
 
-LOCAL = {"documents", "retrieval", "similarity", "masked-words", "needles", "codes", "codes-held-out"}
+LOCAL = {"documents", "retrieval", "reranking", "similarity", "masked-words", "needles", "codes", "codes-held-out"}
 """Tasks without published files: those of the user's own, and of code lists that change every year."""
 
 

@@ -13,9 +13,9 @@ from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_mod
 from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.scores.ranking import nearest_late, normalize
 from clinical_modernbert.evaluation.suite import Evaluation
-from clinical_modernbert.evaluation.tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
+from clinical_modernbert.evaluation.tasks.search.retrieval import RetrievalTask, read_retrieval, run_retrieval
 
-from ..conftest import WORDS
+from ...conftest import WORDS
 
 
 def write(directory: Path, corpus: dict[str, str], queries: dict[str, str], qrels: dict[str, list[str]]) -> None:
