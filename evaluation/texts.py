@@ -10,7 +10,7 @@ from .formats.annotations import read_annotations
 from .formats.corpora.chemprot import ChemProtFiles
 from .formats.corpora.squad import Question
 from .formats.records import read_rows
-from .suite import check_files, kind_of
+from .suite import check_files, kind_of, trains_head
 from .tasks.classification import ClassificationTask
 from .tasks.labels import LabelsTask
 from .tasks.ner import NerTask
@@ -22,7 +22,6 @@ from .tasks.search.collection import read_texts as read_collection
 from .tasks.search.reranking import RerankingTask
 from .tasks.search.retrieval import RetrievalTask
 from .tasks.similarity import SimilarityTask, read_similarity
-from .tasks.text_task import LabeledText
 
 if TYPE_CHECKING:
     from .suite import Evaluation
@@ -48,6 +47,17 @@ def read_texts(evaluation: "Evaluation") -> Texts:
     return read(evaluation.task, evaluation.data)
 
 
+def texts_of_test(evaluation: "Evaluation") -> dict[str, str]:
+    """The texts of the test's examples by their ids; of none, if the task trains no head.
+
+    The parts of a pair are on lines of their own.
+    """
+    if not trains_head(evaluation):
+        return {}
+    examples = kind_of(evaluation.task).read(evaluation.task, evaluation.data).test
+    return {example.id: "\n".join(_parts(example)) for example in examples}
+
+
 def _kind(task: Any) -> str:
     return str(task.model_fields["kind"].annotation.__args__[0])
 
@@ -62,7 +72,8 @@ def _examples(task: Any, data: Path) -> Texts:
 def _parts(example: Any) -> tuple[str, ...]:
     if isinstance(example, Question):
         return (example.question, example.context)
-    return (example.text, example.pair) if isinstance(example, LabeledText) and example.pair else (example.text,)
+    pair = getattr(example, "pair", None)
+    return (example.text, pair) if pair else (example.text,)
 
 
 def _articles(task: RelationTask, data: Path) -> Texts:

@@ -41,6 +41,12 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(help="Processes that compute results at the same time, each on its own GPU.", min=1)
     ] = 1,
+    show_texts: Annotated[
+        bool,
+        typer.Option(
+            "--show-texts", help="Show the texts of mistakes on the page; it then holds text of the data, for you only."
+        ),
+    ] = False,
 ) -> None:
     """Fine-tune and score encoders under one protocol; writes OUT/results.json and .html, and prints a table.
 
@@ -64,6 +70,7 @@ def evaluate(
     from ...evaluation.results import table, write_summary
     from ...evaluation.tasks.code_plot import plot_codes
     from ...evaluation.tasks.code_structure import CodesTask
+    from ...evaluation.texts import texts_of_test
     from ...storage.files import atomic_write
     from ..results.page import write_results
 
@@ -89,7 +96,8 @@ def evaluate(
             figure = out / f"{evaluation.name}.png"
             plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, figure)
             typer.echo(f"plot     {figure}")
-    page, latex = write_results(results, comparisons, out)
+    texts = {one.name: texts_of_test(one) for one in evaluations} if show_texts else {}
+    page, latex = write_results(results, comparisons, out, texts)
     typer.echo(f"results  {out / 'results.json'}")
     typer.echo(f"page     {page}")
     typer.echo(f"LaTeX    {latex}")
