@@ -81,7 +81,7 @@ def attack_extraction(
         return None
     runs = exact_runs(model, passages, mask_id, "the model")
     recovered = np.flatnonzero(runs >= LEAST)
-    guessed = exact_runs(untrained, [passages[at] for at in recovered], mask_id, "the untrained model") >= LEAST
+    guessed = exact_runs(untrained, [passages[at] for at in recovered.tolist()], mask_id, "the untrained model") >= LEAST
     common = in_other_text([gap_of(passages[at])[:LEAST] for at in recovered],
                            [passages[at].patient for at in recovered], held_out)  # fmt: skip
     extracted = np.zeros(len(passages), np.bool_)
@@ -123,12 +123,12 @@ def exact_runs(scorer: Scorer, passages: Sequence[Passage], mask_id: int, name: 
     writing = np.arange(len(passages))
     with Progress(f"filling gaps with {name}", GAP, "tokens") as progress:
         for _ in range(GAP):
-            questions = [_next_token(passages[at], int(runs[at]), mask_id) for at in writing]
+            questions = [_next_token(passages[at], int(runs[at]), mask_id) for at in writing.tolist()]
             right = [answer.best[0] == question.targets[0]
                      for answer, question in zip(scorer(questions), questions, strict=True)]  # fmt: skip
             writing = writing[np.array(right, np.bool_)]
             runs[writing] += 1
-            writing = writing[[runs[at] < len(gap_of(passages[at])) for at in writing]]
+            writing = writing[[runs[at] < len(gap_of(passages[at])) for at in writing.tolist()]]
             progress.advance()
             if not len(writing):
                 break

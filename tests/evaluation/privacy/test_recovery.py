@@ -21,9 +21,9 @@ from .conftest import Attacked
 
 
 def run(attacked: Attacked, tokens: int = 8192) -> Recovery:
-    scorers = [scorer_of(model, attacked.data, tokens) for model in (attacked.trained, attacked.untrained)]
+    model, untrained = (scorer_of(model, attacked.data, tokens) for model in (attacked.trained, attacked.untrained))
     tokenizer = tokenizers.load(attacked.data / "tokenizer")
-    result = attack_recovery(*scorers, attacked.sample, tokenizer, {}, 128, 0)
+    result = attack_recovery(model, untrained, attacked.sample, tokenizer, {}, 128, 0)
     assert result
     return result
 

@@ -57,7 +57,8 @@ def population(random: np.random.Generator, shift: float, of: int) -> tuple[np.n
 @pytest.mark.slow
 def test_intervals_by_patient_hold_the_truth_and_intervals_by_document_would_not() -> None:
     random = np.random.default_rng(1)
-    by_patient, by_document = [], []
+    by_patient: list[bool] = []
+    by_document: list[bool] = []
     for case in range(20):
         scores, is_member, patients = population(random, 0.0, of=6)
         for held, units in ((by_patient, patients), (by_document, np.arange(len(scores)))):
