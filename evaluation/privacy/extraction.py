@@ -4,21 +4,22 @@ An encoder fills masks, so `GAP` tokens after the first half are masked and fill
 likeliest token, as long as they are right; what follows the gap is visible, which helps an encoder. A gap is recovered
 if its first `LEAST` tokens are exactly those of the document. This is extractable memorization with greedy decoding
 (Carlini et al. 2023, arXiv 2202.07646) for an encoder. Phrases that many notes have are recovered too, so a gap counts
-as extracted only if no held-out document of another patient has its tokens, and the untrained model does not write
-them. The gaps of held-out passages are filled in the same way: what is extracted there was never seen, so that rate is
-the method's own error.
+as extracted only if neither the rest of the passage nor a held-out document of another patient has its tokens, and the
+untrained model does not write them. The gaps of held-out passages are filled in the same way: what is extracted there
+was never seen, so that rate is the method's own error.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+import torch
 
 from ...configs.progress import Progress
 from .passages import Integers, Passage, Sample
-from .predictions import Question, Scorer
-from .separation import Estimate, difference
+from .report import ExtractionSection, Gaps
+from .scoring import Cloze, Scorer, rank
+from .separation import Mask, difference
 
 LEAST = 8
 """Tokens of a gap that must be exact."""
@@ -27,49 +28,10 @@ GAP = 16
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Side(BaseModel):
-    """Passages of one side.
-
-    Attributes:
-        passages: that are long enough.
-        recovered: whose gap is exact in its first tokens.
-        extracted: of those, neither in held-out text of other patients nor written by the untrained model.
-        longest: exact tokens of the extracted gap with the most, at most `gap`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    passages: int = Field(ge=0)
-    recovered: int = Field(ge=0)
-    extracted: int = Field(ge=0)
-    longest: int = Field(ge=0)
-
-
-class Extraction(BaseModel):
-    """What filling gaps found.
-
-    Attributes:
-        least: tokens that must be exact.
-        gap: tokens that were masked.
-        difference: of the rates of extraction, members less others, by patients.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    least: int
-    gap: int
-    longest: int
-    seed: int
-    patients_known: bool
-    members: Side
-    others: Side
-    difference: Estimate
-
-
 def attack_extraction(
     model: Scorer, untrained: Scorer, sample: Sample, held_out: Iterable[tuple[int, Integers]], mask_id: int,
     longest: int, seed: int,
-) -> Extraction | None:  # fmt: skip
+) -> ExtractionSection | None:  # fmt: skip
     """Fill a gap in each passage of the sample; None if a side has none that is long enough.
 
     Args:
@@ -81,13 +43,12 @@ def attack_extraction(
         return None
     runs = exact_runs(model, passages, mask_id, "the model")
     recovered = np.flatnonzero(runs >= LEAST)
-    guessed = exact_runs(untrained, [passages[at] for at in recovered.tolist()], mask_id, "the untrained model") >= LEAST
-    common = in_other_text([gap_of(passages[at])[:LEAST] for at in recovered],
-                           [passages[at].patient for at in recovered], held_out)  # fmt: skip
+    found = [passages[at] for at in recovered.tolist()]
+    guessed = exact_runs(untrained, found, mask_id, "the untrained model") >= LEAST
     extracted = np.zeros(len(passages), np.bool_)
-    extracted[recovered] = ~guessed & ~common
+    extracted[recovered] = ~(guessed | in_passage(found) | in_other_text(found, held_out))
     patients = np.array([passage.patient for passage in passages])
-    return Extraction(
+    return ExtractionSection(
         least=LEAST,
         gap=GAP,
         longest=longest,
@@ -99,8 +60,8 @@ def attack_extraction(
     )
 
 
-def _side(runs: Integers, extracted: npt.NDArray[np.bool_]) -> Side:
-    return Side(
+def _side(runs: Integers, extracted: Mask) -> Gaps:
+    return Gaps(
         passages=len(runs),
         recovered=int((runs >= LEAST).sum()),
         extracted=int(extracted.sum()),
@@ -123,9 +84,8 @@ def exact_runs(scorer: Scorer, passages: Sequence[Passage], mask_id: int, name: 
     writing = np.arange(len(passages))
     with Progress(f"filling gaps with {name}", GAP, "tokens") as progress:
         for _ in range(GAP):
-            questions = [_next_token(passages[at], int(runs[at]), mask_id) for at in writing.tolist()]
-            right = [answer.best[0] == question.targets[0]
-                     for answer, question in zip(scorer(questions), questions, strict=True)]  # fmt: skip
+            clozes = [_next_token(passages[at], int(runs[at]), mask_id) for at in writing.tolist()]
+            right = [ranks[0] == 0 for ranks in rank(scorer, clozes)]
             writing = writing[np.array(right, np.bool_)]
             runs[writing] += 1
             writing = writing[[runs[at] < len(gap_of(passages[at])) for at in writing.tolist()]]
@@ -135,33 +95,42 @@ def exact_runs(scorer: Scorer, passages: Sequence[Passage], mask_id: int, name: 
     return runs
 
 
-def _next_token(passage: Passage, written: int, mask_id: int) -> Question:
+def _next_token(passage: Passage, written: int, mask_id: int) -> Cloze:
     """A passage whose gap is masked but for the exact tokens so far."""
     start, end = len(passage.tokens) // 2 + written, len(passage.tokens) // 2 + len(gap_of(passage))
-    tokens = passage.tokens.copy()
-    tokens[start:end] = mask_id
-    return Question(tokens, np.array([start]), passage.tokens[start : start + 1])
-
-
-def in_other_text(
-    runs: Sequence[Integers], patients: Sequence[int], texts: Iterable[tuple[int, Integers]]
-) -> npt.NDArray[np.bool_]:
-    """Which runs of `LEAST` tokens occur in a text of another patient (n,)."""
-    hashes = np.array([_hashes(run)[0] for run in runs], np.uint64)
-    owners: dict[int, set[int]] = {int(value): set() for value in hashes}
-    wanted = np.unique(hashes)
-    for patient, tokens in texts:
-        if len(tokens) >= LEAST and len(wanted):
-            found = _hashes(tokens)
-            for value in np.unique(found[np.isin(found, wanted)]).tolist():
-                owners[value].add(patient)
-    return np.array(
-        [bool(owners[int(value)] - {patient}) for value, patient in zip(hashes, patients, strict=True)], np.bool_
+    tokens = torch.from_numpy(passage.tokens)
+    return Cloze(
+        tokens.index_fill(0, torch.arange(start, end), mask_id), torch.tensor([start]), tokens[start : start + 1]
     )
 
 
+def in_passage(passages: Sequence[Passage]) -> Mask:
+    """Whether the first `LEAST` tokens of each gap are visible elsewhere in the passage (n,)."""
+    copied = np.zeros(len(passages), np.bool_)
+    for number, passage in enumerate(passages):
+        half, gap = len(passage.tokens) // 2, gap_of(passage)
+        for part in (passage.tokens[:half], passage.tokens[half + len(gap) :]):
+            copied[number] |= bool(np.isin(_hashes(part), _hashes(gap[:LEAST])).any())
+    return copied
+
+
+def in_other_text(passages: Sequence[Passage], texts: Iterable[tuple[int, Integers]]) -> Mask:
+    """Whether a text of another patient has the first `LEAST` tokens of each gap (n,)."""
+    hashes = [int(_hashes(gap_of(passage)[:LEAST])[0]) for passage in passages]
+    owners: dict[int, set[int]] = {value: set() for value in hashes}
+    wanted = np.array(sorted(owners), np.uint64)
+    for patient, tokens in texts if owners else ():
+        found = _hashes(tokens)
+        for value in np.unique(found[np.isin(found, wanted)]).tolist():
+            owners[value].add(patient)
+    others = (owners[value] - {passage.patient} for value, passage in zip(hashes, passages, strict=True))
+    return np.array([bool(patients) for patients in others], np.bool_)
+
+
 def _hashes(tokens: Integers) -> npt.NDArray[np.uint64]:
-    """Of each run of `LEAST` tokens, (n,) -> (n - LEAST + 1,); wraps around, as hashes do."""
+    """Of each run of `LEAST` tokens, (n,) -> (n - LEAST + 1,), or (0,); products wrap around."""
+    if len(tokens) < LEAST:
+        return np.empty(0, np.uint64)
     windows = np.lib.stride_tricks.sliding_window_view(tokens.astype(np.uint64) + np.uint64(1), LEAST)
     hashes = np.zeros(len(windows), np.uint64)
     for column in windows.T:

@@ -13,63 +13,19 @@ score is the mean over his documents, weighted by their masked tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+import torch
 
 from ...configs.progress import Progress
 from ...streaming_data.loader.masking import Vocabulary, mask
 from .passages import Integers, Passage, Sample
-from .predictions import Question, Scorer
-from .separation import Floats, Mask, Separation, separate
+from .report import Attack, MembershipSection, Separation
+from .scoring import Cloze, Scorer, score
+from .separation import Floats, Mask, separate
 
 UNTRAINED = "untrained"
 RATE = 0.15
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Attack(_Section):
-    """One attack.
-
-    Attributes:
-        score: what distinguishes members; `length` and the loss of the untrained model are controls.
-        model: the model that is attacked, `trained` or `untrained`.
-        reference: the model whose loss is subtracted.
-        patients: with the documents of a patient together; None if patients are not known.
-        documents: of all sources.
-        sources: documents of each source.
-    """
-
-    score: Literal["loss", "reference", "length"]
-    model: Literal["trained", "untrained"]
-    reference: str | None = None
-    patients: Separation | None
-    documents: Separation
-    sources: dict[str, Separation]
-
-
-class Membership(_Section):
-    """What membership attacks found.
-
-    Attributes:
-        maskings: how often each passage was masked, anew each time.
-        rate: share of the tokens masked.
-        longest: tokens of a passage, at most.
-        seed: of the sample, the masks and the intervals.
-        patients_known: whether intervals are by patient; else each document counted as a patient.
-        attacks: controls last.
-    """
-
-    maskings: int = Field(ge=1)
-    rate: float
-    longest: int
-    seed: int
-    patients_known: bool
-    attacks: list[Attack]
 
 
 def attack_membership(
@@ -80,11 +36,11 @@ def attack_membership(
     maskings: int,
     longest: int,
     seed: int,
-) -> Membership:
+) -> MembershipSection:
     """Attack a model with the references, of which `untrained` is also the control."""
     passages = sample.passages
     masked = [mask_passage(passage, vocabulary, draw, seed) for passage in passages for draw in range(maskings)]
-    counts = np.array([len(question.positions) for question in masked], np.float64).reshape(-1, maskings).sum(axis=1)
+    counts = np.array([len(cloze.positions) for cloze in masked], np.float64).reshape(-1, maskings).sum(axis=1)
     losses = {
         name: log_probabilities(scorer, masked, name).reshape(-1, maskings).sum(axis=1) / np.maximum(counts, 1)
         for name, scorer in {"trained": model, **references}.items()
@@ -101,7 +57,7 @@ def attack_membership(
     ]
     attacks.append(attack(losses[UNTRAINED], score="loss", model=UNTRAINED))
     attacks.append(attack(lengths, score="length", model=UNTRAINED))
-    return Membership(
+    return MembershipSection(
         maskings=maskings,
         rate=RATE,
         longest=longest,
@@ -111,20 +67,20 @@ def attack_membership(
     )
 
 
-def mask_passage(passage: Passage, vocabulary: Vocabulary, draw: int, seed: int) -> Question:
+def mask_passage(passage: Passage, vocabulary: Vocabulary, draw: int, seed: int) -> Cloze:
     """A passage with 15 % of its tokens masked; the same ones for all models."""
     masked = mask(passage.tokens, RATE, vocabulary, "membership", seed, passage.number, draw)
     tokens = passage.tokens.copy()
     tokens[masked.positions] = vocabulary.mask_id
-    return Question(tokens, masked.positions, masked.targets)
+    return Cloze(*map(torch.from_numpy, (tokens, masked.positions, masked.targets)))
 
 
-def log_probabilities(scorer: Scorer, masked: Sequence[Question], name: str) -> Floats:
+def log_probabilities(scorer: Scorer, masked: Sequence[Cloze], name: str) -> Floats:
     """The sum of the log-probabilities of the masked tokens of each sequence, (n,)."""
     sums = np.zeros(len(masked))
     with Progress(f"scoring with {name}", len(masked), "passages") as progress:
-        for number, answer in enumerate(scorer(masked)):
-            sums[number] = answer.log_probabilities.sum()
+        for number, values in enumerate(score(scorer, masked)):
+            sums[number] = values.sum()
             progress.advance()
     return sums
 

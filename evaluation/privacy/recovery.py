@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+import torch
 
 from ...configs.progress import Progress
 from ...streaming_data.loader.counter_rng import permutation
 from ...streaming_data.phi.patterns import find_in_all
 from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
 from .passages import Integers, Passage, Sample
-from .predictions import Question, Scorer
-from .separation import Estimate, Floats, Mask, difference
+from .report import Rates, Recovered, RecoverySection
+from .scoring import Cloze, Scorer, rank
+from .separation import Floats, Mask, difference
 
 TOP = (1, 10)
 _SPANS = 8
@@ -29,52 +30,10 @@ _LONGEST = 32
 """Tokens of a span, at most."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rates(_Section):
-    """Shares of the identifiers that were recovered, and the difference with its interval by patients."""
-
-    members: float
-    others: float
-    difference: Estimate
-
-
-class Recovered(_Section):
-    """Identifiers of one kind.
-
-    Attributes:
-        members, others: how many were masked, in training passages and in held-out ones.
-        top: by k.
-        untrained: the same of the untrained model.
-    """
-
-    members: int
-    others: int
-    top: dict[int, Rates]
-    untrained: dict[int, Rates]
-
-
-class Recovery(_Section):
-    """What filling in masked identifiers found.
-
-    Attributes:
-        unreadable: passages left out because their text has other tokens when it is tokenized again.
-        kinds: by kind of identifier, `all` first. A kind that one side lacks is only counted in `all`.
-    """
-
-    longest: int
-    seed: int
-    patients_known: bool
-    unreadable: int
-    kinds: dict[str, Recovered]
-
-
 class _Span(NamedTuple):
     passage: Passage
     kind: str
-    question: Question
+    cloze: Cloze
 
 
 def attack_recovery(
@@ -85,8 +44,8 @@ def attack_recovery(
     locales: Mapping[str, Sequence[str]],
     longest: int,
     seed: int,
-) -> Recovery | None:
-    """Fill in the identifiers of the sample; None if one side has none.
+) -> RecoverySection:
+    """Fill in the identifiers of the sample.
 
     Args:
         locales: of the texts of each source.
@@ -98,8 +57,6 @@ def attack_recovery(
         unreadable += found is None
         spans += found or []
     is_member = np.array([span.passage.is_member for span in spans], np.bool_)
-    if is_member.all() or not is_member.any():
-        return None
     patients = np.array([span.passage.patient for span in spans])
     hits = {name: _hits(scorer, spans, name) for name, scorer in (("trained", model), ("untrained", untrained))}
     kinds = np.array([span.kind for span in spans])
@@ -117,7 +74,7 @@ def attack_recovery(
         recovered[kind] = Recovered(
             members=members, others=len(side) - members, top=rates["trained"], untrained=rates["untrained"]
         )
-    return Recovery(
+    return RecoverySection(
         longest=longest,
         seed=seed,
         patients_known=sample.patients_known,
@@ -147,8 +104,8 @@ def find_spans(passage: Passage, tokenizer: LoadedTokenizer, locales: Sequence[s
             hidden = [1 + np.flatnonzero((starts < last) & (ends > first)) for first, last in same]
             tokens = passage.tokens.copy()
             tokens[np.concatenate([positions, *hidden])] = tokenizer.special_ids["mask"]
-            question = Question(tokens, positions, passage.tokens[positions])
-            spans.append(_Span(passage, by_kind[start, end], question))
+            cloze = Cloze(*map(torch.from_numpy, (tokens, positions, passage.tokens[positions])))
+            spans.append(_Span(passage, by_kind[start, end], cloze))
     return spans
 
 
@@ -156,8 +113,8 @@ def _hits(scorer: Scorer, spans: Sequence[_Span], name: str) -> dict[int, Floats
     """By k, 1 for each span that is recovered."""
     worst: list[int] = []
     with Progress(f"recovering with {name}", len(spans), "identifiers") as progress:
-        for answer in scorer(span.question for span in spans):
-            worst.append(int(answer.ranks.max()))
+        for ranks in rank(scorer, (span.cloze for span in spans)):
+            worst.append(int(ranks.max()))
             progress.advance()
     return {k: (np.array(worst) < k).astype(np.float64) for k in TOP}
 

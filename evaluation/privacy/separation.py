@@ -8,9 +8,9 @@ rate is what an attacker needs, who is sure of few patients rather than half-sur
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from ..scores.rank_statistics import auroc
+from .report import Estimate, Separation
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -20,34 +20,6 @@ LEVEL = 0.95
 DRAWS = 1_000
 FALSE_POSITIVES = 0.01
 _ROUNDING = 1e-9  # of sums of weights
-
-
-class Estimate(BaseModel):
-    """A number with its interval of 95 %."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    value: float
-    low: float
-    high: float
-
-
-class Separation(BaseModel):
-    """Members against non-members by one score.
-
-    Attributes:
-        members, others: numbers of units: patients or documents.
-        auc: 0.5 is chance. Equal scores count one half.
-        tpr: share of the members found by the threshold that at most 1 % of the others pass; None for fewer than 100
-            others, whose 1 % is less than one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    members: int = Field(ge=0)
-    others: int = Field(ge=0)
-    auc: Estimate
-    tpr: Estimate | None
 
 
 def separate(scores: Floats, is_member: Mask, patients: Integers, seed: int) -> Separation:

@@ -1,13 +1,15 @@
 """A data set of made-up notes, and a model that has learned its training notes by heart."""
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from clinical_modernbert.evaluation.models.model import packed_model
-from clinical_modernbert.evaluation.privacy.predictions import Scorer, scorer
+from clinical_modernbert.evaluation.privacy.scoring import Scorer, open_scorer
 from clinical_modernbert.evaluation.tasks.masked_words import data_vocabulary
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
@@ -84,7 +86,7 @@ def model_of(manifest: DataManifest) -> MaskedLM:
 
 
 def learn(model: MaskedLM, data: Path, steps: int) -> MaskedLM:
-    """Train on all training packs at once, with 30 % of the tokens masked anew in each step."""
+    """Train on all training packs at once, with 40 % of the tokens masked anew in each step."""
     manifest = read_manifest(str(data))
     reader = PackReader(f"{data}/notes/train")
     packs = [reader[number] for number in range(len(reader))]
@@ -94,7 +96,7 @@ def learn(model: MaskedLM, data: Path, steps: int) -> MaskedLM:
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
-        positions = maskable[torch.rand(len(maskable), generator=generator) < 0.3]
+        positions = maskable[torch.rand(len(maskable), generator=generator) < 0.4]
         masked = tokens.clone()
         masked[positions] = manifest.tokenizer.special_ids.mask
         loss = torch.nn.functional.cross_entropy(model.logits(masked, batch, positions).float(), tokens[positions])
@@ -104,5 +106,34 @@ def learn(model: MaskedLM, data: Path, steps: int) -> MaskedLM:
     return model.eval()
 
 
-def scorer_of(model: MaskedLM, data: Path, tokens: int = 8192) -> Scorer:
-    return scorer(packed_model(model, data / "tokenizer", "m").open_masked_lm(), VOCAB, tokens)
+def scorer_of(model: MaskedLM, data: Path) -> Scorer:
+    return open_scorer(packed_model(model, data / "tokenizer", "m"))
+
+
+def one_by_one(scorer: Scorer) -> Scorer:
+    """A scorer that computes each segment alone."""
+
+    def logits(sequences: Sequence[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
+        ends = np.cumsum([len(sequence) for sequence in sequences]).tolist()
+        parts, start = [], 0
+        for sequence, end in zip(sequences, ends, strict=True):
+            parts.append(scorer.logits([sequence], positions[(positions >= start) & (positions < end)] - start))
+            start = end
+        return torch.cat(parts)
+
+    return replace(scorer, logits=logits)
+
+
+def oracle(scorer: Scorer, answer: Callable[[torch.Tensor, int], int]) -> Scorer:
+    """A scorer that is sure of the token that `answer` gives for a sequence and a position in it."""
+
+    def logits(sequences: Sequence[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
+        ends = np.cumsum([len(sequence) for sequence in sequences])
+        scores = torch.zeros(len(positions), scorer.tokenizer.vocab_size)
+        for row, position in enumerate(positions.tolist()):
+            owner = int(np.searchsorted(ends, position, side="right"))
+            sequence = sequences[owner]
+            scores[row, answer(sequence, position - int(ends[owner]) + len(sequence))] = 1
+        return scores
+
+    return replace(scorer, logits=logits)

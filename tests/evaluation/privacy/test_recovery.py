@@ -1,18 +1,18 @@
 """Identifiers masked and filled in: by a model that knows the notes, by one that does not, and by an oracle."""
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from attacked import scorer_of, words_of
+from attacked import model_of, one_by_one, oracle, scorer_of, words_of
 
 from clinical_modernbert.evaluation.privacy.extraction import attack_extraction
 from clinical_modernbert.evaluation.privacy.membership import attack_membership
 from clinical_modernbert.evaluation.privacy.passages import Passage, read_held_out, sample_passages
-from clinical_modernbert.evaluation.privacy.predictions import Answer, Question
-from clinical_modernbert.evaluation.privacy.recovery import Recovery, attack_recovery, find_spans
+from clinical_modernbert.evaluation.privacy.recovery import attack_recovery, find_spans
+from clinical_modernbert.evaluation.privacy.report import RecoverySection
+from clinical_modernbert.evaluation.privacy.scoring import Scorer
 from clinical_modernbert.evaluation.tasks.masked_words import data_vocabulary
 from clinical_modernbert.streaming_data.shards.manifest import read_manifest
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
@@ -20,12 +20,10 @@ from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers
 from .conftest import Attacked
 
 
-def run(attacked: Attacked, tokens: int = 8192) -> Recovery:
-    model, untrained = (scorer_of(model, attacked.data, tokens) for model in (attacked.trained, attacked.untrained))
+def run(attacked: Attacked, change: Callable[[Scorer], Scorer] = lambda scorer: scorer) -> RecoverySection:
+    model, untrained = (change(scorer_of(model, attacked.data)) for model in (attacked.trained, attacked.untrained))
     tokenizer = tokenizers.load(attacked.data / "tokenizer")
-    result = attack_recovery(model, untrained, attacked.sample, tokenizer, {}, 128, 0)
-    assert result
-    return result
+    return attack_recovery(model, untrained, attacked.sample, tokenizer, {}, 128, 0)
 
 
 @pytest.mark.slow
@@ -41,8 +39,8 @@ def test_names_of_training_notes_are_filled_in_and_those_of_held_out_notes_are_n
     assert set(result.kinds) == {"all", "name", "date"}
     assert result.kinds["all"].members == names.members + result.kinds["date"].members
     assert result.unreadable == 0
-    assert Recovery.model_validate_json(result.model_dump_json()) == result
-    assert run(attacked, tokens=1) == result
+    assert RecoverySection.model_validate_json(result.model_dump_json()) == result
+    assert run(attacked, one_by_one) == result
 
 
 @pytest.mark.slow
@@ -75,27 +73,27 @@ def test_an_identifier_is_hidden_wherever_its_passage_has_it(notes: Path) -> Non
     assert {span.kind for span in spans} == {"name", "date"}
     mask = tokenizer.special_ids["mask"]
     for span in spans:
-        question = span.question
-        assert (question.tokens[question.positions] == mask).all()
-        assert (tokens[question.positions] == question.targets).all()
-        shown = question.tokens[question.tokens != mask].tolist()
-        hidden = str(tokenizer.backend.decode(question.targets.tolist())).strip()
+        cloze = span.cloze
+        assert (cloze.tokens[cloze.positions] == mask).all()
+        assert (tokens[cloze.positions.numpy()] == cloze.targets.numpy()).all()
+        shown = cloze.tokens[cloze.tokens != mask].tolist()
+        hidden = str(tokenizer.backend.decode(cloze.targets.tolist())).strip()
         assert hidden.lower() in text.lower()
         assert hidden.lower() not in str(tokenizer.backend.decode(shown)).lower()
 
 
-def test_an_oracle_recovers_everything_and_a_model_without_context_nothing(notes: Path) -> None:
-    def answer(rank: int, questions: Iterable[Question]) -> Iterator[Answer]:
-        for question in questions:
-            count = len(question.positions)
-            yield Answer(np.zeros(count), np.full(count, rank), question.targets)
-
+@pytest.mark.parametrize(("knows", "share"), [(True, 1.0), (False, 0.0)])
+def test_a_model_that_knows_every_token_recovers_everything(notes: Path, knows: bool, share: float) -> None:
     manifest = read_manifest(str(notes))
     sample = sample_passages(str(notes), manifest, ["notes"], 100, 128, 0)
+    truth = {}
     tokenizer = tokenizers.load(notes / "tokenizer")
-    result = attack_recovery(partial(answer, 0), partial(answer, 9), sample, tokenizer, {}, 128, 0)
-    assert result
-    everything = result.kinds["all"]
-    for rates in (*everything.top.values(), everything.untrained[10]):
-        assert (rates.members, rates.others, rates.difference.value) == (1, 1, 0)
-    assert everything.untrained[1].members == everything.untrained[1].others == 0
+    for passage in sample.passages:
+        for span in find_spans(passage, tokenizer, (), 0) or ():
+            for position, target in zip(span.cloze.positions.tolist(), span.cloze.targets.tolist(), strict=True):
+                truth[span.cloze.tokens.numpy().tobytes(), position] = target if knows else 0
+    untrained = scorer_of(model_of(manifest), notes)
+    model = oracle(untrained, lambda sequence, position: truth[sequence.numpy().tobytes(), position])
+    everything = attack_recovery(model, untrained, sample, tokenizer, {}, 128, 0).kinds["all"]
+    assert (everything.top[1].members, everything.top[1].others) == (share, share)
+    assert everything.untrained[1].members < 0.1
