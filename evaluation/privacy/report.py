@@ -71,6 +71,138 @@ class ExposureSection(_Section):
     untrained_trend: float | None = None
 
 
+class Separation(_Section):
+    """Members against others by one score.
+
+    Attributes:
+        members, others: numbers of units: patients or documents.
+        auc: area under the ROC curve. 0.5 is chance; equal scores count one half.
+        tpr: share of the members above the threshold that at most 1 % of the others pass; None for fewer than 100
+            others, whose 1 % is less than one.
+    """
+
+    members: PositiveInt
+    others: PositiveInt
+    auc: Estimate
+    tpr: Estimate | None
+
+
+class Attack(_Section):
+    """One membership attack, or a control.
+
+    Attributes:
+        score: what distinguishes members; `length`, and the loss of the untrained model, are controls.
+        model: the model that is attacked.
+        reference: the model whose loss is subtracted.
+        patients: with the documents of a patient together; None if patients are not known.
+        documents: of all sources.
+        sources: documents of each source.
+    """
+
+    score: Literal["loss", "reference", "length"]
+    model: Literal["trained", "untrained"]
+    reference: str | None = None
+    patients: Separation | None
+    documents: Separation
+    sources: dict[str, Separation]
+
+
+class _Sampled(_Section):
+    """What the attacks on a sample of passages have in common.
+
+    Attributes:
+        longest: tokens of a passage, at most.
+        seed: of the sample, the masks and the intervals.
+        patients_known: whether intervals are by patient; else each document counted as a patient.
+    """
+
+    longest: PositiveInt
+    seed: NonNegativeInt
+    patients_known: bool
+
+
+class MembershipSection(_Sampled):
+    """Membership by loss and by a reference model (Carlini et al. 2022; Mireshghallah et al. 2022).
+
+    Attributes:
+        maskings: how often each passage was masked, anew each time.
+        rate: share of the tokens masked.
+        attacks: controls last.
+    """
+
+    maskings: PositiveInt
+    rate: float
+    attacks: list[Attack] = Field(min_length=1)
+
+
+class Rates(_Section):
+    """Shares of the identifiers that were recovered, and the difference with its interval by patients."""
+
+    members: float
+    others: float
+    difference: Estimate
+
+
+class Recovered(_Section):
+    """Identifiers of one kind.
+
+    Attributes:
+        members, others: how many were masked, in training passages and in held-out ones.
+        top: by k: each token of the identifier is among the k likeliest.
+        untrained: the same of the untrained model.
+    """
+
+    members: PositiveInt
+    others: PositiveInt
+    top: dict[int, Rates]
+    untrained: dict[int, Rates]
+
+
+class RecoverySection(_Sampled):
+    """Names, dates and other identifiers, masked and filled in.
+
+    Attributes:
+        unreadable: passages left out because their text has other tokens when it is tokenized again.
+        kinds: by kind of identifier, `all` first; empty if a side has none. A kind that one side lacks is only in
+            `all`.
+    """
+
+    unreadable: NonNegativeInt
+    kinds: dict[str, Recovered]
+
+
+class Gaps(_Section):
+    """Passages of one side.
+
+    Attributes:
+        passages: that are long enough.
+        recovered: whose gap is exact in its first tokens.
+        extracted: of those, neither in held-out text of other patients nor written by the untrained model.
+        longest: exact tokens of the extracted gap with the most, at most `gap`.
+    """
+
+    passages: PositiveInt
+    recovered: NonNegativeInt
+    extracted: NonNegativeInt
+    longest: NonNegativeInt
+
+
+class ExtractionSection(_Sampled):
+    """Gaps of many tokens, written by the model from the text around them (after Carlini et al. 2023).
+
+    Attributes:
+        least: tokens that must be exact, from the first on.
+        gap: tokens that were masked.
+        difference: of the rates of extraction, members less others, by patients.
+    """
+
+    least: PositiveInt
+    gap: PositiveInt
+    members: Gaps
+    others: Gaps
+    difference: Estimate
+
+
 class PrivacyReport(_Section):
     """What was tried on one checkpoint.
 
@@ -95,13 +227,16 @@ class PrivacyReport(_Section):
     git_revision: str | None
     seed: NonNegativeInt = 0
     exposure: ExposureSection | None = None
+    membership: MembershipSection | None = None
+    recovery: RecoverySection | None = None
+    extraction: ExtractionSection | None = None
 
     def attacks(self) -> list[str]:
         """The names of the sections that are there."""
         return [name for name in SECTIONS if getattr(self, name) is not None]
 
 
-SECTIONS = ("exposure",)
+SECTIONS = ("exposure", "membership", "recovery", "extraction")
 _SCHEMA = TypeAdapter(PrivacyReport)
 _ADVICE = "run `cmbert privacy` again, or restore the file"
 

@@ -146,3 +146,22 @@ def _batches(clozes: Iterable[Cloze], tokens: int, rows: int, longest: int) -> I
         size, scored = size + len(cloze.tokens), scored + len(cloze.positions)
     if batch:
         yield batch
+
+
+def rank(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.int64]]:
+    """How many tokens are likelier than each target, int64 (k,), cloze by cloze; the targets are (k,).
+
+    Batches and errors are those of `score`.
+    """
+    rows = max(16, CHUNK_BYTES // (4 * scorer.tokenizer.vocab_size))
+    for batch in _batches(clozes, tokens, rows, scorer.max_length):
+        offsets = np.cumsum([0, *(len(cloze.tokens) for cloze in batch)])[:-1]
+        positions = torch.cat([cloze.positions + int(offset) for cloze, offset in zip(batch, offsets, strict=True)])
+        targets = torch.cat([cloze.targets for cloze in batch])
+        parts = []
+        for part, true in zip(positions.split(rows), targets.split(rows), strict=True):
+            with torch.inference_mode():
+                values = scorer.logits([cloze.tokens for cloze in batch], part).float()
+            parts.append((values > values.gather(1, true.to(values.device)[:, None])).sum(dim=1).cpu())
+        for ranks in torch.cat(parts).split([len(cloze.positions) for cloze in batch]):
+            yield ranks.numpy()
