@@ -102,9 +102,20 @@ class PhiAudit:
         """Count a document and return the identifiers found in it."""
         return self.add_all([text], locales)[0]
 
-    def add_all(self, texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[Identifier]]:
-        """Count documents, and return the identifiers found in each of them; many at once are faster."""
+    def add_all(
+        self,
+        texts: Sequence[str],
+        locales: Sequence[str] = (),
+        expected: Sequence[Sequence[tuple[int, int]]] | None = None,
+    ) -> list[list[Identifier]]:
+        """Count documents, and return the identifiers found in each of them; many at once are faster.
+
+        Args:
+            expected: parts of each text that are known, such as surrogates: what is found within them is left out.
+        """
         found = find_in_all(texts, locales)
+        if expected is not None:
+            found = [_outside(one, parts) for one, parts in zip(found, expected, strict=True)]
         for identifiers in found:
             self.documents += 1
             self.flagged += bool(identifiers)
@@ -171,6 +182,11 @@ def _add(identifiers: list[Identifier], new: Identifier) -> None:
                 identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
                 return
     identifiers.append(new)
+
+
+def _outside(identifiers: list[Identifier], parts: Sequence[tuple[int, int]]) -> list[Identifier]:
+    """The identifiers that are not within one of the parts."""
+    return [one for one in identifiers if not any(start <= one.start and one.end <= end for start, end in parts)]
 
 
 def require_deidentified(sources: "Mapping[str, SourceInfo]", max_flagged: float = 0.01) -> None:

@@ -23,6 +23,7 @@ from ..canaries.patients import PatientsTask, find_patients, load_patients
 from ..canaries.planting import Planted, choose_documents
 from ..corpora.articles import pubmed_versions
 from ..corpora.readers import AnySource, list_inputs
+from ..deidentify.key import fingerprint, read_key
 from ..division import ranges, survey
 from ..division.parts import Part, parts_of
 from ..division.survey import SurveyTask, is_large, load_spans
@@ -157,6 +158,7 @@ def _tasks(
         [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands and (*bands, SCHEME)],
         package_versions(),
         RESULTS_VERSION,
+        *([fingerprint(read_key(path))] if (path := source.deidentify.key_file) else []),
     )
 
     def task(part: Part, chosen: Planted) -> TokenizeTask:

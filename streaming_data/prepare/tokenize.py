@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from ...storage.files import hash_file, stage_file
 from ..canaries.planting import plant
 from ..corpora.readers import AnySource
+from ..deidentify.replace import STEP
 from ..division.parts import Part, read_part
 from ..documents.census import Census
 from ..documents.document import in_batches, is_held_out
@@ -119,9 +120,10 @@ class TokenizedFile:
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
         empty: number of documents dropped because they have no text.
-        cleaned: for each cleaning step, the number of documents that it changed.
+        cleaned: for each cleaning step, the number of documents that it changed; for `deidentify`, see
+            `deidentify.replace.kinds_of`, also what it replaced.
         left_out: by kind, elements and characters that the reader found and left out.
-        audit: counts of PHI identifiers; None for public text.
+        audit: counts of PHI identifiers; None for public text, unless it is de-identified.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
         words: characters, tokens and words of all documents.
         segments_hash: of the file of segments.
@@ -187,7 +189,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
     """
     tokenizer = _load_tokenizer(task.tokenizer)
     source = task.source
-    audit = None if source.public else PhiAudit()
+    audit = None if source.public and STEP not in source.clean else PhiAudit()
     digests: list[int] = []
     held_out: list[bool] = []
     bands: list[npt.NDArray[np.uint64]] = []
@@ -221,7 +223,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
                     bands.append(band_hashes(own, task.bands))
             held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
             if audit:
-                audit.add_all(own, source.locale)
+                audit.add_all(own, source.locale, [document.surrogates for document in documents])
             characters += sum(map(len, texts))
             tokens += sum(len(encoding.tokens) for encoding in encodings)
             words += sum(int(encoding.word_starts.sum()) for encoding in encodings)

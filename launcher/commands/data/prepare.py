@@ -113,6 +113,11 @@ def _print_summary(manifest: "DataManifest") -> None:
                 for kind, counts in source.left_out.items()
             )
             typer.echo(f"{name}: left out: {kinds}")
+        if result := source.deidentified:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in result.kinds.items()) or "nothing found"
+            typer.echo(
+                f"{name}: replaced by {result.replaced_by}s in {source.cleaned['deidentify']:,} documents: {kinds}"
+            )
         if source.audit and source.audit.flagged:
             typer.echo(
                 f"{name}: {source.audit.flagged:,} documents may contain patient identifiers; see `cmbert data audit`"
