@@ -19,7 +19,7 @@ from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.training.planning.calls import Call, choose_tiles, count_calls
-from clinical_modernbert.training.planning.hardware import find_gpu
+from clinical_modernbert.training.planning.devices import find_gpu
 from clinical_modernbert.training.planning.roofline import HOST_SECONDS, UPDATE_BYTES, operations_of
 from clinical_modernbert.training.recipe.config import RunConfig
 

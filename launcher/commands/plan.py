@@ -21,7 +21,7 @@ from ..interface.roofline_table import print_roofline
 
 if TYPE_CHECKING:
     from ...training.planning.forecast import Forecast
-    from ...training.planning.hardware import Gpu
+    from ...training.planning.devices import Gpu
     from ...training.recipe.engine_config import EngineConfig
     from ...training.recipe.schedule_config import BatchConfig
     from ..cluster.config import ClusterConfig
@@ -81,7 +81,7 @@ def plan(
 
 
 def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
-    from ...training.planning.hardware import GPUS, find_gpu
+    from ...training.planning.devices import GPUS, find_gpu
 
     requested = name or (cluster.gpu if cluster else None)
     if requested and (gpu := find_gpu(requested)):

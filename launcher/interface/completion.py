@@ -38,7 +38,7 @@ def runs(incomplete: str) -> list[tuple[str, str]]:
 
 def gpus(incomplete: str) -> list[tuple[str, str]]:
     """Complete the GPU models that `cmbert plan` knows."""
-    from ...training.planning.hardware import GPUS
+    from ...training.planning.devices import GPUS
 
     known = {gpu.name.lower().replace(" ", "-"): f"{gpu.memory / 1e9:.0f} GB" for gpu in GPUS}
     return _starting(incomplete, known.items())

@@ -17,7 +17,7 @@ from ..recipe.engine_config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange
 from .flops import flops
-from .hardware import Gpu
+from .devices import Gpu
 from .memory import (
     Activations,
     HostMemory,

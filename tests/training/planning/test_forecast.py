@@ -11,7 +11,7 @@ from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.training.planning.flops import flops
 from clinical_modernbert.training.planning.forecast import Forecast, advice, forecast, micro_batches
-from clinical_modernbert.training.planning.hardware import GPUS, find_gpu
+from clinical_modernbert.training.planning.devices import GPUS, find_gpu
 from clinical_modernbert.training.planning.roofline import roofline
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.recipe.schedule import make_plan

@@ -16,7 +16,7 @@ from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.planning import trace
 from clinical_modernbert.training.planning.calls import Call, count_calls
 from clinical_modernbert.training.planning.flops import flops
-from clinical_modernbert.training.planning.hardware import GPUS, Gpu
+from clinical_modernbert.training.planning.devices import GPUS, Gpu
 from clinical_modernbert.training.planning.roofline import ASSUMED, MUON_LAUNCHES, roofline, times
 from clinical_modernbert.training.recipe.config import OptimizerConfig
 from clinical_modernbert.training.recipe.engine_config import EngineConfig
