@@ -63,7 +63,11 @@ class SlurmConfig(_Section):
     cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: default of the partition")
     exclude: tuple[str, ...] = Field((), description="nodes to exclude, such as node[3-5]")
     options: tuple[str, ...] = Field((), description="further options of sbatch, such as --exclusive")
-    container: str | None = Field(None, description="container image for the ranks, on clusters with pyxis")
+    srun_options: tuple[str, ...] = Field((), description="further options of srun for the ranks, such as --mpi=pmix")
+    container: str | None = Field(None, description="container image for the ranks: a file or an address")
+    container_runtime: Literal["pyxis", "apptainer", "singularity"] = Field(
+        "pyxis", description="pyxis: options of srun that start enroot; the others: a command before the rank's"
+    )
     container_mounts: tuple[str, ...] = Field((), description="such as /data:/data")
     stop_seconds: PositiveInt = Field(300, description="ranks save and stop this long before the time limit")
     max_failures: PositiveInt = Field(3, description="consecutive crashes without a new checkpoint before giving up")
@@ -84,12 +88,12 @@ class SlurmConfig(_Section):
             raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{hint}")
         return text
 
-    @field_validator("options")
+    @field_validator("options", "srun_options")
     @classmethod
     def _check_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
         for option in options:
             if not option.startswith("-") or "\n" in option:
-                raise ValueError(f"expected one option of sbatch per entry, such as '--exclusive', got {option!r}")
+                raise ValueError(f"expected one option per entry, such as '--exclusive', got {option!r}")
         return options
 
     @field_validator("container_mounts")
