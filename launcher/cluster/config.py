@@ -28,6 +28,7 @@ from pydantic import (
 
 from ...configs.errors import UserError
 from ...configs.secrets import is_secret_name
+from ..ranks.interruption import CLOUD, Cloud
 from .kubernetes import KubernetesConfig
 
 FABRICS: dict[str, dict[str, str]] = {
@@ -135,6 +136,9 @@ class ClusterConfig(_Section):
     )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
+    interruption_notices: Cloud | None = Field(
+        None, description="cloud whose metadata service announces that it takes a spot instance back; ranks then save"
+    )
     slurm: SlurmConfig = SlurmConfig()
     kubernetes: KubernetesConfig | None = None
 
@@ -166,7 +170,8 @@ class ClusterConfig(_Section):
         if "local_disk" in self.model_fields_set:  # else /tmp, which may be too small for shards
             caches["CMBERT_CACHE"] = f"{home}/data"
         on_cpus = {} if self.gpus() else {"CUDA_VISIBLE_DEVICES": ""}
-        return {**FABRICS[self.fabric], **caches, **on_cpus, **self.env}
+        notices = {CLOUD: self.interruption_notices} if self.interruption_notices else {}
+        return {**FABRICS[self.fabric], **caches, **on_cpus, **notices, **self.env}
 
     def all_environment(self) -> dict[str, str]:
         """Return `environment` with the values of `pass_env` from this process. Do not write it anywhere.
