@@ -27,7 +27,8 @@ ENGLISH = Language(
         "mrn; mr#; mr no; hospital no; hospital number; hospital id; hosp no; hosp. no; hospital no.; nhs no;"
         "nhs number; nhs; chi; chi no; chi number; h&c; h&c number; nhi; ihi; urn; ur no; ur number; ur;"
         "patient id; patient no; patient number; pt id; pt no; chart no; chart number; chart #; file no;"
-        "file number; case no; case number; record no; record number; medical record; account; account no;"
+        "file number; case no; case number; record no; record number; medical record; medical record number;"
+        "medical record no; unit no; unit number; account; account no;"
         "account number; acct; acct no; visit no; visit number; visit id; encounter; encounter id; encounter no;"
         "encounter number; csn; accession; accession no; accession number; specimen no; specimen number; lab no;"
         "lab number; ssn; sin; social security; social security number; health card; health card no;"
@@ -41,7 +42,11 @@ ENGLISH = Language(
         "contact no; contact number; call; phone no; phone number; tel no"
     ),
     ages=words("aged; age; age of; at the age of"),
-    years_old=words("year old; years old; year-old; years-old; yrs old; yr old; yo; y/o; y.o; years of age"),
+    years_old=words(
+        "year old; years old; year-old; years-old; yr old; yrs old; yr-old; yrs-old; y old; yo; y/o; y.o; y.o.; y-o;"
+        "y o; years of age; year of age; yrs of age; yearold; yearsold; yrold; yrsold; years/old"
+    ),
+    boxes=words("p.o. box; po box; p o box; gpo box; locked bag; post office box"),
     since=words("on; dated; from; until; since; of; by"),
     abbreviations=words(
         "dr; mr; mrs; ms; prof; st; vs; e.g; i.e; cf; al; fig; figs; no; nos; approx; dept; est; pt; pts; hx; dx;"
@@ -68,7 +73,9 @@ GREAT_BRITAIN = Country(
     ),
 )
 CANADA = Country(
-    postcodes=r"[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d",
+    postcodes=r"[ABCEGHJ-NPRSTVXY](?!(?<=T)\d[ABN]\d|(?<=[GM])\d[GPTARL]\d)\d[ABCEGHJ-NPRSTV-Z]"  # not T2N1M0, G2P1A0
+    r"\d[ABCEGHJ-NPRSTV-Z]\d"
+    r"|[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]\d[ABCEGHJ-NPRSTV-Z]\d",
     phones=UNITED_STATES.phones,
     numbers=(
         NationalNumber(r"\d{3}[ -]\d{3}[ -]\d{3}|\d{9}", "luhn"),
@@ -79,7 +86,7 @@ CANADA = Country(
 IRELAND = Country(
     postcodes=r"(?:[AC-FHKNPRTV-Y]\d{2}|D6W)[ ][\dAC-FHKNPRTV-Y]{4}",
     doubtful_postcodes=r"(?:[AC-FHKNPRTV-Y]\d{2}|D6W)[\dAC-FHKNPRTV-Y]{4}",
-    phones=r"(?:\(?(?:\+|00)353\)?[ ]?\(?0?\)?|\(?0)[1-9]\d?\)?[ -]?\d{3,4}[ -]?\d{3,4}",
+    phones=r"(?:\(?(?:\+|00)353\)?[ ]?\(?0?\)?|\(?0)[1-9]\d?\)?[ -]?(?:\d{5}|\d{3,4}[ -]?\d{3,4})",
     numbers=(NationalNumber(r"\d{7}[A-W][A-IW]?", "pps"),),
 )
 AUSTRALIA = Country(

@@ -44,6 +44,7 @@ FRENCH = Language(
         "rue; avenue; av; av.; boulevard; bd; bd.; blvd; place; pl; pl.; allée; allées; chemin; impasse; quai;"
         "cours; route; square; résidence; lotissement; passage; faubourg; sentier; villa; chaussée"
     ),
+    boxes=words("boîte postale; case postale"),
     since=words("le; du; au; depuis le; jusqu'au; né le; née le; dès le"),
     abbreviations=words(
         "m; mm; mme; mlle; dr; pr; prof; me; st; ste; av; bd; bld; n; no; tél; tel; p; pp; ex; cf; env; etc;"

@@ -29,6 +29,7 @@ GERMAN = Language(
     ),
     numbers=words(
         "pat.-nr; pat-nr; pat.nr; pat. nr; patnr; patientennummer; patienten-nr; patientennr; patienten-id;"
+        "piz; fallzahl; sv nr; sv; e-nr; hnr; h-nr; histo-nr; histologie; fn; vorgangs-nr; vorgangsnummer;"
         "patienten-nummer; pid; fallnummer; fall-nr; fallnr; fall-nummer; aufnahmenummer; aufnahme-nr;"
         "aufnahmenr; krankenhausnummer; versichertennummer; versicherten-nr; versichertennr; vers.-nr; vers-nr;"
         "versicherungsnummer; krankenversichertennummer; kvnr; kv-nummer; kv-nr; sozialversicherungsnummer;"
@@ -47,6 +48,7 @@ GERMAN = Language(
     street_ends=words(
         "straße; strasse; str.; weg; platz; allee; gasse; ufer; chaussee; promenade; -ring; -damm; -markt; -park"
     ),
+    boxes=words("postfach; postfach nr"),
     since=words("am; vom; ab; bis; bis zum; seit; seit dem; den; der; zum; nach dem; von; um den"),
     ordinal_dot=True,
     abbreviations=words(

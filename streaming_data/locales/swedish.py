@@ -30,6 +30,8 @@ SWEDISH = Language(
     ages=words("ålder; i en ålder av; vid en ålder av"),
     years_old=words("år; årig; årige; åriga; åring; år gammal"),
     street_ends=words("gatan; vägen; gränd; torget; allén; backen; esplanaden; kajen; stigen"),
+    street_words=words("gata; väg; gränd; torg; plats; allé"),
+    boxes=words("postbox"),
     since=words("den; från; till; sedan; fr.o.m; t.o.m; från den"),
     abbreviations=words(
         "t.ex; t; ex; bl.a; bl; a; d.v.s; dvs; m.m; m; osv; o.s.v; ev; eventuell; ca; c:a; fr.o.m; t.o.m; f.n;"
