@@ -2,10 +2,10 @@
 
     python benchmarks/audit.py [--texts 60] [--against COMMIT] [--clean RECIPE]
 
-It needs the extra `dev` (Babel, Faker). The forms are those of `audit_forms.py`, made independently of the patterns; the
-letters those of `audit_letters.py`, whose templates made no pattern. `--against` shows the audit of an earlier commit beside
-this one's, and their speed. `--clean` is a data recipe of text without patients, such as PubMed's: nearly everything found
-there is real but no patient's.
+It needs the extra `dev` (Babel, Faker). The forms are those of `audit_forms.py`, made independently of the patterns,
+the letters those of `audit_letters.py`. `--against` shows the audit of an earlier commit beside this one's, and their
+speeds. `--clean` is a data recipe of text without patients, such as PubMed's: nearly all that is found there is real,
+but no patient's.
 """
 
 import argparse

@@ -60,7 +60,8 @@ LETTERS = {
 }
 SIGNATURES = {
     "en": "Electronically signed: {first} {last}, MD on {date}\nDictated but not read. Pager {phone}\ncc: Dr {last}",
-    "de": "Mit freundlichen kollegialen Grüßen\nDr. med. {first} {last}\nOberarzt, Durchwahl {phone}\n{town}, den {date}",
+    "de": "Mit freundlichen kollegialen Grüßen\nDr. med. {first} {last}\nOberarzt, Durchwahl {phone}\n"
+    "{town}, den {date}",
     "fr": "Bien confraternellement,\nDocteur {first} {last}\nSecrétariat : {phone}\nFait à {town}, le {date}",
     "es": "Fdo.: Dr. {first} {last}\nNº colegiado {record}\nTel. consulta {phone}\n{town}, a {date}",
     "nl": "Met collegiale groet,\ndr. {first} {last}, internist\nTelefoon poli {phone}\n{town}, {date}",

@@ -56,6 +56,23 @@ ENGLISH = Language(
     ),
 )
 
+STREET_SUFFIXES = words(  # of the United States' Postal Service, publication 28, and of other countries
+    "Street; St; Avenue; Ave; Road; Rd; Boulevard; Blvd; Lane; Ln; Drive; Dr; Court; Ct; Place; Pl; Terrace; Ter; "
+    "Highway; Hwy; Way; Circle; Cir; Square; Sq; Parkway; Pkwy; Plaza; Trail; Trl; Turnpike; Tpke; Crescent; Alley; "
+    "Loop; Pike; Expressway; Crossing; Glen; Grove; Heights; Hollow; Knoll; Landing; Manor; Meadow; Meadows; Mews; "
+    "Ridge; Spring; Springs; Valley; Village; Vista; Arcade; Bayou; Bend; Bluff; Bluffs; Bottom; Branch; Bridge; "
+    "Brook; Brooks; Burg; Bypass; Camp; Canyon; Cape; Causeway; Circles; Cliff; Cliffs; Club; Common; Commons; "
+    "Corner; Corners; Course; Courts; Cove; Coves; Creek; Crest; Crossroad; Curve; Dale; Dam; Divide; Drives; Estate; "
+    "Estates; Extension; Fall; Falls; Ferry; Field; Fields; Flat; Flats; Ford; Fords; Forest; Forge; Forges; Fork; "
+    "Forks; Fort; Freeway; Garden; Gardens; Gateway; Glens; Green; Greens; Groves; Harbor; Harbors; Haven; Hill; "
+    "Hills; Inlet; Island; Islands; Isle; Junction; Junctions; Key; Keys; Knolls; Lake; Lakes; Land; Light; Lights; "
+    "Loaf; Locks; Lodge; Mall; Mill; Mills; Mission; Motorway; Mount; Mountain; Mountains; Neck; Orchard; Oval; "
+    "Overpass; Park; Parks; Parkways; Pass; Passage; Path; Pine; Pines; Plain; Plains; Plazas; Point; Points; Port; "
+    "Ports; Prairie; Radial; Ramp; Ranch; Rapid; Rapids; Rest; Ridges; River; Roads; Route; Row; Rue; Run; Shoal; "
+    "Shoals; Shore; Shores; Skyway; Spur; Spurs; Squares; Station; Stravenue; Stream; Streets; Summit; Throughway; "
+    "Trace; Track; Trafficway; Tunnel; Underpass; Union; Unions; Valleys; Viaduct; View; Views; Villages; Ville; "
+    "Walk; Walks; Wall; Ways; Well; Wells"
+)
 UNITED_STATES = Country(
     phones=r"(?:\+?1[-. ]?)?\(?[2-9]\d{2}\)?[-. /]{1,2}[2-9]\d{2}[-. ]\d{4}",
 )

@@ -25,6 +25,7 @@ _SMALL = f"[{LOWER}][{LOWER}'-]{{1,40}}"
 _WORDS = rf"{_PARTICLES}{NAME}(?:(?:,? |-){_PARTICLES}{NAME}){{1,3}}"
 
 _TITLED = re.compile(rf"(?: {{1,2}}|(?<=\.)){_PARTICLES}{NAME}(?:[ -]{_PARTICLES}{NAME}){{0,2}}")
+_NAME_BEFORE = re.compile(rf"(?<![^\W_]){NAME}(?: {_PARTICLES}{NAME}){{1,2}},[ \n]\Z")  # Anna Berg, överläkare
 _MEDICAL_TERMS = ("DR", "FR", "HR", "IR", "ME", "MR", "MRS", "MS", "MW", "MX", "OA", "PR", "SR")
 _UNITS = ("hr.", "mw.", "mW.")
 _A_NUMBER = re.compile(r"\d ?\Z")
@@ -129,9 +130,10 @@ def find_after_cues(cues: Cues, texts: Sequence[str], folded: Searcher) -> Itera
 
 def _titled(text: str, start: int, end: int) -> Found | None:
     """A name after a title. `MS`, `MR` and `DR` in capitals are also medical terms, and `hr` and `ms` are units."""
-    if not (match := _TITLED.match(text, end)):
-        return None
     title = text[start:end]
+    if not (match := _TITLED.match(text, end)):
+        before = _NAME_BEFORE.search(text, max(0, start - 50), start) if title.islower() and len(title) > 3 else None
+        return Found("name", before.start(), end) if before and not _is_placeholder(before[0]) else None
     in_capitals = title.isupper() and len(title.rstrip(".")) > 1
     if in_capitals and (title in _MEDICAL_TERMS or not match[0].strip()[:2].isupper()):
         return None

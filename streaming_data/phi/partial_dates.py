@@ -8,7 +8,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain
 
 from ..locales.language import words
 from ..locales.locale import LANGUAGES
@@ -34,13 +33,18 @@ _TIMES = words(
     "desde el; fecha; nacido el; nacida el; sinds; d.d.; gezien op; geboren; sedan; född; siden; født; dal; dall';"
     "nato il; nata il; data; nascido em; alkaen; synt.; pvm"
 )
-_WEAK = frozenset(words("of; by; de; del; di; van; von; der; a; al; au; du; le; el; il; em; en; per; tot"))
+_WEAK = frozenset(words("of; by; de; del; di; van; von; der; a; em; en; per; tot"))
 _NOT_A_DATE = (
     r"(?!\w|[/%°]|[.,-]\d| ?(?:%|(?:of|de|der|von|des|di|van|av|mg|ml|h|hrs?|mm|cm|kg|l|tab\w*|dose\w*|strength|"
     r"normal|patients?|cases?|patienten|fällen|occasions?|times|leads|lobes?|positive|pain|power|murmur|sem)\b))"
 )
 _TWO_NUMBERS = re.compile(rf"[0-9](?:/\d{{1,2}}{_NOT_A_DATE}|\.(?:0?[1-9]|1[0-2])\.(?![\d,]|\.\d))")
 _TWO_NUMBERS_HEADS = compile_heads(r"[0-9]/[0-9]|[0-9]\.[0-9]\.|[0-9]\.[0-9][0-9]\.")
+_DOT_LOST = re.compile(  # `am 12.03 um`, in text of a language that writes `am 12.03.`
+    r"(?<![^\W_])(?:am|vom|zum|seit dem|den|d\.|fra den|til den) (?P<date>[0-3]?\d\.(?:0?[1-9]|1[0-2]))(?!\w|[.,/%°]"
+    r"| ?(?:%|uhr|kl|[mµ]?g\b|[mdc]?l\b|[mc]?m\b|mmol|u\b|i?e\b))"
+)
+_DOT_LOST_LANGUAGES = frozenset(("de", "da", "nb", "sv"))
 _BEFORE_NUMBERS = 24
 _DOT_RANGE = re.compile(r"\d\.(?:\d{1,2}\.)? ?(?:-|–|und|/) ?\Z")
 _DOT_RANGE_BEGIN = re.compile(r" ?(?:bis|-|–|til|tot) ?(?:zum )?\d{1,2}\.\d{1,2}\.")
@@ -70,6 +74,9 @@ def find_partial_dates(
         day = DAY_BEFORE.search(folded[number], max(0, match.start() - 1), match.start() + 1)
         if day and (match["year"] or _is_month(texts[number], match.span("month"), own)):
             yield number, Found("date", day.start(), match.end())
+    if not _DOT_LOST_LANGUAGES.isdisjoint(languages):
+        for number, text in enumerate(folded):
+            yield from ((number, Found("date", *match.span("date"))) for match in _DOT_LOST.finditer(text))
     cues = _cues(languages)
     for number, match in in_folded.find(_TWO_NUMBERS, _TWO_NUMBERS_HEADS):
         day = DAY_BEFORE.search(folded[number], max(0, match.start() - 1), match.start() + 1)
@@ -100,18 +107,19 @@ def _after_day() -> re.Pattern[str]:
     month = months(LANGUAGES)
     return re.compile(
         rf"[0-9](?:(?:[-/](?:{month})[-/]|\. ?(?:{month})[ '.]{{1,2}}|(?:{month}))(?P<year>'?\d\d)(?!\w|[.,]\d)"
-        rf"|{ORDINAL}\.?[ -]{{0,2}}{OF}(?P<month>{month})(?![^\W_]|['/-]?\d|-[^\W\d_]))"
+        rf"|{ORDINAL}\.?[ -]?{OF}(?P<month>{month})(?![^\W_]|['/-]?\d|-[^\W\d_]))"
     )
 
 
 @cache
 def _after_day_heads() -> Heads:
+    names = (month[:2] for language in LANGUAGES.values() for month in language.months)
     seconds: dict[str, set[str]] = defaultdict(set)
-    for begin in chain((month[:2] for language in LANGUAGES.values() for month in language.months), ("de", "of", "d'")):
+    for begin in (*names, "de", "di", "do", "of", "d'"):
         seconds[begin[0]].add(begin[1])
     begins = [f"{first}[{''.join(sorted(second))}]" for first, second in sorted(seconds.items())]
-    spaced = [f"[0-9]{mark}{begin}" for mark in ("[-/ .]", r"\. ", "") for begin in begins]
-    return compile_heads("|".join([*spaced, "[0-9][snr][tdh]|[0-9]th|[0-9]er|[0-9][º°ª]|[0-9]:e|[0-9]o |[0-9]re"]))
+    spaced = [f"[0-9]{mark}{begin}" for mark in ("[-/ .]", r"\.[ -]", "") for begin in begins]
+    return compile_heads("|".join([*spaced, "[0-9][snr][tdh]|[0-9]th|[0-9]er|[0-9][º°ª]|[0-9]:e|[0-9]o|[0-9]re"]))
 
 
 @cache

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+from ..locales.english import STREET_SUFFIXES
 from .first_characters import Searcher, compile_heads
 from .local_forms import LOCAL_KINDS, find_local_forms, plain_characters
+from .word_trie import any_of
 
 if TYPE_CHECKING:
     from ..shards.manifest import SourceInfo
@@ -24,9 +26,10 @@ _FULL_MONTH = "(?:January|February|March|April|May|June|July|August|September|Oc
 _MONTH_HEADS = "Jan[u. ]|Feb[r. ]|Mar[c. ]|Apr[i. ]|May[. ]|Jun[e. ]|Jul[y. ]|Aug[u. ]|Sep[te. ]|Oct[o. ]|Nov[e. ]"
 _MONTH_HEADS += "|Dec[e. ]"
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d\d"
-_STREET = "(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Terrace|Ter|Highway|Hwy"
-_STREET += "|Way|Circle|Cir|Square|Sq|Parkway|Pkwy|Plaza|Trail|Trl|Turnpike|Tpke|Crescent|Alley|Loop|Pike|Expressway"
-_STREET += "|Crossing|Glen|Grove|Heights|Hollow|Knoll|Landing|Manor|Meadows?|Mews|Ridge|Springs?|Valley|Village|Vista)"
+_STREET = any_of(STREET_SUFFIXES)
+_STREET_IN_CAPITALS = (
+    "(?:STREET|ST|AVENUE|AVE|ROAD|RD|BOULEVARD|BLVD|LANE|LN|DRIVE|COURT|TERRACE|HIGHWAY|CRESCENT|SQUARE)"
+)
 _STATE = "(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]"
 _STATE += "|W[AIVY])"
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
@@ -59,7 +62,8 @@ _WORDED = [
     (
         "address",
         "|".join(r"\d" * digits + r" [A-Z][A-Za-z'’. -]" for digits in range(1, 6)),
-        rf"\d{{1,5}} (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}{_STREET}\b",
+        rf"\d{{1,5}} (?:[NSEW]\.? )?"
+        rf"(?:(?:{_NAME} ){{1,3}}{_STREET}|(?:[A-Z'-]{{2,24}} ){{1,3}}{_STREET_IN_CAPITALS})\b(?!-)",
     ),
     ("zip_code", r"[A-Z][A-Z] \d", rf"[A-Z]{{2}}(?<={_STATE}) \d{{5}}(?:-\d{{4}})?\b"),
     ("name", r"Mr[s. ]|Ms[. ]|Miss", rf"M(?<![A-Za-z]M)(?:rs?|s|iss)\.? {_NAME}(?: {_NAME})?"),
