@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...evaluation.analysis.predictions import Run, read_runs
+from ...evaluation.bias.report import Probes
 from ...evaluation.comparison import Comparison, claims
 from ...evaluation.results import Result
 from ...storage.files import atomic_write
 from ..report.rendering import render_template
 from .latex import latex_table
+from .probes import probe_tables
 from .scores import LEVEL, MeanScore, scores_of
 from .sections import analysis_of, difference_rows, score_table, summary_table
 
@@ -18,7 +21,9 @@ PAGE = "results.html"
 TABLE = "results.tex"
 
 
-def write_results(results: Sequence[Result], comparisons: Sequence[Comparison], out: Path) -> tuple[Path, Path]:
+def write_results(
+    results: Sequence[Result], comparisons: Sequence[Comparison], out: Path, probes: Probes = MappingProxyType({})
+) -> tuple[Path, Path]:
     """Write `results.html` and `results.tex` to the directory of an evaluation, and return their paths.
 
     The page has no text of the data: examples have ids and positions.
@@ -27,13 +32,15 @@ def write_results(results: Sequence[Result], comparisons: Sequence[Comparison], 
         UserError: a file of predictions is not as it was written.
     """
     page, table = out / PAGE, out / TABLE
-    atomic_write(page, render_results(results, comparisons, out))
+    atomic_write(page, render_results(results, comparisons, out, probes))
     atomic_write(table, latex_table(_primary(scores_of(results)), claims(comparisons)))
     return page, table
 
 
-def render_results(results: Sequence[Result], comparisons: Sequence[Comparison], out: Path) -> str:
-    """Return the page."""
+def render_results(
+    results: Sequence[Result], comparisons: Sequence[Comparison], out: Path, probes: Probes = MappingProxyType({})
+) -> str:
+    """Return the page. `probes` are the comparisons of groups of its tasks that probe bias."""
     scores = scores_of(results)
     models = list(dict.fromkeys(result.model for result in results))
     tasks = []
@@ -45,6 +52,7 @@ def render_results(results: Sequence[Result], comparisons: Sequence[Comparison],
                 "scores": score_table(task_scores, models),
                 "differences": difference_rows(own),
                 "claims": _claims_of(task, comparisons),
+                "probes": probe_tables(probes.get(task, {})),
                 "analysis": analysis_of(_runs(results, task, models, out)),
             }
         )
