@@ -65,8 +65,8 @@ def bias_section(probes: Probes) -> str:
     parts += [_model(task, model, found) for task, models in probes.items() for model, found in models.items()]
     parts.append(
         "These are associations in short synthetic notes, or changes of predictions in swapped texts. They are not "
-        "harm that was observed, and what was not found is not absent: other words, languages, groups and tasks were not "
-        "probed."
+        "harm that was observed, and what was not found is not absent: other words, languages, groups and tasks were "
+        "not probed."
     )
     return "\n\n".join(parts)
 
