@@ -133,4 +133,5 @@ def _score(
     ids = torch.tensor([one for place in places for one in place.ids])
     found = scores[rows.to(scores.device), ids.to(scores.device)].double().cpu().numpy()
     owner = np.repeat(np.arange(len(places)), [len(place.ids) for place in places])
-    return np.bincount(owner, found, len(places))
+    sums: Array = np.bincount(owner, found, len(places)).astype(np.float64)
+    return sums

@@ -66,7 +66,7 @@ def read_swaps(task: SwapTask, data: Path) -> dict[str, Found]:
     """
     path = data / task.test
     texts = [read_text(record, task.text, position(path, number)) for number, record in read_records(path, [task.text])]
-    found = {attribute: find_versions(texts, attribute) for attribute in task.attributes}
+    found: dict[str, Found] = {attribute: find_versions(texts, attribute) for attribute in task.attributes}
     if not any(len(one.versions) >= _LEAST_TEXTS for one in found.values()):
         most = max(len(one.versions) for one in found.values())
         raise UserError(
