@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
+from .bias.swap_task import SwapTask, read_swaps, run_swaps
+from .bias.task import BiasTask, read_bias, run_bias
 from .fine_tuning.choice import with_development, without_development
 from .fine_tuning.kind import FineTunedKind, Outcome, Scores
 from .models.protocol import Protocol
@@ -50,7 +52,9 @@ AnyTask = Annotated[
     | RerankingTask
     | MaskedWordsTask
     | NeedlesTask
-    | CodesTask,
+    | CodesTask
+    | BiasTask
+    | SwapTask,
     Field(discriminator="kind"),
 ]
 
@@ -64,6 +68,13 @@ class ScoredKind(NamedTuple):
     read: Callable[[Any, Path], object]
     run: Callable[..., Scores | Outcome]
     packages: tuple[str, ...] = ()
+
+
+def _run_swaps(model: "EvaluatedModel", task: SwapTask, data: Path, protocol: Protocol, seed: int) -> Scores:
+    """The scores of a model that `cmbert finetune` kept."""
+    from .saved_model import open_fine_tuned
+
+    return run_swaps(open_fine_tuned(model.directory), task, data, protocol)
 
 
 _KINDS: dict[type, FineTunedKind | ScoredKind] = {
@@ -80,6 +91,8 @@ _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     MaskedWordsTask: ScoredKind(read_masked_words, run_masked_words),
     NeedlesTask: ScoredKind(read_needles, run_needles),
     CodesTask: ScoredKind(read_systems, run_codes, ("scikit-learn", "matplotlib")),
+    BiasTask: ScoredKind(read_bias, run_bias, ("scipy",)),
+    SwapTask: ScoredKind(read_swaps, _run_swaps, ("scipy",)),
 }
 
 

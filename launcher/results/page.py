@@ -6,11 +6,13 @@ from types import MappingProxyType
 from typing import Any
 
 from ...evaluation.analysis.predictions import Run, read_runs
+from ...evaluation.bias.report import Probes
 from ...evaluation.comparison import Comparison, claims
 from ...evaluation.results import Result
 from ...storage.files import atomic_write, stage_file
 from ..report.rendering import render_template
 from .latex import latex_table
+from .probes import probe_tables
 from .scores import LEVEL, MeanScore, scores_of
 from .sections import analysis_of, difference_rows, score_table, summary_table
 
@@ -21,10 +23,15 @@ TABLE = "results.tex"
 
 Texts = Mapping[str, Mapping[str, str]]
 """By task, the texts of examples by id."""
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def write_results(
-    results: Sequence[Result], comparisons: Sequence[Comparison], out: Path, texts: Texts = MappingProxyType({})
+    results: Sequence[Result],
+    comparisons: Sequence[Comparison],
+    out: Path,
+    probes: Probes = _NONE,
+    texts: Texts = _NONE,
 ) -> tuple[Path, Path]:
     """Write `results.html` and `results.tex` to the directory of an evaluation, and return their paths.
 
@@ -37,13 +44,19 @@ def write_results(
     page, table = out / PAGE, out / TABLE
     with stage_file(page) as staging:
         staging.touch(0o600 if texts else 0o666)
-        staging.write_text(render_results(results, comparisons, out, texts), encoding="utf-8")
+        staging.write_text(render_results(results, comparisons, out, probes, texts), encoding="utf-8")
     atomic_write(table, latex_table(_primary(scores_of(results)), claims(comparisons)))
     return page, table
 
 
-def render_results(results: Sequence[Result], comparisons: Sequence[Comparison], out: Path, texts: Texts) -> str:
-    """Return the page."""
+def render_results(
+    results: Sequence[Result],
+    comparisons: Sequence[Comparison],
+    out: Path,
+    probes: Probes = _NONE,
+    texts: Texts = _NONE,
+) -> str:
+    """Return the page. `probes` are the comparisons of groups of its tasks that probe bias."""
     scores = scores_of(results)
     models = list(dict.fromkeys(result.model for result in results))
     tasks = []
@@ -55,6 +68,7 @@ def render_results(results: Sequence[Result], comparisons: Sequence[Comparison],
                 "scores": score_table(task_scores, models),
                 "differences": difference_rows(own),
                 "claims": _claims_of(task, comparisons),
+                "probes": probe_tables(probes.get(task, {})),
                 "analysis": analysis_of(_runs(results, task, models, out), texts.get(task, {})),
             }
         )

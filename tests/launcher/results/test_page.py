@@ -81,7 +81,7 @@ def test_texts_are_shown_only_if_asked_for_and_only_to_their_owner(tmp_path: Pat
     assert "a text" not in text_of(page.read_text())
     names = [f"{prefix}{number}" for prefix in ("text-", "note-", "n", "sentence-") for number in range(300)]
     texts = {task: {name: f"a text <{name}>" + 400 * " word" for name in names} for task in TASKS}
-    page, _ = write_results(results, comparisons, tmp_path, texts)
+    page, _ = write_results(results, comparisons, tmp_path, texts=texts)
     assert page.stat().st_mode & 0o777 == 0o600
     text = text_of(page.read_text())
     assert re.search(r"a text (&lt;|<)[\w-]+(&gt;|>) word word", text)
