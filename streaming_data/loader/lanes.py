@@ -159,7 +159,7 @@ class LaneOrder:
         else:
             begin = span.begin(own)
             depth = position - span.first - max(0, own - span.first_ordinal) - (round_ - span.first_round) * own
-            at = begin + _interleave(depth, span.stop - span.first - begin)
+            at = begin + _interleave(depth, span.stop - span.first - begin, own)
         shard, offset = self._epoch(source, epoch).locate(span.first - epoch * self.mix.packs[source] + at)
         first = self.mix.first_packs[source][shard]
         return PackAddress(source, epoch, first + int(self._shuffled(source, epoch, shard)[offset]))
@@ -249,7 +249,11 @@ def _certain_packs(share: Fraction, lanes: int, sources: int) -> int:
     return max(0, math.floor(share * lanes - 2 * (1 + share * (sources - 2))))
 
 
-def _interleave(position: int, count: int) -> int:
-    """Where `position` of `count` is if a few stretches are read in turns."""
+def _interleave(position: int, count: int, lanes_before: int) -> int:
+    """Where `position` of `count` is if a few stretches are read in turns, every other one backwards, as the lanes
+    before them."""
     stretch, depth = position % _MIXED_STRETCHES, position // _MIXED_STRETCHES
-    return stretch * (count // _MIXED_STRETCHES) + min(stretch, count % _MIXED_STRETCHES) + depth
+    short, longer = divmod(count, _MIXED_STRETCHES)
+    if (lanes_before + stretch) % 2:
+        depth = short + (stretch < longer) - 1 - depth
+    return stretch * short + min(stretch, longer) + depth
