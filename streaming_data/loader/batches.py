@@ -1,8 +1,7 @@
 """From packs to micro-batches of constant size, and the loader that prepares them ahead of time.
 
-Step s consumes packs s * B, ..., (s + 1) * B - 1 of the order, where B is the global batch size, and the order divides
-them among the ranks. A step therefore sees the same packs at any world size, and a resume needs only the number of packs
-consumed.
+Step s consumes packs s * B, ..., (s + 1) * B - 1 of the order, where B is the global batch size. The order divides them
+among the ranks, so a step sees the same packs at any world size, and a resume needs only the number of packs consumed.
 """
 
 import hashlib

@@ -33,13 +33,13 @@ class DataConfig(BaseModel):
     )
     lanes: Annotated[int, Field(gt=0, le=MOST_LANES)] | None = Field(
         None,
-        description="lanes of the order, each of which reads one shard at a time: a divisor of batch.global_batch_size, and at "
-        "least 4 for each node; null: as many as the batch and the cache allow, or those that the run began with",
+        description="lanes of the order, each of which reads one shard at a time: a divisor of batch.global_batch_size "
+        "and at least 4 per node; null: as many as batch and cache allow, or those with which the run began",
     )
     shuffle_window: PositiveInt | None = Field(
         None,
         description="shuffle the packs of so many shards together instead of in lanes, so that every node reads the "
-        "complete data set; null: lanes, or 16 in runs that began so",
+        "complete data set; null: lanes, or the window with which the run began",
     )
     masking: Strategy = Field("token", description="unit of masking: token, whole_word, span or code_aware")
     cache: Path | None = Field(None, description="directory for downloaded shards of an object store")

@@ -83,13 +83,14 @@ class PackDataset:
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the order of the tokens and their masks: a resume must not change it."""
+        order = self.order
         return {
             "sources": {name: reader.fingerprint for name, reader in zip(self.sources, self.readers, strict=True)},
             "weights": dict(zip(self.sources, self.order.weights, strict=True)),
             "seq_length": self.seq_length,
             "limits": {name: limit for name, limit in zip(self.sources, self.order.limits, strict=True) if limit}
             or None,
-            **({"lanes": order.lanes} if isinstance(order := self.order, LaneOrder) else {"shuffle_window": order.window}),
+            **({"lanes": order.lanes} if isinstance(order, LaneOrder) else {"shuffle_window": order.window}),
             "seed": self.seed,
         }
 
@@ -110,13 +111,11 @@ class PackDataset:
         _hold_few(self.readers, self.order)
 
 
-def open_dataset(
-    config: DataConfig, seed: int, split: str = "train", packs_per_step: int | None = None
-) -> PackDataset:
+def open_dataset(config: DataConfig, seed: int, split: str = "train", packs_per_step: int | None = None) -> PackDataset:
     """Open the data set that a run's `data` section names.
 
     Args:
-        packs_per_step: of the run, by which the number of lanes is chosen; None: for reading that is no run, in windows.
+        packs_per_step: of the run, by which the number of lanes is chosen; None: windows, where no run reads.
     Raises:
         UserError: it does not exist, is corrupt, or does not fit the configuration.
     """

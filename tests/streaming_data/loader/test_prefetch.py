@@ -35,7 +35,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def opened(cache: Path, **changes: object) -> PackDataset:
-    config = DataConfig(path="s3://bucket/packs", seq_length=SEQ_LENGTH, cache=cache, **changes)  # type: ignore[arg-type]
+    config = DataConfig(path="s3://bucket/packs", seq_length=SEQ_LENGTH, cache=cache, **changes)
     return open_dataset(config, 3, packs_per_step=BATCH)
 
 
