@@ -31,6 +31,7 @@ def inspect(
     from ....streaming_data.inspection import summary
     from ....streaming_data.inspection.plots import plot
     from ....streaming_data.inspection.table import data_table, source_table
+    from ....streaming_data.loader.lane_count import describe_shards
     from ....streaming_data.shards.manifest import read_manifest
 
     address = address.rstrip("/")
@@ -42,6 +43,8 @@ def inspect(
     console = Console()
     views = list(summary.inspect(address, packs))
     console.print(data_table(address, manifest.seq_length, views), source_table(views))
+    if readers := summary.training_readers(address):
+        console.print(describe_shards(readers), markup=False)
     if plots:
         for path in plot(views, manifest.seq_length, plots):
             typer.echo(f"wrote {path}")

@@ -44,8 +44,8 @@ def check_order(mix: Order, order: LaneOrder, rng: random.Random) -> None:
     for start, stop in random_steps(rng, order.lanes, end):
         step = order.between(start, stop)
         assert order.source_counts(start) == [sum(pack.source == i for pack in read) for i in range(len(mix.packs))]
-        counts = zip(order.source_counts(start), mix.source_counts(start), strict=True)
-        assert all(abs(count - planned) <= 12 for count, planned in counts), "far from the mix inside a round"
+        both = zip(order.source_counts(start), mix.source_counts(start), strict=True)
+        assert all(abs(count - planned) <= 12 for count, planned in both), "far from the mix inside a round"
         for world in WORLDS:
             shares = [order.share(start, stop, rank, world) for rank in range(world)]
             assert Counter(chain(*shares)) == Counter(step), world
