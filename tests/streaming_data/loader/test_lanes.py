@@ -128,18 +128,31 @@ def test_a_rank_stays_in_its_shards_and_neighbors_hardly_share_any() -> None:
         assert downloads["windows"] > 10, batch
 
 
-def test_a_lane_reads_one_shard_after_another_and_a_step_many() -> None:
-    mix = Order([[50] * 200], [1], 3)
+def test_a_lane_reads_one_shard_after_another_together_with_its_neighbor() -> None:
+    mix = Order([[60] * 150], [1], 3)  # 90 packs for each lane
     order = LaneOrder(mix, 100)
     of_lane: dict[int, list[int]] = {lane: [] for lane in range(100)}
-    for start in range(0, 10_000, 100):
-        step = order.share(start, start + 100, 0, 1)
-        assert len({pack.pack // 50 for pack in step}) >= 50  # neighbors may share one
-        for lane, pack in enumerate(step):
-            of_lane[lane].append(pack.pack // 50)
+    for start in range(0, 9_000, 100):
+        step = [pack.pack // 60 for pack in order.share(start, start + 100, 0, 1)]
+        assert len(set(step)) >= 50
+        for lane, shard in enumerate(step):
+            of_lane[lane].append(shard)
+    use: dict[int, set[int]] = {}
     for shards in of_lane.values():
         changes = sum(one != other for one, other in pairwise(shards))
         assert changes == len(set(shards)) - 1 <= 2
+        for step_number, shard in enumerate(shards):
+            use.setdefault(shard, set()).add(step_number)
+    assert max(max(steps) - min(steps) for steps in use.values()) < 60
+
+
+def test_steps_that_are_no_divisor_of_a_round_are_spread_over_the_lanes() -> None:
+    order = LaneOrder(Order([[60] * 150], [1], 3), 100)
+    for batch in (25, 48, 50, 200, 250):
+        steps = [(start, start + batch) for start in range(0, 9_000 - batch, batch)]
+        for rank in range(5):
+            shards = {pack.pack // 60 for step in steps for pack in order.share(*step, rank, 5)}
+            assert len(shards) <= 1.4 * 150 / 5, batch
 
 
 def test_epochs_and_seeds_are_shuffled_anew() -> None:
