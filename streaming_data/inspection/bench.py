@@ -56,7 +56,8 @@ def main() -> None:
     _report("order alone, a rank's share of 64", lambda: order.between(10**9, 10**9 + 64 * PACKS, 64))
     lanes = LaneOrder(order, 1024)
     _report("lanes, 6 sources", lambda: lanes.share(10**9, 10**9 + PACKS, 0, 1))
-    _report("lanes, a rank's share of 64", lambda: lanes.share(10**9, 10**9 + 64 * PACKS, 0, 64))
+    starts = range(10**9, 10**9 + 64 * PACKS, PACKS)
+    _report("lanes, a rank's share of 64", lambda: [lanes.share(start, start + PACKS, 0, 64) for start in starts])
     print(
         f"the loader is {loader / (NODE_TOKENS / NODE_CORES):,.0f} times as fast as one core's share of a planned node"
     )
