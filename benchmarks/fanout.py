@@ -13,7 +13,7 @@ import argparse
 import random
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import fmean
 
 from clinical_modernbert.streaming_data.loader.lanes import LaneOrder
@@ -47,8 +47,8 @@ def main() -> None:
             brought = downloads(order, arguments.batch, nodes, kept)
             print(
                 f"  {gpus:5,} GPUs: {sum(brought) / arguments.shards:7.2f} x the data set from the store, "
-                f"{fmean(brought) / arguments.shards:6.3f} to a node, {max(brought) / fmean(brought):.2f} x that to the "
-                f"busiest; {kept:,} shards kept",
+                f"{fmean(brought) / arguments.shards:6.3f} to a node, {max(brought) / fmean(brought):.2f} x that to "
+                f"the busiest; {kept:,} shards kept",
                 flush=True,
             )
 
@@ -105,7 +105,7 @@ def steps(order: Order | LaneOrder, batch: int) -> Iterator[tuple[int, int]]:
     return ((start, start + batch) for start in range(0, total - batch + 1, batch))
 
 
-def shards_of(order: Order | LaneOrder, packs: "list[PackAddress] | tuple[PackAddress, ...]") -> list[tuple[int, int]]:
+def shards_of(order: Order | LaneOrder, packs: Iterable[PackAddress]) -> list[tuple[int, int]]:
     mix = order.mix if isinstance(order, LaneOrder) else order
     return [(pack.source, bisect_right(mix.first_packs[pack.source], pack.pack) - 1) for pack in packs]
 

@@ -68,6 +68,12 @@ def sample_packs(address: str, packs: int) -> Iterator[Pack]:
         yield reader[index]
 
 
+def training_readers(address: str) -> list[PackReader]:
+    """The training packs of every source that has any."""
+    sources = read_manifest(address).sources
+    return [PackReader(f"{address}/{name}/train") for name, entry in sources.items() if entry.splits["train"].packs]
+
+
 def readable_sources(manifest: DataManifest, include_restricted: bool) -> list[str]:
     """The sources whose text may be shown: those that are public or synthetic, or all with `include_restricted`."""
     restricted = [] if include_restricted else restricted_sources(manifest.sources)

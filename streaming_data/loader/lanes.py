@@ -14,7 +14,8 @@ which pack of a source comes when differs:
    stays in the same lanes and needs a new shard only where a lane begins one.
 
 Where lanes begin and end follows from the numbers of two packs (`Order.number_of`), without iterating: pack 10^12 is
-computed like pack 0. A round in which a source ends, which gives its lanes to the others, has mixed lanes only.
+computed like pack 0. A round in which a source ends, which gives its lanes to the others, has mixed lanes only, and so
+have all rounds of few lanes.
 """
 
 import math
@@ -53,9 +54,10 @@ class LaneOrder:
         self.mix = mix
         self.lanes = lanes
         self.weights, self.limits, self.length = mix.weights, mix.limits, mix.length
-        # Multiples of a number that has no factor in common with the lanes: packs of any step are spread over all lanes.
+        # Multiples of a number without a factor in common with the lanes: packs of any step are spread over all lanes.
         self._stride = next(n for n in range(max(1, round(lanes * _GOLDEN)), 2 * lanes + 1) if math.gcd(n, lanes) == 1)
         self._before = lru_cache(maxsize=1 << 10)(self._compute_before)
+        self._positions = lru_cache(maxsize=4)(self._compute_positions)
         self._span = lru_cache(maxsize=1 << 10)(self._compute_span)
         self._epoch = lru_cache(maxsize=4 * len(self.weights))(self._compute_epoch)
         self._shuffled = lru_cache(maxsize=2 * lanes + 64)(self._compute_shuffled)
@@ -78,9 +80,7 @@ class LaneOrder:
         """How many packs of each source are among the first `number` of training."""
         self._require(number)
         round_ = number // self.lanes
-        within = Counter(
-            self._slot(*self._place(earlier))[0] for earlier in range(round_ * self.lanes, number)
-        )
+        within = Counter(self._slot(*self._place(earlier))[0] for earlier in range(round_ * self.lanes, number))
         return [count + within[source] for source, count in enumerate(self._before(round_))]
 
     def _require(self, stop: int) -> None:
@@ -97,15 +97,19 @@ class LaneOrder:
         return tuple(self._address(*place) for place in mine)
 
     def _place(self, number: int) -> tuple[int, int]:
-        """(round, lane) of a pack. In the last round of an order that ends inside it, the first lanes have packs."""
+        """(round, lane) of a pack. Rounds without own lanes are read as `mix` numbers them."""
         round_, position = divmod(number, self.lanes)
-        is_short = (round_ + 1) * self.lanes > self.length
-        return round_, position if is_short else position * self._stride % self.lanes
+        has_own = any(self._legs[self._leg(round_)].own)
+        return round_, position * self._stride % self.lanes if has_own else position
 
     def _compute_before(self, round_: int) -> list[int]:
         """How many packs of each source are before a round."""
         number = round_ * self.lanes
         return self.mix.source_counts(number if number <= self.length else int(self.length))
+
+    def _compute_positions(self, round_: int) -> list[tuple[int, int]]:
+        start = round_ * self.lanes
+        return self.mix.positions(start, start + self.lanes if start + self.lanes < self.length else int(self.length))
 
     def _compute_legs(self) -> list["_Leg"]:
         ends = {
@@ -137,6 +141,9 @@ class LaneOrder:
     def _slot(self, round_: int, lane: int) -> tuple[int, int]:
         """(source, which pack of that source in the round) of a lane."""
         leg = self._legs[self._leg(round_)]
+        if not any(leg.own):
+            source, position = self._positions(round_)[lane]
+            return source, position - self._before(round_)[source]
         source, ordinal = leg.slots[lane]
         if source != _MIXED:
             return source, ordinal
@@ -159,7 +166,7 @@ class LaneOrder:
         else:
             begin = span.begin(own)
             depth = position - span.first - max(0, own - span.first_ordinal) - (round_ - span.first_round) * own
-            at = begin + _interleave(depth, span.stop - span.first - begin)
+            at = begin + _interleave(depth, span.stop - span.first - begin, own)
         shard, offset = self._epoch(source, epoch).locate(span.first - epoch * self.mix.packs[source] + at)
         first = self.mix.first_packs[source][shard]
         return PackAddress(source, epoch, first + int(self._shuffled(source, epoch, shard)[offset]))
@@ -215,7 +222,7 @@ class _Span(NamedTuple):
     Attributes:
         first_round, first_ordinal: the round with the first pack, and how many packs of the source that round has
             before it.
-        last_round, end_ordinal: the round with the last pack, and how many packs of the source it has up to and with it.
+        last_round, end_ordinal: the round with the last pack, and how many packs of the source it has up to that one.
     """
 
     first: int
@@ -249,7 +256,11 @@ def _certain_packs(share: Fraction, lanes: int, sources: int) -> int:
     return max(0, math.floor(share * lanes - 2 * (1 + share * (sources - 2))))
 
 
-def _interleave(position: int, count: int) -> int:
-    """Where `position` of `count` is if a few stretches are read in turns."""
+def _interleave(position: int, count: int, lanes_before: int) -> int:
+    """Where `position` of `count` is if a few stretches are read in turns, every other one backwards, as the lanes
+    before them."""
     stretch, depth = position % _MIXED_STRETCHES, position // _MIXED_STRETCHES
-    return stretch * (count // _MIXED_STRETCHES) + min(stretch, count % _MIXED_STRETCHES) + depth
+    short, longer = divmod(count, _MIXED_STRETCHES)
+    if (lanes_before + stretch) % 2:
+        depth = short + (stretch < longer) - 1 - depth
+    return stretch * short + min(stretch, longer) + depth

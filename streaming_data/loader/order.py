@@ -105,6 +105,10 @@ class Order:
 
     def between(self, start: int, stop: int, stride: int = 1) -> list[PackAddress]:
         """The packs of training with numbers in `range(start, stop, stride)`; `stop` is at most `length`."""
+        return [self._address(*pack) for pack in self.positions(start, stop)[::stride]]
+
+    def positions(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """(source, position in it) of the packs of training with numbers in `range(start, stop)`."""
         if stop > self.length:
             raise ValueError(
                 f"pack {stop - 1:,} was requested, but every source has a limit: the order ends with "
@@ -115,7 +119,7 @@ class Order:
         while first + len(packs) < stop:
             packs.extend(self._block(block))
             block += 1
-        return [self._address(*pack) for pack in packs[start - first : stop - first : stride]]
+        return packs[start - first : stop - first]
 
     def source_counts(self, number: int) -> list[int]:
         """How many packs of each source are among the first `number` of training."""
@@ -124,7 +128,7 @@ class Order:
         return [self._count_before(source, block) + within[source] for source in range(len(self.rates))]
 
     def share(self, start: int, stop: int, rank: int, world_size: int) -> Sequence[PackAddress]:
-        """The packs of one rank in the step that reads the packs `range(start, stop)`: every `world_size`-th of them."""
+        """The packs of one rank in the step that reads packs `range(start, stop)`: every `world_size`-th of them."""
         return self.between(start + rank, stop, world_size)
 
     def number_of(self, source: int, position: int) -> int:

@@ -34,6 +34,7 @@ def inspect(
     from ....streaming_data.inspection.groups import count_groups
     from ....streaming_data.inspection.plots import plot
     from ....streaming_data.inspection.table import data_table, group_table, source_table
+    from ....streaming_data.loader.lane_count import describe_shards
     from ....streaming_data.shards.manifest import read_manifest
 
     address = address.rstrip("/")
@@ -45,6 +46,8 @@ def inspect(
     console = Console()
     views = list(summary.inspect(address, packs))
     console.print(data_table(address, manifest.seq_length, views), source_table(views))
+    if readers := summary.training_readers(address):
+        console.print(describe_shards(readers), markup=False)
     console.print(group_table(list(count_groups(address, _GROUP_DOCUMENTS))))
     if plots:
         for path in plot(views, manifest.seq_length, plots):

@@ -44,6 +44,8 @@ def check_order(mix: Order, order: LaneOrder, rng: random.Random) -> None:
     for start, stop in random_steps(rng, order.lanes, end):
         step = order.between(start, stop)
         assert order.source_counts(start) == [sum(pack.source == i for pack in read) for i in range(len(mix.packs))]
+        both = zip(order.source_counts(start), mix.source_counts(start), strict=True)
+        assert all(abs(count - planned) <= 12 for count, planned in both), "far from the mix inside a round"
         for world in WORLDS:
             shares = [order.share(start, stop, rank, world) for rank in range(world)]
             assert Counter(chain(*shares)) == Counter(step), world
@@ -68,11 +70,104 @@ def check_order(mix: Order, order: LaneOrder, rng: random.Random) -> None:
     assert fresh.between(start, min(start + 40, end), 3) == read[start : start + 40 : 3]
 
 
-def test_every_epoch_is_complete_and_a_step_is_the_same_at_any_world_size() -> None:
-    for case in range(30):
+def check_cases(cases: range) -> None:
+    for case in cases:
         rng = random.Random(case)
         mix, order = random_order(rng, case)
         try:
             check_order(mix, order, rng)
         except AssertionError as error:
             raise AssertionError(f"case {case}: {order.lanes} lanes, {mix.shard_sizes}, {mix.limits}") from error
+
+
+def test_every_epoch_is_complete_and_a_step_is_the_same_at_any_world_size() -> None:
+    check_cases(range(3))
+
+
+@pytest.mark.slow
+def test_every_epoch_is_complete_and_a_step_is_the_same_at_any_world_size_in_many_cases() -> None:
+    check_cases(range(3, 30))
+
+
+def test_any_pack_is_computed_alone_even_number_ten_to_the_twelve(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+
+    def counted(count: int, *key: int | str) -> object:
+        counts.append(count)
+        return random_bits(count, *key)
+
+    monkeypatch.setattr(order_module, "random_bits", counted)
+    sizes = [[900] * 400, [900] * 200, [900] * 60, [100], [5]]
+
+    def fresh() -> LaneOrder:
+        return LaneOrder(Order(sizes, [50, 30, 15, 4, 1], 3, limits=[None, None, 10**6, None, None]), 256)
+
+    start = 10**12 + 77
+    step = fresh().between(start, start + 256)
+    assert sum(counts) <= 60 * 1024 * len(sizes)  # no iteration over the packs before
+    for number in (0, 100, 255):
+        assert fresh().between(start + number, start + number + 1) == [step[number]]
+
+
+@pytest.mark.slow
+def test_a_rank_stays_in_its_shards_and_neighbors_hardly_share_any() -> None:
+    """With the lanes of a batch, the ranks of 16 nodes download little more than the data set together."""
+    sizes = [[30] * 240, [30] * 120, [30] * 36, [30] * 4]
+    lanes, nodes = 64, 16
+    mix = Order(sizes, [sum(shards) for shards in sizes], 1)
+    for batch, most in ((lanes, 1.25), (2 * lanes, 1.25), (48, 4)):
+        downloads = {
+            name: sum(
+                len({(pack.source, pack.pack // 30) for start in range(0, 12_000 - batch, batch)
+                     for pack in order.share(start, start + batch, node, nodes)})
+                for node in range(nodes)
+            ) / 400
+            for name, order in (("lanes", LaneOrder(mix, lanes)), ("windows", mix))
+        }  # fmt: skip
+        assert downloads["lanes"] < most, batch
+        assert downloads["windows"] > 10, batch
+
+
+def test_a_lane_reads_one_shard_after_another_together_with_its_neighbor() -> None:
+    mix = Order([[60] * 150], [1], 3)  # 90 packs for each lane
+    order = LaneOrder(mix, 100)
+    of_lane: dict[int, list[int]] = {lane: [] for lane in range(100)}
+    for start in range(0, 9_000, 100):
+        step = [pack.pack // 60 for pack in order.share(start, start + 100, 0, 1)]
+        assert len(set(step)) >= 50
+        for lane, shard in enumerate(step):
+            of_lane[lane].append(shard)
+    use: dict[int, set[int]] = {}
+    for shards in of_lane.values():
+        changes = sum(one != other for one, other in pairwise(shards))
+        assert changes == len(set(shards)) - 1 <= 2
+        for step_number, shard in enumerate(shards):
+            use.setdefault(shard, set()).add(step_number)
+    assert max(max(steps) - min(steps) for steps in use.values()) < 60
+
+
+def test_steps_that_are_no_divisor_of_a_round_are_spread_over_the_lanes() -> None:
+    order = LaneOrder(Order([[60] * 150], [1], 3), 100)
+    for batch in (25, 48, 50, 200, 250):
+        steps = [(start, start + batch) for start in range(0, 9_000 - batch, batch)]
+        for rank in range(5):
+            shards = {pack.pack // 60 for step in steps for pack in order.share(*step, rank, 5)}
+            assert len(shards) <= 1.4 * 150 / 5, batch
+
+
+def test_epochs_and_seeds_are_shuffled_anew() -> None:
+    orders = [
+        LaneOrder(Order([[50] * 20], [1], seed), 10).between(start, start + 1000)
+        for seed in (0, 1)
+        for start in (0, 1000)
+    ]
+    for i, first in enumerate(orders):
+        for second in orders[:i]:
+            assert sum(a.pack == b.pack for a, b in zip(first, second, strict=True)) < 20
+
+
+def test_the_stream_of_existing_checkpoints_does_not_change() -> None:
+    order = LaneOrder(Order([[4, 4], [3]], [2, 1], 7), 4)
+    assert order.between(5, 10) == [(1, 0, 1), (0, 0, 4), (0, 0, 5), (1, 0, 2), (0, 0, 1)]
+    with pytest.raises(ValueError, match="at least one lane"):
+        LaneOrder(order.mix, 0)
