@@ -29,6 +29,7 @@ from pydantic import (
 from ...configs.errors import UserError
 from ...configs.secrets import is_secret_name
 from .kubernetes import KubernetesConfig
+from .network import NetworkConfig
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters; cluster-specific variables such as NCCL_IB_HCA belong in `env`.
@@ -131,6 +132,7 @@ class ClusterConfig(_Section):
     )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
+    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
     kubernetes: KubernetesConfig | None = None
 

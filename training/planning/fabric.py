@@ -67,9 +67,10 @@ def find_fabric(name: str) -> Fabric:
     """
     names = [fabric.name for fabric in FABRICS]
     if name.lower() not in names:
+        hint = did_you_mean(name, names) or "."
         raise UserError(
-            f"{name}: unknown fabric{did_you_mean(name, names)} Set --fabric to one of {', '.join(names)}, or describe "
-            "it with --node-bandwidth and --latency"
+            f"{name}: unknown fabric{hint} Set --fabric to one of {', '.join(names)}, or describe it with "
+            "--node-bandwidth and --latency"
         )
     return FABRICS[names.index(name.lower())]
 
@@ -127,3 +128,18 @@ class Network:
 def network_of(gpu: Gpu, fabric: Fabric, nodes: int, local: int) -> Network:
     """The network of `local` GPUs in each of `nodes` nodes."""
     return Network(nodes, local, LINK_SHARE * gpu.link, fabric)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How a run is deployed at a site.
+
+    Attributes:
+        save_every: steps between checkpoints.
+        hang: seconds after which a rank without progress ends the run.
+    """
+
+    site: Site
+    nodes: int
+    save_every: int
+    hang: float
