@@ -13,7 +13,7 @@ import argparse
 import heapq
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,6 +23,8 @@ import numpy.typing as npt
 Times: TypeAlias = npt.NDArray[np.float64]
 """Seconds since the start, of each rank."""
 FABRICS = ("infiniband-400x8", "efa", "100gbe")
+GATHERED = 4
+"""ZeRO-3 with weights that are gathered for each micro-batch; 3: with weights that stay gathered."""
 BATCHES = {8: 576, 64: 576, 512: 1024, 1024: 2048}
 """Packs of a step on so many GPUs: the smallest multiple of the ranks that is not below the recipe's."""
 
@@ -162,12 +164,12 @@ class Ranks:
 
 
 def play_step(ranks: Ranks, work: Work, stage: int, ahead: float = 5e7) -> float:
-    """Seconds of one step at ZeRO-1, ZeRO-3 with weights that stay ("3"), or 4: ZeRO-3 that gathers for each batch."""
+    """Seconds of one step at ZeRO stage 1, 3 or `GATHERED`."""
     speed = 1 + work.spread_of_ranks * ranks.random.standard_normal(ranks.count)
     ready = np.zeros(ranks.count)
     matrices, vectors = sum(work.matrices), sum(work.vectors)
     for _ in range(work.micro_batches):
-        if stage == 4:
+        if stage == GATHERED:
             ready = _gathering(ranks, ready, work, speed, ahead)
         else:
             ready = ranks.compute(ready, work.batch, work, speed)
@@ -178,7 +180,7 @@ def play_step(ranks: Ranks, work: Work, stage: int, ahead: float = 5e7) -> float
     for _ in range(1 if stage == 1 else 4):
         ready = ranks.reduce(ready, 8 * (len(work.matrices) + len(work.vectors)))
     ready = ready + work.update
-    again = {1: (matrices, vectors), 3: (*work.matrices, *work.vectors), 4: work.vectors}[stage]
+    again = {1: (matrices, vectors), 3: (*work.matrices, *work.vectors), GATHERED: work.vectors}[stage]
     for elements in again:
         ready = ranks.gather(ready, 2 * elements)
     return float(ranks.agree(ready, work.report).max())
@@ -230,7 +232,7 @@ def play_run(
     return kept / now
 
 
-def plan(recipe: str, gpus: int, fabric: str, stage: int, *more: str) -> dict[str, Any]:
+def plan(recipe: str, gpus: int, fabric: str, stage: int) -> dict[str, Any]:
     """What `cmbert plan --json` prints for H100s."""
     from typer.testing import CliRunner
 
@@ -238,9 +240,12 @@ def plan(recipe: str, gpus: int, fabric: str, stage: int, *more: str) -> dict[st
 
     each = BATCHES[gpus] // gpus
     micro = next(size for size in (4, 3, 2, 1) if each % size == 0)
-    sets = (f"batch.global_batch_size={BATCHES[gpus]}", f"batch.micro_batch_size={micro}", f"engine.zero_stage={stage}")
-    options = [option for setting in (*sets, "batch.warmup=[]") for option in ("--set", setting)]
-    arguments = [recipe, "--gpu", "h100", "--nodes", str(gpus // 8), "--fabric", fabric, *options, *more, "--json"]
+    sets = [f"batch={{global_batch_size: {BATCHES[gpus]}, micro_batch_size: {micro}}}"]
+    sets.append(f"engine.zero_stage={min(stage, 3)}")
+    if stage == GATHERED:
+        sets.append("engine.zero_optimization.stage3_param_persistence_threshold=100_000")
+    options = [option for setting in sets for option in ("--set", setting)]
+    arguments = [recipe, "--gpu", "h100", "--nodes", str(gpus // 8), "--fabric", fabric, *options, "--json"]
     result = CliRunner().invoke(app, ["plan", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     planned: dict[str, Any] = json.loads(result.stdout)
@@ -279,7 +284,7 @@ def inputs(recipe: str, planned: dict[str, Any], packs: int, micro: int) -> tupl
     )
 
 
-def compare(recipe: str, gpus: int, fabric: str, stage: int, seeds: int = 2) -> tuple[dict[str, Any], float]:
+def compare(recipe: str, gpus: int, fabric: str, stage: int, seeds: int = 1) -> tuple[dict[str, Any], float]:
     """(the plan, seconds of a played step of its first phase)."""
     planned = plan(recipe, gpus, fabric, stage)
     each = BATCHES[gpus] // gpus
@@ -289,26 +294,26 @@ def compare(recipe: str, gpus: int, fabric: str, stage: int, seeds: int = 2) -> 
     return planned, float(np.mean(played))
 
 
-def rows(recipes: Sequence[str], counts: Sequence[int], seeds: int = 2) -> list[list[str]]:
-    """Cells of the table: for each recipe, fabric and number of GPUs."""
-    found = []
+def rows(recipes: Sequence[str], counts: Sequence[int], seeds: int = 1) -> Iterator[list[str]]:
+    """Cells of the table, for each recipe, fabric and number of GPUs."""
     for recipe, fabric, gpus in itertools.product(recipes, FABRICS, counts):
-        cells = [recipe, fabric if gpus > 8 else "NVLink", f"{gpus:,}", f"{BATCHES[gpus]:,}"]
         if gpus == 8 and fabric != FABRICS[0]:
             continue
+        cells = [recipe, fabric if gpus > 8 else "one node", f"{gpus:,}", f"{BATCHES[gpus]:,}"]
         for stage in (1, 3):
             planned, played = compare(recipe, gpus, fabric, stage, seeds)
-            step = planned["phases"][0]["step"]
-            total = sum(step.values())
-            most = max(step, key=lambda part: step[part])
-            cells += [f"{1e3 * total:,.0f}", f"{1e3 * played:,.0f}", f"{step['device'] / total:.0%}", most]
-        found.append(cells)
-    return found
+            phase = planned["phases"][0]
+            total, most = sum(phase["step"].values()), max(phase["step"], key=lambda part: phase["step"][part])
+            share = f"{phase['step'][most] / total:.0%}"
+            cells += [f"{1e3 * total:,.0f}", f"{1e3 * played:,.0f}", f"{most.replace('device', 'computation')} {share}"]
+            if stage == 1:
+                cells += [f"{phase['tokens_per_second'][0] / gpus / 1e3:,.0f}k", f"{24 * planned['days'][0]:.1f}"]
+        yield cells
 
 
 TITLES = (
-    *("recipe", "fabric", "GPUs", "packs"),
-    *(f"ZeRO-{stage}{part}" for stage in (1, 3) for part in (", ms", ", played", ", device", " binds")),
+    *("recipe", "fabric", "GPUs", "packs", "ZeRO-1, ms", "played", "binds", "tokens/s per GPU", "hours"),
+    *("ZeRO-3, ms", "played", "binds"),
 )
 
 

@@ -42,7 +42,7 @@ def test_a_collective_takes_as_long_as_its_pieces(played: dict[str, Any], fabric
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [1, 3])
+@pytest.mark.parametrize("stage", [1, 3, 4])
 def test_a_step_is_as_planned(played: dict[str, Any], stage: int) -> None:
     for fabric, gpus in (("infiniband-400x8", 8), ("infiniband-400x8", 64), ("efa", 64), ("100gbe", 64)):
         planned, seconds = played["compare"]("base", gpus, fabric, stage, seeds=1)
