@@ -76,6 +76,7 @@ def plan(
     node_bandwidth: Annotated[Number, _number("--node-bandwidth", _NETWORK, "Out of a node, reached, in GB/s.")] = None,
     latency: Annotated[Number, _number("--latency", _NETWORK, "Of a hop between nodes, in microseconds.")] = None,
     store: Annotated[Number, _number("--store-bandwidth", _NETWORK, "Object store to a node, in GB/s.")] = None,
+    data: Annotated[Number, _number("--data-gb", _NETWORK, "Of the data set; a cache as large serves repeats.")] = None,
     mtbf: Annotated[Number, _number("--mtbf", _NETWORK, "Hours between failures of one node.")] = None,
 ) -> None:
     """Predict memory, communication, time and cost of a run, without a GPU.
@@ -124,7 +125,8 @@ def plan(
         suggest(["plan", recipe, *settings(overrides)])
         return
     hang = 60 * (config.engine.step_timeout_minutes or config.engine.timeout_minutes)
-    deployment = Deployment(site(), nodes, config.checkpoint.every_steps, hang)
+    cached = data if data and data <= (config.data.cache_gigabytes or math.inf) else 0.0
+    deployment = Deployment(site(), nodes, config.checkpoint.every_steps, hang, GB * cached)
     hourly = price if price is not None else _price(known)
     result = forecast(model, config.engine, run_plan, device(), hourly, deployment)
     sentences = list(advice(result, config.engine, config.batch.micro_batch_size))

@@ -137,9 +137,11 @@ class Deployment:
     Attributes:
         save_every: steps between checkpoints.
         hang: seconds after which a rank without progress ends the run.
+        cached: bytes of the data set, if the cache of a node holds all of it; 0: unknown, or it holds less.
     """
 
     site: Site
     nodes: int
     save_every: int
     hang: float
+    cached: float = 0.0

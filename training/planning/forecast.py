@@ -32,7 +32,7 @@ from .memory import (
 )
 from .roofline import Times, roofline, times
 from .stage import USABLE, at_stage, choose_stage
-from .step_time import StepTime, step_time
+from .step_time import SHARD_BYTES, StepTime, step_time
 
 
 @dataclass(frozen=True)
@@ -211,9 +211,8 @@ def _phases(
         if deployment is not None:
             messages = traffic(model, engine, plan.optimizer, plan.world_size)
             network = _network(gpu, plan, deployment)
-            step = step_time(
-                model, engine, messages, one, micro_batches, tokens / steps, network, deployment.site, by_nodes
-            )
+            per_step, site, share = tokens / steps, deployment.site, _downloaded(plan, deployment)
+            step = step_time(model, engine, messages, one, micro_batches, per_step, network, site, by_nodes, share)
             slow = steps * step.total
         speeds, days = (tokens / slow, tokens / fast), (slow / 86400, fast / 86400)
         yield Phase(max_seqlen, steps, tokens, work, speeds, days, objective, step)
@@ -227,6 +226,12 @@ def _times(
     masked = round(rate * size * plan.data.seq_length)
     operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, False, plan.optimizer, causal)
     return times(model, engine, operations)
+
+
+def _downloaded(plan: Plan, deployment: Deployment) -> float:
+    """The share of the steps that read shards for the first time: of the first epoch, if the cache holds an epoch."""
+    read = SHARD_BYTES * plan.packs * plan.data.seq_length
+    return min(1.0, deployment.cached / read) if deployment.cached else 1.0
 
 
 def _network(gpu: Gpu, plan: Plan, deployment: Deployment) -> Network:

@@ -77,6 +77,7 @@ def step_time(
     network: Network,
     site: Site,
     by_nodes: bool = False,
+    downloaded: float = 1.0,
 ) -> StepTime:
     """A step in which every rank computes `micro_batches` micro-batches, expected.
 
@@ -84,6 +85,7 @@ def step_time(
         one: of a micro-batch, on one device.
         tokens: of the step, on all ranks.
         by_nodes: whether the library could exchange by nodes first (collectives.py).
+        downloaded: share of the steps whose shards are not in the caches yet.
     """
     batch = max(one.expected, one.host)
     exchanges = micro_batches if engine.stage > 1 else 1
@@ -104,7 +106,7 @@ def step_time(
         data=0.0,
     )
     data = download_seconds(tokens, network.nodes, site)
-    return StepTime(**{**result.parts(), "data": max(0.0, data - result.total)})
+    return StepTime(**{**result.parts(), "data": downloaded * max(0.0, data - result.total)})
 
 
 def expected_maximum(count: int) -> float:

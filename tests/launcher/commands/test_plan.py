@@ -112,6 +112,11 @@ def test_a_slow_store_binds_since_every_node_downloads_nearly_all() -> None:
     assert max(step, key=lambda part: step[part]) == "data"
     # Of 2 bytes per token; all nodes together download an epoch eight times.
     assert sum(step.values()) == pytest.approx(2 * 576 * 8192 / 0.01e9)
+    # 100 G tokens of 2 bytes: of a data set of 20 GB the first tenth is downloaded, if the cache holds it.
+    cached = json.loads(plan(*run, "--store-bandwidth", "0.01", "--data-gb", "20"))["phases"][0]["step"]["data"]
+    assert cached == pytest.approx(0.1 * step["data"], rel=1e-3)
+    small = (*run, "--store-bandwidth", "0.01", "--data-gb", "20", "--set", "data.cache_gigabytes=10")
+    assert json.loads(plan(*small))["phases"][0]["step"]["data"] == step["data"]
 
 
 def test_saves_that_cost_much_are_advised_away() -> None:
