@@ -94,7 +94,7 @@ def _save_interval(plan: Plan, deployment: Deployment, result: Forecast) -> Iter
     kept = result.goodput
     assert kept is not None
     step = kept.interval / deployment.save_every
-    every = max(1, round(kept.best_interval / step))
+    every = min(plan.steps, max(1, round(kept.best_interval / step)))
     nodes = deployment.nodes
     better = goodput(step, every, result.checkpoint, plan.world_size, nodes, deployment.hang, deployment.site)
     if better.share > kept.share + 0.002:

@@ -17,6 +17,8 @@ LINK_LATENCY = 1.5e-6
 """Seconds of a hop inside a node: NCCL's own model has 0.6 to 1.9 us for NVLink (src/graph/tuning.cc)."""
 LAUNCH = 10e-6
 """Seconds until a collective begins on the device: assumed."""
+GPU_MTBF = 50_000 * 3600.0
+"""Seconds between failures of a GPU: 419 interruptions in 54 days on 16,384 (Llama 3, arXiv 2407.21783)."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ class Site:
         store: bytes per second that a node downloads from the object store.
         store_total: bytes per second that the store gives all nodes together.
         disk: bytes per second that a node writes to the disk of checkpoints, or reads from it.
-        mtbf: seconds between failures of one node. 419 interruptions in 54 days on 16,384 GPUs (Llama 3, arXiv
-            2407.21783) are 50,000 hours of a GPU, and 6,250 of a node of eight.
+        mtbf: seconds between failures of one node; None: `GPU_MTBF` for each of its GPUs.
         downloads: of an epoch by so many nodes together, in data sets.
     """
 
@@ -97,7 +98,7 @@ class Site:
     store: float = 1.25e9
     store_total: float = 100e9
     disk: float = 1e9
-    mtbf: float = 6250 * 3600.0
+    mtbf: float | None = None
     downloads: Callable[[int], float] = every_node
 
 

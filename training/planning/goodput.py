@@ -9,11 +9,11 @@ import math
 from dataclasses import dataclass
 
 from ...configs.errors import UserError
-from .fabric import Site
+from .fabric import GPU_MTBF, Site
 
 COPY, PAUSE = 10e9, 0.05
 """Bytes per second from a device to its host, and seconds in which ranks agree on a save: assumed."""
-PUBLISH = 2.0
+PUBLISH = 0.5
 """Seconds from the last rank's file until the checkpoint is complete: assumed."""
 IMPORTS = 30.0
 """Seconds of a start on local disks: imports, rendezvous, compilation, a first batch (two ranks: 13 s): assumed."""
@@ -63,11 +63,12 @@ def goodput(
     write = checkpoint / (nodes * site.disk) + PUBLISH
     stall = PAUSE + checkpoint / ranks / COPY + max(0.0, write - interval)
     start = IMPORTS + ranks * FILE_CALLS / FILE_RATE + checkpoint / (nodes * site.disk)
-    between = site.mtbf / nodes
+    of_a_node = site.mtbf or GPU_MTBF * nodes / ranks
+    between = of_a_node / nodes
     lost = NOTICED * (1 - HANGS) + hang * HANGS + start + write + (interval + stall) / 2
     if lost >= between:
         raise UserError(
-            f"a failure is expected every {between / 3600:.1f} hours ({nodes} nodes, {site.mtbf / 3600:,.0f} hours "
+            f"a failure is expected every {between / 3600:.1f} hours ({nodes} nodes, {of_a_node / 3600:,.0f} hours "
             f"each) and costs {lost / 3600:.1f} hours: save more often (checkpoint.every_steps={save_every}), use "
             "fewer nodes, or correct --mtbf"
         )

@@ -127,6 +127,12 @@ def test_saves_that_cost_much_are_advised_away() -> None:
         plan("base", "--gpu", "h100", "--nodes", "8", "--mtbf", "1", *settings)
 
 
+def test_advice_never_saves_less_than_once_per_run() -> None:
+    sentences = json.loads(plan("tiny", "--gpu", "h100", "--gpus-per-node", "1", "--json"))
+    (saves,) = re.findall(r"checkpoint.every_steps=(\d+)", " ".join(sentences["advice"]))
+    assert int(saves) <= sentences["steps"]
+
+
 def test_numbers_describe_a_device() -> None:
     described = ("--peak-tflops", "500", "--memory-gb", "64", "--memory-bandwidth", "2000")
     assert "on 8 described GPU with 64 GB" in plan("base", *described)
