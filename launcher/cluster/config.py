@@ -30,6 +30,7 @@ from ...configs.errors import UserError
 from ...configs.secrets import is_secret_name
 from ..ranks.interruption import CLOUD, Cloud
 from .kubernetes import KubernetesConfig
+from .network import NetworkConfig
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters; cluster-specific variables such as NCCL_IB_HCA belong in `env`.
@@ -136,6 +137,7 @@ class ClusterConfig(_Section):
     )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
+    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
     interruption_notices: Cloud | None = Field(
         None, description="cloud whose metadata service announces that it takes a spot instance back; ranks then save"
     )

@@ -44,6 +44,14 @@ def gpus(incomplete: str) -> list[tuple[str, str]]:
     return _starting(incomplete, known.items())
 
 
+def fabrics(incomplete: str) -> list[tuple[str, str]]:
+    """Complete the networks that `cmbert plan` knows."""
+    from ...training.planning.fabric import FABRICS
+
+    known = ((fabric.name, f"{fabric.node / 1e9:g} GB/s per node") for fabric in FABRICS)
+    return _starting(incomplete, known)
+
+
 def corpora(incomplete: str) -> list[tuple[str, str]]:
     """Complete the corpora that `cmbert data fetch` downloads."""
     from ...streaming_data.download.publishers import PUBLISHERS

@@ -1,8 +1,8 @@
 """Seconds of a collective by algorithm and size, from the network's rates and latencies.
 
-A round of a ring passes a piece from every rank to the next. It takes as long as the slowest link needs for a piece, or
-as long as a hop needs on average, whichever is more: that is what the rounds of a ring settle to, since a rank that is
-behind delays only its followers. benchmarks/network.py plays rings and trees hop by hop and shares no formula.
+A round of a ring passes a piece from every rank to the next. All rounds take as long as the slowest link needs for all
+pieces, or as long as one piece needs for all hops but one, whichever is more: a rank that is behind delays only its
+followers. benchmarks/network.py plays rings and trees hop by hop and shares no formula.
 """
 
 import math
@@ -15,6 +15,8 @@ from .fabric import LAUNCH, LINK_LATENCY, Network
 Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
 CHUNK = 2**20
 """Bytes that a tree passes on at a time: assumed."""
+TREE_SHARE = 0.85
+"""Of the links' rate that large tensors reach in trees, since parents wait for children: 0.73 to 1 as played."""
 LIBRARY = {"all_reduce": ("ring", "tree"), "all_gather": ("ring",), "reduce_scatter": ("ring",)}
 """The algorithms between nodes that NCCL has for each collective, of those below."""
 
@@ -50,21 +52,26 @@ def seconds(kind: Kind, size: float, network: Network, by_nodes: bool = False) -
 
 def ring(size: float, passes: int, network: Network) -> Seconds:
     """A ring through all ranks, which leaves each node once. An all-reduce passes everything twice."""
-    rounds, piece = passes * (network.ranks - 1), size / network.ranks
-    slowest = piece / _rate(network)
+    piece = size / network.ranks
+    inside = piece / network.link + LINK_LATENCY
     between = network.nodes if network.nodes > 1 else 0
-    hops = (network.ranks - between) * (piece / network.link + LINK_LATENCY)
-    hops += between * (piece / network.fabric.node + network.fabric.latency)
-    a_round = max(slowest, hops / network.ranks)
-    return Seconds(rounds * slowest, LAUNCH + rounds * (a_round - slowest), "ring")
+    hops = (network.ranks - between) * inside + between * (piece / network.fabric.node + network.fabric.latency)
+    bandwidth = passes * (network.ranks - 1) * piece / _rate(network)
+    return Seconds(bandwidth, LAUNCH + max(0.0, passes * (hops - inside) - bandwidth), "ring")
 
 
 def tree(size: float, passes: int, network: Network) -> Seconds:
-    """Two binary trees of nodes, each with half of the data, and a chain inside each node, in chunks."""
-    depth, chunk = math.ceil(math.log2(network.nodes)) if network.nodes > 1 else 0, min(size, CHUNK)
-    a_way = depth * (network.fabric.latency + chunk / network.fabric.node)
+    """Two binary trees of nodes, each with half of the data, and a chain inside each node, in chunks.
+
+    A node that is inside one tree is a leaf of the other, so that all send as much as in a ring.
+    """
+    if network.nodes == 1:
+        return ring(size, passes, network)
+    depth, chunk = math.ceil(math.log2(network.nodes)), min(size / 2, CHUNK)
+    a_way = depth * network.fabric.latency + (depth - 1) * chunk / network.fabric.node
     a_way += (network.local - 1) * (LINK_LATENCY + chunk / network.link)
-    return Seconds(passes * size / _rate(network), LAUNCH + passes * a_way, "tree")
+    bandwidth = passes * size * (network.nodes - 1) / network.nodes / (TREE_SHARE * _rate(network))
+    return Seconds(bandwidth, LAUNCH + passes * a_way, "tree")
 
 
 def hierarchical(size: float, passes: int, network: Network) -> Seconds:

@@ -41,7 +41,7 @@ _BLACKWELL = "https://nvdam.widen.net/s/wwnsxrhm2w/blackwell-datasheet-3384703"
 _GRACE_HOPPER = "https://resources.nvidia.com/en-us-grace-cpu/grace-hopper-superchip"
 _ADA = "NVIDIA Ada GPU Architecture, white paper v2"
 # The data sheet of the B300 has 36 PFLOPS with sparsity for eight; boards of eight are sold with 2.1 to 2.3 TB.
-# A link of NVLink is half of the figure that adds up both directions. PCIe where NVLink connects pairs only, or nothing.
+# A link of NVLink is half of the figure that adds up both directions; it is PCIe where NVLink connects at most pairs.
 GPUS = (
     Gpu("B300", 2250e12, 268e9, 8e12, "sm103", 900e9, f"{_NVIDIA}/hgx/", ("AC",)),
     Gpu("B200", 2250e12, 180e9, 8e12, "sm100", 900e9, _BLACKWELL),
@@ -117,14 +117,21 @@ def describe_gpu(
     Raises:
         UserError: the name is unknown and the numbers are incomplete.
     """
-    given = {"peak": _times(1e12, peak_tflops), "memory": _times(1e9, memory_gb), "bandwidth": _times(1e9, bandwidth)}
-    changes = {key: value for key, value in {**given, "link": _times(1e9, link)}.items() if value is not None}
-    gpu = find_gpu(name) if name else None
-    if gpu is None and all(given.values()):
-        gpu = Gpu(name or "described device", 0, 0, 0, "sm80", _PCIE_4, "options of the command")
+    gpu, numbers = find_gpu(name) if name else None, (peak_tflops, memory_gb, bandwidth)
+    if gpu is None and None in numbers:
+        raise UserError(_unknown(name, any(numbers)))
     if gpu is None:
-        raise UserError(_unknown(name, changes))
-    return replace(gpu, **changes, source=f"{gpu.source}, changed by options") if changes else gpu
+        gpu = Gpu(name or "described GPU", 0, 0, 0, "sm80", _PCIE_4, "options of the command")
+    elif not any((*numbers, link)):
+        return gpu
+    return replace(
+        gpu,
+        peak=1e12 * peak_tflops if peak_tflops else gpu.peak,
+        memory=1e9 * memory_gb if memory_gb else gpu.memory,
+        bandwidth=1e9 * bandwidth if bandwidth else gpu.bandwidth,
+        link=1e9 * link if link else gpu.link,
+        source=f"{gpu.source}, changed by options",
+    )
 
 
 def gpu_names() -> list[str]:
@@ -132,20 +139,16 @@ def gpu_names() -> list[str]:
     return [gpu.name.lower().replace(" ", "-") for gpu in GPUS]
 
 
-def _times(unit: float, number: float | None) -> float | None:
-    return None if number is None else unit * number
-
-
-def _unknown(name: str | None, changes: dict[str, float]) -> str:
+def _unknown(name: str | None, described: bool) -> str:
     advice = f"to one of {', '.join(gpu_names())}, or describe the device with"
     options = "--peak-tflops (dense, 16 bits), --memory-gb and --memory-bandwidth (GB/s)"
     where = "--gpu, or `gpu` in the cluster's file,"
-    if changes:
+    if described:
         return f"an unknown device needs all of {options}; or set {where} {advice} them"
     if not name:
         return f"--gpu is required: set it, or `gpu` in the cluster's file, {advice} {options}"
     near = _nearest(name)
-    return f"{name}: unknown GPU{f'; did you mean {near}?' if near else ';'} Set {where} {advice} {options}"
+    return f"{name}: unknown GPU{f'; did you mean {near}? Set' if near else '; set'} {where} {advice} {options}"
 
 
 def _nearest(name: str) -> str:

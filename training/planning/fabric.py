@@ -17,6 +17,8 @@ LINK_LATENCY = 1.5e-6
 """Seconds of a hop inside a node: NCCL's own model has 0.6 to 1.9 us for NVLink (src/graph/tuning.cc)."""
 LAUNCH = 10e-6
 """Seconds until a collective begins on the device: assumed."""
+GPU_MTBF = 50_000 * 3600.0
+"""Seconds between failures of a GPU: 419 interruptions in 54 days on 16,384 (Llama 3, arXiv 2407.21783)."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ def find_fabric(name: str) -> Fabric:
     """
     names = [fabric.name for fabric in FABRICS]
     if name.lower() not in names:
+        hint = did_you_mean(name, names) or "."
         raise UserError(
-            f"{name}: unknown fabric{did_you_mean(name, names)} Set --fabric to one of {', '.join(names)}, or describe "
-            "it with --node-bandwidth and --latency"
+            f"{name}: unknown fabric{hint} Set --fabric to one of {', '.join(names)}, or describe it with "
+            "--node-bandwidth and --latency"
         )
     return FABRICS[names.index(name.lower())]
 
@@ -87,8 +90,7 @@ class Site:
         store: bytes per second that a node downloads from the object store.
         store_total: bytes per second that the store gives all nodes together.
         disk: bytes per second that a node writes to the disk of checkpoints, or reads from it.
-        mtbf: seconds between failures of one node. 419 interruptions in 54 days on 16,384 GPUs (Llama 3, arXiv
-            2407.21783) are 50,000 hours of a GPU, and 6,250 of a node of eight.
+        mtbf: seconds between failures of one node; None: `GPU_MTBF` for each of its GPUs.
         downloads: of an epoch by so many nodes together, in data sets.
     """
 
@@ -96,7 +98,7 @@ class Site:
     store: float = 1.25e9
     store_total: float = 100e9
     disk: float = 1e9
-    mtbf: float = 6250 * 3600.0
+    mtbf: float | None = None
     downloads: Callable[[int], float] = every_node
 
 
@@ -127,3 +129,20 @@ class Network:
 def network_of(gpu: Gpu, fabric: Fabric, nodes: int, local: int) -> Network:
     """The network of `local` GPUs in each of `nodes` nodes."""
     return Network(nodes, local, LINK_SHARE * gpu.link, fabric)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How a run is deployed at a site.
+
+    Attributes:
+        save_every: steps between checkpoints.
+        hang: seconds after which a rank without progress ends the run.
+        cached: bytes of the data set, if the cache of a node holds all of it; 0: unknown, or it holds less.
+    """
+
+    site: Site
+    nodes: int
+    save_every: int
+    hang: float
+    cached: float = 0.0

@@ -87,7 +87,7 @@ def test_numbers_describe_a_device() -> None:
     ],
 )
 def test_unknown_devices_are_refused_with_the_nearest_names(
-    name: str | None, numbers: tuple[float | None, ...], message: str
+    name: str | None, numbers: tuple[float | None, float | None, float | None], message: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         describe_gpu(name, *numbers, None)
