@@ -218,6 +218,7 @@ class PrivacyReport(_Section):
         data_name: the last part of its address.
         date: when the last section was added.
         git_revision: of the code, if it is a checkout.
+        samples: patients on each side, and canaries at each level, at most.
         seed: of every random choice of the attacks.
     """
 
@@ -229,6 +230,7 @@ class PrivacyReport(_Section):
     data_name: str
     date: Timestamp
     git_revision: str | None
+    samples: PositiveInt = 200
     seed: NonNegativeInt = 0
     exposure: ExposureSection | None = None
     membership: MembershipSection | None = None

@@ -1,6 +1,6 @@
 """The attacks of `cmbert privacy`, in order: what each needs, and the section of the report that it gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ class Subject:
         canaries: planted in its data; none: exposure is not measured.
         data: address of the data set; None: members and others are not compared.
         sources: those of the data set that are attacked.
+        seen: by source, the training packs that the model has read.
         samples: patients on each side, at most.
         working: directory of results so far.
     """
@@ -36,6 +37,7 @@ class Subject:
     data: str | None
     manifest: "DataManifest | None"
     sources: tuple[str, ...]
+    seen: Mapping[str, Collection[int]]
     samples: int
     seed: int
     working: Path
@@ -51,7 +53,7 @@ class Subject:
 
         assert self.data is not None
         assert self.manifest is not None
-        return sample_passages(self.data, self.manifest, self.sources, self.samples, self.longest, self.seed)
+        return sample_passages(self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen)
 
 
 class Attack(NamedTuple):

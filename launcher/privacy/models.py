@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
+from ...streaming_data.loader.dataset import open_dataset
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import MANIFEST, CheckpointManifest
 from ...training.recipe.config import RunConfig
@@ -60,7 +61,7 @@ def open_untrained(checkpoint: Path, manifest: CheckpointManifest) -> "Scorer":
     from ...model.masked_lm import MaskedLM
     from ...training.recipe.start import open_initial
 
-    config = load(RunConfig, _run_of(checkpoint) / "config.yaml", allow_secrets=True)
+    config = load(RunConfig, run_of(checkpoint) / "config.yaml", allow_secrets=True)
     if (start := open_initial(config)) is not None:
         model = assemble(manifest.model, start.read(config.seed if config.new_head else None))
     else:
@@ -75,8 +76,27 @@ def _scorer(model: "object", checkpoint: Path, name: str) -> "Scorer":
     from ...model.masked_lm import MaskedLM
 
     assert isinstance(model, MaskedLM)
-    return open_scorer(packed_model(model, _run_of(checkpoint) / "tokenizer", name))
+    return open_scorer(packed_model(model, run_of(checkpoint) / "tokenizer", name))
 
 
-def _run_of(checkpoint: Path) -> Path:
+def seen_packs(checkpoint: Path, manifest: CheckpointManifest, data: str) -> dict[str, frozenset[int]]:
+    """By source, the training packs that the run has read until this checkpoint."""
+    config = load(RunConfig, run_of(checkpoint) / "config.yaml", allow_secrets=True)
+    dataset = open_dataset(config.data.model_copy(update={"path": data}), config.seed)
+    packs = manifest.progress.packs
+    seen: dict[str, set[int]] = {name: set() for name in dataset.sources}
+    partly = set()
+    for number, count in enumerate(dataset.order.source_counts(packs)):
+        if count >= len(dataset.readers[number]):  # each epoch has every pack once
+            seen[dataset.sources[number]].update(range(len(dataset.readers[number])))
+        else:
+            partly.add(number)
+    for address in dataset.order.between(0, packs) if partly else ():
+        if address.source in partly:
+            seen[dataset.sources[address.source]].add(address.pack)
+    return {name: frozenset(numbers) for name, numbers in seen.items()}
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The directory of its run."""
     return checkpoint.parent.parent
