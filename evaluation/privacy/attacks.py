@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from ...configs.errors import UserError
@@ -61,6 +62,7 @@ def run_attacks(
     names: Sequence[Name] = NAMES,
     sources: Sequence[str] | None = None,
     seen: Mapping[str, Counter[int]] | None = None,
+    planted: Sequence[str] = (),
 ) -> dict[Name, Section]:
     """Attack a model; an attack for which the sample has no passages has no section.
 
@@ -70,6 +72,7 @@ def run_attacks(
         directory: for finished sections, each in a file named by a hash of everything that it depends on.
         sources: default: all with texts of patients.
         seen: how often the model was trained on each training pack of each source; None: on all.
+        planted: lines that only training documents have, such as canaries; documents with one are left out.
     Raises:
         UserError: the data set is missing, has another tokenizer, or no patients on one side.
     """
@@ -78,7 +81,7 @@ def run_attacks(
     models = {"the model": model, **references}
     longest = min(settings.longest, manifest.seq_length, *(one.max_length for one in models.values()))
     settings = settings._replace(longest=longest)
-    key = _key(models, manifest, sources, settings, seen)
+    key = _key(models, manifest, sources, settings, seen, planted)
     files = {name: directory / f"{name}-{key}.json" for name in names}
     found = {name: read_json(file, _SCHEMAS[name], _ADVICE) for name, file in files.items() if file.is_file()}
     missing = [name for name in names if name not in found]
@@ -92,7 +95,8 @@ def run_attacks(
                     f"{address} was prepared with another tokenizer than that of {name}: its token ids differ; name "
                     "the data set that the model was trained on, and references with the same tokenizer"
                 )
-        sample = sample_passages(address, manifest, sources, settings.patients, longest, settings.seed, seen)
+        lines = [one.tokens.astype(np.int64) for one in tokenizers.encode(tokenizer, planted)]
+        sample = sample_passages(address, manifest, sources, settings.patients, longest, settings.seed, seen, lines)
         for name in missing:
             section = _attack(name, model, references, address, manifest, sources, settings, sample, tokenizer)
             if section:
@@ -151,8 +155,9 @@ def _key(
     sources: Sequence[str],
     settings: Settings,
     seen: Mapping[str, Counter[int]] | None,
+    planted: Sequence[str],
 ) -> str:
     read = None if seen is None else {name: sorted(packs.items()) for name, packs in seen.items() if name in sources}
     identities = {name: one.identity for name, one in models.items()}
-    content = [VERSION, identities, manifest_hash(manifest), list(sources), settings, read]
+    content = [VERSION, identities, manifest_hash(manifest), list(sources), settings, read, list(planted)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
