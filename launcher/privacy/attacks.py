@@ -1,8 +1,7 @@
 """The attacks of `cmbert privacy`, in order: what each needs, and the section of the report that it gives."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,8 +28,6 @@ class Subject:
         sources: those of the data set that are attacked.
         samples: patients on each side, at most.
         working: directory of results so far.
-        seen: how often the model was trained on each training pack of each source; None: not known.
-        references: models in addition to the untrained one whose losses are subtracted.
     """
 
     model: "Scorer"
@@ -42,31 +39,19 @@ class Subject:
     samples: int
     seed: int
     working: Path
-    seen: "Mapping[str, Counter[int]] | None" = None
-    references: "Mapping[str, Scorer]" = field(default_factory=dict)
 
     @property
     def longest(self) -> int:
-        return min(LONGEST, *(one.max_length for one in (self.model, *self.references.values())))
-
-    @property
-    def epochs(self) -> float | None:
-        """How often the packs of the attacked sources were seen, of those that were, on average."""
-        counts = [count for name in self.sources for count in (self.seen or {}).get(name, {}).values() if count]
-        return round(sum(counts) / len(counts), 2) if counts else None
+        return min(LONGEST, self.model.max_length)
 
     @cached_property
     def sample(self) -> "Sample":
-        """The passages that several attacks share, without those that only training documents can have: canaries."""
+        """The passages that several attacks share."""
         from ...evaluation.privacy.passages import sample_passages
-        from ...evaluation.privacy.scoring import encode
 
         assert self.data is not None
         assert self.manifest is not None
-        planted = [tokens.numpy() for tokens in encode(self.model.tokenizer, [one.line for one in self.canaries])]
-        return sample_passages(
-            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen, planted
-        )
+        return sample_passages(self.data, self.manifest, self.sources, self.samples, self.longest, self.seed)
 
 
 class Attack(NamedTuple):
@@ -94,7 +79,7 @@ def _membership(subject: Subject) -> Any:
     assert subject.manifest is not None
     return attack_membership(
         subject.model,
-        {"untrained": subject.untrained, **subject.references},
+        {"untrained": subject.untrained},
         subject.sample,
         data_vocabulary(subject.manifest),
         MASKINGS,
@@ -135,20 +120,10 @@ def _has_data(subject: Subject) -> bool:
     return subject.data is not None
 
 
-def _on_patients(attack: Callable[[Subject], Any]) -> Attack:
-    """An attack that compares trained with held-out patients."""
-
-    def run(subject: Subject) -> Any:
-        section = attack(subject)
-        return section and section.model_copy(update={"epochs": subject.epochs})
-
-    return Attack(_has_data, run)
-
-
 ATTACKS = {
     "exposure": Attack(_has_canaries, _exposure),
-    "membership": _on_patients(_membership),
-    "recovery": _on_patients(_recovery),
-    "extraction": _on_patients(_extraction),
+    "membership": Attack(_has_data, _membership),
+    "recovery": Attack(_has_data, _recovery),
+    "extraction": Attack(_has_data, _extraction),
 }
 """By the name of the section of the report."""

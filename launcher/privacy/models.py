@@ -1,16 +1,13 @@
 """The models that are attacked: checkpoints of a run, and the model before training."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
-from ...streaming_data.loader.config import DataConfig
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import MANIFEST, CheckpointManifest
 from ...training.recipe.config import RunConfig
-from ...training.resilience.skips import order_offset
 
 if TYPE_CHECKING:
     from ...evaluation.privacy.scoring import Scorer
@@ -70,36 +67,6 @@ def open_untrained(checkpoint: Path, manifest: CheckpointManifest) -> "Scorer":
         model = MaskedLM(manifest.model)
         initialize(model, config.seed)
     return _scorer(model, checkpoint, "the untrained model")
-
-
-def packs_of(manifest: CheckpointManifest, data: str) -> dict[str, Counter[int]]:
-    """How often the run of a checkpoint had read each training pack of each source of its data set, at `data`.
-
-    Raises:
-        UserError: the data set cannot be opened.
-    """
-    from ...evaluation.privacy.seen import packs_seen
-
-    read = order_offset(manifest.skips, manifest.progress.packs)
-    return packs_seen(DataConfig(**{**manifest.config["data"], "path": data}), manifest.config["seed"], read)
-
-
-def open_reference(model: str, attacked: "Scorer") -> "Scorer":
-    """A model whose losses are subtracted: a directory, or a name on the Hub.
-
-    Raises:
-        UserError: it cannot be opened, or its tokens are not those of the model that is attacked.
-    """
-    from ...evaluation.models.model import open_model
-    from ...evaluation.privacy.scoring import open_scorer
-
-    reference = open_scorer(open_model(model))
-    if reference.tokenizer.backend.get_vocab() != attacked.tokenizer.backend.get_vocab():
-        raise UserError(
-            f"--reference {model}: its tokenizer is another than that of {attacked.name}, so their losses cannot be "
-            "compared; name a model with the same tokenizer, such as an earlier one of the same series"
-        )
-    return reference
 
 
 def _scorer(model: "object", checkpoint: Path, name: str) -> "Scorer":
