@@ -118,11 +118,13 @@ class _Sampled(_Section):
         longest: tokens of a passage, at most.
         seed: of the sample, the masks and the intervals.
         patients_known: whether intervals are by patient; else each document counted as a patient.
+        epochs: how often training saw the packs of its documents that it saw at all, on average; None: not known.
     """
 
     longest: PositiveInt
     seed: NonNegativeInt
     patients_known: bool
+    epochs: float | None = None
 
 
 class MembershipSection(_Sampled):
