@@ -24,6 +24,7 @@ class Subject:
 
     Attributes:
         canaries: planted in its data; none: exposure is not measured.
+        planted: the lines of all canaries in its data.
         data: address of the data set; None: members and others are not compared.
         sources: those of the data set that are attacked.
         seen: by source, the training packs that the model has read.
@@ -34,6 +35,7 @@ class Subject:
     model: "Scorer"
     untrained: "Scorer"
     canaries: tuple[Canary, ...]
+    planted: tuple[str, ...]
     data: str | None
     manifest: "DataManifest | None"
     sources: tuple[str, ...]
@@ -48,12 +50,16 @@ class Subject:
 
     @cached_property
     def sample(self) -> "Sample":
-        """The passages that several attacks share."""
+        """The passages that several attacks share, without planted lines."""
         from ...evaluation.privacy.passages import sample_passages
+        from ...evaluation.privacy.planted import without_canaries
 
         assert self.data is not None
         assert self.manifest is not None
-        return sample_passages(self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen)
+        sample = sample_passages(
+            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen
+        )
+        return without_canaries(sample, self.planted, self.model.tokenizer)
 
 
 class Attack(NamedTuple):
