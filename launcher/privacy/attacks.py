@@ -28,7 +28,7 @@ class Subject:
         data: address of the data set; None: members and others are not compared.
         sources: those of the data set that are attacked.
         seen: by source, how often the model has read each training pack.
-        planted: the lines of all canaries in the data, which are in no document that is compared.
+        planted: the lines of all canaries in its data.
         references: models in addition to the untrained one, by name, whose losses are subtracted.
         samples: patients on each side, at most.
         working: directory of results so far.
@@ -37,11 +37,11 @@ class Subject:
     model: "Scorer"
     untrained: "Scorer"
     canaries: tuple[Canary, ...]
+    planted: tuple[str, ...]
     data: str | None
     manifest: "DataManifest | None"
     sources: tuple[str, ...]
     seen: Mapping[str, Counter[int]]
-    planted: tuple[str, ...]
     references: "Mapping[str, Scorer]"
     samples: int
     seed: int
@@ -59,16 +59,16 @@ class Subject:
 
     @cached_property
     def sample(self) -> "Sample":
-        """The passages that several attacks share."""
+        """The passages that several attacks share, without planted lines."""
         from ...evaluation.privacy.passages import sample_passages
-        from ...evaluation.privacy.scoring import encode
+        from ...evaluation.privacy.planted import without_canaries
 
         assert self.data is not None
         assert self.manifest is not None
-        planted = [tokens.numpy() for tokens in encode(self.model.tokenizer, self.planted)]
-        return sample_passages(
-            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen, planted
+        sample = sample_passages(
+            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen
         )
+        return without_canaries(sample, self.planted, self.model.tokenizer)
 
 
 class Attack(NamedTuple):

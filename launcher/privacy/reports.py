@@ -1,5 +1,7 @@
 """The reports of a run's checkpoints: attack by attack, each written as soon as it is there."""
 
+import logging
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +22,7 @@ from .models import open_checkpoint, open_reference, open_untrained, seen_packs
 if TYPE_CHECKING:
     from ...evaluation.privacy.scoring import Scorer
 
+logger = logging.getLogger(__name__)
 SECTION = "privacy.md"
 WORKING = "working"
 
@@ -80,15 +83,21 @@ def _subject(model: "Scorer", checkpoint: Path, manifest: CheckpointManifest, re
     from ...evaluation.privacy.patients import patient_sources
 
     data = read_data_manifest(request.data) if request.data else None
+    canaries = read_canaries(request.canaries).canaries if request.canaries else []
+    if data and data.config.get("privacy") and not canaries:
+        logger.warning(
+            f"{request.data}: canaries were planted in it, and their list is not there: training documents are "
+            "recognized by them; name the list with --canaries"
+        )
     return Subject(
         model=model,
         untrained=open_untrained(checkpoint, manifest),
-        canaries=_canaries(request),
+        canaries=_sampled(canaries, request.samples),
+        planted=tuple(canary.line for canary in canaries),
         data=request.data,
         manifest=data,
         sources=request.sources or (tuple(patient_sources(data)) if data else ()),
         seen=seen_packs(checkpoint, manifest, request.data) if request.data else {},
-        planted=_planted(request),
         references={Path(address).name: open_reference(address, model) for address in request.references},
         samples=request.samples,
         seed=request.seed,
@@ -96,22 +105,13 @@ def _subject(model: "Scorer", checkpoint: Path, manifest: CheckpointManifest, re
     )
 
 
-def _canaries(request: Request) -> tuple[Canary, ...]:
-    """Those of the list, at each level at most `samples`."""
-    if request.canaries is None:
-        return ()
+def _sampled(canaries: Sequence[Canary], most: int) -> tuple[Canary, ...]:
+    """At each level at most so many."""
     chosen: list[Canary] = []
-    for canary in read_canaries(request.canaries).canaries:
-        if sum(other.repeats == canary.repeats for other in chosen) < request.samples:
+    for canary in canaries:
+        if sum(other.repeats == canary.repeats for other in chosen) < most:
             chosen.append(canary)
     return tuple(chosen)
-
-
-def _planted(request: Request) -> tuple[str, ...]:
-    """The lines of all canaries that are in documents."""
-    if request.canaries is None:
-        return ()
-    return tuple(canary.line for canary in read_canaries(request.canaries).canaries if canary.repeats)
 
 
 def _empty(model: "Scorer", checkpoint: Path, manifest: CheckpointManifest, request: Request) -> PrivacyReport:
