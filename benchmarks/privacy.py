@@ -56,7 +56,7 @@ def main() -> int:
     reports = [row for row in islice(generate(5), 4 * options.reports) if row["note_type"] == "RR"]
     train_tokenizer([row["text"] for row in reports], out / "tokenizer")
     planted = arm_planted(out / "planted", reports[: options.reports], options.canaries)
-    copied = arms_copied(out, reports[-options.canaries :], max(2, options.canaries // 4))
+    copied = arms_copied(out, reports[options.reports :], max(2, options.canaries // 4))
     lines = [f"<!-- measured: {revision()} | {CODE} | python benchmarks/privacy.py -->", ""]
     lines += [*exposure_table(planted), *membership_table(planted), *copied_table(copied), describe_machine() + "."]
     write_page(options.page, lines, BEGIN, END)
@@ -99,11 +99,11 @@ def arms_copied(out: Path, reports: Sequence[dict[str, str]], count: int) -> dic
 
 def copied_notes(reports: Sequence[dict[str, str]], canaries: Sequence[Canary]) -> list[tuple[str, str, str]]:
     """One report per canary, copied as often as its level says, each with another date; controls are in none."""
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for number, canary in enumerate(canaries):
-        text = plant(reports[number % len(reports)]["text"], str(number), [canary.line])
-        for copy in range(canary.repeats):
-            rows.append((f"{number}-{copy}", str(number), f"{text}\nSigned on day {copy + 1}."))
+        text = plant(reports[number]["text"], str(number), [canary.line])
+        copies = [f"{text}\nSigned on day {copy + 1}." for copy in range(canary.repeats)]
+        rows += [(f"{number}-{copy}", str(number), content) for copy, content in enumerate(copies)]
     return rows
 
 
