@@ -137,6 +137,7 @@ def _membership(section: MembershipSection) -> Finding:
             "0.5 is chance. Where a control differs from 0.5, the two sides differ in more than training. "
             "Mireshghallah et al. measured 0.66 by loss and 0.90 with a reference trained on similar text, so no "
             "result by loss alone shows safety."
+            + ("" if section.epochs is None else f" Training had read their text {section.epochs:g} times on average.")
             + ("" if section.patients_known else " Patients are not known, so the intervals are too narrow."),
         ],
     )

@@ -21,13 +21,12 @@ from ...streaming_data.loader.counter_rng import permutation, random_bits
 from ...streaming_data.shards.manifest import DataManifest
 from ...streaming_data.shards.mds import PackReader
 from .patients import Key, number_patients
-from .runs import run_hashes
 
 PACKS = 4_096
 _RUN = 64
 _DOCUMENTS = 8
 """Of a patient and source, at most: of more, a sample."""
-_SHORTEST = 16
+SHORTEST = 16
 """Tokens of a passage, at least."""
 Integers = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
@@ -80,25 +79,22 @@ def sample_passages(
     longest: int,
     seed: int,
     seen: Mapping[str, Collection[int]] | None = None,
-    planted: Sequence[Integers] = (),
 ) -> Sample:
     """Passages of up to so many patients on each side, a pure function of the data and the arguments.
 
     Args:
         longest: tokens of a passage, with [CLS] and [SEP].
         seen: the training packs of each source that the model was trained on; None: all.
-        planted: tokens of lines that only training documents have, such as canaries; documents with one are left out.
     Raises:
         UserError: one side of every source is empty.
     """
     candidates: dict[Key, _Candidate] = {}
-    lines = np.unique(np.concatenate([np.empty(0, np.uint64), *map(run_hashes, planted)]))
     for source in sources:
         splits = manifest.sources[source].splits
         for split, is_member in (("train", True), ("held_out", False)):
             if split in splits and splits[split].packs:
                 allowed = seen.get(source, ()) if seen is not None and is_member else None
-                for key, candidate in _read(address, source, split, longest, seed, allowed, lines):
+                for key, candidate in _read(address, source, split, longest, seed, allowed):
                     candidates.setdefault(key, candidate)
     numbered = number_patients(manifest, {key: not one.is_member for key, one in candidates.items()})
     documents = _documents_of_patients(numbered.numbers, candidates, seed)
@@ -132,10 +128,9 @@ def _read(
     longest: int,
     seed: int,
     allowed: Collection[int] | None,
-    lines: npt.NDArray[np.uint64],
 ) -> Iterator[tuple[Key, _Candidate]]:
     for name, tokens, starts in _segments(address, source, split, seed, allowed):
-        if len(tokens) >= _SHORTEST and not (len(lines) and np.isin(run_hashes(tokens), lines).any()):
+        if len(tokens) >= SHORTEST:
             yield (source, name), _Candidate(*_window(tokens, starts, longest, seed, source, name), split == "train")
 
 

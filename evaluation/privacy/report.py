@@ -222,6 +222,8 @@ class PrivacyReport(_Section):
         git_revision: of the code, if it is a checkout.
         samples: patients on each side, and canaries at each level, at most.
         seed: of every random choice of the attacks.
+        sources: that were named to be attacked; none: all with texts of patients.
+        references: models whose losses were subtracted, in addition to the untrained one.
     """
 
     version: Literal[1] = VERSION
@@ -234,6 +236,8 @@ class PrivacyReport(_Section):
     git_revision: str | None
     samples: PositiveInt = 200
     seed: NonNegativeInt = 0
+    sources: list[str] = []
+    references: list[str] = []
     exposure: ExposureSection | None = None
     membership: MembershipSection | None = None
     recovery: RecoverySection | None = None

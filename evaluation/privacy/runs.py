@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEAST = 8
-"""Tokens of a run: of a gap that must be exact, of a planted line."""
+"""Tokens of a run: of a gap that must be exact."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -38,6 +38,10 @@ def privacy(
     samples: Annotated[
         int, typer.Option(help="At most so many patients on each side, and canaries at each level.", min=2)
     ] = 200,
+    reference: Annotated[
+        list[str],
+        typer.Option(help="A model that was trained on other notes, or fewer; repeatable. Its losses are subtracted."),
+    ] = [],  # noqa: B006 - typer copies it
     seed: Annotated[int, typer.Option(help="Of every random choice.", min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="Directory of the reports. Default: RUN/privacy")] = None,
 ) -> None:
@@ -55,14 +59,14 @@ def privacy(
     newest = read_manifest(chosen[-1])
     directory = out or run_of(chosen[0]) / "privacy"
     planted = canaries or _default_list(newest, data)
-    check_all(_checks(chosen, newest, data, planted, source, directory))
+    check_all(_checks(chosen, newest, data, planted, source, reference, directory))
 
     from ...streaming_data.shards.restricted import every_source, share_unless_restricted
     from .page import write_page
     from .reports import Request, attack_checkpoint, read_reports
 
     share_unless_restricted(every_source(newest.sources, newest.initial_sources))
-    request = Request(directory, data, planted, tuple(source), samples, seed)
+    request = Request(directory, data, planted, tuple(source), samples, seed, tuple(reference))
     for path in chosen:
         report = attack_checkpoint(path, request)
         typer.echo(f"{path.name}: {', '.join(report.attacks())}: {request.report_of(path)}")
@@ -87,9 +91,11 @@ def _checks(
     data: str | None,
     planted: Path | None,
     sources: Sequence[str],
+    references: Sequence[str],
     directory: Path,
 ) -> Iterator[Check]:
     """Everything that the attacks need. None of it imports torch or reads a pack."""
+    from ...evaluation.models.addresses import check_address
     from ...storage.preconditions import check_writable
     from ...training.export.inputs import check_checkpoint
 
@@ -101,6 +107,18 @@ def _checks(
         yield lambda: _check_canaries(planted, newest)
     if data is not None:
         yield lambda: _check_data(data, newest, sources)
+    yield lambda: _check_names(references)
+    for reference in references:
+        yield partial(check_address, reference)
+
+
+def _check_names(references: Sequence[str]) -> None:
+    names = [Path(reference).name for reference in references]
+    if repeated := sorted({name for name in names if names.count(name) > 1 or name == "untrained"}):
+        raise UserError(
+            f"--reference: the report names models by the last part of their address, and {', '.join(repeated)} is not "
+            "the only one of its name; rename a directory"
+        )
 
 
 def _require_something(checkpoint: Path, data: str | None, planted: Path | None) -> None:

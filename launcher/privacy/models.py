@@ -1,14 +1,15 @@
 """The models that are attacked: checkpoints of a run, and the model before training."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
 from ...configs.loader.load import load
-from ...streaming_data.loader.dataset import open_dataset
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import MANIFEST, CheckpointManifest
 from ...training.recipe.config import RunConfig
+from ...training.resilience.skips import order_offset
 
 if TYPE_CHECKING:
     from ...evaluation.privacy.scoring import Scorer
@@ -79,22 +80,31 @@ def _scorer(model: "object", checkpoint: Path, name: str) -> "Scorer":
     return open_scorer(packed_model(model, run_of(checkpoint) / "tokenizer", name))
 
 
-def seen_packs(checkpoint: Path, manifest: CheckpointManifest, data: str) -> dict[str, frozenset[int]]:
-    """By source, the training packs that the run has read until this checkpoint."""
+def open_reference(address: str, attacked: "Scorer") -> "Scorer":
+    """A model whose losses are subtracted from those of the model that is attacked: a directory, or a name on the Hub.
+
+    Raises:
+        UserError: it cannot be opened, or has another tokenizer.
+    """
+    from ...evaluation.models.model import open_model
+    from ...evaluation.privacy.scoring import open_scorer
+
+    reference = open_scorer(open_model(address))
+    if reference.tokenizer.backend.get_vocab() != attacked.tokenizer.backend.get_vocab():
+        raise UserError(
+            f"--reference {address}: its tokenizer is another than that of {attacked.name}, so losses of tokens cannot "
+            "be compared; name a model with the same tokenizer"
+        )
+    return reference
+
+
+def seen_packs(checkpoint: Path, manifest: CheckpointManifest, data: str) -> dict[str, Counter[int]]:
+    """By source, how often the run had read each training pack at this checkpoint."""
+    from ...evaluation.privacy.seen import packs_seen
+
     config = load(RunConfig, run_of(checkpoint) / "config.yaml", allow_secrets=True)
-    dataset = open_dataset(config.data.model_copy(update={"path": data}), config.seed)
-    packs = manifest.progress.packs
-    seen: dict[str, set[int]] = {name: set() for name in dataset.sources}
-    partly = set()
-    for number, count in enumerate(dataset.order.source_counts(packs)):
-        if count >= len(dataset.readers[number]):  # each epoch has every pack once
-            seen[dataset.sources[number]].update(range(len(dataset.readers[number])))
-        else:
-            partly.add(number)
-    for address in dataset.order.between(0, packs) if partly else ():
-        if address.source in partly:
-            seen[dataset.sources[address.source]].add(address.pack)
-    return {name: frozenset(numbers) for name, numbers in seen.items()}
+    read = order_offset(manifest.skips, manifest.progress.packs)
+    return packs_seen(config.data.model_copy(update={"path": data}), config.seed, read)
 
 
 def run_of(checkpoint: Path) -> Path:

@@ -17,7 +17,7 @@ from ...training.checkpoint.manifest import CheckpointManifest, read_manifest
 from ...training.checkpoint.provenance import provenance
 from ...training.export.public import public_name
 from .attacks import ATTACKS, Subject
-from .models import open_checkpoint, open_untrained, seen_packs
+from .models import open_checkpoint, open_reference, open_untrained, seen_packs
 
 if TYPE_CHECKING:
     from ...evaluation.privacy.scoring import Scorer
@@ -35,6 +35,7 @@ class Request(NamedTuple):
         data: address of the data set; None: members and others are not compared.
         canaries: the list of those in the data; None: exposure is not measured.
         sources: to attack; none: all with texts of patients.
+        references: addresses of models whose losses are subtracted, in addition to those of the untrained one.
     """
 
     directory: Path
@@ -43,6 +44,7 @@ class Request(NamedTuple):
     sources: tuple[str, ...]
     samples: int
     seed: int
+    references: tuple[str, ...] = ()
 
     def report_of(self, checkpoint: Path) -> Path:
         return self.directory / checkpoint.name / FILE
@@ -56,7 +58,7 @@ def read_reports(directory: Path) -> list[PrivacyReport]:
 def attack_checkpoint(checkpoint: Path, request: Request) -> PrivacyReport:
     """Make every attack for which there is what it needs.
 
-    Sections of an earlier report of the same weights, data, samples and seed are kept.
+    Sections of an earlier report of the same weights, data, samples and so on are kept.
 
     Raises:
         UserError: the checkpoint is corrupt, or what the run started with is not there any more.
@@ -96,6 +98,7 @@ def _subject(model: "Scorer", checkpoint: Path, manifest: CheckpointManifest, re
         manifest=data,
         sources=request.sources or (tuple(patient_sources(data)) if data else ()),
         seen=seen_packs(checkpoint, manifest, request.data) if request.data else {},
+        references={Path(address).name: open_reference(address, model) for address in request.references},
         samples=request.samples,
         seed=request.seed,
         working=request.directory / WORKING,
@@ -122,13 +125,15 @@ def _empty(model: "Scorer", checkpoint: Path, manifest: CheckpointManifest, requ
         git_revision=provenance().git_revision,
         samples=request.samples,
         seed=request.seed,
+        sources=list(request.sources),
+        references=list(request.references),
     )
 
 
 def _kept(path: Path, empty: PrivacyReport) -> PrivacyReport:
-    """The report that is there, if it is of the same weights, data, samples and seed."""
+    """The report that is there, if it is of the same weights, data, samples and so on."""
     if not path.is_file():
         return empty
     earlier = read_report(path)
-    same = ("weights", "data", "samples", "seed")
+    same = ("weights", "data", "samples", "seed", "sources", "references")
     return earlier if all(getattr(earlier, key) == getattr(empty, key) for key in same) else empty
