@@ -7,7 +7,7 @@ and no canary. Reading a report imports no torch.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter
 
 from ...configs.errors import UserError
 from ...configs.json_text import Timestamp, read_json
@@ -33,7 +33,8 @@ class ExposureLevel(_Section):
     """The canaries that were planted the same number of times.
 
     Attributes:
-        repeats: 0: the control, planted nowhere.
+        repeats: training patients in one document of whom a canary was planted; 0: the control.
+        kept: training documents of the data set that hold a canary, on average: duplicates may have been dropped.
         canaries: at this level.
         exposure: mean, in bits, by `exposure`'s stronger attack: tokens masked one at a time.
         screened: mean, with all tokens of the secret masked together, among more alternatives.
@@ -42,6 +43,7 @@ class ExposureLevel(_Section):
     """
 
     repeats: NonNegativeInt
+    kept: NonNegativeFloat
     canaries: PositiveInt
     exposure: Estimate
     screened: Estimate
@@ -54,7 +56,8 @@ class ExposureSection(_Section):
 
     Attributes:
         alternatives: among which a secret is ranked, masked one at a time; all have its number of tokens.
-        screened_alternatives: the same, masked together.
+        screened_alternatives: the same, masked together. Of a rare number of tokens there may be fewer.
+        chance: mean exposure of a secret that is like its alternatives.
         kinds: of identifiers, with the number of canaries.
         levels: by ascending repeats.
         trend: Spearman's correlation of repeats and exposure over canaries.
@@ -64,6 +67,7 @@ class ExposureSection(_Section):
 
     alternatives: PositiveInt
     screened_alternatives: PositiveInt
+    chance: NonNegativeFloat
     kinds: dict[str, PositiveInt]
     levels: list[ExposureLevel] = Field(min_length=1)
     trend: float

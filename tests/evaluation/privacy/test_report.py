@@ -26,8 +26,9 @@ REPORT = PrivacyReport(
     exposure=ExposureSection(
         alternatives=100,
         screened_alternatives=2000,
+        chance=1.4,
         kinds={"record number": 50},
-        levels=[ExposureLevel(repeats=0, canaries=50, exposure=ESTIMATE, screened=ESTIMATE, first=1)],
+        levels=[ExposureLevel(repeats=0, kept=0, canaries=50, exposure=ESTIMATE, screened=ESTIMATE, first=1)],
         trend=0.1,
         trend_p=0.4,
     ),
