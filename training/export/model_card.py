@@ -4,17 +4,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.config import ModelConfig
-from ...streaming_data.shards.restricted import every_source, restricted_sources
+from ...streaming_data.shards.restricted import every_source
 from ..checkpoint.manifest import CheckpointManifest
+from .privacy import Privacy, terms_of
 from .public import public_name
 from .scores import Scores
 
 
-def model_card(manifest: CheckpointManifest, config: ModelConfig, scores: Scores, average: bool = False) -> str:
+def model_card(
+    manifest: CheckpointManifest,
+    config: ModelConfig,
+    scores: Scores,
+    average: bool = False,
+    privacy: Privacy = Privacy(),  # noqa: B008 - immutable
+) -> str:
     """Return the model card of a checkpoint, from its manifest and the scores of its run.
 
     Args:
         average: whether the weights are their running average.
+        privacy: what is known of the privacy of these weights.
     """
     run, progress = manifest.config, manifest.progress
     schedule, optimizer = run["schedule"], run["optimizer"]
@@ -69,7 +77,7 @@ A model may reproduce its training data, so the terms of a credentialed source a
   insurance; none were measured.
 - The model was trained on the sources above only. Other languages, specialties, periods and kinds of text may be
   represented poorly. Numbers, negation and time are known weaknesses of masked language models.
-- A masked language model can be probed for its training text. Whether individuals can be identified was not tested.
+- A masked language model can be probed for its training text. {_privacy(privacy)}
 
 ## Provenance
 
@@ -125,10 +133,18 @@ def _sources(manifest: CheckpointManifest) -> str:
 
 
 def _restricted(manifest: CheckpointManifest) -> str:
-    restricted = sorted(restricted_sources(every_source(manifest.sources, manifest.initial_sources)))
-    if not restricted:
+    terms = terms_of(every_source(manifest.sources, manifest.initial_sources))
+    if not terms:
         return ""
-    return f"Restricted sources: {', '.join(restricted)}. Distribute the model only as their licenses allow."
+    lines = "\n".join(f"- {name}: {words}." for name, words in sorted(terms.items()))
+    return (
+        f"Restricted sources: {', '.join(sorted(terms))}. Distribute the model only as their licenses allow. "
+        f"Their terms:\n\n{lines}"
+    )
+
+
+def _privacy(privacy: Privacy) -> str:
+    return privacy.section or "Whether individuals can be identified was not tested."
 
 
 def _context(run: Mapping[str, Any], config: ModelConfig) -> str:
