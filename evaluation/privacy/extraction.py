@@ -12,20 +12,17 @@ was never seen, so that rate is the method's own error.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ...configs.progress import Progress
 from .passages import Integers, Passage, Sample
 from .report import ExtractionSection, Gaps
+from .runs import LEAST, run_hashes
 from .scoring import Cloze, Scorer, rank
 from .separation import Mask, difference
 
-LEAST = 8
-"""Tokens of a gap that must be exact."""
 GAP = 16
 """Tokens that are masked after the first half."""
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def attack_extraction(
@@ -110,30 +107,18 @@ def in_passage(passages: Sequence[Passage]) -> Mask:
     for number, passage in enumerate(passages):
         half, gap = len(passage.tokens) // 2, gap_of(passage)
         for part in (passage.tokens[:half], passage.tokens[half + len(gap) :]):
-            copied[number] |= bool(np.isin(_hashes(part), _hashes(gap[:LEAST])).any())
+            copied[number] |= bool(np.isin(run_hashes(part), run_hashes(gap[:LEAST])).any())
     return copied
 
 
 def in_other_text(passages: Sequence[Passage], texts: Iterable[tuple[int, Integers]]) -> Mask:
     """Whether a text of another patient has the first `LEAST` tokens of each gap (n,)."""
-    hashes = [int(_hashes(gap_of(passage)[:LEAST])[0]) for passage in passages]
+    hashes = [int(run_hashes(gap_of(passage)[:LEAST])[0]) for passage in passages]
     owners: dict[int, set[int]] = {value: set() for value in hashes}
     wanted = np.array(sorted(owners), np.uint64)
     for patient, tokens in texts if owners else ():
-        found = _hashes(tokens)
+        found = run_hashes(tokens)
         for value in np.unique(found[np.isin(found, wanted)]).tolist():
             owners[value].add(patient)
     others = (owners[value] - {passage.patient} for value, passage in zip(hashes, passages, strict=True))
     return np.array([bool(patients) for patients in others], np.bool_)
-
-
-def _hashes(tokens: Integers) -> npt.NDArray[np.uint64]:
-    """Of each run of `LEAST` tokens, (n,) -> (n - LEAST + 1,), or (0,); products wrap around."""
-    if len(tokens) < LEAST:
-        return np.empty(0, np.uint64)
-    windows = np.lib.stride_tricks.sliding_window_view(tokens.astype(np.uint64) + np.uint64(1), LEAST)
-    hashes = np.zeros(len(windows), np.uint64)
-    for column in windows.T:
-        hashes = (hashes ^ column) * _MULTIPLIER
-        hashes ^= hashes >> np.uint64(29)
-    return hashes

@@ -26,7 +26,7 @@ PACKS = 4_096
 _RUN = 64
 _DOCUMENTS = 8
 """Of a patient and source, at most: of more, a sample."""
-_SHORTEST = 16
+SHORTEST = 16
 """Tokens of a passage, at least."""
 Integers = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
@@ -122,10 +122,15 @@ def read_held_out(address: str, sources: Sequence[str], sample: Sample, seed: in
 
 
 def _read(
-    address: str, source: str, split: str, longest: int, seed: int, allowed: Collection[int] | None
+    address: str,
+    source: str,
+    split: str,
+    longest: int,
+    seed: int,
+    allowed: Collection[int] | None,
 ) -> Iterator[tuple[Key, _Candidate]]:
     for name, tokens, starts in _segments(address, source, split, seed, allowed):
-        if len(tokens) >= _SHORTEST:
+        if len(tokens) >= SHORTEST:
             yield (source, name), _Candidate(*_window(tokens, starts, longest, seed, source, name), split == "train")
 
 

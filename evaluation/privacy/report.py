@@ -118,11 +118,13 @@ class _Sampled(_Section):
         longest: tokens of a passage, at most.
         seed: of the sample, the masks and the intervals.
         patients_known: whether intervals are by patient; else each document counted as a patient.
+        epochs: how often training saw the packs of its documents that it saw at all, on average; None: not known.
     """
 
     longest: PositiveInt
     seed: NonNegativeInt
     patients_known: bool
+    epochs: float | None = None
 
 
 class MembershipSection(_Sampled):
@@ -218,7 +220,10 @@ class PrivacyReport(_Section):
         data_name: the last part of its address.
         date: when the last section was added.
         git_revision: of the code, if it is a checkout.
+        samples: patients on each side, and canaries at each level, at most.
         seed: of every random choice of the attacks.
+        sources: that were named to be attacked; none: all with texts of patients.
+        references: models whose losses were subtracted, in addition to the untrained one.
     """
 
     version: Literal[1] = VERSION
@@ -229,7 +234,10 @@ class PrivacyReport(_Section):
     data_name: str
     date: Timestamp
     git_revision: str | None
+    samples: PositiveInt = 200
     seed: NonNegativeInt = 0
+    sources: list[str] = []
+    references: list[str] = []
     exposure: ExposureSection | None = None
     membership: MembershipSection | None = None
     recovery: RecoverySection | None = None

@@ -1,6 +1,7 @@
 """The attacks of `cmbert privacy`, in order: what each needs, and the section of the report that it gives."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,9 @@ class Subject:
         canaries: planted in its data; none: exposure is not measured.
         data: address of the data set; None: members and others are not compared.
         sources: those of the data set that are attacked.
+        seen: by source, how often the model has read each training pack.
+        planted: the lines of all canaries in its data.
+        references: models in addition to the untrained one, by name, whose losses are subtracted.
         samples: patients on each side, at most.
         working: directory of results so far.
     """
@@ -33,25 +37,38 @@ class Subject:
     model: "Scorer"
     untrained: "Scorer"
     canaries: tuple[Canary, ...]
+    planted: tuple[str, ...]
     data: str | None
     manifest: "DataManifest | None"
     sources: tuple[str, ...]
+    seen: Mapping[str, Counter[int]]
+    references: "Mapping[str, Scorer]"
     samples: int
     seed: int
     working: Path
 
     @property
     def longest(self) -> int:
-        return min(LONGEST, self.model.max_length)
+        return min(LONGEST, *(one.max_length for one in (self.model, *self.references.values())))
+
+    @property
+    def epochs(self) -> float | None:
+        """How often the packs of the attacked sources were read, of those that were, on average."""
+        counts = [count for name in self.sources for count in self.seen.get(name, {}).values() if count]
+        return round(sum(counts) / len(counts), 2) if counts else None
 
     @cached_property
     def sample(self) -> "Sample":
-        """The passages that several attacks share."""
+        """The passages that several attacks share, without planted lines."""
         from ...evaluation.privacy.passages import sample_passages
+        from ...evaluation.privacy.planted import without_canaries
 
         assert self.data is not None
         assert self.manifest is not None
-        return sample_passages(self.data, self.manifest, self.sources, self.samples, self.longest, self.seed)
+        sample = sample_passages(
+            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen
+        )
+        return without_canaries(sample, self.planted, self.model.tokenizer)
 
 
 class Attack(NamedTuple):
@@ -79,7 +96,7 @@ def _membership(subject: Subject) -> Any:
     assert subject.manifest is not None
     return attack_membership(
         subject.model,
-        {"untrained": subject.untrained},
+        {"untrained": subject.untrained, **subject.references},
         subject.sample,
         data_vocabulary(subject.manifest),
         MASKINGS,
@@ -120,10 +137,20 @@ def _has_data(subject: Subject) -> bool:
     return subject.data is not None
 
 
+def _on_patients(attack: Callable[[Subject], Any]) -> Attack:
+    """An attack that compares trained with held-out patients."""
+
+    def run(subject: Subject) -> Any:
+        section = attack(subject)
+        return section and section.model_copy(update={"epochs": subject.epochs})
+
+    return Attack(_has_data, run)
+
+
 ATTACKS = {
     "exposure": Attack(_has_canaries, _exposure),
-    "membership": Attack(_has_data, _membership),
-    "recovery": Attack(_has_data, _recovery),
-    "extraction": Attack(_has_data, _extraction),
+    "membership": _on_patients(_membership),
+    "recovery": _on_patients(_recovery),
+    "extraction": _on_patients(_extraction),
 }
 """By the name of the section of the report."""

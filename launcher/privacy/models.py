@@ -1,5 +1,6 @@
 """The models that are attacked: checkpoints of a run, and the model before training."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from ...configs.loader.load import load
 from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import MANIFEST, CheckpointManifest
 from ...training.recipe.config import RunConfig
+from ...training.resilience.skips import order_offset
 
 if TYPE_CHECKING:
     from ...evaluation.privacy.scoring import Scorer
@@ -60,7 +62,7 @@ def open_untrained(checkpoint: Path, manifest: CheckpointManifest) -> "Scorer":
     from ...model.masked_lm import MaskedLM
     from ...training.recipe.start import open_initial
 
-    config = load(RunConfig, _run_of(checkpoint) / "config.yaml", allow_secrets=True)
+    config = load(RunConfig, run_of(checkpoint) / "config.yaml", allow_secrets=True)
     if (start := open_initial(config)) is not None:
         model = assemble(manifest.model, start.read(config.seed if config.new_head else None))
     else:
@@ -75,8 +77,36 @@ def _scorer(model: "object", checkpoint: Path, name: str) -> "Scorer":
     from ...model.masked_lm import MaskedLM
 
     assert isinstance(model, MaskedLM)
-    return open_scorer(packed_model(model, _run_of(checkpoint) / "tokenizer", name))
+    return open_scorer(packed_model(model, run_of(checkpoint) / "tokenizer", name))
 
 
-def _run_of(checkpoint: Path) -> Path:
+def open_reference(address: str, attacked: "Scorer") -> "Scorer":
+    """A model whose losses are subtracted from those of the model that is attacked: a directory, or a name on the Hub.
+
+    Raises:
+        UserError: it cannot be opened, or has another tokenizer.
+    """
+    from ...evaluation.models.model import open_model
+    from ...evaluation.privacy.scoring import open_scorer
+
+    reference = open_scorer(open_model(address))
+    if reference.tokenizer.backend.get_vocab() != attacked.tokenizer.backend.get_vocab():
+        raise UserError(
+            f"--reference {address}: its tokenizer is another than that of {attacked.name}, so losses of tokens cannot "
+            "be compared; name a model with the same tokenizer"
+        )
+    return reference
+
+
+def seen_packs(checkpoint: Path, manifest: CheckpointManifest, data: str) -> dict[str, Counter[int]]:
+    """By source, how often the run had read each training pack at this checkpoint."""
+    from ...evaluation.privacy.seen import packs_seen
+
+    config = load(RunConfig, run_of(checkpoint) / "config.yaml", allow_secrets=True)
+    read = order_offset(manifest.skips, manifest.progress.packs)
+    return packs_seen(config.data.model_copy(update={"path": data}), config.seed, read)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The directory of its run."""
     return checkpoint.parent.parent

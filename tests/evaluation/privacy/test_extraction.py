@@ -11,7 +11,6 @@ from attacked import one_by_one, oracle, scorer_of
 
 from clinical_modernbert.evaluation.privacy.extraction import (
     GAP,
-    LEAST,
     attack_extraction,
     gap_of,
     in_other_text,
@@ -19,6 +18,7 @@ from clinical_modernbert.evaluation.privacy.extraction import (
 )
 from clinical_modernbert.evaluation.privacy.passages import Passage, Sample, read_held_out
 from clinical_modernbert.evaluation.privacy.report import ExtractionSection
+from clinical_modernbert.evaluation.privacy.runs import LEAST
 from clinical_modernbert.evaluation.privacy.scoring import Scorer
 
 from .conftest import Attacked
