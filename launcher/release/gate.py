@@ -89,6 +89,7 @@ def require_weights(report: "PrivacyReport", model: "nn.Module", advice: str) ->
 
 def privacy_of(manifest: "CheckpointManifest", run: Path, report: "PrivacyReport | None") -> "Privacy":
     """What the export states: the report, or for a restricted model that there is none."""
+    from ...evaluation.privacy.card import card_section
     from ...evaluation.privacy.report import FILE
     from ...streaming_data.shards.restricted import every_source, restricted_sources
     from ...training.export.privacy import Privacy
@@ -97,27 +98,16 @@ def privacy_of(manifest: "CheckpointManifest", run: Path, report: "PrivacyReport
         restricted = restricted_sources(every_source(manifest.sources, manifest.initial_sources))
         return Privacy(section=_WITHOUT_REPORT if restricted else "")
     return Privacy(
-        section=_section(report),
+        section=card_section(report),
         files={FILE: report.model_dump_json(indent=1) + "\n"},
         check=lambda model: require_weights(report, model, _advice(run)),
     )
 
 
 _WITHOUT_REPORT = (
-    "This model was exported without a privacy report. Nobody has tried whether text of patients can be read out of "
-    "it, and it must be assumed that it can."
+    "## Privacy\n\nThis model was exported without a privacy report. Nobody has tried whether text of patients can be "
+    "read out of it, and it must be assumed that it can.\n"
 )
-
-
-def _section(report: "PrivacyReport") -> str:
-    from ...evaluation.privacy.report import FILE
-
-    attacks = ", ".join(report.attacks()) or "none"
-    return (
-        f"Attacks were tried on exactly these weights (`{report.weights}`, step {report.step:,}): {attacks}. What they "
-        f"found is in `{FILE}`, and is a lower bound: these attacks, with this access, found no more. Finding nothing "
-        "is no proof that there is nothing."
-    )
 
 
 def _reports_of(run: Path) -> list[Path]:

@@ -77,9 +77,9 @@ A model may reproduce its training data, so the terms of a credentialed source a
   insurance; none were measured.
 - The model was trained on the sources above only. Other languages, specialties, periods and kinds of text may be
   represented poorly. Numbers, negation and time are known weaknesses of masked language models.
-- A masked language model can be probed for its training text. {_privacy(privacy)}
+- A masked language model can be probed for its training text. {_tested(privacy)}
 
-## Provenance
+{_section(privacy)}## Provenance
 
 | | |
 | --- | --- |
@@ -143,8 +143,12 @@ def _restricted(manifest: CheckpointManifest) -> str:
     )
 
 
-def _privacy(privacy: Privacy) -> str:
-    return privacy.section or "Whether individuals can be identified was not tested."
+def _section(privacy: Privacy) -> str:
+    return f"{privacy.section.rstrip()}\n\n" if privacy.section else ""
+
+
+def _tested(privacy: Privacy) -> str:
+    return "See below." if privacy.section else "Whether individuals can be identified was not tested."
 
 
 def _context(run: Mapping[str, Any], config: ModelConfig) -> str:
