@@ -10,6 +10,8 @@ from ..locales.locale import LANGUAGES
 from ..phi.patterns import Identifier
 from ..phi.word_trie import any_of
 
+_POSSIBLE = "possible_"
+"""How kinds begin that the audit reports, and that are too often wrong to be replaced."""
 _NAME_LABELS = ("titles", "names", "full_names", "people")
 _OTHER_LABELS = ("numbers", "phones", "ages", "since")
 _MORE_LABELS = words("mrn; medical record; medical record number; unit no; account; accession; patient id")
@@ -31,9 +33,10 @@ class Finding(NamedTuple):
 
 
 def merge(identifiers: Iterable[Identifier], text: str) -> list[Finding]:
-    """The findings in order; those that overlap are one, of the kind of the longest."""
+    """The findings in order; those that overlap are one, of the kind of the longest. Possible ones are left out."""
     merged: list[tuple[Identifier, int, int]] = []
-    for identifier in sorted(identifiers, key=lambda one: (one.start, -one.end)):
+    certain = [one for one in identifiers if not one.kind.startswith(_POSSIBLE)]
+    for identifier in sorted(certain, key=lambda one: (one.start, -one.end)):
         if merged and identifier.start < merged[-1][2]:
             longest, start, end = merged.pop()
             longest = max(longest, identifier, key=lambda one: one.end - one.start)

@@ -32,19 +32,23 @@ def deidentify(
         changed: counts the documents that are changed, and the findings by kind; see `kinds_of`.
     """
     for batch in in_batches(documents):
-        found = find_in_all([document.text for document in batch], locales)
-        for document, identifiers in zip(batch, found, strict=True):
-            findings = merge(identifiers, document.text)
-            if not findings:
+        texts = [document.text for document in batch]
+        findings = [merge(found, text) for found, text in zip(find_in_all(texts, locales), texts, strict=True)]
+        changed.update({STEP: sum(map(bool, findings))} if any(findings) else {})
+        if key is None:
+            replaced = _with_placeholders(texts, findings, locales, changed)
+            yield from (
+                document if text is document.text else replace(document, text=text)
+                for document, text in zip(batch, replaced, strict=True)
+            )
+            continue
+        for document, found in zip(batch, findings, strict=True):
+            if not found:
                 yield document
                 continue
-            changed[STEP] += 1
-            if key is None:
-                yield replace(document, text=_with_placeholders(document.text, findings, locales, changed))
-                continue
-            _count(findings, changed)
+            _count(found, changed)
             numbers = numbers_of(key, document.meta.get(split_by) or document.id)
-            text, surrogates = _with_surrogates(document.text, findings, tuple(locales), numbers)
+            text, surrogates = _with_surrogates(document.text, found, tuple(locales), numbers)
             yield replace(document, text=text, surrogates=surrogates)
 
 
@@ -57,20 +61,31 @@ def _count(findings: Iterable[Finding], changed: "Counter[str]") -> None:
     changed.update(f"{_KIND}{finding.kind}" for finding in findings)
 
 
-def _with_placeholders(text: str, findings: Sequence[Finding], locales: Sequence[str], changed: "Counter[str]") -> str:
-    """The text when nothing is left to replace: a placeholder may bring together what is found then."""
+def _with_placeholders(
+    texts: Sequence[str], findings: Sequence[Sequence[Finding]], locales: Sequence[str], changed: "Counter[str]"
+) -> list[str]:
+    """The texts when nothing is left to replace: a placeholder may bring together what is found then."""
+    replaced = list(texts)
+    left = {number: found for number, found in enumerate(findings) if found}
     for _ in range(_PASSES):
-        _count(findings, changed)
-        pieces, at = [], 0
-        for finding in findings:
-            pieces += [text[at : finding.value], PLACEHOLDER]
-            at = finding.end
-        text = "".join(pieces) + text[at:]
+        for number, found in left.items():
+            _count(found, changed)
+            replaced[number] = _put(PLACEHOLDER, replaced[number], found)
+        searched = find_in_all([replaced[number] for number in left], locales)
+        again = {number: merge(found, replaced[number]) for number, found in zip(left, searched, strict=True)}
         # The second time the label goes too, if it is what is found.
-        findings = [one._replace(value=one.start) for one in merge(find_in_all([text], locales)[0], text)]
-        if not findings:
+        left = {number: [one._replace(value=one.start) for one in found] for number, found in again.items() if found}
+        if not left:
             break
-    return text
+    return replaced
+
+
+def _put(new: str, text: str, findings: Iterable[Finding]) -> str:
+    pieces, at = [], 0
+    for finding in findings:
+        pieces += [text[at : finding.value], new]
+        at = finding.end
+    return "".join(pieces) + text[at:]
 
 
 def _with_surrogates(

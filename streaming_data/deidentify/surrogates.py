@@ -24,10 +24,11 @@ _CHECKS = sorted({number.check for one in COUNTRIES.values() for number in one.n
 _STREET_WORDS = frozenset(
     (
         *words(
-            "street; st; avenue; ave; road; rd; boulevard; blvd; lane; ln; drive; dr; court; ct; place; pl; terrace;"
-            "ter; highway; hwy; way; circle; cir; square; sq; parkway; pkwy; plaza; trail; trl; turnpike; tpke;"
-            "crescent; alley; loop; pike; expressway; crossing; glen; grove; heights; hollow; knoll; landing; manor;"
-            "meadow; meadows; mews; ridge; spring; springs; valley; village; vista; north; south; east; west; n; s; e; w; bis"
+            "street; st; avenue; ave; road; rd; boulevard; blvd; lane; ln; drive; dr; court; ct; place; pl; "
+            "terrace; ter; highway; hwy; way; circle; cir; square; sq; parkway; pkwy; plaza; trail; trl; "
+            "turnpike; tpke; crescent; alley; loop; pike; expressway; crossing; glen; grove; heights; hollow; "
+            "knoll; landing; manor; meadow; meadows; mews; ridge; spring; springs; valley; village; vista; north; "
+            "south; east; west; n; s; e; w; bis"
         ),
         *(
             word

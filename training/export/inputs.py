@@ -1,6 +1,6 @@
 """What an export and an import need, checked before torch is imported; and the names by which others find an export."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
@@ -55,9 +55,12 @@ def check_export(
     evaluations: Sequence[Path] = (),
     onnx: bool = False,
     average: bool = False,
+    further: Iterable[Check] = (),
 ) -> None:
     """Check everything that `export_checkpoint` needs.
 
+    Args:
+        further: checks of the caller, made after those of the checkpoint.
     Raises:
         UserError: something is missing: a checkpoint, its running average, results, a library, a new and writable
             `out`, or free space.
@@ -68,6 +71,7 @@ def check_export(
         lambda: read_probes(run, evaluations),
         lambda: check_new(out),
         lambda: check_checkpoint(run),
+        *further,
         lambda: _check_average(newest_manifest(run)) if average else None,
         lambda: check_free(out, size(newest_manifest(run), copies=2 if onnx else 1), "the model"),
     ]

@@ -226,5 +226,6 @@ def test_the_audit_counts_what_is_left_beside_surrogates_and_each_finding_is_cou
 def test_findings_of_any_kind_that_overlap_are_one() -> None:
     text = "x" * 40
     found = [Identifier("a", 0, 5), Identifier("new", 3, 20), Identifier("b", 20, 25), Identifier("a", 22, 23)]
+    found.append(Identifier("possible_name", 30, 35))
     merged = [(one.kind, one.start, one.end) for one in merge(found, text)]
     assert merged == [("new", 0, 20), ("b", 20, 25)]

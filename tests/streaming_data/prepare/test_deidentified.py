@@ -41,7 +41,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = (
             {
                 "patient": f"P{patient}",
-                "text": f"Visit of Mr. Trottenburg on 2019-03-{visit + 1:02}, MRN: {4815000 + patient}. No pain.",
+                "text": f"Visit of Mr. Trottenburg on 2019-03-{visit + 1:02}, MRN: {4815000 + patient}."
+                f" {visit + 1} pills, {40 + patient} kg.",
             }
             for patient in range(PATIENTS)
         )
@@ -85,7 +86,7 @@ def shards(output: Path) -> dict[str, bytes]:
 
 
 def texts(config: PrepareConfig, tokenizer: LoadedTokenizer) -> Iterator[str]:
-    for split in ("train", "held_out"):
+    for split in (name for name, counts in letters(config).splits.items() if counts.packs):
         reader = PackReader(str(config.output / "letters" / split))
         for index in range(len(reader)):
             pack = reader[index]
