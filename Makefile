@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: install demo proof detour test test-fast test-resolved resolve dist lint types format docs diagrams \
+.PHONY: install demo proof detour privacy test test-fast test-resolved resolve dist lint types format docs diagrams \
 	kernels-report plan-tables lock clean
 
 install: $(READY)
@@ -26,6 +26,10 @@ proof: install
 # Recipes compared on real text, with paired seeds (docs/detour.md); writes the tables of that page.
 detour: install
 	$(BIN)/python benchmarks/detour.py
+
+# Exposure of canaries and membership (docs/privacy.md); writes the tables of that page.
+privacy: install
+	$(BIN)/python benchmarks/privacy.py
 
 # One thread per process: two test processes and their ranks share the cores, and waiting threads spin.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -1,8 +1,8 @@
 """The `cmbert` command.
 
-Each command has its own module in `launcher/commands/`, or in `launcher/evaluation/` and `launcher/experiment/`, and is
-registered below. These modules import torch, transformers, deepspeed, streaming, and the packages of this project that
-need them, inside functions, so that `cmbert --help` responds at once.
+Each command has its own module in `launcher/commands/`, or in `launcher/evaluation/`, `launcher/experiment/` and
+`launcher/privacy/`, and is registered below. These modules import torch, transformers, deepspeed, streaming, and the
+packages of this project that need them, inside functions, so that `cmbert --help` responds at once.
 
 Exit codes: 0 success; 2 a user error, or a file that cannot be read or written (one `error: ...`; a traceback only
 with CMBERT_DEBUG=1); 130 interrupted; 1 a bug. Training runs have further codes (`training/resilience/exit_codes.py`).
@@ -42,6 +42,7 @@ from .evaluation import predict as predict_command
 from .evaluation import runtime as runtime_command
 from .experiment import command as compare_recipes_command
 from .interface.suggestions import SuggestingGroup
+from .privacy import command as privacy_command
 
 app = typer.Typer(
     name="cmbert",
@@ -71,6 +72,7 @@ app.command()(evaluate_command.evaluate)
 app.command()(predict_command.predict)
 app.command()(embed_command.embed)
 app.command()(compare_recipes_command.compare_recipes)
+app.command()(privacy_command.privacy)
 app.add_typer(config_command.app, name="config")
 
 

@@ -1,13 +1,17 @@
 """`cmbert export` and `cmbert import`: to and from the directories of Hugging Face."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...configs.reporting import suggest
 from ..interface import completion
 from ..interface.next_steps import evaluation_of
+from ..release.gate import WITHOUT, find_report, privacy_of
+
+if TYPE_CHECKING:
+    from ...evaluation.privacy.report import PrivacyReport
 
 
 def export(
@@ -29,22 +33,37 @@ def export(
     average: Annotated[
         bool, typer.Option("--average", help="Export the running average of the weights (running_average.decay).")
     ] = False,
+    privacy_report: Annotated[
+        Path | None,
+        typer.Option(help="Report of `cmbert privacy` on these weights, if it is not in RUN.", metavar="PATH"),
+    ] = None,
+    without_privacy_report: Annotated[
+        bool, typer.Option(WITHOUT, help="Export a model of restricted text whose privacy was not tested.")
+    ] = False,
 ) -> None:
     """Write the model, its tokenizer and a model card in a form that transformers loads.
 
     Example: cmbert export runs/tiny --out models/tiny
 
     The exported model is loaded with transformers. If its logits differ from the trained model's, nothing is written.
+    A model trained on sources that are neither public nor synthetic needs a privacy report of exactly these weights.
     """
-    from ...training.export.inputs import check_export
+    from ...training.export.inputs import check_export, newest_manifest
 
-    check_export(run, out, evaluation, onnx, average)
+    def find() -> "PrivacyReport | None":
+        return find_report(newest_manifest(run), run, privacy_report, without_privacy_report)
+
+    check_export(run, out, evaluation, onnx, average, [find])
 
     from ...training.export.export import export_checkpoint
 
-    export_checkpoint(run, out, evaluation, sentence_embedding, onnx, average)
+    privacy = privacy_of(newest_manifest(run), run, find())
+    export_checkpoint(run, out, evaluation, sentence_embedding, onnx, average, privacy)
     typer.echo(f"exported to {out}")
-    suggest(evaluation_of(str(out)), ["push", str(out), "OWNER/NAME", "--private"])
+    suggest(
+        evaluation_of(str(out)),
+        ["push", str(out), "OWNER/NAME", "--private", *([WITHOUT] if without_privacy_report else [])],
+    )
 
 
 def import_model(

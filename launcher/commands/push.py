@@ -1,7 +1,8 @@
 """`cmbert push`: upload an exported model to the Hugging Face Hub, unless its sources must not be published."""
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,10 +11,14 @@ from ...configs.preconditions import Check, check_all
 from ...configs.progress import Progress
 from ...configs.reporting import suggest
 from ..interface.next_steps import evaluation_of
+from ..release.gate import WITHOUT, require_report, require_weights
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from ...evaluation.privacy.report import PrivacyReport
+
+logger = logging.getLogger(__name__)
 _FILES = ("config.json", "model.safetensors", "README.md", "training.json")
 _NOT_PUSHED = {".git", ".cache"}
 """Folders that git and the Hub's client leave in a directory."""
@@ -26,33 +31,47 @@ def push(
     allow_restricted: Annotated[
         bool, typer.Option("--allow-closed", help="Publish a model of restricted sources, if their licenses allow it.")
     ] = False,
+    without_privacy_report: Annotated[
+        bool, typer.Option(WITHOUT, help="Push a model of restricted text whose privacy was not tested.")
+    ] = False,
 ) -> None:
     """Upload a model with its model card to the Hugging Face Hub.
 
     Example: cmbert push models/mine someone/clinical-modernbert --private
 
     Uses the token of `hf auth login` or HF_TOKEN. A model trained on sources that are not public is only uploaded to a
-    private repository, unless --allow-closed is given. After an interruption, run the same command again: files that
-    are already on the Hub are not sent again.
+    private repository, unless --allow-closed is given, and only with a privacy report of its weights. After an
+    interruption, run the same command again: files that are already on the Hub are not sent again.
     """
-    typer.echo(f"pushed to {push_model(model, repository, private, allow_restricted)}")
+    typer.echo(f"pushed to {push_model(model, repository, private, allow_restricted, without_privacy_report)}")
     suggest(evaluation_of(repository))
 
 
-def push_model(model: Path, repository: str, private: bool, allow_restricted: bool) -> str:
+def push_model(
+    model: Path, repository: str, private: bool, allow_restricted: bool, without_privacy_report: bool = False
+) -> str:
     """Upload the directory of an exported model in one commit, and return its address.
 
+    Args:
+        without_privacy_report: whether a model of restricted sources needs no report of its weights.
     Raises:
         UserError: `model` is not an export, its sources are restricted and the repository is public, or the Hub
             rejects the upload.
     """
     checks: list[Check] = [
         lambda: _check_export(model, private or allow_restricted),
+        lambda: _read_report(model, without_privacy_report),
         lambda: _check_name(repository),
         _check_token,
     ]
     check_all(checks)
     restricted = _restricted_sources(model)
+    if report := _read_report(model, without_privacy_report):
+        from ...model.hugging_face import from_pretrained
+
+        require_weights(report, from_pretrained(model), f"export it again, or push it with {WITHOUT}")
+    for source, words in _terms(model).items():
+        logger.warning(f"{source}: {words}")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -122,17 +141,44 @@ def _check_token() -> None:
         raise UserError("no token for the Hub: log in with `hf auth login`, or set HF_TOKEN, with one that may write")
 
 
+def _read_report(model: Path, without: bool) -> "PrivacyReport | None":
+    return require_report(model, _training(model), _restricted_sources(model), without)
+
+
 def _restricted_sources(model: Path) -> list[str]:
+    return sorted(_terms(model))
+
+
+def _terms(model: Path) -> dict[str, str]:
+    """The terms of each restricted source."""
+    from ...streaming_data.shards.restricted import every_source
+    from ...training.export.privacy import terms_of
+
+    content = _training(model)
+    try:
+        return terms_of(every_source(content["sources"], content.get("initial_sources", {})))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(model) from error
+
+
+def _training(model: Path) -> dict[str, Any]:
+    """The content of training.json."""
     from ...configs.json_text import parse_json
-    from ...streaming_data.shards.restricted import every_source, restricted_sources
     from ...training.export.inputs import TRAINING
 
-    path = model / TRAINING
     try:
-        content = parse_json(path.read_bytes())
-        return sorted(restricted_sources(every_source(content["sources"], content.get("initial_sources", {}))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read: expected a directory that cmbert export wrote") from error
+        content = parse_json((model / TRAINING).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unreadable(model) from error
+    if not isinstance(content, dict):
+        raise _unreadable(model)
+    return content
+
+
+def _unreadable(model: Path) -> UserError:
+    from ...training.export.inputs import TRAINING
+
+    return UserError(f"{model / TRAINING}: cannot be read: expected a directory that cmbert export wrote")
 
 
 def _reason(error: Exception) -> str:

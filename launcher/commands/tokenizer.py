@@ -145,11 +145,13 @@ def _share_unless_restricted(config: "PrepareConfig") -> None:
 
 
 def _training_texts(config: "PrepareConfig", source: "AnySource") -> Iterator[str]:
-    from ...streaming_data.corpora.readers import read
+    from ...streaming_data.corpora.readers import input_files
+    from ...streaming_data.division.parts import read_documents
     from ...streaming_data.documents.document import is_held_out
 
     with Progress(f"reading {source.name}", unit="documents") as progress:
-        for document in read(source):
-            progress.advance()
-            if not is_held_out(document, source.split_by, config.held_out, config.seed):
-                yield document.text
+        for file in input_files(source):
+            for document in read_documents(source, file):
+                progress.advance()
+                if not is_held_out(document, source.split_by, config.held_out, config.seed):
+                    yield document.text

@@ -14,6 +14,8 @@ from ...configs.errors import UserError
 from ..corpora.articles import pubmed_versions
 from ..corpora.pubmed import PubMedSource
 from ..corpora.readers import AnySource, InputFile, read_file
+from ..deidentify.key import read_key
+from ..deidentify.replace import STEP, deidentify
 from ..documents.census import Census
 from ..documents.document import Document
 from ..documents.files import FoundFile
@@ -72,6 +74,18 @@ def read_part(
         yield _read(source, file, keep, part.span, changed, left_out)
 
 
+def read_documents(
+    source: AnySource, file: InputFile, changed: "Counter[str] | None" = None, left_out: Census | None = None
+) -> Iterator[Document]:
+    """The documents of a file after all cleaning steps, `deidentify` included; see `readers.read_file`."""
+    changed = Counter() if changed is None else changed
+    documents = read_file(source, file, changed, left_out)
+    if STEP not in source.clean:
+        return documents
+    key = read_key(path) if (path := source.deidentify.key_file) else None
+    return deidentify(documents, source.split_by, source.locale, key, changed, source.find_names)
+
+
 def _read(
     source: AnySource,
     file: FoundFile,
@@ -84,7 +98,7 @@ def _read(
     if span and span.content != file.path:
         unpack(whole.path, Path(span.content))
     try:
-        yield from read_file(source, replace(whole, span=span), changed, left_out)
+        yield from read_documents(source, replace(whole, span=span), changed, left_out)
     except UserError:
         if span:
             # The same error whichever part is read first, with the file's own numbers of records and lines.

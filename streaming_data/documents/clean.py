@@ -1,7 +1,8 @@
 """Text cleaning: convert RTF and HTML, fix broken encodings, remove control characters and publishers' phrases.
 
 A recipe chooses steps by name. They run in the order given here, and each counts the documents that it changes. No step
-changes line breaks, spaces or `___` of plain text, which are the structure of a note.
+changes line breaks, spaces or `___` of plain text, which are the structure of a note. `deidentify` runs after all of
+them, where the patient is known (`deidentify/replace.py`).
 """
 
 import re
@@ -18,7 +19,7 @@ from ...configs.limits import TooLargeError
 from .html_text import convert_html
 from .rtf import convert_rtf
 
-CleaningStep = Literal["rtf", "html", "encoding", "control_characters", "boilerplate"]
+CleaningStep = Literal["rtf", "html", "encoding", "control_characters", "boilerplate", "deidentify"]
 
 # Quotes and wide characters stay as written; ftfy's other steps repair broken text. Control characters are left to the
 # next cleaning step, which can be chosen on its own.

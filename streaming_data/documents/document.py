@@ -1,7 +1,7 @@
 """The document that every reader yields, and the hash that assigns it to a split."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _BATCH_DOCUMENTS = 256
@@ -17,12 +17,14 @@ class Document:
         source: the name of its source in the config.
         text: to be tokenized; line breaks are structure and are kept.
         meta: facts about the document for splitting and selection, such as the patient. Never logged.
+        surrogates: starts and ends in the text of what de-identification has put there, which the audit expects.
     """
 
     id: str
     source: str
     text: str
     meta: Mapping[str, str] = field(default_factory=dict)
+    surrogates: Sequence[tuple[int, int]] = ()
 
 
 def in_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

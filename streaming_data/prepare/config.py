@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..canaries.config import PrivacyConfig
 from ..corpora.readers import AnySource
 
 
@@ -36,6 +37,7 @@ class PrepareConfig(BaseModel):
         near_duplicates: null drops only documents with exactly the same text.
         window: packs are filled from this many segments at a time.
         workers: processes that tokenize; null uses all the cores of this machine.
+        privacy: what is planted to measure memorization; null plants nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +51,7 @@ class PrepareConfig(BaseModel):
     near_duplicates: NearDuplicates | None = None
     window: int = Field(default=4096, ge=1)
     workers: int | None = Field(default=None, ge=1)
+    privacy: PrivacyConfig | None = Field(default=None, exclude_if=lambda privacy: privacy is None)
 
     @model_validator(mode="after")
     def _check_source_names(self) -> "PrepareConfig":
@@ -56,6 +59,8 @@ class PrepareConfig(BaseModel):
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources are named {', '.join(repeated)}; each needs its own name")
         compared = self.near_duplicates.sources if self.near_duplicates else []
-        if unknown := [name for name in compared if name not in names]:
-            raise ValueError(f"near_duplicates names {', '.join(unknown)}; the sources are {', '.join(names)}")
+        planted = self.privacy.canaries.sources if self.privacy else []
+        for key, named in (("near_duplicates", compared), ("privacy.canaries", planted)):
+            if unknown := [name for name in named if name not in names]:
+                raise ValueError(f"{key} names {', '.join(unknown)}; the sources are {', '.join(names)}")
         return self

@@ -60,6 +60,7 @@ def card(manifest: DataManifest) -> str:
                 (row for source, entry in sources.items() for row in _stages(source, entry)),
             ),
             *_left_out(sources),
+            *_canaries(manifest.config),
             "## Tokenizer",
             f"{tokenizer.vocab_size:,} tokens, in `tokenizer/`; SHA-256 `{tokenizer.sha256}`.",
             "## Configuration",
@@ -107,6 +108,18 @@ def _left_out(sources: Mapping[str, SourceInfo]) -> list[str]:
     if not rows:
         return []
     return ["## In the files and in no text", _table(("source", "kind", "elements", "characters"), rows)]
+
+
+def _canaries(config: Mapping[str, Any]) -> list[str]:
+    if not (privacy := config.get("privacy")):
+        return []
+    planted = privacy["canaries"]
+    return [
+        "## Canaries",
+        f"Random synthetic identifiers, which belong to nobody, were planted in training documents of "
+        f"{', '.join(planted['sources'])} to measure memorization: {planted['count']:,} at each of the levels of "
+        f"{', '.join(map(str, planted['repeats']))} repeats.",
+    ]
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

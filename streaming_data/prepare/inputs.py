@@ -11,6 +11,7 @@ from ..corpora.mimic_notes import MimicNotesSource
 from ..corpora.pubmed import PubMedSource
 from ..corpora.readers import AnySource, InputFile, read_file
 from ..corpora.tables import TableSource
+from ..deidentify.key import read_key
 from ..documents.files import FoundFile, list_files
 from .config import PrepareConfig
 from .tasks import crosswalk_files
@@ -50,6 +51,8 @@ def check_space(config: PrepareConfig) -> None:
 def _check_source(source: AnySource) -> None:
     files = list_files(source.paths)
     crosswalk_files(source)
+    if key := source.deidentify.key_file:
+        read_key(key)
     if any(file.path.endswith(".parquet") for file in files):
         check_packages(f"source {source.name}", "parquet")
     if isinstance(source, TableSource | MimicNotesSource):

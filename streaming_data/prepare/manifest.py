@@ -1,6 +1,7 @@
 """Builds the manifest of a new data set, and writes it with the data set's card."""
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -9,6 +10,7 @@ from pathlib import Path
 from ...configs.secrets import scrub_tree
 from ...storage.files import hash_file
 from ..corpora.readers import AnySource
+from ..deidentify.replace import STEP, kinds_of
 from ..documents.census import Census
 from ..phi.patterns import sum_audits
 from ..shards.manifest import (
@@ -16,6 +18,7 @@ from ..shards.manifest import (
     VERSION,
     AuditCounts,
     DataManifest,
+    Deidentified,
     FileInfo,
     InputList,
     LeftOut,
@@ -56,6 +59,8 @@ def describe_source(
     inputs = [info for file in files for info in file.inputs]
     many = len(inputs) > _MOST_INPUTS
     audit = sum_audits(file.audit for file in files if file.audit)
+    deidentified = STEP in source.clean
+    replaced = sum((Counter(kinds_of(file.cleaned)) for file in files), Counter[str]())
     left_out = Census()
     for file in files:
         for kind, counts in file.left_out.items():
@@ -70,7 +75,7 @@ def describe_source(
         duplicates=sum(int(duplicates.exact[file.stem].sum()) for file in files),
         near_duplicates=sum(int(duplicates.near[file.stem].sum()) for file in files),
         empty=sum(file.empty for file in files),
-        audit=None if source.public else AuditCounts(**audit.describe()),
+        audit=None if source.public and not deidentified else AuditCounts(**audit.describe()),
         splits=dict(splits),
         cleaned={step: sum(file.cleaned.get(step, 0) for file in files) for step in source.clean},
         crosswalks=[FileInfo(**info._asdict()) for info in crosswalks],
@@ -79,6 +84,9 @@ def describe_source(
             tokens=sum(file.words.tokens for file in files),
             words=sum(file.words.words for file in files),
         ),
+        deidentified=Deidentified(replaced_by=source.deidentify.replace_by, kinds=dict(sorted(replaced.items())))
+        if deidentified
+        else None,
         left_out={
             kind: LeftOut(elements=elements, characters=characters)
             for kind, (elements, characters) in left_out.counts().items()

@@ -4,21 +4,26 @@ All work happens in `<output>.building`, next to the output, and one rename publ
 that were finished there, including those of other processes that see the same directory.
 """
 
+import hashlib
+import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
 from ...configs.secrets import scrub_tree
 from ...storage.files import require_writable
 from ...storage.trust import require_own_tree
+from ..canaries.file import CanaryFile, canary_file, count_kept, require_unused, write_canaries
 from ..corpora.readers import AnySource
 from ..parallel import ProgressCallback, available_cores, parallel_map
-from ..shards.manifest import SPLITS, DataManifest, SplitCounts, read_manifest
+from ..shards.manifest import SPLITS, DataManifest, SplitCounts, manifest_hash, read_manifest
 from ..shards.pack import token_bytes
 from ..tokenizer import tokenizer as tokenizers
 from ..tokenizer.tokenizer import LoadedTokenizer
@@ -26,7 +31,7 @@ from .config import PrepareConfig
 from .dedup import Duplicates, find_duplicates
 from .done_markers import any_done
 from .manifest import describe_source, write
-from .tasks import Share, crosswalk_files, plan_tasks
+from .tasks import Share, canaries_of, crosswalk_files, plan_tasks
 from .tokenize import TokenizedFile, TokenizeTask, hash_input, tokenize
 from .write_split import SplitJob, finish_split, plan_split, write_part
 
@@ -50,6 +55,7 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
             are kept for the next run.
     """
     workers = config.workers or available_cores()
+    require_own_canaries(config)
     with _locked_building_directory(config.output) as building:
         tokenizer = tokenizers.load(config.tokenizer)
         tokenizers.warn_of_other_ends(tokenizer)
@@ -67,6 +73,8 @@ def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
         writers = min(workers, 1 + sum(len(file.digests) for file in tokenized) // _DOCUMENTS_PER_WRITER)
         counts = _write_splits(jobs, writers, stages)
         manifest = _write_manifest(config, tokenizer, files, duplicates, counts, data)
+        if config.privacy:
+            _list_canaries(config, manifest, zip(tasks, map(duplicates.kept, tokenized), strict=True))
         data.rename(config.output)
     return manifest
 
@@ -134,6 +142,38 @@ def require_new(output: Path) -> None:
     """
     if output.exists():
         raise UserError(f"{output}: exists already, and a data set is never overwritten; choose a new `output`")
+
+
+def require_own_canaries(config: PrepareConfig) -> None:
+    """Require that no list of another data set's canaries is where this recipe would write its own.
+
+    Raises:
+        UserError: one is there.
+    """
+    if config.privacy:
+        require_unused(canary_file(config.output), _recipe_hash(config))
+
+
+def _list_canaries(
+    config: PrepareConfig, manifest: DataManifest, tasks: Iterable[tuple[TokenizeTask, npt.NDArray[np.bool_]]]
+) -> None:
+    """Write the list of what was planted, before the data set is published.
+
+    Args:
+        tasks: with the documents of each that are no duplicate, bool (documents,).
+    """
+    held = (
+        line for task, kept in tasks for document, lines in task.planted.items() if kept[document] for line in lines
+    )
+    canaries = count_kept(canaries_of(config), held)
+    content = CanaryFile(data=manifest_hash(manifest), recipe=_recipe_hash(config), canaries=canaries)
+    write_canaries(content, canary_file(config.output))
+
+
+def _recipe_hash(config: PrepareConfig) -> str:
+    """Of what decides the content of the data set."""
+    content = scrub_tree(config.model_dump(mode="json", exclude={"output", "workers"}))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager

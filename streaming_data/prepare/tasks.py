@@ -18,8 +18,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...configs.errors import UserError
 from ...storage.files import stage_file
+from ..canaries.identifiers import Canary, make_canaries
+from ..canaries.patients import PatientsTask, find_patients, load_patients
+from ..canaries.planting import Planted, choose_documents
 from ..corpora.articles import pubmed_versions
 from ..corpora.readers import AnySource, list_inputs
+from ..deidentify.key import fingerprint, read_key
 from ..division import ranges, survey
 from ..division.parts import Part, parts_of
 from ..division.survey import SurveyTask, is_large, load_spans
@@ -76,8 +80,8 @@ def plan_tasks(
     progress: Callable[[], ProgressCallback],
     share: Share = ALL_WORK,
 ) -> list[TokenizeTask]:
-    """The files of all sources, in order, in groups and ranges. PubMed files are scanned for this and large files
-    divided, those of the share first.
+    """The files of all sources, in order, in groups and ranges. For this PubMed files are scanned, large files divided
+    and sources with canaries read, those of the share first.
 
     Args:
         directory: of existing and future results.
@@ -101,10 +105,14 @@ def plan_tasks(
     spans: dict[str, dict[FoundFile, Sequence[Span]]] = {source.name: {} for source, _ in listed}
     for (name, file), task in surveys.items():
         spans[name][file] = load_spans(task)
+    parts = {source.name: list(parts_of(source, files, spans[source.name], scan_all)) for source, files in listed}
+    planted = _plan_canaries(config, parts, directory / "patients", workers, progress, share)
     tasks = [
         task
-        for source, files in listed
-        for task in _tasks(config, source, files, spans[source.name], tokenizer, directory / "tokenized", scan_all)
+        for source in config.sources
+        for task in _tasks(
+            config, source, parts[source.name], planted.get(source.name), tokenizer, directory / "tokenized"
+        )
     ]
     _warn_of_other_results(directory / "tokenized", tasks)
     return tasks
@@ -136,25 +144,25 @@ def _warn_of_other_results(directory: Path, tasks: Sequence[TokenizeTask]) -> No
 def _tasks(
     config: PrepareConfig,
     source: AnySource,
-    files: Sequence[FoundFile],
-    spans: Mapping[FoundFile, Sequence[Span]],
+    parts: Sequence[Part],
+    planted: Sequence[Planted] | None,
     tokenizer: LoadedTokenizer,
     directory: Path,
-    scan_all: Callable[[Sequence[Sequence[FoundFile]]], Sequence[pubmed_versions.Scan]],
 ) -> list[TokenizeTask]:
-    """The tasks of one source."""
+    """The tasks of one source, and of each part what is planted in it."""
     near = config.near_duplicates
     bands = bands_for(near.similarity) if near and source.name in near.sources else None
+    lines = [canary.line for canary in canaries_of(config)] if planted else []
     common = _hash(
-        source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS),
-        _identities(crosswalk_files(source)),
+        *_reading(source),
         [tokenizer.sha256, config.seq_length, config.held_out, config.seed, bands and (*bands, SCHEME)],
         package_versions(),
         RESULTS_VERSION,
+        *([fingerprint(read_key(path))] if (path := source.deidentify.key_file) else []),
     )
 
-    def task(part: Part) -> TokenizeTask:
-        kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in part.keeps]
+    def task(part: Part, chosen: Planted) -> TokenizeTask:
+        planted_lines = {document: [lines[number] for number in numbers] for document, numbers in chosen.items()}
         return TokenizeTask(
             source=source,
             files=part.files,
@@ -165,10 +173,53 @@ def _tasks(
             held_out=config.held_out,
             seed=config.seed,
             bands=bands,
-            stem=directory / source.name / _hash(common, _identities(part.files), kept, part.span and part.span[1:]),
+            stem=directory / source.name / _hash(common, *_content(part), *([planted_lines] if chosen else [])),
+            planted=planted_lines,
         )
 
-    return [task(part) for part in parts_of(source, files, spans, scan_all)]
+    return [task(part, chosen) for part, chosen in zip(parts, planted or [{}] * len(parts), strict=True)]
+
+
+def canaries_of(config: PrepareConfig) -> list[Canary]:
+    """The canaries that a recipe plants, in order."""
+    chosen = config.privacy and config.privacy.canaries
+    return make_canaries(config.seed, chosen.count, chosen.repeats) if chosen else []
+
+
+def _plan_canaries(
+    config: PrepareConfig,
+    parts: Mapping[str, Sequence[Part]],
+    directory: Path,
+    workers: int,
+    progress: Callable[[], ProgressCallback],
+    share: Share,
+) -> dict[str, list[Planted]]:
+    """By source, which documents of each part receive which canaries. Their sources are read for this."""
+    if config.privacy is None:
+        return {}
+    named = [source for source in config.sources if source.name in config.privacy.canaries.sources]
+    split = config.held_out, config.seed
+
+    def task(source: AnySource, part: Part) -> PatientsTask:
+        name = _hash(*_reading(source), *split, *_content(part), package_versions())
+        return PatientsTask(source, part, *split, directory / f"{name}{DONE}")
+
+    tasks = {source.name: [task(source, part) for part in parts[source.name]] for source in named}
+    every = [task for own in tasks.values() for task in own]
+    parallel_map(find_patients, share.own_first(every), max(1, min(workers, len(every))), progress())
+    chosen = iter(choose_documents(canaries_of(config), [load_patients(task) for task in every]))
+    return {name: [next(chosen) for _ in own] for name, own in tasks.items()}
+
+
+def _reading(source: AnySource) -> tuple[Any, ...]:
+    """What decides the documents of a source's file."""
+    return source.model_dump(mode="json", exclude=_IRRELEVANT_KEYS), _identities(crosswalk_files(source))
+
+
+def _content(part: Part) -> tuple[Any, ...]:
+    """What identifies a part."""
+    kept = [hashlib.sha256(keep.tobytes()).hexdigest() for keep in part.keeps]
+    return _identities(part.files), kept, part.span and part.span[1:]
 
 
 def _survey_task(source: AnySource, file: FoundFile, directory: Path) -> SurveyTask:

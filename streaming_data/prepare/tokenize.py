@@ -9,9 +9,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from ...storage.files import hash_file, stage_file
+from ..canaries.planting import plant
 from ..corpora.readers import AnySource
+from ..deidentify.replace import STEP
 from ..division.parts import Part, read_part
 from ..documents.census import Census
 from ..documents.document import in_batches, is_held_out
@@ -56,6 +59,7 @@ class TokenizeTask:
         seed: of the held-out split.
         bands: how near duplicates are searched; None if they are not.
         stem: path of the results, without suffix.
+        planted: the lines to plant in documents, by the number of the document among those with text.
     """
 
     source: AnySource
@@ -68,6 +72,7 @@ class TokenizeTask:
     seed: int
     bands: Bands | None
     stem: Path
+    planted: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -115,9 +120,10 @@ class TokenizedFile:
         digests: uint64 (documents,), a hash of each text: equal texts are duplicates.
         held_out: bool (documents,).
         empty: number of documents dropped because they have no text.
-        cleaned: for each cleaning step, the number of documents that it changed.
+        cleaned: for each cleaning step, the number of documents that it changed; for `deidentify`, see
+            `deidentify.replace.kinds_of`, also what it replaced.
         left_out: by kind, elements and characters that the reader found and left out.
-        audit: counts of PHI identifiers; None for public text.
+        audit: counts of PHI identifiers; None for public text, unless it is de-identified.
         bands: columns of the array in `bands_path`, uint64 (documents, bands); 0 if there is none.
         words: characters, tokens and words of all documents.
         segments_hash: of the file of segments.
@@ -183,7 +189,7 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
     """
     tokenizer = _load_tokenizer(task.tokenizer)
     source = task.source
-    audit = None if source.public else PhiAudit()
+    audit = None if source.public and STEP not in source.clean else PhiAudit()
     digests: list[int] = []
     held_out: list[bool] = []
     bands: list[npt.NDArray[np.uint64]] = []
@@ -196,11 +202,16 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
         # A batch is as large for many small files as for a large one.
         part = Part(task.files, task.keeps, task.span)
         for batch in in_batches(chain.from_iterable(read_part(source, part, cleaned, left_out))):
-            documents = [document for document in batch if document.text.strip()]
+            found = [document for document in batch if document.text.strip()]
+            documents = [
+                replace(document, text=plant(document.text, document.id, lines)) if lines else document
+                for document, lines in zip(found, map(task.planted.get, count_from(len(digests))), strict=False)
+            ]
             texts = [document.text for document in documents]
             encodings = tokenizers.encode(tokenizer, texts)
             first = not digests
-            digests += [_digest(text) for text in texts]
+            own = [document.text for document in found]  # what is searched and compared has nothing that was planted
+            digests += [_digest(text) for text in own]
             _judge(tokenizer, texts, encodings, digests[len(digests) - len(texts) :], first)
             segments = [
                 cut_into_segments(document.id, document.text, encoding, tokenizer, task.seq_length, source.locale)
@@ -209,10 +220,11 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
             if documents:
                 writer.write([document.id for document in documents], segments)
                 if task.bands:
-                    bands.append(band_hashes(texts, task.bands))
+                    bands.append(band_hashes(own, task.bands))
             held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
             if audit:
-                audit.add_all(texts, source.locale, source.find_names)
+                surrogates = [document.surrogates for document in documents]
+                audit.add_all(own, source.locale, surrogates, source.find_names)
             characters += sum(map(len, texts))
             tokens += sum(len(encoding.tokens) for encoding in encodings)
             words += sum(int(encoding.word_starts.sum()) for encoding in encodings)

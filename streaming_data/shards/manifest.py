@@ -145,6 +145,18 @@ class LeftOut(_Section):
     characters: NonNegativeInt
 
 
+class Deidentified(_Section):
+    """What was replaced because it may identify a patient. What the search finds afterwards is in the audit.
+
+    Attributes:
+        replaced_by: `placeholder` or `surrogate`.
+        kinds: findings that were replaced, by kind.
+    """
+
+    replaced_by: str
+    kinds: dict[str, NonNegativeInt]
+
+
 class SourceInfo(_Section):
     """One source.
 
@@ -156,10 +168,12 @@ class SourceInfo(_Section):
         duplicates: documents dropped because an earlier one has the same text.
         near_duplicates: documents dropped because an earlier one has nearly the same text.
         empty: documents dropped because they have no text.
-        audit: None for public text, which is not searched for identifiers.
+        audit: None for public text, which is not searched for identifiers unless it is de-identified. Of text with
+            surrogates, what was found in addition to them.
         cleaned: for each cleaning step, the number of documents that it changed.
         crosswalks: files that were read in addition to `inputs`; the key is absent if there are none.
         words: None in old manifests.
+        deidentified: the key is absent if the recipe does not choose it.
         left_out: by kind, the largest first; the key is absent if nothing was left out, or not counted.
     """
 
@@ -177,6 +191,7 @@ class SourceInfo(_Section):
     cleaned: dict[str, NonNegativeInt] = {}
     crosswalks: list[FileInfo] = Field(default=[], exclude_if=lambda files: not files)
     words: WordCounts | None = Field(default=None, exclude_if=lambda words: words is None)
+    deidentified: Deidentified | None = Field(default=None, exclude_if=lambda result: result is None)
     left_out: dict[str, LeftOut] = Field(default={}, exclude_if=lambda kinds: not kinds)
 
 

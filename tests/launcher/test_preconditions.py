@@ -156,6 +156,17 @@ CASES = {
     ),
     "export: unwritable": Case("export runs/good --out file/model", ("file/model: cannot be written",)),
     "export: space": Case("export runs/huge --out models/new", ("models/new: the model needs", "are free on the disk")),
+    "privacy: everything": Case(
+        "privacy runs/good --data nowhere --canaries no.json --out file/x",
+        (
+            "file/x/privacy.html: cannot be written",
+            "nowhere/manifest.json: no such file",
+            "no.json: cannot be read",
+        ),
+    ),
+    "privacy: nothing to attack": Case("privacy runs/good", ("nothing to attack it with",)),
+    "privacy: other data": Case("privacy runs/good --data packs", ("whose text it has seen is known of its own",)),
+    "privacy: run": Case("privacy runs/empty", ("runs/empty: no checkpoint in",)),
     "import": Case(
         "import models/no-weights --out models/short", ("models/short: exists already", "models/no-weights: no weights")
     ),

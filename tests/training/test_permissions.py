@@ -11,6 +11,7 @@ from small_run import SmallRun
 from typer.testing import CliRunner
 
 from clinical_modernbert.launcher.cli import app
+from clinical_modernbert.launcher.release.gate import WITHOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.ranks]
 
@@ -48,7 +49,7 @@ def test_a_run_on_restricted_text_and_its_export(new_run: Callable[[], SmallRun]
     (run.run_dir / "tokenizer" / "tokenizer.json").chmod(0o644)  # as an earlier version wrote it
     (run.run_dir / "tokenizer").chmod(0o755)
     out = tmp_path / "export"
-    result = CliRunner().invoke(app, ["export", str(run.run_dir), "--out", str(out), "--sentence-embedding"])
+    result = CliRunner().invoke(app, ["export", str(run.run_dir), "--out", str(out), "--sentence-embedding", WITHOUT])
     assert result.exit_code == 0, result.output
     assert modes(out) == {}
     page = tmp_path / "page" / "report.html"
@@ -71,7 +72,7 @@ def test_a_model_continued_from_restricted_weights_is_restricted(
     _set_terms(run)
     run.train(ranks=1)
     out = tmp_path / "export"
-    assert CliRunner().invoke(app, ["export", str(run.run_dir), "--out", str(out)]).exit_code == 0
+    assert CliRunner().invoke(app, ["export", str(run.run_dir), "--out", str(out), WITHOUT]).exit_code == 0
     _set_terms(run, synthetic=True)
     os.umask(0o022)
     further = new_run()
@@ -82,7 +83,7 @@ def test_a_model_continued_from_restricted_weights_is_restricted(
     further.train(f"data.path={run.data}", ranks=1)
     assert modes(further.run_dir) == {}
     again = tmp_path / "again"
-    assert CliRunner().invoke(app, ["export", str(further.run_dir), "--out", str(again)]).exit_code == 0
+    assert CliRunner().invoke(app, ["export", str(further.run_dir), "--out", str(again), WITHOUT]).exit_code == 0
     assert modes(again) == {}
     assert "It continues a model that was trained on: " in (again / "README.md").read_text()
     pushed = CliRunner().invoke(app, ["push", str(again), "someone/model"])

@@ -17,10 +17,12 @@ from ...streaming_data.shards.restricted import every_source, share_unless_restr
 from ..checkpoint.manifest import read_manifest
 from ..checkpoint.save_load import consolidate
 from ..checkpoint.shard_reader import AVERAGE, WEIGHTS
+from .bias import read_probes
 from .inputs import TRAINING, check_export, find_checkpoint
 from .model_card import model_card
 from .numerics_check import require_close
 from .onnx import write_onnx
+from .privacy import Privacy
 from .public import provenance, public_tree
 from .reference import write_reference
 from .scores import read_scores
@@ -35,6 +37,7 @@ def export_checkpoint(
     sentence_embedding: bool = False,
     onnx: bool = False,
     average: bool = False,
+    privacy: Privacy = Privacy(),  # noqa: B008 - immutable
 ) -> None:
     """Write the newest checkpoint of a run, or the checkpoint `run`, to the new directory `out`.
 
@@ -44,9 +47,11 @@ def export_checkpoint(
         sentence_embedding: whether to add the files that sentence-transformers needs.
         onnx: whether to add an ONNX graph, of the hidden states with `sentence_embedding`, else of the logits.
         average: whether to export the running average of the weights instead of the weights.
+        privacy: what is known of the privacy of these weights.
     Raises:
         UserError: there is no checkpoint, one of its files is corrupt, `out` exists, an evaluation has no results,
-            transformers or ONNX Runtime computes different outputs, or a library is missing.
+            transformers or ONNX Runtime computes different outputs, a library is missing, or `privacy` is about other
+            weights.
     """
     check_export(run, out, evaluations, onnx, average)
     path = find_checkpoint(run)
@@ -54,12 +59,17 @@ def export_checkpoint(
     share_unless_restricted(every_source(manifest.sources, manifest.initial_sources))
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
+    probes = read_probes(path.parent.parent, evaluations)
     with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:
         weights = consolidate(path, AVERAGE if average else WEIGHTS)
+        privacy.check(assemble(config, weights))
         progress.advance()
         write_pretrained(weights, config, staging)
         _copy_tokenizer(path.parent.parent / "tokenizer", staging, config.max_position_embeddings)
-        (staging / "README.md").write_text(model_card(manifest, config, scores, average), encoding="utf-8")
+        card = model_card(manifest, config, scores, average, probes, privacy)
+        (staging / "README.md").write_text(card, encoding="utf-8")
+        for name, content in privacy.files.items():
+            (staging / name).write_text(content, encoding="utf-8")
         (staging / TRAINING).write_text(json.dumps(provenance(manifest, average), indent=1))
         if sentence_embedding:
             write_sentence_embedding(config.hidden_size, config.max_position_embeddings, staging)

@@ -1,6 +1,6 @@
 """What an export and an import need, checked before torch is imported; and the names by which others find an export."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
@@ -10,6 +10,7 @@ from ...storage.preconditions import check_free, check_new
 from ..checkpoint.files import find_corruption, require_checkpoints
 from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
 from ..recipe.start import require_weights
+from .bias import read_probes
 from .scores import read_scores
 
 TRAINING = "training.json"
@@ -54,9 +55,12 @@ def check_export(
     evaluations: Sequence[Path] = (),
     onnx: bool = False,
     average: bool = False,
+    further: Iterable[Check] = (),
 ) -> None:
     """Check everything that `export_checkpoint` needs.
 
+    Args:
+        further: checks of the caller, made after those of the checkpoint.
     Raises:
         UserError: something is missing: a checkpoint, its running average, results, a library, a new and writable
             `out`, or free space.
@@ -64,8 +68,10 @@ def check_export(
     checks: list[Check] = [
         lambda: check_packages("--onnx", "onnx") if onnx else None,
         lambda: read_scores(run, evaluations),
+        lambda: read_probes(run, evaluations),
         lambda: check_new(out),
         lambda: check_checkpoint(run),
+        *further,
         lambda: _check_average(newest_manifest(run)) if average else None,
         lambda: check_free(out, size(newest_manifest(run), copies=2 if onnx else 1), "the model"),
     ]

@@ -36,9 +36,10 @@ def audit(
     Example: cmbert data audit mine.yaml --positions findings.csv
 
     Kinds, counts and positions are reported, never the text. An empty report does not prove de-identification.
+    A source whose `clean` lists `deidentify` is searched after that step, for what is left.
     --locale adds to the `locale` of each source, whose forms of dates, phone numbers and postcodes are searched too.
     """
-    from ....streaming_data.phi.audit import audit_sources, unpacked
+    from ....streaming_data.inspection.audit import audit_sources, unpacked
     from ....streaming_data.prepare.config import PrepareConfig
 
     config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)
@@ -60,11 +61,13 @@ def audit(
         source.model_copy(update={"locale": [*source.locale, *locale], "find_names": names and source.find_names})
         for source in config.sources
     ]
+    deidentified = [source.name for source in config.sources if "deidentify" in source.clean]
     with stages_of_progress() as stages:
         audits = audit_sources(sources, positions, stages, config.workers, unpacked(config.output))
     for name, result in audits.items():
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.kinds.items())) or "nothing found"
-        typer.echo(f"{name}: {result.flagged:,} of {result.documents:,} documents: {kinds}")
+        after = ", de-identified" if name in deidentified else ""
+        typer.echo(f"{name}{after}: {result.flagged:,} of {result.documents:,} documents: {kinds}")
     if positions:
         typer.echo(f"wrote {positions}")
     suggest(["data", "prepare", recipe, *settings(overrides)])

@@ -46,6 +46,7 @@ def prepare(
 
     config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)  # report errors before the slow imports
 
+    from ....streaming_data.canaries.file import canary_file
     from ....streaming_data.prepare.pipeline import is_prepared, prepare_share
     from ....streaming_data.prepare.pipeline import prepare as prepare_data
     from ....streaming_data.prepare.tasks import parse_share
@@ -66,6 +67,8 @@ def prepare(
         with stages_of_progress() as stages:
             _print_summary(prepare_data(config, stages))
     typer.echo(f"data set: {config.output}")
+    if config.privacy:
+        typer.echo(f"canaries: {canary_file(config.output)} (keep it: `cmbert privacy` needs it; never upload it)")
     if upload_to is not None:
         upload(config.output, upload_to)
     else:
@@ -76,13 +79,14 @@ def _prepare_checks(config: "PrepareConfig", share: str | None) -> "Iterator[Che
     """Everything that preparation needs. None of it reads more than the first record of a file."""
     from ....storage.preconditions import check_writable
     from ....streaming_data.prepare.inputs import check_space, source_checks
-    from ....streaming_data.prepare.pipeline import require_new
+    from ....streaming_data.prepare.pipeline import require_new, require_own_canaries
     from ....streaming_data.prepare.tasks import parse_share
     from ....streaming_data.tokenizer import tokenizer as tokenizers
 
     if share is not None:
         yield lambda: parse_share(share)
     yield lambda: require_new(config.output)
+    yield lambda: require_own_canaries(config)
     yield lambda: check_writable(config.output)
     yield lambda: tokenizers.load(config.tokenizer)
     yield from source_checks(config.sources)
@@ -109,6 +113,11 @@ def _print_summary(manifest: "DataManifest") -> None:
                 for kind, counts in source.left_out.items()
             )
             typer.echo(f"{name}: left out: {kinds}")
+        if result := source.deidentified:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in result.kinds.items()) or "nothing found"
+            typer.echo(
+                f"{name}: replaced by {result.replaced_by}s in {source.cleaned['deidentify']:,} documents: {kinds}"
+            )
         if source.audit and source.audit.flagged:
             typer.echo(
                 f"{name}: {source.audit.flagged:,} documents may contain patient identifiers; see `cmbert data audit`"

@@ -69,7 +69,7 @@ def test_models_of_restricted_sources_stay_private(hub: HubServer, tmp_path: Pat
     with pytest.raises(UserError, match=r"restricted sources \(letters\): push it with --private"):
         push_model(model, NAME, private=False, allow_restricted=False)
     assert not hub.repositories
-    push_model(model, NAME, private=True, allow_restricted=False)
+    push_model(model, NAME, private=True, allow_restricted=False, without_privacy_report=True)
     assert hub.repositories == {NAME: True}
     assert pushed(hub, model)
 
@@ -78,9 +78,9 @@ def test_an_existing_public_repository_rejects_restricted_sources(hub: HubServer
     hub.repositories[NAME] = False
     model = export(tmp_path / "model")
     with pytest.raises(UserError, match="exists and is public"):
-        push_model(model, NAME, private=True, allow_restricted=False)
+        push_model(model, NAME, private=True, allow_restricted=False, without_privacy_report=True)
     assert not hub.files
-    push_model(model, NAME, private=False, allow_restricted=True)
+    push_model(model, NAME, private=False, allow_restricted=True, without_privacy_report=True)
     assert pushed(hub, model)
 
 

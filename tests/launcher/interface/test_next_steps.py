@@ -45,6 +45,7 @@ RUN_INDIRECTLY = {
     "finetune": "by tests/launcher/evaluation/test_predict.py",
     "predict": "by tests/launcher/evaluation/test_predict.py",
     "embed": "by tests/launcher/evaluation/test_embed.py",
+    "privacy": "by tests/launcher/privacy/test_command.py",
 }
 """Commands whose names are not written next to `cmbert(` below: how they are run there."""
 

@@ -17,7 +17,7 @@ from clinical_modernbert.streaming_data.corpora.pubmed import PubMedSource
 from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read_file
 from clinical_modernbert.streaming_data.corpora.tables import TableSource
 from clinical_modernbert.streaming_data.division import groups, ranges, survey
-from clinical_modernbert.streaming_data.phi.audit import audit_sources, unpacked
+from clinical_modernbert.streaming_data.inspection.audit import audit_sources, unpacked
 from clinical_modernbert.streaming_data.phi.patterns import find_identifiers
 
 TEXTS = (

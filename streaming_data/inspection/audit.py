@@ -26,7 +26,7 @@ from ..documents.document import Document, in_batches
 from ..documents.files import FoundFile
 from ..documents.spans import Span
 from ..parallel import Count, ProgressCallback, available_cores, parallel_map
-from .patterns import Identifier, PhiAudit, sum_audits
+from ..phi.patterns import Identifier, PhiAudit, sum_audits
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +111,8 @@ def audit_part(task: AuditTask, count: Count) -> AuditedPart:
                 yield document
 
     for batch in in_batches(documents()):
-        texts = [document.text for document in batch]
-        in_documents = result.audit.add_all(texts, task.source.locale, task.source.find_names)
+        texts, surrogates = zip(*((document.text, document.surrogates) for document in batch), strict=True)
+        in_documents = result.audit.add_all(texts, task.source.locale, surrogates, task.source.find_names)
         for file, found in zip(owners, in_documents, strict=True):
             result.documents[file] += 1
             if task.with_positions:

@@ -1,0 +1,167 @@
+"""Log-probabilities that a model gives to tokens it does not see: what all attacks of this folder read.
+
+A cloze is a segment some of whose tokens are masked, and the tokens that are scored at these positions: the true ones,
+or several alternatives. Tokens masked together do not see each other; masked one at a time, each sees all others, which
+is the stronger attack and costs one pass per token.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from ...kernels.logit_chunks import CHUNK_BYTES
+from ...streaming_data.tokenizer import tokenizer as tokenizers
+from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
+from ..models.model import EvaluatedModel, MaskedLogits
+
+TOKENS = 16_384
+"""Computed at a time; affects memory and the last bits of results."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model that fills in masked tokens.
+
+    Attributes:
+        name: shown in tables.
+        identity: hash of weights and tokenizer.
+        weights: hash of the weights alone, `hash_weights`; empty if transformers computes the model.
+        logits: of the vocabulary at the masked positions.
+        tokenizer: with which the model's data was prepared.
+        max_length: tokens of the longest segment, with special tokens.
+    """
+
+    name: str
+    identity: str
+    weights: str
+    logits: MaskedLogits
+    tokenizer: LoadedTokenizer
+    max_length: int
+
+
+class Cloze(NamedTuple):
+    """A segment with masked tokens.
+
+    Attributes:
+        tokens: int64 (n,), some of them the mask token.
+        positions: int64 (k,), where tokens are scored.
+        targets: int64 (k,) or (alternatives, k), the tokens to score there.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    targets: Tensor
+
+
+def open_scorer(model: EvaluatedModel) -> Scorer:
+    """Raises UserError if the model has no head for masked tokens, or no tokenizer with which data can be prepared."""
+    return Scorer(
+        name=model.name,
+        identity=model.identity,
+        weights="" if model.masked_lm is None else hash_weights(model.masked_lm),
+        logits=model.open_masked_lm(),
+        tokenizer=tokenizers.load(model.directory),
+        max_length=model.max_length,
+    )
+
+
+def hash_weights(model: nn.Module) -> str:
+    """The hash of a masked language model's weights in fp32: the same for a checkpoint and for its export."""
+    digest = xxhash.xxh3_128()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[Tensor]:
+    """The tokens of each text as packs have them, int64 (n,), with the special tokens at both ends."""
+    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
+    return [
+        torch.from_numpy(np.concatenate([[cls], one.tokens.astype(np.int64), [sep]]))
+        for one in tokenizers.encode(tokenizer, texts)
+    ]
+
+
+def masked_together(tokens: Tensor, positions: Tensor, mask: int, targets: Tensor | None = None) -> Cloze:
+    """All positions masked at once; the targets are the true tokens unless others are given."""
+    return Cloze(tokens.index_fill(0, positions, mask), positions, tokens[positions] if targets is None else targets)
+
+
+def masked_singly(tokens: Tensor, positions: Tensor, mask: int) -> list[Cloze]:
+    """One cloze per position, each with only this token masked."""
+    return [masked_together(tokens, position[None], mask) for position in positions]
+
+
+def with_alternative(tokens: Tensor, positions: Tensor, alternative: Tensor) -> Tensor:
+    """The segment with other tokens at these positions, whose number is the same."""
+    return tokens.index_put((positions,), alternative)
+
+
+def score(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.float64]]:
+    """The log-probability of each target in nats, in the shape of the targets, cloze by cloze.
+
+    Clozes are computed in batches without padding, and read only when a batch needs them.
+
+    Raises:
+        ValueError: a cloze is longer than the model allows.
+    """
+    rows = max(16, CHUNK_BYTES // (4 * scorer.tokenizer.vocab_size))
+    for batch in _batches(clozes, tokens, rows, scorer.max_length):
+        offsets = np.cumsum([0, *(len(cloze.tokens) for cloze in batch)])[:-1]
+        positions = torch.cat([cloze.positions + int(offset) for cloze, offset in zip(batch, offsets, strict=True)])
+        with torch.inference_mode():
+            values = [
+                torch.log_softmax(scorer.logits([cloze.tokens for cloze in batch], part).float(), -1)
+                for part in positions.split(rows)
+            ]
+        yield from _gather(batch, values[0] if len(values) == 1 else torch.cat(values))
+
+
+def _gather(batch: Sequence[Cloze], values: Tensor) -> Iterator[npt.NDArray[np.float64]]:
+    start = 0
+    for cloze in batch:
+        at = torch.arange(start, start + len(cloze.positions), device=values.device)
+        yield values[at, cloze.targets.to(values.device)].double().cpu().numpy()
+        start += len(cloze.positions)
+
+
+def _batches(clozes: Iterable[Cloze], tokens: int, rows: int, longest: int) -> Iterator[list[Cloze]]:
+    """Clozes in order, of at most so many tokens and scored positions together; one that has more is alone."""
+    batch: list[Cloze] = []
+    size = scored = 0
+    for cloze in clozes:
+        if len(cloze.tokens) > longest:
+            raise ValueError(f"a segment of {len(cloze.tokens):,} tokens; the model reads at most {longest:,}")
+        if batch and (size + len(cloze.tokens) > tokens or scored + len(cloze.positions) > rows):
+            yield batch
+            batch, size, scored = [], 0, 0
+        batch.append(cloze)
+        size, scored = size + len(cloze.tokens), scored + len(cloze.positions)
+    if batch:
+        yield batch
+
+
+def rank(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.int64]]:
+    """How many tokens are likelier than each target, int64 (k,), cloze by cloze; the targets are (k,).
+
+    Batches and errors are those of `score`.
+    """
+    rows = max(16, CHUNK_BYTES // (4 * scorer.tokenizer.vocab_size))
+    for batch in _batches(clozes, tokens, rows, scorer.max_length):
+        offsets = np.cumsum([0, *(len(cloze.tokens) for cloze in batch)])[:-1]
+        positions = torch.cat([cloze.positions + int(offset) for cloze, offset in zip(batch, offsets, strict=True)])
+        targets = torch.cat([cloze.targets for cloze in batch])
+        parts = []
+        for part, true in zip(positions.split(rows), targets.split(rows), strict=True):
+            with torch.inference_mode():
+                values = scorer.logits([cloze.tokens for cloze in batch], part).float()
+            parts.append((values > values.gather(1, true.to(values.device)[:, None])).sum(dim=1).cpu())
+        for ranks in torch.cat(parts).split([len(cloze.positions) for cloze in batch]):
+            yield ranks.numpy()
