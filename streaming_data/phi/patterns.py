@@ -6,7 +6,7 @@ never de-identified. Reports hold kinds, counts and positions, never text.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,6 +79,7 @@ _PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
 _NAME_AND_DEGREE = _PATTERNS[-1][1]
 _HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
 _HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d]" + r"[\d/.() -]" * 5)
+_BLOCK = 64  # characters
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
 
 
@@ -140,8 +141,7 @@ def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[
     texts = [plain_characters(text) for text in texts]
     identifiers = _find_us_forms(texts)
     for found, local_forms in zip(identifiers, find_local_forms(texts, locales), strict=True):
-        for local in local_forms:
-            _add(found, Identifier(*local))
+        _add_all(found, (Identifier(*local) for local in local_forms))
     return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
 
@@ -161,16 +161,36 @@ def _find_us_forms(texts: Sequence[str]) -> list[list[Identifier]]:
     return identifiers
 
 
-def _add(identifiers: list[Identifier], new: Identifier) -> None:
-    """Add an identifier, or let one of its kind that overlaps it cover both. Nothing is added inside another one."""
-    for at, old in enumerate(identifiers):
-        if new.start < old.end and old.start < new.end:
-            if old.start <= new.start and new.end <= old.end:
-                return
-            if old.kind == new.kind:
-                identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
-                return
-    identifiers.append(new)
+def _add_all(identifiers: list[Identifier], more: Iterable[Identifier]) -> None:
+    """Add identifiers, or let one of a kind that overlaps one of it cover both. Nothing is added inside another one.
+
+    Only neighbours are compared: a text of dates takes linear time.
+    """
+    near: dict[int, list[int]] = defaultdict(list)
+
+    def put(at: int) -> None:
+        for block in _blocks(identifiers[at]):
+            near[block].append(at)
+
+    for at in range(len(identifiers)):
+        put(at)
+    for new in more:
+        for at in sorted({at for block in _blocks(new) for at in near[block]}):
+            old = identifiers[at]
+            if new.start < old.end and old.start < new.end:
+                if old.start <= new.start and new.end <= old.end:
+                    break
+                if old.kind == new.kind:
+                    identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
+                    put(at)
+                    break
+        else:
+            identifiers.append(new)
+            put(len(identifiers) - 1)
+
+
+def _blocks(identifier: Identifier) -> range:
+    return range(identifier.start // _BLOCK, (identifier.end - 1) // _BLOCK + 1)
 
 
 def require_deidentified(sources: "Mapping[str, SourceInfo]", max_flagged: float = 0.01) -> None:
