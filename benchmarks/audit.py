@@ -179,11 +179,11 @@ def main() -> None:
             print(f"recall, {title}")
             before = recall_of_forms(earlier, arguments.texts, named) if earlier else None
             print_table("planted", before, recall_of_forms(find_in_all, arguments.texts, named))
-        of_letters = recall_of_letters(earlier, arguments.texts) if earlier else (None, None)
-        now = recall_of_letters(find_in_all, arguments.texts)
+        by_locale, by_kind = recall_of_letters(find_in_all, arguments.texts)
+        old_by_locale, old_by_kind = recall_of_letters(earlier, arguments.texts) if earlier else (None, None)
         print(f"recall in letters, with the locale of the text; styles: {', '.join(STYLES)}")
-        print_table("locale", of_letters[0], now[0])
-        print_table("kind", of_letters[1], now[1])
+        print_table("locale", old_by_locale, by_locale)
+        print_table("kind", old_by_kind, by_kind)
         if arguments.clean:
             print_false_alarms(arguments.clean, earlier)
 

@@ -6,7 +6,7 @@ reveal text that was never de-identified. Reports hold kinds, counts and positio
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,6 +80,7 @@ _PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
 _NAME_AND_DEGREE = _PATTERNS[-1][1]
 _HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
 _HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d]" + r"[\d/.() -]" * 5)
+_BLOCK = 64  # characters
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
 """What counts as an identifier. The kind `possible_name` is reported beside them."""
 
@@ -159,12 +160,10 @@ def find_in_all(texts: Sequence[str], locales: Sequence[str] = (), names: bool =
     texts = [plain_characters(text) for text in texts]
     identifiers = _find_us_forms(texts)
     for found, local_forms in zip(identifiers, find_local_forms(texts, locales), strict=True):
-        for local in local_forms:
-            _add(found, Identifier(*local))
+        _add_all(found, (Identifier(*local) for local in local_forms))
     if names:
         for found, of_text in zip(identifiers, find_kinds_of_names(texts, locales), strict=True):
-            for name in of_text:
-                _add(found, Identifier(*name))
+            _add_all(found, (Identifier(*name) for name in of_text))
     return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
 
@@ -184,16 +183,36 @@ def _find_us_forms(texts: Sequence[str]) -> list[list[Identifier]]:
     return identifiers
 
 
-def _add(identifiers: list[Identifier], new: Identifier) -> None:
-    """Add an identifier, or let one of its kind that overlaps it cover both. Nothing is added inside another one."""
-    for at, old in enumerate(identifiers):
-        if new.start < old.end and old.start < new.end:
-            if old.start <= new.start and new.end <= old.end:
-                return
-            if old.kind == new.kind:
-                identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
-                return
-    identifiers.append(new)
+def _add_all(identifiers: list[Identifier], more: Iterable[Identifier]) -> None:
+    """Add identifiers, or let one of a kind that overlaps one of it cover both. Nothing is added inside another one.
+
+    Only neighbours are compared: a text of dates takes linear time.
+    """
+    near: dict[int, list[int]] = defaultdict(list)
+
+    def put(at: int) -> None:
+        for block in _blocks(identifiers[at]):
+            near[block].append(at)
+
+    for at in range(len(identifiers)):
+        put(at)
+    for new in more:
+        for at in sorted({at for block in _blocks(new) for at in near[block]}):
+            old = identifiers[at]
+            if new.start < old.end and old.start < new.end:
+                if old.start <= new.start and new.end <= old.end:
+                    break
+                if old.kind == new.kind:
+                    identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
+                    put(at)
+                    break
+        else:
+            identifiers.append(new)
+            put(len(identifiers) - 1)
+
+
+def _blocks(identifier: Identifier) -> range:
+    return range(identifier.start // _BLOCK, (identifier.end - 1) // _BLOCK + 1)
 
 
 def _outside(identifiers: list[Identifier], parts: Sequence[tuple[int, int]]) -> list[Identifier]:
