@@ -27,7 +27,7 @@ def random_order(rng: random.Random, seed: int) -> tuple[Order, LaneOrder]:
 
 
 def random_steps(rng: random.Random, lanes: int, end: int) -> list[tuple[int, int]]:
-    """Steps of a run: a warm-up of the batch size, steps that skip packs after them, and the full batch."""
+    """Steps of a run: a warm-up of the batch size, which may end inside a round, and the full batch."""
     batch, start, steps = rng.choice([lanes, 2 * lanes, rng.randint(1, 80)]), 0, []
     while start < end:
         size = batch if start > end // 4 else rng.randint(1, batch)
