@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
-from .passages import SHORTEST, Integers, Sample
+from .passages import Integers, Sample
 from .scoring import encode
 
 _LEAST = 3
@@ -14,10 +14,7 @@ _LEAST = 3
 
 
 def without_canaries(sample: Sample, lines: Sequence[str], tokenizer: LoadedTokenizer) -> Sample:
-    """The sample with the planted lines cut out of its passages, with the line break after each.
-
-    A passage of which less than `SHORTEST` tokens are left is left out.
-    """
+    """The sample with the planted lines cut out of its passages, with the line break after each."""
     planted = [one.numpy()[1:-1] for one in encode(tokenizer, lines)]
     passages = []
     for passage in sample.passages:
@@ -26,8 +23,7 @@ def without_canaries(sample: Sample, lines: Sequence[str], tokenizer: LoadedToke
             after = passage.tokens[stop : stop + 1]
             blank = stop < len(kept) - 1 and not tokenizer.decode(after.astype(np.uint32)).strip()
             kept[start : stop + blank] = False
-        if kept.sum() >= SHORTEST:
-            passages.append(passage._replace(tokens=passage.tokens[kept], word_starts=passage.word_starts[kept]))
+        passages.append(passage._replace(tokens=passage.tokens[kept], word_starts=passage.word_starts[kept]))
     return sample._replace(passages=passages)
 
 
