@@ -44,6 +44,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> EvaluatedModel:
     return packed_model(masked_lm, directory, "untrained")
 
 
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> BiasTask:
+    """Of three domains, to save time."""
+    path = tmp_path_factory.mktemp("templates") / "three.yaml"
+    domains = {name: TEMPLATES.domains[name] for name in ("adherence", "analgesia", "attribution")}
+    path.write_text(TEMPLATES.model_copy(update={"domains": domains}).model_dump_json())  # JSON is YAML
+    return TASK.model_copy(update={"templates": str(path)})
+
+
 Logits = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
@@ -71,8 +80,10 @@ def wordy(model: EvaluatedModel, preferred: Sequence[str] = (), group: str = "$^
 
 
 @pytest.mark.slow
-def test_a_preference_for_a_group_is_found_and_none_is_in_words_alone(model: EvaluatedModel, quick: Protocol) -> None:
-    task = TASK.model_copy(update={"measures": ("words", "order")})
+def test_a_preference_for_a_group_is_found_and_none_is_in_words_alone(
+    model: EvaluatedModel, task: BiasTask, quick: Protocol
+) -> None:
+    task = task.model_copy(update={"measures": ("words", "order")})
     indifferent = run_bias(replace(model, open_masked_lm=lambda: wordy(model)), task, Path(), quick, 0)
     assert not [one for one in findings(indifferent) if one.found]
     group = r"woman|female|lady"
@@ -87,11 +98,11 @@ def test_a_preference_for_a_group_is_found_and_none_is_in_words_alone(model: Eva
 
 @pytest.mark.slow
 def test_an_untrained_model_has_no_findings_and_every_comparison_is_scored(
-    model: EvaluatedModel, quick: Protocol
+    model: EvaluatedModel, task: BiasTask, quick: Protocol
 ) -> None:
-    scores = run_bias(model, TASK, Path(), quick, 0)
+    scores = run_bias(model, task, Path(), quick, 0)
     assert list(scores)[:3] == ["words gap", "words swap", "words control"]
-    assert sum(map(is_comparison, scores)) == 3 * len(TEMPLATES.domains) * 7
+    assert sum(map(is_comparison, scores)) == 3 * 3 * 7
     assert not [one for one in findings(scores) if one.found]
     assert {one.units for one in findings(scores)} == {16}
 
