@@ -132,9 +132,9 @@ class ClusterConfig(_Section):
     )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
-    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
     slurm: SlurmConfig = SlurmConfig()
     kubernetes: KubernetesConfig | None = None
+    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
 
     @field_validator("env")
     @classmethod
