@@ -137,12 +137,12 @@ class ClusterConfig(_Section):
     )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
-    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
     interruption_notices: Cloud | None = Field(
         None, description="cloud whose metadata service announces that it takes a spot instance back; ranks then save"
     )
     slurm: SlurmConfig = SlurmConfig()
     kubernetes: KubernetesConfig | None = None
+    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
 
     @field_validator("env")
     @classmethod
