@@ -1,6 +1,6 @@
 """Identifiers to plant in audited text, by form and locale, made independently of the audit's patterns.
 
-Dates are CLDR's (Babel), names, titles, streets and postcodes Faker's, phone numbers in the numbering plans' spellings
+Dates are CLDR's (Babel), names, streets and postcodes Faker's, phone numbers in the numbering plans' spellings
 (where the regulator reserves numbers for fiction, these), national numbers computed by their issuers' rules.
 """
 
@@ -8,13 +8,16 @@ import datetime
 import itertools
 from collections.abc import Callable, Iterator
 
-from babel.dates import format_date
+from babel.dates import format_date, format_skeleton
 from faker import Faker
 
 LOCALES = (
     *("en_US", "en_GB", "en_CA", "en_IE", "en_AU", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_CA", "fr_BE", "fr_CH"),
     *("es_ES", "nl_NL", "nl_BE", "sv_SE", "it_IT", "it_CH", "pt_PT", "pt_BR"),
+    *("da_DK", "nb_NO", "fi_FI"),
 )
+FAKERS = {"nb_NO": "no_NO", "it_CH": "it_IT"}  # else the locale itself
+PEOPLE = {"en_AU": "en_US", "en_CA": "en_US"}  # whose names Faker takes; else those of its locale
 PHONES = {
     "US": "(617) 555-01##;617-555-01##;617.555.01##;+1 617 555 01##",
     "CA": "(613) 555-01##;613-555-01##;613 555-01##;+1 613-555-01##",
@@ -31,6 +34,9 @@ PHONES = {
     "SE": "08-465 004 ##;031-390 06 ##;070-174 06 ##;+46 8 465 004 ##;08-465 00 4#",
     "IT": "06 123456##;02/123456##;338 123 45##;+39 06 1234 56##;+39 338 12345##",
     "PT": "21 123 45 ##;912 345 6##;+351 912 345 6##;217 123 4##",
+    "DK": "32 12 34 ##;+45 32 12 34 ##;321234##;3212 34##",
+    "NO": "22 12 34 ##;+47 22 12 34 ##;912 34 5##;221234##",
+    "FI": "09 123 4##;040 123 45##;+358 40 123 45##;040-12345##",
     "BR": "(11) 91234-56##;(21) 2345-67##;+55 11 91234-56##",
 }
 LABELS = {  # a name, a surname, a first name, a patient's number, a phone number
@@ -41,6 +47,9 @@ LABELS = {  # a name, a surname, a first name, a patient's number, a phone numbe
     "nl": "Patiënt;Achternaam;Voornaam;Patiëntnummer;Telefoon",
     "sv": "Patient;Efternamn;Förnamn;Patientnummer;Telefon",
     "it": "Paziente;Cognome;Nome;N. cartella;Telefono",
+    "da": "Patient;Efternavn;Fornavn;Journalnr.;Tlf.",
+    "nb": "Pasient;Etternavn;Fornavn;Pasientnummer;Tlf.",
+    "fi": "Potilas;Sukunimi;Etunimi;Potilasnumero;Puh.",
     "pt": "Utente;Apelido;Nome;N.º de processo;Telefone",
 }
 TITLES = {
@@ -51,6 +60,9 @@ TITLES = {
     "nl": "Dhr.;De heer;Mevr.;Mw.;Mevrouw;Dr.;Drs.;Dokter",
     "sv": "Herr;Fru;Dr;Doktor;Överläkare;Öl;Leg. läkare;Sjuksköterska",
     "it": "Sig.;Sig.ra;Signora;Dott.;Dott.ssa;Dr.;Prof.;Signor",
+    "da": "Hr.;Fru;Dr.;Overlæge;Frk.;Professor",
+    "nb": "Herr;Fru;Dr.;Overlege;Fastlege;Professor",
+    "fi": "Herra;Rouva;Neiti;Tohtori;Ylilääkäri;Professori",
     "pt": "Sr.;Sra.;Dr.;Dra.;D.;Dona;Enf.ª;Prof.",
 }
 OLD = {
@@ -61,8 +73,16 @@ OLD = {
     "nl": "{} jaar;{}-jarige;leeftijd: {};{} jarige",
     "sv": "{} år;{}-årig;ålder: {};{}-åring",
     "it": "{} anni;di {} anni;età: {};{}enne",
+    "da": "{} år;{}-årig;alder: {};{} år gammel",
+    "nb": "{} år;{} åring;alder: {};{} år gammel",
+    "fi": "{}-vuotias;{} vuotta;ikä: {};{} vuoden ikäinen",
     "pt": "{} anos;de {} anos;idade: {}",
 }
+SEEN = {  # a day and month as numbers, behind a word
+    "en": "seen on {}", "de": "gesehen am {}", "fr": "vu le {}", "es": "visto el {}", "nl": "gezien op {}",
+    "sv": "sedd den {}", "it": "visto il {}", "pt": "visto no dia {}", "da": "set den {}", "nb": "sett den {}",
+    "fi": "tavattu, kontrolli {}",
+}  # fmt: skip
 # Weights of the digits, or a function of the digits to the check character, from the issuers' publications.
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
 
@@ -169,13 +189,39 @@ def national_numbers(country: str, fake: Faker) -> Iterator[tuple[str, str]]:
             check = -weighted(number, *range(9, 1, -1)) % 11 % 10
             yield "NIF", f"{number[:3]} {number[3:6]} {number[6:]}{check}"
             yield "número de utente", f"N.º de utente: {digits('%########')}"
+        case "DK":
+            yield "CPR number", f"{birth:%d%m%y}-{digits('####')}"
+        case "NO":
+            yield "fødselsnummer", Faker("no_NO").ssn()
+        case "FI":
+            number = f"{birth:%d%m%y}{digits('###')}"
+            mark = "A" if birth.year >= 2000 else "-"
+            yield "HETU", f"{birth:%d%m%y}{mark}{number[6:]}{'0123456789ABCDEFHJKLMNPRSTUVWXY'[int(number) % 31]}"
         case "BR":
             yield "CPF", Faker("pt_BR").cpf()
 
 
-def _knows_addresses(fake: Faker, locale: str) -> bool:
+def faker_of(locale: str) -> Faker:
+    """Faker for the locale.
+
+    Without names of the locale it silently makes those of the United States: then this refuses.
+    """
+    fake = Faker(FAKERS.get(locale, locale))
+    people = PEOPLE.get(locale, FAKERS.get(locale, locale))
+    modules = {provider.__module__ for provider in fake.get_providers()}
+    assert f"faker.providers.person.{people}" in modules, f"{locale}: Faker has no names of {people}"
+    fake.seed_instance(0)
+    return fake
+
+
+def knows_addresses(fake: Faker, locale: str) -> bool:
     """Whether Faker has streets of the locale; without them it silently makes those of the United States."""
-    return any(provider.__module__ == f"faker.providers.address.{locale}" for provider in fake.get_providers())
+    known = {provider.__module__ for provider in fake.get_providers()}
+    return any(f"faker.providers.address.{name}" in known for name in (locale, locale.replace("nb_", "no_")))
+
+
+def phone_number(locale: str, fake: Faker) -> str:
+    return fake.numerify(fake.random_element(PHONES[locale[3:]].split(";")))
 
 
 def _postcode(country: str, fake: Faker) -> str:
@@ -203,7 +249,7 @@ def forms(locale: str, fake: Faker) -> dict[str, list[str]]:
     month_first = country == "US"
     numeric = f"{day.month}{{0}}{day.day}" if month_first else f"{day.day}{{0}}{day.month}"
     padded = f"{day:%m}{{0}}{day:%d}" if month_first else f"{day:%d}{{0}}{day:%m}"
-    number = fake.numerify(fake.random_element(PHONES[country].split(";")))
+    number = phone_number(locale, fake)
     found = {
         "date, CLDR short": [format_date(day, "short", locale)],
         "date, CLDR medium": [format_date(day, "medium", locale)],
@@ -219,7 +265,8 @@ def forms(locale: str, fake: Faker) -> dict[str, list[str]]:
             f"{day.day}/{short}/{day.year}",
         ],
         "month and year": [f"{wide} {day.year}", f"{day:%m}/{day.year}"],
-        "day and month": [numeric.format("/"), numeric.format(".") + "."],
+        "day and month's name": [format_skeleton("MMMMd", day, locale=locale)],
+        "day and month, numbers": [SEEN[language].format(format_skeleton("Md", day, locale=locale))],
         "phone": [number],
         "phone after its label": [f"{phone}: {number}", f"{phone} {number}"],
         "title and name": [f"{title} {last_name}" for title in titles],
@@ -241,7 +288,7 @@ def forms(locale: str, fake: Faker) -> dict[str, list[str]]:
         ],
         "age over 89": [form.format(fake.random_int(90, 109)) for form in OLD[language].split(";")],
     }
-    if _knows_addresses(fake, locale):
+    if knows_addresses(fake, locale):
         found["street and number"] = [fake.street_address().replace("\n", " ")]
         found["postcode"] = [_postcode(country, fake)]
     for kind, value in national_numbers(country, fake):

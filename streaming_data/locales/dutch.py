@@ -34,6 +34,7 @@ DUTCH = Language(
     ages=words("leeftijd; leeftijd van; op de leeftijd van"),
     years_old=words("jaar; jarige; jarig; jr; jr.; jaar oud; jaar oude"),
     street_ends=words("straat; laan; weg; plein; gracht; kade; singel; dreef; dijk; baan; boulevard; plantsoen; steeg"),
+    boxes=words("postbus"),
     since=words("op; van; sinds; per; tot; d.d.; dd; vanaf; de"),
     abbreviations=words(
         "dhr; mevr; mw; mej; dr; drs; prof; ir; mr; fam; bijv; bv; b.v; nl; n.l; m.n; t.g.v; i.v.m; o.b.v; m.b.t;"

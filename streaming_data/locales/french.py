@@ -44,6 +44,7 @@ FRENCH = Language(
         "rue; avenue; av; av.; boulevard; bd; bd.; blvd; place; pl; pl.; allée; allées; chemin; impasse; quai;"
         "cours; route; square; résidence; lotissement; passage; faubourg; sentier; villa; chaussée"
     ),
+    boxes=words("boîte postale; case postale"),
     since=words("le; du; au; depuis le; jusqu'au; né le; née le; dès le"),
     abbreviations=words(
         "m; mm; mme; mlle; dr; pr; prof; me; st; ste; av; bd; bld; n; no; tél; tel; p; pp; ex; cf; env; etc;"
@@ -65,7 +66,7 @@ FRANCE = Country(
 )
 BELGIUM = Country(
     postcodes=r"B-\d{4}(?=[ ])",
-    doubtful_postcodes=r"[1-9]\d{3}(?=[ ][A-ZÀ-Þ][a-zß-ÿ]{2})",
+    doubtful_postcodes=r"[1-9]\d{3}(?=[ ][A-ZÀ-Þ](?:[a-zß-ÿ]{2}|[A-ZÀ-Þ]{3}))",
     phones=r"(?:\(?(?:\+|00)32\)?[ ]?\(?0?\)?[ ]?|\(?0)[1-9]\d{0,2}\)?[ /.-]{0,2}\d{2,3}(?:[ .]?\d{2}){2}",
     numbers=(NationalNumber(r"\d{2}\.?(?:[024]\d|[135][0-2])\.?[0-3]\d[ -]?\d{3}[. -]?\d{2}", "belgian"),),
 )

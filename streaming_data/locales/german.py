@@ -29,6 +29,7 @@ GERMAN = Language(
     ),
     numbers=words(
         "pat.-nr; pat-nr; pat.nr; pat. nr; patnr; patientennummer; patienten-nr; patientennr; patienten-id;"
+        "piz; fallzahl; sv nr; sv; e-nr; hnr; h-nr; histo-nr; histologie; fn; vorgangs-nr; vorgangsnummer;"
         "patienten-nummer; pid; fallnummer; fall-nr; fallnr; fall-nummer; aufnahmenummer; aufnahme-nr;"
         "aufnahmenr; krankenhausnummer; versichertennummer; versicherten-nr; versichertennr; vers.-nr; vers-nr;"
         "versicherungsnummer; krankenversichertennummer; kvnr; kv-nummer; kv-nr; sozialversicherungsnummer;"
@@ -47,6 +48,7 @@ GERMAN = Language(
     street_ends=words(
         "straße; strasse; str.; weg; platz; allee; gasse; ufer; chaussee; promenade; -ring; -damm; -markt; -park"
     ),
+    boxes=words("postfach; postfach nr"),
     since=words("am; vom; ab; bis; bis zum; seit; seit dem; den; der; zum; nach dem; von; um den"),
     ordinal_dot=True,
     abbreviations=words(
@@ -63,7 +65,7 @@ GERMAN = Language(
 
 GERMANY = Country(
     postcodes=r"D-\d{5}(?=[ ])",
-    doubtful_postcodes=r"\d{5}(?=[ ][A-ZÄÖÜ][a-zäöüß]{2})",
+    doubtful_postcodes=r"\d{5}(?=[ ][A-ZÄÖÜ](?:[a-zäöüß]{2}|[A-ZÄÖÜ]{3}))",
     phones=r"(?:\(?(?:\+|00)49\)?[ ]?\(?0?\)?[ ]?|\(?0)[1-9]\d{1,4}\)?[ /-]{1,3}\d{2,4}(?:[ -]?\d{2,4}){0,3}",
     numbers=(
         NationalNumber(r"[A-Z][ ]?\d{3}[ ]?\d{3}[ ]?\d{3}", "kvnr"),
@@ -73,7 +75,7 @@ GERMANY = Country(
 )
 AUSTRIA = Country(
     postcodes=r"A-\d{4}(?=[ ])",
-    doubtful_postcodes=r"[1-9]\d{3}(?=[ ][A-ZÄÖÜ][a-zäöüß]{2})",
+    doubtful_postcodes=r"[1-9]\d{3}(?=[ ][A-ZÄÖÜ](?:[a-zäöüß]{2}|[A-ZÄÖÜ]{3}))",
     phones=r"(?:\(?(?:\+|00)43\)?[ ]?\(?0?\)?[ ]?|\(?0)[1-9]\d{0,3}\)?[ /-]{1,3}\d{2,4}(?:[ -]?\d{2,4}){0,3}",
     numbers=(NationalNumber(r"\d{4}[ -]?(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-5])\d{2}", "svnr"),),
 )

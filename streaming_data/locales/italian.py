@@ -42,6 +42,7 @@ ITALIAN = Language(
         "via; viale; v.le; piazza; p.zza; p.za; piazzale; p.le; corso; c.so; largo; vicolo; strada; contrada;"
         "lungomare; lungotevere; salita; borgo; località; loc.; traversa; calle; fondamenta"
     ),
+    boxes=words("casella postale"),
     since=words("il; dal; al; del; in data; il giorno; fino al"),
     abbreviations=words(
         "sig; sigg; sig.ra; dott; dott.ssa; dr; prof; prof.ssa; egr; gent; spett; ecc; es; p.es; ad es; ca;"

@@ -25,6 +25,8 @@ class Language(NamedTuple):
         years_old: words after an age: `93 ans`.
         streets: words before the name of a street: `rue de la Paix`.
         street_ends: ends of the name of a street, before its number: `Hauptstraße 5`.
+        street_words: the same, as a word of its own: `Karl Johans gate 5`.
+        boxes: words before the number of a box at a post office.
         since: words before a day and month without a year.
         abbreviations: words that end with a dot inside a sentence, without this dot.
         ordinal_dot: whether a dot after a number makes it ordinal: `am 3. März`.
@@ -43,6 +45,8 @@ class Language(NamedTuple):
     doubtful_titles: tuple[str, ...] = ()
     streets: tuple[str, ...] = ()
     street_ends: tuple[str, ...] = ()
+    street_words: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ()
     since: tuple[str, ...] = ()
     ordinal_dot: bool = False
 

@@ -44,6 +44,7 @@ PORTUGUESE = Language(
         "rua; r.; avenida; av; av.; travessa; praça; pç; pç.; largo; lg.; estrada; alameda; calçada; beco;"
         "praceta; rotunda; urbanização; bairro; rodovia; caminho; quinta"
     ),
+    boxes=words("caixa postal"),
     since=words("em; no dia; a; desde; até; dia; de"),
     abbreviations=words(
         "sr; sra; srs; dr; dra; drs; prof; profa; eng; enf; exmo; exma; d; av; r; n; nº; núm; pág; págs; p; pp;"
@@ -58,7 +59,8 @@ PORTUGAL = Country(
     doubtful_postcodes=r"\d{4}-\d{3}(?=[ ,])",
     phones=r"(?:\(?(?:\+|00)351\)?[ .-]?)?(?:[239]\d{2}[ .-]?\d{3}[ .-]?\d{3}|[29]\d[ .-]\d{3}[ .-]?\d{2}[ .-]?\d{2})",
     numbers=(
-        NationalNumber(r"[1235689]\d{2}(?:[ ]\d{3}[ ]\d{3}|\d{6})", "nif"),
+        NationalNumber(r"(?:[1235689]\d|45)\d(?:[ ]\d{3}[ ]\d{3}|\d{6})", "nif"),
+        NationalNumber(r"[12]\d{2}[ ]\d{3}[ ]\d{3}[ ]\d{2}|[12]\d{10}", "niss"),
         NationalNumber(r"\d{8}[ -]?\d[ -]?[A-Z\d]{2}\d", "cartao_cidadao"),
     ),
 )

@@ -33,15 +33,17 @@ SPANISH = Language(
         "nº de la seguridad social; número de la seguridad social; seguridad social; afiliación; nº afiliación;"
         "nº de afiliación; dni; nif; nie; d.n.i; documento; pasaporte; nº colegiado; nº nº de colegiado; col;"
         "colegiado; num. colegiado; nº petición; petición; nº muestra; nº registro; registro; nº paciente;"
-        "id paciente; identificador; póliza; nº póliza"
+        "id paciente; identificador; póliza; nº póliza; nºcol; nº col; n.º col; nhc/"
     ),
     phones=words("tel; tel.; teléfono; telf; telf.; tfno; tfno.; tlf; tlf.; móvil; fax; telefono; movil; teléfonos"),
     ages=words("edad; edad de; de edad"),
     years_old=words("años; anos"),
     streets=words(
         "calle; c/; avenida; avda; avda.; av; av.; plaza; pza; pza.; pl; pl.; paseo; p.º; pº; camino; carretera;"
-        "ctra; ctra.; ronda; travesía; glorieta; urbanización; urb; urb.; pasaje; vía; rambla; callejón; carrer"
+        "ctra; ctra.; ronda; travesía; glorieta; urbanización; urb; urb.; pasaje; vía; rambla; callejón; carrer;"
+        "passeig; pz; pz.; plaça; avinguda; rúa; polígono; barrio"
     ),
+    boxes=words("apartado de correos; apdo.; apartado postal"),
     since=words("el; del; desde el; hasta el; al; día; el día"),
     abbreviations=words(
         "sr; sra; srta; sres; dr; dra; dres; d; dña; d.ª; prof; pág; págs; p; pp; ej; p.ej; aprox; etc; av; avda;"

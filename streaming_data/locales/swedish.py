@@ -30,6 +30,8 @@ SWEDISH = Language(
     ages=words("ålder; i en ålder av; vid en ålder av"),
     years_old=words("år; årig; årige; åriga; åring; år gammal"),
     street_ends=words("gatan; vägen; gränd; torget; allén; backen; esplanaden; kajen; stigen"),
+    street_words=words("gata; väg; gränd; torg; plats; allé"),
+    boxes=words("postbox"),
     since=words("den; från; till; sedan; fr.o.m; t.o.m; från den"),
     abbreviations=words(
         "t.ex; t; ex; bl.a; bl; a; d.v.s; dvs; m.m; m; osv; o.s.v; ev; eventuell; ca; c:a; fr.o.m; t.o.m; f.n;"
@@ -43,7 +45,7 @@ SWEDISH = Language(
 
 SWEDEN = Country(
     postcodes=r"(?:SE|S)-\d{3}[ ]?\d{2}(?=[ ])",
-    doubtful_postcodes=r"[1-9]\d{2}[ ]?\d{2}(?=[ ]{1,2}[A-ZÅÄÖ][a-zåäöé]{2})",
+    doubtful_postcodes=r"[1-9]\d{2}[ ]?\d{2}(?=[ ]{1,2}[A-ZÅÄÖ](?:[a-zåäöé]{2}|[A-ZÅÄÖ]{3}))",
     phones=r"(?:\(?(?:\+|00)46\)?[ ]?\(?0?\)?[ -]?|\(?0)[1-9]\d{0,2}\)?[ ]?[-/ ][ ]?\d{2,3}(?:[ ]?\d{2,3}){1,3}",
     numbers=(
         NationalNumber(r"(?:19|20)?\d{2}(?:0\d|1[0-2])(?:[0-2]\d|3[01]|[6-8]\d|9[01])[-+ ]?\d{4}", "personnummer"),

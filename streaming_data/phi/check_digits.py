@@ -149,6 +149,29 @@ def _cns(number: str) -> bool:
     return _weighted(number, range(15, 0, -1)) % 11 == 0
 
 
+def _cpr(number: str) -> bool:
+    """Denmark: the date of birth, with 60 added to the day of a replacement. No check digit since 2007."""
+    day = int(number[:2])
+    return 1 <= (day - 60 if day > 60 else day) <= 31 and 1 <= int(number[2:4]) <= 12
+
+
+def _fodselsnummer(number: str) -> bool:
+    """Norway: 40 is added to the day of a temporary (D) number, to the month of a hospital's (H) number."""
+    day, month = int(number[:2]), int(number[2:4])
+    date = 1 <= (day - 40 if day > 40 else day) <= 31 and 1 <= (month - 40 if month > 40 else month) <= 12
+    first = _weighted(number[:10], (3, 7, 6, 1, 8, 9, 4, 5, 2, 1)) % 11 == 0
+    return date and first and _weighted(number, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1)) % 11 == 0
+
+
+def _hetu(number: str) -> bool:
+    digits = number[:6] + number[-4:-1]  # without the mark of the century
+    return "0123456789ABCDEFHJKLMNPRSTUVWXY"[int(digits) % 31] == number[-1]
+
+
+def _niss(number: str) -> bool:
+    return 9 - _weighted(number[:10], (29, 23, 19, 17, 13, 11, 7, 5, 3, 2)) % 10 == int(number[10])
+
+
 _CHECKS: dict[str, Callable[[str], bool]] = {
     "belgian": _belgian,
     "bsn": _bsn,
@@ -157,8 +180,11 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "cns": _cns,
     "codice_fiscale": _codice_fiscale,
     "cpf": _cpf,
+    "cpr": _cpr,
     "dni": _dni,
     "ean": _ean,
+    "fodselsnummer": _fodselsnummer,
+    "hetu": _hetu,
     "idnr": _idnr,
     "kvnr": _kvnr,
     "luhn": _luhn,
@@ -168,6 +194,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "nhs": _nhs,
     "nif": _nif,
     "nir": _nir,
+    "niss": _niss,
     "personnummer": lambda number: _luhn(number[-10:]),
     "pps": _pps,
     "ramq": _ramq,

@@ -128,6 +128,9 @@ class Searcher:
     ) -> Iterator[tuple[int, re.Match[str]]]:
         positions = positions[: np.searchsorted(positions, self._begins[-1])]
         numbers = np.searchsorted(self._begins, positions, "right") - 1
+        if self._long:  # what separates texts belongs to none, nor to a long one, which is empty here
+            within = positions - self._begins[numbers] < self._lengths[numbers]
+            positions, numbers = positions[within], numbers[within]
         is_dense = np.bincount(numbers, minlength=len(self._lengths)) * dense > self._lengths
         for number in np.flatnonzero(is_dense).tolist():
             yield from ((number, match) for match in pattern.finditer(self._texts[number]))

@@ -1,4 +1,4 @@
-"""Identifiers in the forms of eight languages and sixteen countries."""
+"""Identifiers in the forms of eleven languages and nineteen countries."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -6,6 +6,7 @@ from itertools import chain
 from .cues import Found, compile_cues, find_after_cues
 from .first_characters import Searcher
 from .local_numbers import compile_forms, find_local_numbers
+from .partial_dates import find_partial_dates
 
 LOCAL_KINDS = ("national_number", "postcode")
 """Kinds beside those of `patterns.py`."""
@@ -35,6 +36,7 @@ def find_local_forms(texts: Sequence[str], locales: Sequence[str]) -> list[list[
     found: list[list[Found]] = [[] for _ in texts]
     for number, one in chain(
         find_after_cues(compile_cues(languages), texts, in_folded),
+        find_partial_dates(languages, texts, folded, in_texts, in_folded),
         find_local_numbers(compile_forms(languages, countries), texts, folded, in_texts, in_folded),
     ):
         found[number].append(one)

@@ -7,25 +7,31 @@ the country. All are found from their digits, because words are many times as fr
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 
 from ..locales.locale import COUNTRIES, LANGUAGES
 from .check_digits import is_valid
-from .cues import NAME, Found
+from .cues import LOWER, NAME, UPPER, Found
 from .first_characters import Searcher, compile_heads
+from .partial_dates import DAY, YEAR
 from .word_trie import any_of
 
-_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
+_DAY, _MONTH, _YEAR = DAY, r"(?:0?[1-9]|1[0-2])", YEAR
 _PADDED_DAY, _PADDED_MONTH = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
-_RANGES = tuple(  # these may be the ends of a range, `01.03.2019-05.03.2019`
-    form.replace("/", separator)
-    for form in (rf"(?:{_DAY}/ ?{_MONTH}|{_MONTH}/ ?{_DAY})/ ?{_YEAR}", rf"{_YEAR}/{_MONTH}/{_DAY}")
-    for separator in (r"\.", "/")
+_RANGES = (  # these may be the ends of a range, `01.03.2019-05.03.2019`
+    *(
+        form.replace("/", separator)
+        for form in (rf"(?:{_DAY}/ ?{_MONTH}|{_MONTH}/ ?{_DAY})/ ?{_YEAR}", rf"{_YEAR}/{_MONTH}/{_DAY}")
+        for separator in (r"\.", "/{1,2}")
+    ),
+    rf"{_PADDED_MONTH}/{_YEAR}",
 )
 _DATES = (
     rf"(?:{_DAY}-{_MONTH}|{_MONTH}-{_DAY})-{_YEAR}",
     rf"{_YEAR}-{_MONTH}-{_DAY}",
     rf"{_YEAR}{_PADDED_MONTH}{_PADDED_DAY}",
+    rf"{_PADDED_MONTH}-{_YEAR}",
     rf"{_PADDED_DAY}\.{_PADDED_MONTH}\.\d\d",
     rf"{_DAY}/{_MONTH}/\d\d",
 )
@@ -33,7 +39,9 @@ _LOCAL_DATES = (
     rf"{_DAY}\. ?{_MONTH}\. ?'?\d\d",
     rf"{_MONTH}\.{_DAY}\.\d\d",
     rf"{_DAY}-{_MONTH}-'?\d\d",
-    rf"{_MONTH}[/.]{_YEAR}",
+    rf"{_MONTH}[/.-]{_YEAR}",
+    rf"{_YEAR}-{_PADDED_MONTH}",
+    rf"{_DAY}\.{_PADDED_MONTH} {_YEAR}",
 )
 _INTERNATIONAL_PHONE = (
     r"(?=(?:\D{0,2}\d){9})(?:\+|00)[1-9]\d{0,2}[ ./-]?(?:\(0?\d{0,4}\)|\d{1,4})(?:[ ./-]{0,2}\d{2,4}){2,5}"
@@ -43,36 +51,31 @@ _RUN = re.compile(r"[0-9](?:[\d ()./+'-]{3,}[\d)]|\d{3} [A-Z]{2} )")  # the latt
 _SHORT_RUN = re.compile(r"[0-9][\d ()./+'-]{2,}[\d)]")
 _BEFORE_RUN, _AFTER_RUN = 3, 12
 _CAPITAL = r"[A-Z](?<![^\W_][A-Z])(?=[A-Z]{0,5}[ -]{0,2}\d)"
-_FOUR_DIGITS = re.compile(r"[12][09]\d\d(?<=(?:19|20)\d\d)(?<!\d\d{4})(?!\d)")
-_BEFORE_YEAR = 30
-_ORDINAL = "(?:st|nd|rd|th|er|re|º|ª|°|:e|o)?"
-_OF = "(?:del? |of |di |d'|do )?"
 _MOST_DIGITS = 11
 _FIRST_NAME = re.compile(
-    rf", {NAME}(?: [A-Z]\.?)?(?=[ \t]*[,;|(\t ][ \t]*\(?(?:DOB|D\.O\.B|MRN|NHS|geb|né|nac|[MF]\b"
+    rf", {NAME}(?: [A-Z]\.?)?(?=[ \t]*[,;|(\t ][ \t]*\(?(?:DOB|D\.O\.B|MRN|NHS|geb|né|nac(?!h)|[MF]\b"
     r"|[0-3]?\d[./-](?:[01]?\d|[A-Za-z]{3})[./-]\d\d(?![\d.]\b)))"
 )
 _LAST_NAME = re.compile(rf"{NAME}\Z")
 _LONGEST_NAME = 40
+_STREET_WORDS = [word for language in LANGUAGES.values() for word in language.street_words]
 _STREET_ENDS = [end for language in LANGUAGES.values() for end in language.street_ends]
+_STREET_ENDS += [f" {word}" for word in _STREET_WORDS]
 _HOUSE_NUMBER = re.compile(
-    rf" (?=\d)(?:{'|'.join(f'(?<={re.escape(end)} )' for end in dict.fromkeys(_STREET_ENDS))})"
+    rf" (?=\d)(?:{'|'.join(f'(?<={any_of(ends)} )' for _, ends in groupby(sorted(_STREET_ENDS, key=len), key=len))})"
     r"\d{1,4}(?: ?[a-z](?![a-z]))?(?![\d.,]?\d| ?(?:%|[cm]?m(?!\w)|m[gl]))"
 )
 _STREET = re.compile(r"[^\W\d_][\w'.-]{3,}\Z")
-_DAY_BEFORE = re.compile(r"(?<![\w.,])[0-3]?\d\Z")
-
+_STREET_WORD = re.compile(rf"{NAME} (?:{any_of(_STREET_WORDS)})\Z")
 
 _SHORT_RUN_HEADS = compile_heads("[0-9]" + r"[\d ()./+'-]" * 3)
 _RUN_HEADS = compile_heads("[0-9]" + r"[\d ()./+'-]" * 4 + r"|\d\d\d\d [A-Z][A-Z] ")
 _CAPITAL_HEADS = compile_heads(
     "|".join("[A-Z]" * capitals + "[ -]" * separators + r"\d" for capitals in range(1, 7) for separators in range(3))
 )
-_FOUR_DIGITS_HEADS = compile_heads(r"[12][09]\d\d")
-_AFTER_DAY_HEADS = compile_heads(
-    r"[0-9][-/][^\W\d_][^\W\d_]|[0-9]\.[^\W\d_][^\W\d_]|[0-9]\. [^\W\d_]|[0-9][^\W\d_][^\W\d_][^\W\d_]"
-)
 _HOUSE_NUMBER_HEADS = compile_heads(r" \d")
+_OLD_AGE_HEADS = compile_heads("9[0-9][^0-9]|1[01][0-9][^0-9]")
+_FIRST_NAME_HEADS = compile_heads(rf", [{UPPER}][{UPPER}{LOWER}'-]")
 
 
 class Form(NamedTuple):
@@ -97,8 +100,6 @@ class Forms(NamedTuple):
         run: of digits; a postcode of four is searched only in text of its country.
         one_in_run, in_run: searched in such runs; the first matches if one of the others may.
         one_at_capital, at_capital: the same, where a capital is followed by digits; the first matches the capital.
-        before_year: what precedes the year of a date with a month's name.
-        after_day: what follows the day of a date with a month's name and a year of two digits.
         anywhere: searched in the text in lower case.
     """
 
@@ -107,8 +108,6 @@ class Forms(NamedTuple):
     in_run: tuple[Form, ...]
     one_at_capital: re.Pattern[str]
     at_capital: tuple[Form, ...]
-    before_year: re.Pattern[str]
-    after_day: re.Pattern[str]
     anywhere: tuple[tuple[str, re.Pattern[str]], ...]
 
 
@@ -120,13 +119,11 @@ def compile_forms(languages: tuple[str, ...], countries: tuple[str, ...]) -> For
     in_run = [form for form in forms if form not in at_capital]
     return Forms(
         run=_SHORT_RUN if countries else _RUN,
-        one_in_run=re.compile(rf"(?<![\w])(?<!\d[.,/])(?:{'|'.join(form.pattern for form in in_run)})"),
+        one_in_run=re.compile(rf"(?<![\w])(?<!\d[.,])(?:{'|'.join(form.pattern for form in in_run)})"),
         in_run=tuple(in_run),
         one_at_capital=re.compile(rf"{_CAPITAL}(?<=(?={'|'.join(form.pattern for form in at_capital)})[A-Z])"),
         at_capital=tuple(at_capital),
-        before_year=_before_year(languages),
-        after_day=_after_day(),
-        anywhere=tuple(_anywhere(languages)),
+        anywhere=tuple(_anywhere()),
     )
 
 
@@ -151,46 +148,17 @@ def _forms_of(languages: Iterable[str], countries: Iterable[str]) -> Iterator[Fo
 @cache
 def _apart(form: Form) -> re.Pattern[str]:
     """The form, where no letter or digit precedes or follows, and no more digits after punctuation."""
-    if form.may_end_range:
+    if form.may_end_range and "/" in form.pattern:
         return re.compile(rf"(?<![\w+])(?<!\d[.,/])(?:{form.pattern})(?![\w/]|[.,]\d)")
+    if form.may_end_range:  # also `06/07.11.2024`, `17.10.2029/AB` and `30.12.1987der`
+        return re.compile(rf"(?<![\w+])(?<!\d[.,])(?:{form.pattern})(?!\d|[.,/]\d)")
     return re.compile(rf"(?<![\w+])(?<!\d[.,/-])(?:{form.pattern})(?!\w|[.,/-]\d)")
 
 
-def _months(languages: Iterable[str]) -> str:
-    return any_of(month for code in languages for month in LANGUAGES[code].months) + r"\.?"
-
-
-def _before_year(languages: Iterable[str]) -> re.Pattern[str]:
-    """The day and month, in either order; in text of one of the languages, the month alone."""
-    month = _months(LANGUAGES)
-    alone = rf"|(?:{_months(languages)})" if languages else ""
-    return re.compile(
-        rf"(?<![\w.,])(?:{_DAY}{_ORDINAL}[ .\n/-]{{0,2}}{_OF}(?:{month})"
-        rf"|(?:{month})[ ./-]{{0,2}}{_DAY}{_ORDINAL}{alone})"
-        rf"[ \n.,/'-]{{0,3}}{_OF}\Z"
-    )
-
-
-def _after_day() -> re.Pattern[str]:
-    month = f"(?:{_months(LANGUAGES)})"
-    return re.compile(rf"[0-9](?:[-/]{month}[-/]|\. ?{month}[ '.]{{1,2}}|{month})'?\d\d(?!\w|[.,]\d)")
-
-
-def _anywhere(languages: tuple[str, ...]) -> Iterator[tuple[str, re.Pattern[str]]]:
+def _anywhere() -> Iterator[tuple[str, re.Pattern[str]]]:
     years = any_of(word for language in LANGUAGES.values() for word in language.years_old)
-    for age in (r"9\d(?<![\d.,]9\d)", r"1[01]\d(?<![\d.,]1[01]\d)"):
-        yield "age_over_89", re.compile(rf"{age}[ -]?(?:{years})(?![^\W\d_])")
-    if languages:
-        since = any_of(word for code in languages for word in LANGUAGES[code].since)
-        own = f"(?:{_months(languages)})"
-        yield (
-            "date",
-            re.compile(
-                rf"(?<![^\W_])(?:{since}) {_DAY}(?:\.{_PADDED_MONTH}\.|\.{_MONTH}\.(?= )|/{_PADDED_MONTH}"
-                rf"|{_ORDINAL}\.? {_OF}{own})"
-                r"(?![\w/]|[.,-]\d)"
-            ),
-        )
+    age = r"(?:9\d(?<![\d.,]9\d)|1[01]\d(?<![\d.,]1[01]\d))"
+    yield "age_over_89", re.compile(rf"{age}[ -]?(?:{years})(?![^\W\d_])")
 
 
 def find_local_numbers(
@@ -208,22 +176,18 @@ def find_local_numbers(
         text, start = texts[number], capital.start()
         end = min(len(text), start + _LONGEST_NAME)
         yield from ((number, found) for found in _of_forms(forms.at_capital, text, start, end))
-    for number, year in in_texts.find(_FOUR_DIGITS, _FOUR_DIGITS_HEADS):
-        before = max(0, year.start() - _BEFORE_YEAR)
-        if match := forms.before_year.search(folded[number], before, year.start()):
-            yield number, Found("date", match.start(), year.end())
-    for number, match in in_folded.find(forms.after_day, _AFTER_DAY_HEADS):
-        if day := _DAY_BEFORE.search(folded[number], max(0, match.start() - 1), match.start() + 1):
-            yield number, Found("date", day.start(), match.end())
     for kind, pattern in forms.anywhere:
-        for number, match in in_folded.find(pattern, None):
+        for number, match in in_folded.find(pattern, _OLD_AGE_HEADS):
             yield number, Found(kind, *match.span())
-    for number, first in in_texts.find(_FIRST_NAME, None):
+    for number, first in in_texts.find(_FIRST_NAME, _FIRST_NAME_HEADS):
         if last := _LAST_NAME.search(texts[number], max(0, first.start() - _LONGEST_NAME), first.start()):
             yield number, Found("name", last.start(), first.end())
     for number, house in in_folded.find(_HOUSE_NUMBER, _HOUSE_NUMBER_HEADS):
-        street = _STREET.search(texts[number], max(0, house.start() - _LONGEST_NAME), house.start())
-        if street and texts[number][street.start()].isupper():
+        text, begin = texts[number], max(0, house.start() - _LONGEST_NAME)
+        street = _STREET.search(text, begin, house.start())
+        if not street or not text[street.start()].isupper():
+            street = _STREET_WORD.search(text, begin, house.start())
+        if street:
             yield number, Found("address", street.start(), house.end())
 
 

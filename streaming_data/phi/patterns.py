@@ -6,32 +6,33 @@ never de-identified. Reports hold kinds, counts and positions, never text.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...configs.errors import UserError
+from ..locales.english import STREET_SUFFIXES
 from .first_characters import Searcher, compile_heads
 from .local_forms import LOCAL_KINDS, find_local_forms, plain_characters
+from .word_trie import any_of
 
 if TYPE_CHECKING:
     from ..shards.manifest import SourceInfo
 
 _MONTH = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
 _MONTH += "|Nov(?:ember)?|Dec(?:ember)?)"
+_FULL_MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _MONTH_HEADS = "Jan[u. ]|Feb[r. ]|Mar[c. ]|Apr[i. ]|May[. ]|Jun[e. ]|Jul[y. ]|Aug[u. ]|Sep[te. ]|Oct[o. ]|Nov[e. ]"
 _MONTH_HEADS += "|Dec[e. ]"
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d\d"
-_STREET = "(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Terrace|Ter|Highway|Hwy"
-_STREET += "|Way|Circle|Cir|Square|Sq|Parkway|Pkwy|Plaza|Trail|Trl|Turnpike|Tpke|Crescent|Alley|Loop|Pike|Expressway"
-_STREET += "|Crossing|Glen|Grove|Heights|Hollow|Knoll|Landing|Manor|Meadows?|Mews|Ridge|Springs?|Valley|Village|Vista)"
+_STREET = any_of(STREET_SUFFIXES)
+_STREET_IN_CAPITALS = (
+    "(?:STREET|ST|AVENUE|AVE|ROAD|RD|BOULEVARD|BLVD|LANE|LN|DRIVE|COURT|TERRACE|HIGHWAY|CRESCENT|SQUARE)"
+)
 _STATE = "(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]"
 _STATE += "|W[AIVY])"
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-_RECORD = "[Mm][Rr][Nn]|[Mm]edical [Rr]ecord(?: [Nn]umber| [Nn]o)?|[Uu]nit [Nn]o|[Aa]ccount(?: [Nn]umber| [Nn]o)?"
-_RECORD += "|[Pp]atient ID|[Aa]ccession(?: [Nn]umber| [Nn]o)?"
-_YEARS_OLD = r"[- ]?(?i:years?|yrs?|y)[-/. ]?(?i:old|o)\b"
 _NAME = r"[A-Z][A-Za-z'’-]{0,40}[a-z]"  # bounded, like all repetitions here: hostile text takes linear time
 
 # Matched within a run of digits and separators. A kind of `_WORDED` may have several patterns, because one that begins
@@ -51,21 +52,20 @@ _WORDED = [
     ("email", None, r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"),  # searched only where there is an @
     ("url", "[hH][tT][tT][pP]", r"[hH][tT][tT][pP][sS]?://[^\s<>]+"),
     ("url", r"[wW][wW][wW]\.", r"[wW][wW][wW]\.(?<!//[wW]{3}\.)[^\s<>]+"),
-    ("date", _MONTH_HEADS, rf"{_MONTH}\.? {_DAY}(?:st|nd|rd|th)?,? {_YEAR}\b"),
-    ("date", r"\d [JFMASOND][aepuco]|\d\d [JFMASOND]", rf"\d{{1,2}} {_MONTH}\.? {_YEAR}\b"),
     (
-        "record_number",
-        r"[Mm][Rr][Nn]|[Mm]edical [Rr]|[Uu]nit [Nn]|[Aa]ccount[^a-z]|[Aa]ccession[^a-z]|[Pp]atient I",
-        rf"(?:{_RECORD})\W{{0,4}}[A-Z]{{0,3}}\d{{5,}}",
+        "date",  # not the genes Oct 4, Dec 1 and Sept 9
+        _MONTH_HEADS,
+        rf"(?:{_FULL_MONTH} {_DAY}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Nov)\.? {_DAY}"
+        rf"|{_MONTH}\.? (?:[12]\d|3[01]|{_DAY}(?=st|nd|rd|th|,? {_YEAR}\b)))(?:st|nd|rd|th)?"
+        rf"(?:,? {_YEAR}\b|(?![\w%]|[.,/]\d|-\d{{3}}| ?(?:patients|cases|mg|ml)\b))",
     ),
     (
         "address",
         "|".join(r"\d" * digits + r" [A-Z][A-Za-z'’. -]" for digits in range(1, 6)),
-        rf"\d{{1,5}} (?:[NSEW]\.? )?(?:{_NAME} ){{1,3}}{_STREET}\b",
+        rf"\d{{1,5}} (?:[NSEW]\.? )?"
+        rf"(?:(?:{_NAME} ){{1,3}}{_STREET}|(?:[A-Z'-]{{2,24}} ){{1,3}}{_STREET_IN_CAPITALS})\b(?!-)",
     ),
     ("zip_code", r"[A-Z][A-Z] \d", rf"[A-Z]{{2}}(?<={_STATE}) \d{{5}}(?:-\d{{4}})?\b"),
-    ("age_over_89", r"9\d[- yY]", rf"9\d(?<!\d9\d){_YEARS_OLD}"),
-    ("age_over_89", r"1[01]\d[- yY]", rf"1[01]\d(?<!\d1[01]\d){_YEARS_OLD}"),
     ("name", r"Mr[s. ]|Ms[. ]|Miss", rf"M(?<![A-Za-z]M)(?:rs?|s|iss)\.? {_NAME}(?: {_NAME})?"),
     ("name", r"Dr\. [A-Z]|Dr [A-Z]", rf"Dr(?<![A-Za-z]Dr)\.? {_NAME}(?: {_NAME})?"),
     ("name", "Name", rf"Name:\s{{0,3}}{_NAME},? {_NAME}"),
@@ -79,6 +79,7 @@ _PATTERNS = [(kind, re.compile(pattern)) for kind, _, pattern in _WORDED]
 _NAME_AND_DEGREE = _PATTERNS[-1][1]
 _HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
 _HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d]" + r"[\d/.() -]" * 5)
+_BLOCK = 64  # characters
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
 
 
@@ -151,8 +152,7 @@ def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[
     texts = [plain_characters(text) for text in texts]
     identifiers = _find_us_forms(texts)
     for found, local_forms in zip(identifiers, find_local_forms(texts, locales), strict=True):
-        for local in local_forms:
-            _add(found, Identifier(*local))
+        _add_all(found, (Identifier(*local) for local in local_forms))
     return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
 
@@ -172,16 +172,36 @@ def _find_us_forms(texts: Sequence[str]) -> list[list[Identifier]]:
     return identifiers
 
 
-def _add(identifiers: list[Identifier], new: Identifier) -> None:
-    """Add an identifier, or let one of its kind that overlaps it cover both. Nothing is added inside another one."""
-    for at, old in enumerate(identifiers):
-        if new.start < old.end and old.start < new.end:
-            if old.start <= new.start and new.end <= old.end:
-                return
-            if old.kind == new.kind:
-                identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
-                return
-    identifiers.append(new)
+def _add_all(identifiers: list[Identifier], more: Iterable[Identifier]) -> None:
+    """Add identifiers, or let one of a kind that overlaps one of it cover both. Nothing is added inside another one.
+
+    Only neighbours are compared: a text of dates takes linear time.
+    """
+    near: dict[int, list[int]] = defaultdict(list)
+
+    def put(at: int) -> None:
+        for block in _blocks(identifiers[at]):
+            near[block].append(at)
+
+    for at in range(len(identifiers)):
+        put(at)
+    for new in more:
+        for at in sorted({at for block in _blocks(new) for at in near[block]}):
+            old = identifiers[at]
+            if new.start < old.end and old.start < new.end:
+                if old.start <= new.start and new.end <= old.end:
+                    break
+                if old.kind == new.kind:
+                    identifiers[at] = Identifier(old.kind, min(old.start, new.start), max(old.end, new.end))
+                    put(at)
+                    break
+        else:
+            identifiers.append(new)
+            put(len(identifiers) - 1)
+
+
+def _blocks(identifier: Identifier) -> range:
+    return range(identifier.start // _BLOCK, (identifier.end - 1) // _BLOCK + 1)
 
 
 def _outside(identifiers: list[Identifier], parts: Sequence[tuple[int, int]]) -> list[Identifier]:

@@ -11,8 +11,11 @@ EXAMPLES = {  # from the issuers' and registers' documentation
     "cns": "100000000060018",
     "codice_fiscale": "RSSMRA85T10A562S",
     "cpf": "52998224725",
+    "cpr": "0101901234",
     "dni": "12345678Z",
     "ean": "7569217076985",
+    "fodselsnummer": "15108695088",
+    "hetu": "131052308T",
     "idnr": "86095742719",
     "kvnr": "A123456780",
     "luhn": "046454286",
@@ -22,6 +25,7 @@ EXAMPLES = {  # from the issuers' and registers' documentation
     "nhs": "9434765919",
     "nif": "123456789",
     "nir": "255081416802538",
+    "niss": "11234567892",
     "personnummer": "8112189876",
     "pps": "1234567T",
     "ramq": "TREM45101234",
@@ -29,7 +33,7 @@ EXAMPLES = {  # from the issuers' and registers' documentation
     "svnr": "1237010180",
     "cartao_cidadao": "000000000ZZ4",
 }
-WITHOUT_CHECK_DIGIT = {"cip", "ramq"}
+WITHOUT_CHECK_DIGIT = {"cip", "cpr", "ramq"}
 
 
 @pytest.mark.parametrize("check", EXAMPLES)

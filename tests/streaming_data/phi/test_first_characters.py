@@ -6,11 +6,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from clinical_modernbert.streaming_data.phi import first_characters, local_numbers, patterns
+from clinical_modernbert.streaming_data.phi import first_characters, local_numbers, partial_dates, patterns
 from clinical_modernbert.streaming_data.phi.cues import compile_cues
 from clinical_modernbert.streaming_data.phi.first_characters import Searcher, compile_heads
 from clinical_modernbert.streaming_data.phi.local_forms import find_local_forms
-from clinical_modernbert.streaming_data.phi.local_numbers import compile_forms
 
 FRAGMENTS = [
     *(
@@ -86,6 +85,7 @@ def test_identifiers_are_those_of_every_pattern(texts: list[str]) -> None:
 
 
 @settings(max_examples=300, deadline=None)
+@example(texts=["0" * 30 + "b", "?"], dense=1)
 @given(
     texts=st.lists(st.text("abcdefgkxyBKS.st0123é² ſ日本\n?", max_size=40), max_size=4), dense=st.sampled_from([1, 32])
 )
@@ -130,12 +130,12 @@ def test_local_forms_are_those_of_texts_that_are_read_completely(
         assert find_local_forms(texts, locales) == found
 
 
-FORMS = compile_forms(("de", "fr"), ())
 DECLARED = [
     (patterns._DIGIT_RUN, patterns._HEADS_OF_DIGIT_RUN),
     (local_numbers._RUN, local_numbers._RUN_HEADS),
     (local_numbers._SHORT_RUN, local_numbers._SHORT_RUN_HEADS),
-    (FORMS.after_day, local_numbers._AFTER_DAY_HEADS),
+    (partial_dates._TWO_NUMBERS, partial_dates._TWO_NUMBERS_HEADS),
+    (partial_dates._after_day(), partial_dates._after_day_heads()),
     (patterns._DEGREE, patterns._DEGREE_HEADS),
     *((pattern, heads) for (_, pattern), heads in zip(patterns._PATTERNS, patterns._HEADS, strict=True) if heads),
 ]

@@ -103,7 +103,9 @@ def test_public_text_has_few_false_positives(dev_data: Path) -> None:
     kinds = Counter(found.kind for text in documents for found in find_identifiers(text))
     strict = {"phone", "social_security_number", "record_number", "email", "ip_address", "address"}
     assert sum(kinds[kind] for kind in strict) <= len(documents) // 200
-    assert sum(bool(find_identifiers(text)) for text in documents) < len(documents) // 8
+    flagged = [{found.kind for found in find_identifiers(text)} for text in documents]
+    assert sum(bool(kinds) for kinds in flagged) < len(documents) // 6, "months with a year, mostly"
+    assert sum(bool(kinds - {"date", "url"}) for kinds in flagged) < len(documents) // 25
 
 
 def test_require_deidentified_refuses_too_many_flagged_documents() -> None:
