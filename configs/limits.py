@@ -55,9 +55,9 @@ ZIP_DIRECTORY_BYTES = 1 << 22
 """Of the directory of a zip archive, which is read at once."""
 
 SHARD_BYTES = 1 << 28
-"""Of one shard, which is read at once to compute its hash. `cmbert data prepare` writes 64 MB."""
+"""Of one shard, which is read at once to compute its hash. `cmbert data prepare` writes 16 MB; before, 64 MB."""
 INDEX_BYTES = 1 << 25
-"""Of the index of a source: 50,000 shards, which are 3 TB. Python takes 26 bytes per byte of the worst JSON."""
+"""Of the index of a source: 50,000 shards, which are 800 GB. Python takes 26 bytes per byte of the worst JSON."""
 TOKENIZER_BYTES = 3 << 24
 """Of tokenizer.json. 256,000 tokens with their merges take 33 MB."""
 SETTINGS_BYTES = 1 << 22

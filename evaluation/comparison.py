@@ -68,7 +68,10 @@ def claims(comparisons: Sequence[Comparison]) -> list[str]:
         if p < ALPHA and (low > 0 or high < 0):
             better, worse = (second, first) if (difference > 0) == _more_is_better(score) else (first, second)
             size = f"{abs(difference):.4f}, {min(abs(low), abs(high)):.4f} to {max(abs(low), abs(high)):.4f}"
-            sentences.append(f"{task}: {better} is better than {worse} in {score} ({size}; p = {p:.4f}{several}).")
+            claim = f"{better} is better than {worse} in {score}"
+            if score.endswith("gap"):  # of bias: less is not all that matters
+                claim = f"{better} has a smaller {score} than {worse}"
+            sentences.append(f"{task}: {claim} ({size}; p = {p:.4f}{several}).")
         else:
             sentences.append(
                 f"{task}: no difference of {first} and {second} in {score} can be claimed "
@@ -110,4 +113,4 @@ def _by_score(results: Sequence[Result]) -> list[tuple[str, str, dict[str, list[
 
 
 def _more_is_better(score: str) -> bool:
-    return not score.endswith(("loss", "error"))
+    return not score.endswith(("loss", "error", "gap"))

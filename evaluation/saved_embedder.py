@@ -1,11 +1,12 @@
-"""The directory of a model that was trained for vectors, in the layout of sentence-transformers.
+"""The directory of a model that was trained for vectors, in the layout of sentence-transformers or PyLate.
 
-`SentenceTransformer(directory)` and `cmbert embed` open it, and transformers opens its encoder with AutoModel.
+`SentenceTransformer(directory)` and `cmbert embed` open a model with a vector per text, `pylate.models.ColBERT` one
+with a vector per token, and transformers opens the encoder of both with AutoModel.
 """
 
 from pathlib import Path
 
-from ..model.sentence_embedding import write_sentence_embedding
+from ..model.sentence_embedding import write_late_interaction, write_sentence_embedding
 from ..storage.files import stage_directory
 from .fine_tuning.embedder import Embedder
 from .fine_tuning.heads import save_as
@@ -34,8 +35,11 @@ def save_embedder(
     )
     with stage_directory(directory) as staging:
         _save_encoder(embedder, staging)
-        write_sentence_embedding(model.hidden_size, model.max_length, staging, embedder.pooling, normalize=True)
-        write_around(outcome, settings, _card(settings), model.directory, staging)
+        if embedder.projection is None:
+            write_sentence_embedding(model.hidden_size, model.max_length, staging, embedder.pooling, normalize=True)
+        else:
+            write_late_interaction(embedder.projection.weight, model.max_length, staging)
+        write_around(outcome, settings, _card(settings, late=embedder.projection is not None), model.directory, staging)
 
 
 def _save_encoder(embedder: Embedder, directory: Path) -> None:
@@ -46,20 +50,25 @@ def _save_encoder(embedder: Embedder, directory: Path) -> None:
     save_as(embedder.encoder, embedder.model.masked_lm.config, {"architectures": ["ModernBertModel"]}, directory)
 
 
-def _card(settings: Settings) -> str:
+def _card(settings: Settings, late: bool) -> str:
+    library, kind = (
+        ("PyLate", "Vectors of tokens, compared by MaxSim")
+        if late
+        else ("sentence-transformers", "Vectors of texts, compared by cosine")
+    )
     values = "\n".join(f"| {name} | {value:.4f} |" for name, value in settings.scores.items())
     protocol = "\n".join(
         f"| {key} | {value} |" for key, value in settings.protocol.model_dump(exclude={"tokens"}).items()
     )
     return f"""---
-library_name: sentence-transformers
+library_name: {library}
 pipeline_tag: sentence-similarity
 base_model: {settings.base}
 license: other
 ---
 # {settings.base} trained for {settings.name}
 
-Vectors of texts, compared by cosine. A model may reproduce its training data: the terms of the data of
+{kind}. A model may reproduce its training data: the terms of the data of
 `{settings.name}` and of `{settings.base}` apply to everyone who receives it. It was not tested for any clinical use.
 
 ## Results on the test queries

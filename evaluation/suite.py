@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..configs.errors import UserError
 from ..configs.preconditions import check_all
 from ..storage.files import hash_file
+from .bias.swap_task import SwapTask, read_swaps, run_swaps
+from .bias.task import BiasTask, read_bias, run_bias
 from .fine_tuning.choice import with_development, without_development
 from .fine_tuning.kind import FineTunedKind, Outcome, Scores
 from .models.protocol import Protocol
@@ -30,7 +32,8 @@ from .tasks.ner import NER, NerTask
 from .tasks.questions import QUESTIONS, QuestionsTask
 from .tasks.regression import REGRESSION, RegressionTask
 from .tasks.relations import RELATIONS, RelationTask
-from .tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
+from .tasks.search.reranking import RERANKING, RerankingTask
+from .tasks.search.retrieval import RetrievalTask, read_retrieval, run_retrieval
 from .tasks.similarity import SimilarityTask, read_similarity, run_similarity
 
 if TYPE_CHECKING:
@@ -46,9 +49,12 @@ AnyTask = Annotated[
     | RelationTask
     | SimilarityTask
     | RetrievalTask
+    | RerankingTask
     | MaskedWordsTask
     | NeedlesTask
-    | CodesTask,
+    | CodesTask
+    | BiasTask
+    | SwapTask,
     Field(discriminator="kind"),
 ]
 
@@ -64,6 +70,13 @@ class ScoredKind(NamedTuple):
     packages: tuple[str, ...] = ()
 
 
+def _run_swaps(model: "EvaluatedModel", task: SwapTask, data: Path, protocol: Protocol, seed: int) -> Scores:
+    """The scores of a model that `cmbert finetune` kept."""
+    from .saved_model import open_fine_tuned
+
+    return run_swaps(open_fine_tuned(model.directory), task, data, protocol)
+
+
 _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     NerTask: NER,
     ClassificationTask: CLASSIFICATION,
@@ -73,10 +86,13 @@ _KINDS: dict[type, FineTunedKind | ScoredKind] = {
     QuestionsTask: QUESTIONS,
     RelationTask: RELATIONS,
     SimilarityTask: ScoredKind(read_similarity, run_similarity, ("scipy",)),
+    RerankingTask: RERANKING,
     RetrievalTask: ScoredKind(read_retrieval, run_retrieval),
     MaskedWordsTask: ScoredKind(read_masked_words, run_masked_words),
     NeedlesTask: ScoredKind(read_needles, run_needles),
     CodesTask: ScoredKind(read_systems, run_codes, ("scikit-learn", "matplotlib")),
+    BiasTask: ScoredKind(read_bias, run_bias, ("scipy",)),
+    SwapTask: ScoredKind(read_swaps, _run_swaps, ("scipy",)),
 }
 
 
@@ -178,10 +194,7 @@ def check_keeps(evaluation: Evaluation) -> None:
         UserError: it does not.
     """
     task = evaluation.task
-    if isinstance(task, RetrievalTask) and task.trains():
-        if task.late:
-            raise UserError("a model of late interaction cannot be kept yet; use `cmbert evaluate`")
-    else:
+    if not (isinstance(task, RetrievalTask) and task.trains()):
         kind_of(task)
 
 

@@ -5,14 +5,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import UserError
+from .fine_tuning.kind import Splits
 from .formats.annotations import read_annotations
 from .formats.corpora.chemprot import ChemProtFiles
+from .formats.corpora.squad import Question
 from .formats.records import read_rows
-from .suite import check_files
-from .tasks.classification import ClassificationTask, read_labeled_texts
-from .tasks.ner import NerTask, read_ner
+from .suite import check_files, kind_of, trains_head
+from .tasks.classification import ClassificationTask
+from .tasks.labels import LabelsTask
+from .tasks.ner import NerTask
+from .tasks.questions import QuestionsTask
+from .tasks.regression import RegressionTask
 from .tasks.relations import RelationTask
-from .tasks.retrieval import RetrievalTask, read_retrieval
+from .tasks.search.collection import SearchTask, read_qrels
+from .tasks.search.collection import read_texts as read_collection
+from .tasks.search.reranking import RerankingTask
+from .tasks.search.retrieval import RetrievalTask
 from .tasks.similarity import SimilarityTask, read_similarity
 
 if TYPE_CHECKING:
@@ -39,22 +47,33 @@ def read_texts(evaluation: "Evaluation") -> Texts:
     return read(evaluation.task, evaluation.data)
 
 
+def texts_of_test(evaluation: "Evaluation") -> dict[str, str]:
+    """The texts of the test's examples by their ids; of none, if the task trains no head.
+
+    The parts of a pair are on lines of their own.
+    """
+    if not trains_head(evaluation):
+        return {}
+    examples = kind_of(evaluation.task).read(evaluation.task, evaluation.data).test
+    return {example.id: "\n".join(_parts(example)) for example in examples}
+
+
 def _kind(task: Any) -> str:
     return str(task.model_fields["kind"].annotation.__args__[0])
 
 
-def _sentences(task: NerTask, data: Path) -> Texts:
-    splits = read_ner(task, data)._asdict()
-    return {name: [(one.text,) for one in splits[name]] for name in ("test", "development", "train") if splits[name]}
+def _examples(task: Any, data: Path) -> Texts:
+    """The texts of the examples of a task that trains a head."""
+    splits: Splits = kind_of(task).read(task, data)
+    named = {"test": splits.test, "development": splits.development, "train": splits.train}
+    return {name: [_parts(example) for example in examples] for name, examples in named.items() if examples}
 
 
-def _labeled(task: ClassificationTask, data: Path) -> Texts:
-    splits = {"test": task.test, "development": task.development, "train": task.train}
-    return {
-        name: [(one.text, one.pair) if one.pair else (one.text,) for one in read_labeled_texts(data / file, task)]
-        for name, file in splits.items()
-        if file
-    }
+def _parts(example: Any) -> tuple[str, ...]:
+    if isinstance(example, Question):
+        return (example.question, example.context)
+    pair = getattr(example, "pair", None)
+    return (example.text, pair) if pair else (example.text,)
 
 
 def _articles(task: RelationTask, data: Path) -> Texts:
@@ -73,9 +92,10 @@ def _pairs(task: SimilarityTask, data: Path) -> Texts:
     return {"test": list(zip(first, second, strict=True))}
 
 
-def _collection(task: RetrievalTask, data: Path) -> Texts:
+def _collection(task: SearchTask, data: Path) -> Texts:
     """Queries of the test, and the documents."""
-    corpus, queries, test, *_ = read_retrieval(task, data)
+    corpus, queries = read_collection(data / task.corpus), read_collection(data / task.queries)
+    test = read_qrels(data / task.test, queries, corpus)
     return {"test": _single(queries[name] for name in test), "corpus": _single(corpus.values())}
 
 
@@ -84,9 +104,13 @@ def _single(texts: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 _READERS: dict[type, Callable[[Any, Path], Texts]] = {
-    NerTask: _sentences,
-    ClassificationTask: _labeled,
+    NerTask: _examples,
+    ClassificationTask: _examples,
+    LabelsTask: _examples,
+    RegressionTask: _examples,
+    QuestionsTask: _examples,
     RelationTask: _articles,
     SimilarityTask: _pairs,
     RetrievalTask: _collection,
+    RerankingTask: _collection,
 }

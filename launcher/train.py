@@ -26,6 +26,7 @@ from clinical_modernbert.configs.libraries import hide_torchvision
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, print_traceback, report_error, start_row
+from clinical_modernbert.launcher.ranks.interruption import heed_interruption
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.launcher.ranks.warden import LAUNCHER_PID, start_warden
 from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
@@ -67,6 +68,7 @@ def main() -> None:
         refuse_if_stopped(config.run_dir)
         if os.environ.get("RANK", "0") == "0":
             heed_stop(config.run_dir)
+        heed_interruption(os.environ)
         if records_itself(os.environ):
             recorded = config.run_dir
             record_start(recorded, launcher_name(os.environ), job=os.environ.get("SLURM_JOB_ID"))

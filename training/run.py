@@ -21,6 +21,7 @@ from ..storage import hub
 from ..storage.files import as_user_error, atomic_write
 from ..streaming_data.loader.batches import StepData, load_ahead
 from ..streaming_data.loader.dataset import PackDataset, copy_tokenizer, open_dataset
+from ..streaming_data.loader.lane_count import describe_order
 from ..streaming_data.loader.mix import describe_mix, plan_mix
 from .checkpoint.checkpointer import Checkpointer
 from .checkpoint.progress import Progress
@@ -86,7 +87,7 @@ def open_run(config: RunConfig) -> Run:
     config = pin_revision(config)
     plan = make_plan(config, world_size)
     require_masked_tokens(plan)
-    dataset = open_dataset(config.data, config.seed)
+    dataset = open_dataset(config.data, config.seed, packs_per_step=config.batch.global_batch_size)
     share_run_unless_restricted(config, dataset.manifest)
     validation = open_validation(config.data, config.seed) if config.validation.every_steps else None
     model = build_model(config, dataset)
@@ -225,4 +226,8 @@ def open_metrics(run: Run, progress: Progress) -> MetricsWriter | None:
 
 def plan_lines(plan: Plan, dataset: PackDataset, skips: Sequence[Skip] = ()) -> list[str]:
     """Everything that a run will do, as the lines that are logged before step 1."""
-    return [*describe(plan), *describe_mix(plan_mix(dataset, order_offset(skips, plan.packs)))]
+    return [
+        *describe(plan),
+        describe_order(dataset.order, dataset.readers, plan.batch.global_batch_size),
+        *describe_mix(plan_mix(dataset, order_offset(skips, plan.packs))),
+    ]

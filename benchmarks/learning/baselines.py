@@ -46,7 +46,8 @@ def _masked_words(model: EvaluatedModel, evaluation: Evaluation, config: RunConf
     assert isinstance(evaluation.task, MaskedWordsTask)
     packs = config.schedule.total_tokens // config.data.seq_length
     rate = config.schedule.mlm_probability[0][1]
-    logits = train_cbow(open_dataset(config.data, config.seed), packs, config.batch.global_batch_size, rate, seed=0)
+    batch = config.batch.global_batch_size
+    logits = train_cbow(open_dataset(config.data, config.seed, packs_per_step=batch), packs, batch, rate, seed=0)
     baseline = replace(model, open_masked_lm=lambda: logits)
     return run_masked_words(baseline, evaluation.task, evaluation.data, evaluation.protocol, 0)
 

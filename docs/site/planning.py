@@ -7,6 +7,7 @@ A generated block stands between `<!-- plan NAME: begin -->` and `<!-- plan NAME
 
 import json
 import re
+import runpy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.training.planning.calls import Call, choose_tiles, count_calls
-from clinical_modernbert.training.planning.hardware import find_gpu
+from clinical_modernbert.training.planning.devices import find_gpu
+from clinical_modernbert.training.planning.fabric import FABRICS
 from clinical_modernbert.training.planning.roofline import HOST_SECONDS, UPDATE_BYTES, operations_of
 from clinical_modernbert.training.recipe.config import RunConfig
 
@@ -142,6 +144,21 @@ def calls_without_levers(config: ModelConfig, lengths: list[int], masked: int, a
     return [*calls, *again]
 
 
+def network() -> str:
+    """What binds on 8 to 1,024 GPUs, with the step played event by event next to the planned one."""
+    script = runpy.run_path(str(PAGE.parents[1] / "benchmarks" / "network.py"))
+    return table(script["TITLES"], script["rows"](("base", "large"), tuple(script["BATCHES"])))
+
+
+def fabrics() -> str:
+    """The networks that `plan` knows."""
+    cells = (
+        [f"`{each.name}`", f"{each.node / 1e9:g}", f"{1e6 * each.latency:g}", each.source.split(":")[0]]
+        for each in FABRICS
+    )
+    return table(("fabric", "GB/s out of a node", "hop, us", "what it is, and the assumption"), cells)
+
+
 def set_micro_batch(packs: int | None) -> list[str]:
     return [] if packs is None else ["--set", f"batch.micro_batch_size={packs}"]
 
@@ -164,6 +181,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     ),
     "levers": levers,
     "speeds": speeds,
+    "network": network,
+    "fabrics": fabrics,
 }
 
 

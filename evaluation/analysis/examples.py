@@ -32,6 +32,7 @@ class Mistake(NamedTuple):
     Attributes:
         wanted, found: what is right and what the first seed that was wrong predicted; of spans, those that differ.
         size: by which mistakes of the same number of seeds are sorted: how sure or how far off the model was.
+        at: where the first span of these begins, in characters of the text; 0 of other kinds.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Mistake(NamedTuple):
     wrong: int
     seeds: int
     size: float
+    at: int = 0
 
 
 def slice_score(kind: str) -> str:
@@ -90,7 +92,7 @@ def mistakes(runs: Sequence[Run], most: int = 10) -> list[Mistake]:
 
 def _mistake(examples: Sequence[Prediction], seeds: int) -> Mistake:
     first = examples[0]
-    kind = kind_of(first)
+    kind, at = kind_of(first), 0
     if kind == "number":
         wanted, found = f"{_number(first.label):.4g}", f"{_number(first.prediction):.4g}"
         size = fmean(map(_distance, examples))
@@ -99,7 +101,8 @@ def _mistake(examples: Sequence[Prediction], seeds: int) -> Mistake:
         wanted, found = (", ".join(_describe(items)) for items in (missed, false))
         sure = first.scores.get(str(first.prediction), 0.0)
         size = sure if kind == "class" else float(len(missed) + len(false))
-    return Mistake(first.id, wanted, found, len(examples), seeds, size)
+        at = min((item[0] for item in missed | false if not isinstance(item, str)), default=0)
+    return Mistake(first.id, wanted, found, len(examples), seeds, size, at)
 
 
 def _describe(items: frozenset[Item]) -> list[str]:

@@ -10,7 +10,7 @@ from ...configs.preconditions import Check, check_all
 EXTRA = "evaluation"
 _MODULES = {
     "matplotlib": ("matplotlib.pyplot",),
-    "scikit-learn": ("sklearn.metrics", "sklearn.manifold"),
+    "scikit-learn": ("sklearn.metrics", "sklearn.manifold", "sklearn.feature_extraction.text"),
     "scipy": ("scipy.stats",),
     "seqeval": ("seqeval.metrics", "seqeval.scheme"),
 }

@@ -20,7 +20,7 @@ def nearest(queries: Vectors, corpus: Vectors, k: int) -> npt.NDArray[np.int64]:
     Ties are in the order of the corpus.
     """
     corpus = normalize(corpus).T
-    parts = [_top(normalize(rows) @ corpus, k) for rows in _chunks(queries)]
+    parts = [top(normalize(rows) @ corpus, k) for rows in _chunks(queries)]
     return np.concatenate(parts)
 
 
@@ -33,7 +33,7 @@ def nearest_late(queries: Sequence[Vectors], corpus: Sequence[Vectors], k: int) 
     tokens = np.concatenate(corpus).T
     starts = np.cumsum([0, *(len(vectors) for vectors in corpus[:-1])])
     scores = [np.maximum.reduceat(query @ tokens, starts, axis=1).sum(axis=0) for query in queries]
-    return _top(np.stack(scores), k)
+    return top(np.stack(scores), k)
 
 
 def ndcg(ranked: Sequence[int], relevance: Mapping[int, float], k: int = 10) -> float:
@@ -56,15 +56,16 @@ def recall(ranked: Sequence[int], relevance: Mapping[int, float], k: int = 10) -
     return len(relevant & set(ranked[:k])) / len(relevant) if relevant else 0.0
 
 
-def _chunks(vectors: Vectors) -> Iterator[Vectors]:
-    for start in range(0, len(vectors), _ROWS):
-        yield vectors[start : start + _ROWS]
-
-
-def _top(scores: Vectors, k: int) -> npt.NDArray[np.int64]:
+def top(scores: Vectors, k: int) -> npt.NDArray[np.int64]:
+    """The columns of the k highest scores of each row, best first; ties are in the order of the columns."""
     if k < scores.shape[1]:
         chosen = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
     else:
         chosen = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
     return np.take_along_axis(chosen, order, axis=1)
+
+
+def _chunks(vectors: Vectors) -> Iterator[Vectors]:
+    for start in range(0, len(vectors), _ROWS):
+        yield vectors[start : start + _ROWS]

@@ -28,7 +28,9 @@ from pydantic import (
 
 from ...configs.errors import UserError
 from ...configs.secrets import is_secret_name
+from ..ranks.interruption import CLOUD, Cloud
 from .kubernetes import KubernetesConfig
+from .network import NetworkConfig
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters; cluster-specific variables such as NCCL_IB_HCA belong in `env`.
@@ -63,7 +65,11 @@ class SlurmConfig(_Section):
     cpus_per_rank: PositiveInt | None = Field(None, description="cores; null: default of the partition")
     exclude: tuple[str, ...] = Field((), description="nodes to exclude, such as node[3-5]")
     options: tuple[str, ...] = Field((), description="further options of sbatch, such as --exclusive")
-    container: str | None = Field(None, description="container image for the ranks, on clusters with pyxis")
+    srun_options: tuple[str, ...] = Field((), description="further options of srun for the ranks, such as --mpi=pmix")
+    container: str | None = Field(None, description="container image for the ranks: a file or an address")
+    container_runtime: Literal["pyxis", "apptainer", "singularity"] = Field(
+        "pyxis", description="pyxis: options of srun that start enroot; the others: a command before the rank's"
+    )
     container_mounts: tuple[str, ...] = Field((), description="such as /data:/data")
     stop_seconds: PositiveInt = Field(300, description="ranks save and stop this long before the time limit")
     max_failures: PositiveInt = Field(3, description="consecutive crashes without a new checkpoint before giving up")
@@ -84,12 +90,12 @@ class SlurmConfig(_Section):
             raise ValueError(f"expected minutes, H:M:S or D-H:M:S, such as '24:00:00', got {text!r}{hint}")
         return text
 
-    @field_validator("options")
+    @field_validator("options", "srun_options")
     @classmethod
     def _check_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
         for option in options:
             if not option.startswith("-") or "\n" in option:
-                raise ValueError(f"expected one option of sbatch per entry, such as '--exclusive', got {option!r}")
+                raise ValueError(f"expected one option per entry, such as '--exclusive', got {option!r}")
         return options
 
     @field_validator("container_mounts")
@@ -131,6 +137,10 @@ class ClusterConfig(_Section):
     )
     gpu: str | None = Field(None, description="such as h100, for `cmbert plan`")
     price_per_gpu_hour: NonNegativeFloat | None = Field(None, description="in any currency, for `cmbert plan`")
+    network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
+    interruption_notices: Cloud | None = Field(
+        None, description="cloud whose metadata service announces that it takes a spot instance back; ranks then save"
+    )
     slurm: SlurmConfig = SlurmConfig()
     kubernetes: KubernetesConfig | None = None
 
@@ -162,7 +172,8 @@ class ClusterConfig(_Section):
         if "local_disk" in self.model_fields_set:  # else /tmp, which may be too small for shards
             caches["CMBERT_CACHE"] = f"{home}/data"
         on_cpus = {} if self.gpus() else {"CUDA_VISIBLE_DEVICES": ""}
-        return {**FABRICS[self.fabric], **caches, **on_cpus, **self.env}
+        notices = {CLOUD: self.interruption_notices} if self.interruption_notices else {}
+        return {**FABRICS[self.fabric], **caches, **on_cpus, **notices, **self.env}
 
     def all_environment(self) -> dict[str, str]:
         """Return `environment` with the values of `pass_env` from this process. Do not write it anywhere.

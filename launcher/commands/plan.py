@@ -1,27 +1,28 @@
 """`cmbert plan`: forecast of a run's memory, communication, time and cost."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ...configs.errors import UserError
 from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import TRAINING
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
-from ...configs.spelling import did_you_mean
 from ..interface import completion
+from ..interface.network_table import print_network
 from ..interface.next_steps import settings
 from ..interface.options import Overrides, Recipe
 from ..interface.roofline_table import print_roofline
 
 if TYPE_CHECKING:
+    from ...training.planning.devices import Gpu
+    from ...training.planning.fabric import Site
     from ...training.planning.forecast import Forecast
-    from ...training.planning.hardware import Gpu
     from ...training.recipe.engine_config import EngineConfig
     from ...training.recipe.schedule_config import BatchConfig
     from ..cluster.config import ClusterConfig
@@ -29,10 +30,27 @@ if TYPE_CHECKING:
 GB = 1e9
 
 
+_DEVICE = "A device that is not known, or whose numbers differ"
+_NETWORK = "The network, and what else the site gives a run"
+Number: TypeAlias = float | None
+
+
+def _number(name: str, panel: str, text: str) -> Any:
+    return typer.Option(name, callback=_positive, help=text, rich_help_panel=panel)
+
+
+def _positive(value: Number) -> Number:
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"expected a positive number, got {value:g}")
+    return value
+
+
 def plan(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006 - typer copies it
-    cluster: Annotated[Path | None, typer.Option(help="Cluster file (YAML): nodes, ranks, gpu, price.")] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="Cluster file (YAML): nodes, ranks, gpu, price, network.")
+    ] = None,
     gpu: Annotated[
         str | None, typer.Option(help="GPU model, such as h100 or a100-40gb.", autocompletion=completion.gpus)
     ] = None,
@@ -43,55 +61,82 @@ def plan(
         bool, typer.Option("--roofline", help="Show what each operation of a micro-batch costs instead.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, days, FLOPs.")] = False,
+    peak: Annotated[Number, _number("--peak-tflops", _DEVICE, "Dense, in 16 bits.")] = None,
+    memory: Annotated[Number, _number("--memory-gb", _DEVICE, "Of one device.")] = None,
+    bandwidth: Annotated[Number, _number("--memory-bandwidth", _DEVICE, "Of its memory, in GB/s.")] = None,
+    link: Annotated[Number, _number("--link-bandwidth", _DEVICE, "To the GPUs of its node, GB/s, one way.")] = None,
+    fabric: Annotated[
+        str | None,
+        typer.Option(
+            help="Network between nodes, such as efa or 100gbe.",
+            autocompletion=completion.fabrics,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    node_bandwidth: Annotated[Number, _number("--node-bandwidth", _NETWORK, "Out of a node, reached, in GB/s.")] = None,
+    latency: Annotated[Number, _number("--latency", _NETWORK, "Of a hop between nodes, in microseconds.")] = None,
+    store: Annotated[Number, _number("--store-bandwidth", _NETWORK, "Object store to a node, in GB/s.")] = None,
+    data: Annotated[Number, _number("--data-gb", _NETWORK, "Of the data set; a cache as large serves repeats.")] = None,
+    mtbf: Annotated[Number, _number("--mtbf", _NETWORK, "Hours between failures of one node.")] = None,
 ) -> None:
     """Predict memory, communication, time and cost of a run, without a GPU.
 
-    Example: cmbert plan base --gpu h100 --nodes 8 --price 2.5
+    Example: cmbert plan base --gpu h100 --nodes 8 --fabric efa --price 2.5
     """
-    from ...training.planning.forecast import advice, forecast
+    from ...training.planning.advice import advice, levers
+    from ...training.planning.devices import describe_gpu
+    from ...training.planning.fabric import Deployment
+    from ...training.planning.forecast import forecast
     from ...training.planning.stage import choose_stage
     from ...training.recipe.config import RunConfig
     from ...training.recipe.limits import limits
     from ...training.recipe.schedule import make_plan
     from ...training.recipe.start import starting_model
     from ..cluster.config import ClusterConfig
+    from ..cluster.network import NetworkConfig
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
     nodes = nodes or (known.nodes if known else 1)
     ranks = nodes * (gpus_per_node or (known.ranks_per_node if known else 8))
-    checks = limits(config, ranks, elsewhere=True)
-    check_all([lambda: _device(gpu, known), lambda: starting_model(config), *checks])
-    device = _device(gpu, known)
+    given = NetworkConfig(
+        fabric=fabric,
+        node_bandwidth=node_bandwidth,
+        latency=latency,
+        link_bandwidth=link,
+        store_bandwidth=store,
+        mtbf=mtbf,
+    )
+    network = given.over(known.network) if known else given
+    name = gpu or (known.gpu if known else None)
+
+    def device() -> "Gpu":
+        return describe_gpu(name, peak, memory, bandwidth, network.link_bandwidth)
+
+    def site() -> "Site":
+        return network.site(known.fabric if known else None)
+
+    check_all([device, site, lambda: starting_model(config), *limits(config, ranks, elsewhere=True)])
     run_plan = make_plan(config, ranks)
     model = starting_model(config)
     if roofline:
-        chosen = choose_stage(model, config.engine, run_plan, device.memory, nodes)
-        print_roofline(model, chosen.engine, run_plan, config.batch.micro_batch_size, device)
+        chosen = choose_stage(model, config.engine, run_plan, device().memory, nodes)
+        print_roofline(model, chosen.engine, run_plan, config.batch.micro_batch_size, device())
         suggest(["plan", recipe, *settings(overrides)])
         return
-    result = forecast(model, config.engine, run_plan, device, price if price is not None else _price(known), nodes)
+    hang = 60 * (config.engine.step_timeout_minutes or config.engine.timeout_minutes)
+    cached = data if data and data <= (config.data.cache_gigabytes or math.inf) else 0.0
+    deployment = Deployment(site(), nodes, config.checkpoint.every_steps, hang, GB * cached)
+    hourly = price if price is not None else _price(known)
+    result = forecast(model, config.engine, run_plan, device(), hourly, deployment)
     sentences = list(advice(result, config.engine, config.batch.micro_batch_size))
+    sentences += levers(model, config.engine, run_plan, device(), deployment, result)
     if as_json:
         typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
     _print(result, config.engine, config.batch, ranks // nodes, sentences, run_plan.steps)
     start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
     suggest(["doctor"], [*start, *settings(overrides)])
-
-
-def _device(name: str | None, cluster: "ClusterConfig | None") -> "Gpu":
-    from ...training.planning.hardware import GPUS, find_gpu
-
-    requested = name or (cluster.gpu if cluster else None)
-    if requested and (gpu := find_gpu(requested)):
-        return gpu
-    known = [gpu.name.lower().replace(" ", "-") for gpu in GPUS]
-    advice = f", or `gpu` in the cluster's file, to one of {', '.join(known)}"
-    if not requested:
-        raise UserError(f"--gpu is required: set it{advice}")
-    hint = did_you_mean(requested, known)
-    raise UserError(f"{requested}: unknown GPU{f'{hint} Set' if hint else '; set'} --gpu{advice}")
 
 
 def _price(cluster: "ClusterConfig | None") -> float | None:
@@ -136,7 +181,7 @@ def _print(
         f"{result.gpu.bandwidth / 1e12:.2f} TB/s, and of {result.gpu.peak / 1e12:.0f} TFLOPS "
         f"{ASSUMED['matrix product']:.0%} in matrix products and {ASSUMED['attention forward']:.0%} and "
         f"{ASSUMED['attention backward']:.0%} in attention, forward and backward. At most: all of both. Every sequence "
-        "at its maximum length; without network and waiting for data."
+        "at its maximum length. At most and at least: without network, data, saves and failures."
     )
     for phase in result.phases:
         slow, fast = phase.tokens_per_second
@@ -145,6 +190,7 @@ def _print(
         speeds = (f"{slow / 1e3:,.0f}k", f"{fast / 1e3:,.0f}k")
         time.add_row(*counts, *speeds, *_both(phase.days))
     console.print(time)
+    print_network(result, console)
     expected, least = _both(result.days)
     hours = (24 * result.ranks * days for days in result.days)
     cost = "cost {:,.0f} (at least {:,.0f})".format(*result.cost) if result.cost else ""

@@ -43,7 +43,7 @@ def train(
         from ...streaming_data.loader.dataset import open_dataset
         from ...training.run import plan_lines
 
-        dataset = open_dataset(config.data, config.seed)
+        dataset = open_dataset(config.data, config.seed, packs_per_step=config.batch.global_batch_size)
         typer.echo("\n".join(plan_lines(make_plan(config, ranks), dataset)))
         suggest(same_command("--plan"))
         return

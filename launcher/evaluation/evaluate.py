@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from ..interface.next_steps import export_of
 from ..interface.options import TaskOverrides, Tasks
 from .inputs import checks, locate, open_any, open_numbered, short_names
 from .tasks import load_tasks
+
+if TYPE_CHECKING:
+    from ...evaluation.bias.findings import Finding
 
 
 def evaluate(
@@ -41,6 +44,12 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(help="Processes that compute results at the same time, each on its own GPU.", min=1)
     ] = 1,
+    show_texts: Annotated[
+        bool,
+        typer.Option(
+            "--show-texts", help="Show the texts of mistakes on the page; it then holds text of the data, for you only."
+        ),
+    ] = False,
 ) -> None:
     """Fine-tune and score encoders under one protocol; writes OUT/results.json and .html, and prints a table.
 
@@ -59,11 +68,15 @@ def evaluate(
 
     import_packages({name for evaluation in evaluations for name in packages(evaluation)})
 
+    from ...evaluation.bias.findings import findings, summarized
+    from ...evaluation.bias.findings import sentence as finding_of
+    from ...evaluation.bias.report import probe_table, write_probes
     from ...evaluation.comparison import as_json, claims, compare_models, comparison_table
     from ...evaluation.results import evaluate as results_of
     from ...evaluation.results import table, write_summary
     from ...evaluation.tasks.code_plot import plot_codes
     from ...evaluation.tasks.code_structure import CodesTask
+    from ...evaluation.texts import texts_of_test
     from ...storage.files import atomic_write
     from ..results.page import write_results
 
@@ -75,6 +88,11 @@ def evaluate(
         score, value = next(iter(result.scores.items()))
         typer.echo(f"{result.task}  {result.model}  seed {result.seed}  {score} {value:.4f}")
         results.append(result)
+    probes: dict[str, dict[str, list[Finding]]] = {}
+    for result in results:
+        if found := findings(result.scores):
+            probes.setdefault(result.task, {})[result.model] = found
+    results = [result._replace(scores=summarized(result.scores)) for result in results]
     console = Console()
     for name, scores_of in write_summary(results, out).items():
         console.print(table(name, scores_of))
@@ -89,7 +107,14 @@ def evaluate(
             figure = out / f"{evaluation.name}.png"
             plot_codes(opened, evaluation.task, evaluation.data, evaluation.protocol.tokens, figure)
             typer.echo(f"plot     {figure}")
-    page, latex = write_results(results, comparisons, out)
+    for name, found_of in probes.items():
+        for model, found in found_of.items():
+            console.print(probe_table(name, model, found))
+            typer.echo(f"{name}: {model}: {finding_of(found)}")
+    if probes:
+        typer.echo(f"bias     {write_probes(probes, out)}")
+    texts = {one.name: texts_of_test(one) for one in evaluations} if show_texts else {}
+    page, latex = write_results(results, comparisons, out, probes, texts)
     typer.echo(f"results  {out / 'results.json'}")
     typer.echo(f"page     {page}")
     typer.echo(f"LaTeX    {latex}")

@@ -59,5 +59,6 @@ def finetune(
     saved = [saved_directory(out, result.task, result.seed) for result in results]
     for directory in saved:
         typer.echo(f"model    {directory}")
-    command = "embed" if evaluations[0].task.kind == "retrieval" else "predict"
-    suggest([command, str(saved[0]), "NOTES", "--out", "FILE"])
+    first = evaluations[0].task
+    if first.kind != "retrieval" or not first.late:
+        suggest(["embed" if first.kind == "retrieval" else "predict", str(saved[0]), "NOTES", "--out", "FILE"])

@@ -156,4 +156,6 @@ def shared(arms: Sequence[Arm]) -> list[str]:
 
 
 def _order(config: RunConfig) -> dict[str, Any]:
-    return config.data.model_dump(exclude=_NOT_THE_ORDER)
+    """Everything that the order follows from; the number of lanes, if it is open, from the batch and the cache."""
+    chooses_lanes = {"batch": config.batch.global_batch_size, "cache": config.data.cache_gigabytes}
+    return config.data.model_dump(exclude=_NOT_THE_ORDER) | (chooses_lanes if config.data.order_is_open else {})

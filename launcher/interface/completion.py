@@ -38,10 +38,18 @@ def runs(incomplete: str) -> list[tuple[str, str]]:
 
 def gpus(incomplete: str) -> list[tuple[str, str]]:
     """Complete the GPU models that `cmbert plan` knows."""
-    from ...training.planning.hardware import GPUS
+    from ...training.planning.devices import GPUS
 
     known = {gpu.name.lower().replace(" ", "-"): f"{gpu.memory / 1e9:.0f} GB" for gpu in GPUS}
     return _starting(incomplete, known.items())
+
+
+def fabrics(incomplete: str) -> list[tuple[str, str]]:
+    """Complete the networks that `cmbert plan` knows."""
+    from ...training.planning.fabric import FABRICS
+
+    known = ((fabric.name, f"{fabric.node / 1e9:g} GB/s per node") for fabric in FABRICS)
+    return _starting(incomplete, known)
 
 
 def corpora(incomplete: str) -> list[tuple[str, str]]:

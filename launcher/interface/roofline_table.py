@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...model.config import ModelConfig
-    from ...training.planning.hardware import Gpu
+    from ...training.planning.devices import Gpu
     from ...training.planning.roofline import Operation
     from ...training.recipe.engine_config import EngineConfig
     from ...training.recipe.schedule import Plan

@@ -21,7 +21,7 @@ from ...configs.loader.load import dump
 from ...training.recipe.config import RunConfig
 from ...training.resilience.exit_codes import REWOUND, STOPPED
 from ..cluster.config import ClusterConfig
-from ..cluster.kubernetes import KubernetesConfig
+from ..cluster.kubernetes import KubernetesConfig, overlay
 from ..ranks.warden import GRACE
 
 RECIPE = Path("/etc/clinical-modernbert/recipe.yaml")
@@ -33,6 +33,7 @@ _LONGEST_NAME = 40
 _RESTART_CODES = [STOPPED, REWOUND]
 _CONTAINER = "ranks"
 _RECIPE_ANNOTATION = "clinical-modernbert/recipe"
+_RUN_LABEL = "app.kubernetes.io/instance"
 
 
 def render(config: RunConfig, cluster: ClusterConfig) -> str:
@@ -43,7 +44,8 @@ def render(config: RunConfig, cluster: ClusterConfig) -> str:
     """
     settings = _validated_settings(config, cluster)
     name = run_name(config.run_dir)
-    metadata = {"name": name, "labels": {"app.kubernetes.io/name": "clinical-modernbert"}}
+    labels = {"app.kubernetes.io/name": "clinical-modernbert", _RUN_LABEL: name}
+    metadata: dict[str, Any] = {"name": name, "labels": labels}
     if settings.namespace:
         metadata["namespace"] = settings.namespace
     return yaml.safe_dump(_job_set(metadata, dump(config), cluster, settings), sort_keys=False, width=120)
@@ -151,8 +153,11 @@ def _job(metadata: dict[str, Any], recipe: str, cluster: ClusterConfig, settings
             ]
         },
         "template": {
-            "metadata": {"labels": dict(metadata["labels"]), "annotations": {_RECIPE_ANNOTATION: recipe}},
-            "spec": _pod(metadata, cluster, settings),
+            "metadata": {
+                "labels": dict(metadata["labels"]),
+                "annotations": {**settings.annotations, _RECIPE_ANNOTATION: recipe},
+            },
+            "spec": overlay(_pod(metadata, cluster, settings), settings.pod),
         },
     }
 
@@ -167,19 +172,34 @@ def _pod(metadata: dict[str, Any], cluster: ClusterConfig, settings: KubernetesC
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": settings.grace_seconds,
-        "tolerations": [{"key": settings.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [
+            {"key": settings.gpu_resource, "operator": "Exists", "effect": "NoSchedule"},
+            *(
+                {"key": taint, **({"operator": "Exists"} if value is None else {"operator": "Equal", "value": value})}
+                for taint, value in settings.tolerations.items()
+            ),
+        ],
         "affinity": _affinity(metadata, settings),
         **({"nodeSelector": settings.node_selector} if settings.node_selector else {}),
         **({"priorityClassName": settings.priority_class} if settings.priority_class else {}),
+        **({"serviceAccountName": settings.service_account} if settings.service_account else {}),
+        **(
+            {"imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets]}
+            if settings.image_pull_secrets
+            else {}
+        ),
         "containers": [_container(metadata["name"], cluster, settings)],
         "volumes": volumes,
     }
 
 
 def _affinity(metadata: dict[str, Any], settings: KubernetesConfig) -> dict[str, Any]:
-    """Place at most one pod of any run on a node, and none on excluded nodes."""
-    other_runs = {"labelSelector": {"matchLabels": dict(metadata["labels"])}, "topologyKey": "kubernetes.io/hostname"}
-    affinity: dict[str, Any] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [other_runs]}}
+    """Place at most one pod of this run, or of any run, on a node, and none on excluded nodes."""
+    labels = dict(metadata["labels"])
+    if not settings.share_nodes:
+        del labels[_RUN_LABEL]
+    others = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
+    affinity: dict[str, Any] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [others]}}
     if settings.exclude:
         not_excluded = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": list(settings.exclude)}
         terms = {"nodeSelectorTerms": [{"matchExpressions": [not_excluded]}]}
@@ -188,7 +208,8 @@ def _affinity(metadata: dict[str, Any], settings: KubernetesConfig) -> dict[str,
 
 
 def _container(name: str, cluster: ClusterConfig, settings: KubernetesConfig) -> dict[str, Any]:
-    limits: dict[str, Any] = {**({settings.gpu_resource: cluster.gpus()} if cluster.gpus() else {}), **settings.rdma}
+    gpus = {settings.gpu_resource: cluster.gpus()} if cluster.gpus() else {}
+    limits: dict[str, Any] = {**gpus, **settings.rdma, **settings.resources}
     requests = {key: value for key, value in (("cpu", settings.cpu), ("memory", settings.memory)) if value}
     command = ["python3", "-m", "clinical_modernbert.launcher.k8s.node", "--config", str(RECIPE)]
     if cluster.setup:

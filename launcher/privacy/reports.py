@@ -126,7 +126,7 @@ def _empty(model: "Scorer", checkpoint: Path, manifest: CheckpointManifest, requ
         samples=request.samples,
         seed=request.seed,
         sources=list(request.sources),
-        references=list(request.references),
+        references=[public_name(address) for address in request.references],
     )
 
 

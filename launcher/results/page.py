@@ -1,15 +1,18 @@
 """The results of an evaluation: one self-contained HTML page, and a LaTeX table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...evaluation.analysis.predictions import Run, read_runs
+from ...evaluation.bias.report import Probes
 from ...evaluation.comparison import Comparison, claims
 from ...evaluation.results import Result
-from ...storage.files import atomic_write
+from ...storage.files import atomic_write, stage_file
 from ..report.rendering import render_template
 from .latex import latex_table
+from .probes import probe_tables
 from .scores import LEVEL, MeanScore, scores_of
 from .sections import analysis_of, difference_rows, score_table, summary_table
 
@@ -18,22 +21,42 @@ PAGE = "results.html"
 TABLE = "results.tex"
 
 
-def write_results(results: Sequence[Result], comparisons: Sequence[Comparison], out: Path) -> tuple[Path, Path]:
+Texts = Mapping[str, Mapping[str, str]]
+"""By task, the texts of examples by id."""
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def write_results(
+    results: Sequence[Result],
+    comparisons: Sequence[Comparison],
+    out: Path,
+    probes: Probes = _NONE,
+    texts: Texts = _NONE,
+) -> tuple[Path, Path]:
     """Write `results.html` and `results.tex` to the directory of an evaluation, and return their paths.
 
-    The page has no text of the data: examples have ids and positions.
-
+    Args:
+        texts: to be shown with mistakes, on a page that only its owner can read. Without them the page has no text of
+            the data: examples have ids and positions.
     Raises:
         UserError: a file of predictions is not as it was written.
     """
     page, table = out / PAGE, out / TABLE
-    atomic_write(page, render_results(results, comparisons, out))
+    with stage_file(page) as staging:
+        staging.touch(0o600 if texts else 0o666)
+        staging.write_text(render_results(results, comparisons, out, probes, texts), encoding="utf-8")
     atomic_write(table, latex_table(_primary(scores_of(results)), claims(comparisons)))
     return page, table
 
 
-def render_results(results: Sequence[Result], comparisons: Sequence[Comparison], out: Path) -> str:
-    """Return the page."""
+def render_results(
+    results: Sequence[Result],
+    comparisons: Sequence[Comparison],
+    out: Path,
+    probes: Probes = _NONE,
+    texts: Texts = _NONE,
+) -> str:
+    """Return the page. `probes` are the comparisons of groups of its tasks that probe bias."""
     scores = scores_of(results)
     models = list(dict.fromkeys(result.model for result in results))
     tasks = []
@@ -45,7 +68,8 @@ def render_results(results: Sequence[Result], comparisons: Sequence[Comparison],
                 "scores": score_table(task_scores, models),
                 "differences": difference_rows(own),
                 "claims": _claims_of(task, comparisons),
-                "analysis": analysis_of(_runs(results, task, models, out)),
+                "probes": probe_tables(probes.get(task, {})),
+                "analysis": analysis_of(_runs(results, task, models, out), texts.get(task, {})),
             }
         )
     return render_template(

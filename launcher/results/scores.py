@@ -38,7 +38,7 @@ def is_better(score: str, first: MeanScore, second: MeanScore) -> bool:
 
 
 def less_is_better(score: str) -> bool:
-    return score.endswith(("loss", "error", "cut"))
+    return score.endswith(("loss", "error", "cut", "gap", "swap"))
 
 
 def _cell(values: Sequence[float]) -> MeanScore:

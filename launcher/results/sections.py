@@ -26,6 +26,8 @@ _MATRIX_CLASSES = 10
 """A matrix of more classes is a list of the most frequent confusions."""
 _MOST_CONFUSIONS = 12
 _MOST_CLASSES = 40
+_EXCERPT = 240
+"""Characters of a text."""
 Row = dict[str, Any]
 
 
@@ -80,13 +82,19 @@ def difference_rows(comparisons: Sequence[Comparison]) -> list[Row]:
     return rows
 
 
-def analysis_of(runs_of: Mapping[str, Sequence[Run]]) -> Row | None:
-    """What the predictions of a task show; None if there are none."""
+def analysis_of(runs_of: Mapping[str, Sequence[Run]], texts: Mapping[str, str]) -> Row | None:
+    """What the predictions of a task show; None if there are none.
+
+    Args:
+        texts: of the examples by id, to be shown; empty to show none.
+    """
     if not runs_of:
         return None
     kind = kind_of(next(iter(runs_of.values()))[0].examples[0])
     return {
-        "models": [_model_row(model, runs, kind, number) for number, (model, runs) in enumerate(runs_of.items())],
+        "models": [
+            _model_row(model, runs, kind, number, texts) for number, (model, runs) in enumerate(runs_of.items())
+        ],
         "calibration": _calibration_chart(runs_of),
         "errors": _calibration_table(runs_of),
         "slices": _slices_table(runs_of, kind),
@@ -95,7 +103,7 @@ def analysis_of(runs_of: Mapping[str, Sequence[Run]]) -> Row | None:
     }
 
 
-def _model_row(model: str, runs: Sequence[Run], kind: Kind, number: int) -> Row:
+def _model_row(model: str, runs: Sequence[Run], kind: Kind, number: int, texts: Mapping[str, str]) -> Row:
     examples = all_examples(runs)
     classes = classes_of(runs) if kind != "number" else []
     matrix = confusion(examples, classes) if kind in ("class", "spans") else None
@@ -108,7 +116,7 @@ def _model_row(model: str, runs: Sequence[Run], kind: Kind, number: int) -> Row:
         "classes": _class_table(runs, classes) if classes else None,
         "matrix": _matrix_rows(matrix, names) if matrix is not None and small else None,
         "confusions": _confusions_table(matrix, names) if matrix is not None and not small else None,
-        "mistakes": _mistakes_table(runs),
+        "mistakes": _mistakes_table(runs, texts),
     }
 
 
@@ -216,10 +224,19 @@ def _slices_table(runs_of: Mapping[str, Sequence[Run]], kind: Kind) -> Table | N
     return Table(["tokens", *runs_of], rows, caption)
 
 
-def _mistakes_table(runs: Sequence[Run]) -> Table | None:
-    rows: list[list[Cell | str]] = [
-        [Cell(one.id, code=True), one.wanted or ABSENT, one.found or ABSENT, f"{one.wrong} of {one.seeds}"]
-        for one in mistakes(runs)
-    ]
-    columns = ["id", "missed", "predicted instead", "wrong in seeds"]
-    return Table(columns, rows, "Examples that are most often wrong, without their text", text=[1, 2]) if rows else None
+def _mistakes_table(runs: Sequence[Run], texts: Mapping[str, str]) -> Table | None:
+    rows: list[list[Cell | str]] = []
+    for one in mistakes(runs):
+        row: list[Cell | str] = [Cell(one.id, code=True), one.wanted or ABSENT, one.found or ABSENT]
+        shown = [_excerpt(texts.get(one.id, ""), one.at)] if texts else []
+        rows.append([*row, f"{one.wrong} of {one.seeds}", *shown])
+    columns = ["id", "missed", "predicted instead", "wrong in seeds", *(["text"] if texts else [])]
+    caption = "Examples that are most often wrong" + ("" if texts else ", without their text")
+    return Table(columns, rows, caption, text=[1, 2, 4]) if rows else None
+
+
+def _excerpt(text: str, at: int) -> str:
+    """A text from a little before a character; of long ones a part."""
+    start = max(0, at - _EXCERPT // 3) if len(text) > _EXCERPT else 0
+    part = " ".join(text[start : start + _EXCERPT].split())
+    return ("… " if start else "") + part + (" …" if start + _EXCERPT < len(text) else "")

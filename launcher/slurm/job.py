@@ -126,13 +126,10 @@ def quote_option(option: str) -> str:
 
     `--name=any words` is one option. In other forms, such as `-C haswell`, quotes mean the same as in a shell.
     """
-    if re.match(r"--[\w-]+=[^'\"\\]*$", option):
-        name, _, value = option.partition("=")
+    name, equals, value = option.partition("=")
+    if _words(option) == [option] and equals:
         return f"{name}={_quote(value)}"
-    try:
-        return " ".join(map(_quote, shlex.split(option)))
-    except ValueError as error:
-        raise UserError(f"slurm.options: {option!r}: {error}; write it as in a shell") from error
+    return " ".join(map(_quote, _words(option)))
 
 
 def _quote(value: str) -> str:
@@ -167,12 +164,22 @@ def _shows(mount: str, path: Path) -> bool:
     return path.is_relative_to(source) and target in ([], [source])
 
 
+def _in_container(cluster: ClusterConfig, command: Sequence[str]) -> list[str]:
+    """The command, behind that of Apptainer if it starts the container; pyxis is an option of srun."""
+    slurm = cluster.slurm
+    if slurm.container is None or slurm.container_runtime == "pyxis":
+        return list(command)
+    mounts = [f"--bind={mount}" for mount in slurm.container_mounts]
+    gpus = ["--nv"] if cluster.gpus() else []
+    return [slurm.container_runtime, "exec", *gpus, *mounts, slurm.container, *command]
+
+
 def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequence[str]) -> list[str]:
     slurm = cluster.slurm
     return [
         f"run_dir={shlex.quote(str(run_dir))}",
         f"launch={shlex.quote(str(launch))}",
-        f"command=({shlex.join(command)})",
+        f"command=({shlex.join(_in_container(cluster, command))})",
         f"srun_options=({shlex.join(_srun_options(cluster))})",
         f"preflight={shlex.quote(_preflight(cluster, command[0]))}",
         f"preflight_seconds={slurm.preflight_seconds}",
@@ -186,7 +193,7 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
 def _preflight(cluster: ClusterConfig, python: str) -> str:
     preflight = cluster.slurm.preflight or ""
     doctor = [python, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", str(cluster.ranks_per_node)]
-    return shlex.join(doctor) if preflight == "doctor" else preflight
+    return shlex.join(_in_container(cluster, doctor)) if preflight == "doctor" else preflight
 
 
 def _srun_options(cluster: ClusterConfig) -> list[str]:
@@ -195,8 +202,18 @@ def _srun_options(cluster: ClusterConfig) -> list[str]:
     if slurm.cpus_per_rank:
         # Since SLURM 22.05, srun does not inherit this option from sbatch.
         options.append(f"--cpus-per-task={slurm.cpus_per_rank}")
-    if slurm.container:
+    if slurm.container and slurm.container_runtime == "pyxis":
         options.append(f"--container-image={slurm.container}")
-    if slurm.container_mounts:
-        options.append(f"--container-mounts={','.join(slurm.container_mounts)}")
-    return options
+        if slurm.container_mounts:
+            options.append(f"--container-mounts={','.join(slurm.container_mounts)}")
+    return [*options, *(word for option in slurm.srun_options for word in _words(option))]
+
+
+def _words(option: str) -> list[str]:
+    """An option in words: `--name=any words` is one, other forms are read as in a shell."""
+    if re.match(r"--[\w-]+=[^'\"\\]*$", option):
+        return [option]
+    try:
+        return shlex.split(option)
+    except ValueError as error:
+        raise UserError(f"slurm: {option!r}: {error}; write it as in a shell") from error

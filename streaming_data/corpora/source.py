@@ -49,6 +49,7 @@ class Source(BaseModel):
         sample: the share of documents to use, selected by a hash of their ids.
         locale: the languages and countries of the texts, such as `de_AT`: which abbreviations do not end a sentence,
             and which forms of identifiers the audit searches in addition to those that it always searches.
+        find_names: whether the audit also searches names of persons without a title or label.
         split_by: the key of a document's meta that determines its split (train or held-out), so that all the text of
             one patient, article or code category is in the same split.
     """
@@ -64,6 +65,7 @@ class Source(BaseModel):
     deidentify: Deidentify = Field(default=Deidentify(), exclude_if=lambda options: options == Deidentify())
     sample: float = Field(default=1.0, gt=0, le=1)
     locale: list[Locale] = Field(default=[], exclude_if=lambda locales: not locales)
+    find_names: bool = Field(default=True, exclude_if=lambda wanted: wanted)
     split_by: str
 
     @model_validator(mode="after")

@@ -22,7 +22,12 @@ _PASSES = 10
 
 
 def deidentify(
-    documents: Iterable[Document], split_by: str, locales: Sequence[str], key: bytes | None, changed: "Counter[str]"
+    documents: Iterable[Document],
+    split_by: str,
+    locales: Sequence[str],
+    key: bytes | None,
+    changed: "Counter[str]",
+    names: bool = False,
 ) -> Iterator[Document]:
     """The documents without what the audit finds in them.
 
@@ -30,13 +35,15 @@ def deidentify(
         split_by: the key of meta that names the patient. A document without it is a patient of its own.
         key: of the surrogates; None for placeholders.
         changed: counts the documents that are changed, and the findings by kind; see `kinds_of`.
+        names: whether certain names without a title or label are replaced, too.
     """
     for batch in in_batches(documents):
         texts = [document.text for document in batch]
-        findings = [merge(found, text) for found, text in zip(find_in_all(texts, locales), texts, strict=True)]
+        searched = find_in_all(texts, locales, names)
+        findings = [merge(found, text) for found, text in zip(searched, texts, strict=True)]
         changed.update({STEP: sum(map(bool, findings))} if any(findings) else {})
         if key is None:
-            replaced = _with_placeholders(texts, findings, locales, changed)
+            replaced = _with_placeholders(texts, findings, locales, changed, names)
             yield from (
                 document if text is document.text else replace(document, text=text)
                 for document, text in zip(batch, replaced, strict=True)
@@ -62,7 +69,11 @@ def _count(findings: Iterable[Finding], changed: "Counter[str]") -> None:
 
 
 def _with_placeholders(
-    texts: Sequence[str], findings: Sequence[Sequence[Finding]], locales: Sequence[str], changed: "Counter[str]"
+    texts: Sequence[str],
+    findings: Sequence[Sequence[Finding]],
+    locales: Sequence[str],
+    changed: "Counter[str]",
+    names: bool,
 ) -> list[str]:
     """The texts when nothing is left to replace: a placeholder may bring together what is found then."""
     replaced = list(texts)
@@ -71,7 +82,7 @@ def _with_placeholders(
         for number, found in left.items():
             _count(found, changed)
             replaced[number] = _put(PLACEHOLDER, replaced[number], found)
-        searched = find_in_all([replaced[number] for number in left], locales)
+        searched = find_in_all([replaced[number] for number in left], locales, names)
         again = {number: merge(found, replaced[number]) for number, found in zip(left, searched, strict=True)}
         # The second time the label goes too, if it is what is found.
         left = {number: [one._replace(value=one.start) for one in found] for number, found in again.items() if found}

@@ -83,7 +83,7 @@ def read_documents(
     if STEP not in source.clean:
         return documents
     key = read_key(path) if (path := source.deidentify.key_file) else None
-    return deidentify(documents, source.split_by, source.locale, key, changed)
+    return deidentify(documents, source.split_by, source.locale, key, changed, source.find_names)
 
 
 def _read(

@@ -111,9 +111,8 @@ def audit_part(task: AuditTask, count: Count) -> AuditedPart:
                 yield document
 
     for batch in in_batches(documents()):
-        in_documents = result.audit.add_all(
-            [document.text for document in batch], task.source.locale, [document.surrogates for document in batch]
-        )
+        texts, surrogates = zip(*((document.text, document.surrogates) for document in batch), strict=True)
+        in_documents = result.audit.add_all(texts, task.source.locale, surrogates, task.source.find_names)
         for file, found in zip(owners, in_documents, strict=True):
             result.documents[file] += 1
             if task.with_positions:

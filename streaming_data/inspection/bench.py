@@ -18,6 +18,7 @@ import numpy as np
 
 from ..loader.batches import StepData, load, rank_micro_batches
 from ..loader.dataset import PackDataset
+from ..loader.lanes import LaneOrder
 from ..loader.mask_groups import Strategy, mask_groups
 from ..loader.masking import Masked, mask, vocabulary
 from ..loader.order import Order
@@ -50,9 +51,13 @@ def main() -> None:
         loader = _report(
             "order, read, mask, cut, assemble", lambda: _consume(rank_micro_batches(dataset, s, 8, 0, 1) for s in steps)
         )
-    order = Order([[3700] * 500, [3700] * 200, [3700] * 100, [100], [37], [5]], [50, 20, 20, 5, 3, 2], seed=0)
+    order = Order([[930] * 2000, [930] * 800, [930] * 400, [100], [37], [5]], [50, 20, 20, 5, 3, 2], seed=0)
     _report("order alone, 6 sources", lambda: order.between(10**9, 10**9 + PACKS))
     _report("order alone, a rank's share of 64", lambda: order.between(10**9, 10**9 + 64 * PACKS, 64))
+    lanes = LaneOrder(order, 1024)
+    _report("lanes, 6 sources", lambda: lanes.share(10**9, 10**9 + PACKS, 0, 1))
+    starts = range(10**9, 10**9 + 64 * PACKS, PACKS)
+    _report("lanes, a rank's share of 64", lambda: [lanes.share(start, start + PACKS, 0, 64) for start in starts])
     print(
         f"the loader is {loader / (NODE_TOKENS / NODE_CORES):,.0f} times as fast as one core's share of a planned node"
     )

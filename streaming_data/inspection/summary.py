@@ -47,7 +47,7 @@ def inspect(address: str, packs: int) -> Iterator[SplitView]:
         for split in SPLITS:
             counts = entry.splits[split]
             if counts.packs:
-                sample = list(_sample_packs(f"{address}/{source}/{split}", packs))
+                sample = list(sample_packs(f"{address}/{source}/{split}", packs))
                 words = sum(int(pack.word_starts.sum()) for pack in sample)
                 tokens = sum(int((~np.isin(pack.tokens, special_ids)).sum()) for pack in sample)
                 yield SplitView(
@@ -61,10 +61,17 @@ def inspect(address: str, packs: int) -> Iterator[SplitView]:
                 )
 
 
-def _sample_packs(address: str, packs: int) -> Iterator[Pack]:
+def sample_packs(address: str, packs: int) -> Iterator[Pack]:
+    """At most so many packs, evenly spaced in a split."""
     reader = PackReader(address)
     for index in np.unique(np.linspace(0, len(reader) - 1, min(packs, len(reader)), dtype=np.int64)).tolist():
         yield reader[index]
+
+
+def training_readers(address: str) -> list[PackReader]:
+    """The training packs of every source that has any."""
+    sources = read_manifest(address).sources
+    return [PackReader(f"{address}/{name}/train") for name, entry in sources.items() if entry.splits["train"].packs]
 
 
 def readable_sources(manifest: DataManifest, include_restricted: bool) -> list[str]:

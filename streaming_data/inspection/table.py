@@ -1,13 +1,16 @@
 """Tables of data-set statistics for the terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from .groups import GROUPS
+
 if TYPE_CHECKING:
+    from .groups import GroupCounts
     from .summary import SplitView
 
 _LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
@@ -47,6 +50,19 @@ def source_table(views: "Iterable[SplitView]") -> Table:
         if view.split == "train":
             fertility = "-" if view.fertility is None else f"{view.fertility:.3f}"
             table.add_row(view.source, fertility, f"{view.dropped:.2%} of the documents")
+    return table
+
+
+def group_table(counts: "Sequence[GroupCounts]") -> Table:
+    """One row per group of patients: documents per 1,000 that name it, by source."""
+    title = "documents per 1,000 that name a group of patients, in English words"
+    table = Table(title=title, box=SIMPLE, padding=0, pad_edge=False)
+    table.add_column("group", no_wrap=True)
+    for one in counts:
+        table.add_column(f"{escape(one.source)} (of {_short(one.documents)})", justify="right")
+    for number, (attribute, group) in enumerate(GROUPS):
+        shares = (f"{1000 * one.named[number] / max(1, one.documents):.0f}" for one in counts)
+        table.add_row(f"{attribute}: {group}", *shares)
     return table
 
 

@@ -1,8 +1,7 @@
 """From packs to micro-batches of constant size, and the loader that prepares them ahead of time.
 
-Step s consumes packs s * B, ..., (s + 1) * B - 1 of the order, where B is the global batch size; rank r of w reads
-every w-th of them, starting with the r-th. A step therefore sees the same packs at any world size, and a resume needs
-only the number of packs consumed.
+Step s consumes packs s * B, ..., (s + 1) * B - 1 of the order, where B is the global batch size. The order divides them
+among the ranks, so a step sees the same packs at any world size, and a resume needs only the number of packs consumed.
 """
 
 import hashlib
@@ -24,6 +23,7 @@ from .mask_groups import mask_groups
 from .masking import Masked, mask
 from .next_token import next_tokens
 from .order import PackAddress
+from .prefetch import ShardsAhead
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def rank_micro_batches(
         raise ValueError(
             f"{step.packs} packs per step are not a multiple of {world_size} ranks x {micro_batch_size} packs"
         )
-    addresses = dataset.order.between(step.start + rank, step.start + step.packs, world_size)
+    addresses = dataset.order.share(step.start, step.start + step.packs, rank, world_size)
     settings = step.max_seqlen, step.mlm_probability, step.objective
     return [
         micro_batch(dataset, addresses[first : first + micro_batch_size], *settings)
@@ -179,8 +179,8 @@ def load_ahead(
 ) -> Iterator[Future[list[Staged]]]:
     """Yield the future of the rank's micro-batches of each step; a thread prepares them `ahead` steps in advance.
 
-    A second thread downloads and checks the shards of the current and the next shuffle window. An error while reading
-    is that of the step's future, so a caller can wait for data and still obey a request to stop.
+    A second thread downloads and checks the shards that will be needed (`prefetch.py`). An error while reading is that
+    of the step's future, so a caller can wait for data and still obey a request to stop.
 
     Args:
         stage: prepares a micro-batch further in the same thread, for example for the copy to a device.
@@ -192,11 +192,13 @@ def load_ahead(
         return [stage(one) for one in rank_micro_batches(dataset, step, micro_batch_size, rank, world_size)]
 
     batches, shards = Background("batches"), Background("shards")
+    shards_ahead = ShardsAhead(dataset, rank, world_size, ahead)
     pending: deque[Future[list[Staged]]] = deque()
     try:
-        for step in steps:
+        for step in _announced(
+            steps, lambda step: shards.submit(shards_ahead, step.start, step.packs), shards_ahead.steps_ahead
+        ):
             pending.append(batches.submit(prepare, step))
-            shards.submit(dataset.fetch_ahead, step.start)
             if len(pending) > ahead:
                 yield pending.popleft()
         while pending:
@@ -206,6 +208,17 @@ def load_ahead(
             future.cancel()
         batches.close()
         shards.close()
+
+
+def _announced(steps: Iterable[StepData], announce: Callable[[StepData], object], by: int) -> Iterator[StepData]:
+    """Yield the steps, each after the next `by` steps have been announced."""
+    coming: deque[StepData] = deque()
+    for step in steps:
+        announce(step)
+        coming.append(step)
+        if len(coming) > by:
+            yield coming.popleft()
+    yield from coming
 
 
 def _as_it_is(batch: MicroBatch) -> MicroBatch:

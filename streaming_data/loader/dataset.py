@@ -1,6 +1,7 @@
 """A prepared data set opened for training: its manifest, the packs of its sources and their mixed order."""
 
 import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,13 +19,15 @@ from ..shards.mds import PackReader
 from ..shards.pack import Pack
 from ..tokenizer.tokenizer import FILES as TOKENIZER_FILES
 from ..tokenizer.words import pretokens_are_words
-from .config import DataConfig
+from .config import MOST_LANES, SHUFFLE_WINDOW, DataConfig
+from .lane_count import lanes_for
+from .lanes import LaneOrder
 from .mask_groups import CodeParts, Strategy, code_parts
 from .masking import Vocabulary, vocabulary
 from .order import Order, PackAddress
 
 
-@dataclass(frozen=True)
+@dataclass
 class PackDataset:
     """One split of a data set.
 
@@ -32,24 +35,26 @@ class PackDataset:
         address: a directory or the URL of one in an object store.
         sources: names; `PackAddress.source` is an index into them.
         readers: the packs of each source.
-        order: which pack comes n-th.
+        order: which pack comes n-th, and which rank reads it.
         vocabulary: for masking.
         seq_length: capacity of a pack, in tokens.
         pack_tokens: mean tokens per pack of each source.
         seed: of the order and the masks.
         masking: the unit of masking.
+        order_is_open: whether the recipe leaves the order open, so that a run continues in the one it began with.
     """
 
     address: str
     sources: tuple[str, ...]
     readers: tuple[PackReader, ...]
-    order: Order
+    order: Order | LaneOrder
     vocabulary: Vocabulary
     seq_length: int
     pack_tokens: tuple[float, ...]
     seed: int
     manifest: DataManifest
     masking: Strategy = "token"
+    order_is_open: bool = False
 
     def read(self, address: PackAddress) -> Pack:
         """Raises UserError if its tokens are not stored as the manifest says."""
@@ -62,27 +67,55 @@ class PackDataset:
             )
         return pack
 
-    def fetch_ahead(self, start: int) -> None:
-        """Download and check the shards of pack number `start` of the order and of the next packs."""
-        for source, shard in self.order.shards_ahead(start):
+    def shards_of(self, packs: Iterable[PackAddress]) -> list[tuple[int, int]]:
+        """(source, shard) of the shards that hold these packs."""
+        return list(dict.fromkeys((pack.source, self.readers[pack.source].shard_of(pack.pack)) for pack in packs))
+
+    def fetch_ahead(self, shards: Iterable[tuple[int, int]]) -> None:
+        """Download and check shards, each a (source, shard), that will soon be needed."""
+        for source, shard in shards:
             self.readers[source].fetch_ahead(shard)
+
+    def keep(self, shards: Collection[tuple[int, int]]) -> None:
+        """Let the cache remove all shards but these, each a (source, shard)."""
+        for source, reader in enumerate(self.readers):
+            reader.keep({shard for of, shard in shards if of == source})
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the order of the tokens and their masks: a resume must not change it."""
+        order = self.order
         return {
             "sources": {name: reader.fingerprint for name, reader in zip(self.sources, self.readers, strict=True)},
             "weights": dict(zip(self.sources, self.order.weights, strict=True)),
             "seq_length": self.seq_length,
             "limits": {name: limit for name, limit in zip(self.sources, self.order.limits, strict=True) if limit}
             or None,
-            "shuffle_window": self.order.window,
+            **({"lanes": order.lanes} if isinstance(order, LaneOrder) else {"shuffle_window": order.window}),
             "seed": self.seed,
         }
 
+    def continue_order(self, recorded: Mapping[str, Any]) -> None:
+        """Use the order of a run that is continued, if the recipe leaves it open.
 
-def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDataset:
+        Args:
+            recorded: the `identity()` of that run. Runs from before there were lanes have a shuffle window.
+        """
+        lanes, window = recorded.get("lanes"), recorded.get("shuffle_window")
+        if not self.order_is_open:
+            return
+        if type(lanes) is int and 0 < lanes <= MOST_LANES:
+            self.order = LaneOrder(_numbering(self.order), lanes)
+        elif type(window) is int and window > 0:
+            mix = _numbering(self.order)
+            self.order = Order(mix.shard_sizes, mix.rates, mix.seed, window, mix.limits)
+        _hold_few(self.readers, self.order)
+
+
+def open_dataset(config: DataConfig, seed: int, split: str = "train", packs_per_step: int | None = None) -> PackDataset:
     """Open the data set that a run's `data` section names.
 
+    Args:
+        packs_per_step: of the run, by which the number of lanes is chosen; None: windows, where no run reads.
     Raises:
         UserError: it does not exist, is corrupt, or does not fit the configuration.
     """
@@ -97,21 +130,27 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
     sources = _select_sources(config, list(counts), address)
     _require_words(address, manifest, sources, config.masking)
     readers = tuple(_open_source(address, name, split, counts[name].packs, config) for name in sources)
+    lanes = config.lanes
+    if config.order_is_open and packs_per_step:
+        lanes = lanes_for(readers, packs_per_step, config.cache_gigabytes)
     pack_tokens = tuple(counts[name].tokens / counts[name].packs for name in sources)
+    mix = Order(
+        [[shard.packs for shard in reader.shards] for reader in readers],
+        [config.weights[name] / tokens for name, tokens in zip(sources, pack_tokens, strict=True)]
+        if config.weights
+        else [len(reader) for reader in readers],
+        seed,
+        config.shuffle_window or SHUFFLE_WINDOW,
+        [_limit(config, name, len(reader)) for name, reader in zip(sources, readers, strict=True)],
+    )
+    order = LaneOrder(mix, lanes) if lanes else mix
+    _hold_few(readers, order)
     tokenizer = manifest.tokenizer
     return PackDataset(
         address=address,
         sources=tuple(sources),
         readers=readers,
-        order=Order(
-            [[shard.packs for shard in reader.shards] for reader in readers],
-            [config.weights[name] / tokens for name, tokens in zip(sources, pack_tokens, strict=True)]
-            if config.weights
-            else [len(reader) for reader in readers],
-            seed,
-            config.shuffle_window,
-            [_limit(config, name, len(reader)) for name, reader in zip(sources, readers, strict=True)],
-        ),
+        order=order,
         vocabulary=vocabulary(
             tokenizer.vocab_size,
             tokenizer.special_ids.pad,
@@ -124,7 +163,20 @@ def open_dataset(config: DataConfig, seed: int, split: str = "train") -> PackDat
         seed=seed,
         manifest=manifest,
         masking=config.masking,
+        order_is_open=config.order_is_open,
     )
+
+
+def _hold_few(readers: Iterable[PackReader], order: Order | LaneOrder) -> None:
+    """Limit how many shards of each source a rank keeps others from removing."""
+    # The current window, the next, and the previous one, which batches that are being prepared may still read.
+    shards = 3 * order.window if isinstance(order, Order) else 2 * order.lanes + 64
+    for reader in readers:
+        reader.hold_at_most(shards)
+
+
+def _numbering(order: Order | LaneOrder) -> Order:
+    return order.mix if isinstance(order, LaneOrder) else order
 
 
 def copy_tokenizer(address: str, directory: Path) -> None:
@@ -205,8 +257,7 @@ def _limit(config: DataConfig, name: str, packs: int) -> int | None:
 
 def _open_source(address: str, name: str, split: str, packs: int, config: DataConfig) -> PackReader:
     limit = None if config.cache_gigabytes is None else int(config.cache_gigabytes * 1e9)
-    # The current window, the next, and the previous one, which batches that are being prepared may still read.
-    reader = PackReader(f"{address}/{name}/{split}", config.cache, limit, max_held=3 * config.shuffle_window)
+    reader = PackReader(f"{address}/{name}/{split}", config.cache, limit)
     if len(reader) != packs:
         raise UserError(
             f"{reader.address}: its index has {len(reader):,} packs, but {address}/manifest.json has {packs:,}; the "

@@ -61,6 +61,9 @@ class Order:
         limits: for each source, the total number of its packs in training, repeats counted; None: no limit.
     Attributes:
         weights: normalized to sum to one.
+        rates: the same as integers in exactly this proportion.
+        packs: of each source.
+        first_packs: for each source, the first pack of each of its shards, and the number of its packs.
         limits: as given.
         length: the number of packs of the order; infinite if a source has no limit.
     """
@@ -82,18 +85,19 @@ class Order:
         self.shard_sizes = [list(sizes) for sizes in shard_sizes]
         self.seed = seed
         self.window = window
-        self._rates = _integer_ratio(weights)
-        self._total_rate = sum(self._rates)
-        self._common_multiple = math.lcm(*self._rates)
-        self.weights = [rate / self._total_rate for rate in self._rates]
+        self.rates = _integer_ratio(weights)
+        self._total_rate = sum(self.rates)
+        self._common_multiple = math.lcm(*self.rates)
+        self.weights = [rate / self._total_rate for rate in self.rates]
         self.limits = [*limits] if limits else [None] * len(weights)
         self._limits = [math.inf if limit is None else limit for limit in self.limits]
         self.length = sum(self._limits)
-        self._phases = _phases(self._rates, self._limits)
-        self._first_packs = [[0, *accumulate(sizes)] for sizes in self.shard_sizes]
+        self._phases = _phases(self.rates, self._limits)
+        self.first_packs = [[0, *accumulate(sizes)] for sizes in self.shard_sizes]
+        self.packs = [firsts[-1] for firsts in self.first_packs]
         # One block, and of each source one epoch and one window, are in use at a time, two while one ends and the next
         # begins.
-        sources = len(self._rates)
+        sources = len(self.rates)
         self._block = lru_cache(maxsize=2)(self._compute_block)
         self._jitters = lru_cache(maxsize=4 * sources)(self._compute_jitters)
         self._epoch = lru_cache(maxsize=2 * sources)(self._compute_epoch)
@@ -101,6 +105,10 @@ class Order:
 
     def between(self, start: int, stop: int, stride: int = 1) -> list[PackAddress]:
         """The packs of training with numbers in `range(start, stop, stride)`; `stop` is at most `length`."""
+        return [self._address(*pack) for pack in self.positions(start, stop)[::stride]]
+
+    def positions(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """(source, position in it) of the packs of training with numbers in `range(start, stop)`."""
         if stop > self.length:
             raise ValueError(
                 f"pack {stop - 1:,} was requested, but every source has a limit: the order ends with "
@@ -111,13 +119,23 @@ class Order:
         while first + len(packs) < stop:
             packs.extend(self._block(block))
             block += 1
-        return [self._address(*pack) for pack in packs[start - first : stop - first : stride]]
+        return packs[start - first : stop - first]
 
     def source_counts(self, number: int) -> list[int]:
         """How many packs of each source are among the first `number` of training."""
         block, first = self._block_with(number)
         within = Counter(source for source, _ in self._block(block)[: number - first])
-        return [self._count_before(source, block) + within[source] for source in range(len(self._rates))]
+        return [self._count_before(source, block) + within[source] for source in range(len(self.rates))]
+
+    def share(self, start: int, stop: int, rank: int, world_size: int) -> Sequence[PackAddress]:
+        """The packs of one rank in the step that reads packs `range(start, stop)`: every `world_size`-th of them."""
+        return self.between(start + rank, stop, world_size)
+
+    def number_of(self, source: int, position: int) -> int:
+        """Which pack of training is the source's pack at `position`, which is below its limit."""
+        timestamp = position * _TICKS + self._jitter(source, position)
+        block = -(-(timestamp + 1) * self._total_rate // (_BLOCK * _TICKS * self.rates[source])) - 1
+        return self._total_before(block) + self._block(block).index((source, position))
 
     def shards_ahead(self, start: int) -> list[tuple[int, int]]:
         """(source, shard) of the shards that pack number `start` and the next packs are in: for each source, its
@@ -143,12 +161,12 @@ class Order:
 
     def _total_before(self, block: int) -> int:
         """The number of packs before the block."""
-        return sum(self._count_before(source, block) for source in range(len(self._rates)))
+        return sum(self._count_before(source, block) for source in range(len(self.rates)))
 
     def _count_before(self, source: int, block: int) -> int:
         """The number of packs of the source before the block, at most its limit: those whose interval ends before the
         block, and the one whose interval contains the block's start if its jitter places it earlier."""
-        complete, rest = divmod(block * _BLOCK * _TICKS * self._rates[source] // self._total_rate, _TICKS)
+        complete, rest = divmod(block * _BLOCK * _TICKS * self.rates[source] // self._total_rate, _TICKS)
         limit = self._limits[source]
         return int(limit) if complete >= limit else complete + (self._jitter(source, complete) < rest)
 
@@ -163,7 +181,7 @@ class Order:
     def _compute_block(self, block: int) -> list[tuple[int, int]]:
         """(source, position) of the packs of the block, in order of their timestamps."""
         packs: list[tuple[int, int, int]] = []
-        for source, rate in enumerate(self._rates):
+        for source, rate in enumerate(self.rates):
             interval = self._common_multiple // rate  # between two packs of the source, in a unit common to all sources
             positions = range(self._count_before(source, block), self._count_before(source, block + 1))
             packs.extend(((j * _TICKS + self._jitter(source, j)) * interval, source, j) for j in positions)
@@ -175,7 +193,7 @@ class Order:
 
     def _locate(self, source: int, position: int) -> tuple[int, int, int]:
         """(epoch, window, offset in the window) of the source's pack at `position`."""
-        epoch, position = divmod(position, self._first_packs[source][-1])
+        epoch, position = divmod(position, self.first_packs[source][-1])
         ends = self._epoch(source, epoch).window_ends
         window = bisect_right(ends, position)
         return epoch, window, position - (ends[window - 1] if window else 0)
@@ -188,7 +206,7 @@ class Order:
 
     def _compute_shuffled(self, source: int, epoch: int, window: int) -> npt.NDArray[np.int64]:
         """The packs of one window in the order of one epoch."""
-        first = self._first_packs[source]
+        first = self.first_packs[source]
         shards = self._epoch(source, epoch).shards[window * self.window :][: self.window]
         packs = np.concatenate([np.arange(first[shard], first[shard + 1]) for shard in shards])
         return packs[permutation(len(packs), self.seed, "packs", source, epoch, window)]

@@ -1,8 +1,8 @@
 """Detection of protected health information (PHI): patterns for HIPAA's Safe Harbor list (45 CFR 164.514(b)(2)).
 
-Patterns detect identifiers with a fixed form: numbers, dates, addresses, names with a title. They cannot detect a name
-without a title, so an audit without findings does not prove de-identification; its purpose is to reveal text that was
-never de-identified. Reports hold kinds, counts and positions, never text.
+Patterns detect identifiers with a fixed form: numbers, dates, addresses, names with a title. Other names are found by
+`names/`, which is not always right. So an audit without findings does not prove de-identification; its purpose is to
+reveal text that was never de-identified. Reports hold kinds, counts and positions, never text.
 """
 
 import re
@@ -15,6 +15,7 @@ from ...configs.errors import UserError
 from ..locales.english import STREET_SUFFIXES
 from .first_characters import Searcher, compile_heads
 from .local_forms import LOCAL_KINDS, find_local_forms, plain_characters
+from .names.kinds import POSSIBLE_NAME, find_kinds_of_names
 from .word_trie import any_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ _HEADS = [compile_heads(heads) if heads else None for _, heads, _ in _WORDED]
 _HEADS_OF_DIGIT_RUN = compile_heads(r"[(\d]" + r"[\d/.() -]" * 5)
 _BLOCK = 64  # characters
 KINDS = tuple(dict.fromkeys([*_NUMERIC, *(kind for kind, *_ in _WORDED), *LOCAL_KINDS]))
+"""What counts as an identifier. The kind `possible_name` is reported beside them."""
 
 
 class Identifier(NamedTuple):
@@ -93,7 +95,10 @@ class Identifier(NamedTuple):
 
 @dataclass
 class PhiAudit:
-    """Number of documents, number of flagged documents (with at least one identifier), and identifiers by kind."""
+    """Number of documents, number of flagged documents (with at least one identifier), and findings by kind.
+
+    A document that has possible names only is not flagged.
+    """
 
     documents: int = 0
     flagged: int = 0
@@ -108,18 +113,20 @@ class PhiAudit:
         texts: Sequence[str],
         locales: Sequence[str] = (),
         expected: Sequence[Sequence[tuple[int, int]]] | None = None,
+        names: bool = False,
     ) -> list[list[Identifier]]:
         """Count documents, and return the identifiers found in each of them; many at once are faster.
 
         Args:
             expected: parts of each text that are known, such as surrogates: what is found within them is left out.
+            names: see `find_identifiers`.
         """
-        found = find_in_all(texts, locales)
+        found = find_in_all(texts, locales, names)
         if expected is not None:
             found = [_outside(one, parts) for one, parts in zip(found, expected, strict=True)]
         for identifiers in found:
             self.documents += 1
-            self.flagged += bool(identifiers)
+            self.flagged += any(identifier.kind != POSSIBLE_NAME for identifier in identifiers)
             self.kinds.update(identifier.kind for identifier in identifiers)
         return found
 
@@ -138,21 +145,25 @@ def sum_audits(audits: Iterable[PhiAudit]) -> PhiAudit:
     return total
 
 
-def find_identifiers(text: str, locales: Sequence[str] = ()) -> list[Identifier]:
+def find_identifiers(text: str, locales: Sequence[str] = (), names: bool = False) -> list[Identifier]:
     """All parts of the text that have the form of an identifier, in order.
 
     Args:
         locales: of the text, see `locales/locale.py`. Forms that are doubtful elsewhere count in their countries.
+        names: whether to search names without a title or label, too: kinds `name` and `possible_name`.
     """
-    return find_in_all([text], locales)[0]
+    return find_in_all([text], locales, names)[0]
 
 
-def find_in_all(texts: Sequence[str], locales: Sequence[str] = ()) -> list[list[Identifier]]:
+def find_in_all(texts: Sequence[str], locales: Sequence[str] = (), names: bool = False) -> list[list[Identifier]]:
     """The identifiers of each of many texts, see `find_identifiers`."""
     texts = [plain_characters(text) for text in texts]
     identifiers = _find_us_forms(texts)
     for found, local_forms in zip(identifiers, find_local_forms(texts, locales), strict=True):
         _add_all(found, (Identifier(*local) for local in local_forms))
+    if names:
+        for found, of_text in zip(identifiers, find_kinds_of_names(texts, locales), strict=True):
+            _add_all(found, (Identifier(*name) for name in of_text))
     return [sorted(found, key=lambda identifier: identifier.start) for found in identifiers]
 
 

@@ -223,7 +223,8 @@ def _tokenize(task: TokenizeTask, count: Count) -> tuple[TokenizedFile, dict[str
                     bands.append(band_hashes(own, task.bands))
             held_out += [is_held_out(document, source.split_by, task.held_out, task.seed) for document in documents]
             if audit:
-                audit.add_all(own, source.locale, [document.surrogates for document in documents])
+                surrogates = [document.surrogates for document in documents]
+                audit.add_all(own, source.locale, surrogates, source.find_names)
             characters += sum(map(len, texts))
             tokens += sum(len(encoding.tokens) for encoding in encodings)
             words += sum(int(encoding.word_starts.sum()) for encoding in encodings)

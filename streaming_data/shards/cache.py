@@ -9,7 +9,7 @@ import fcntl
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -60,21 +60,31 @@ class BoundedCache:
         with self._lock:
             return path in self._held
 
-    def make_room(self, size: int) -> None:
+    def release_all_but(self, paths: Collection[Path]) -> None:
+        """Allow the removal of every shard that this process holds, except these."""
+        with self._lock:
+            for path in [held for held in self._held if held not in paths]:
+                del self._held[path]
+
+    def make_room(self, size: int, needed_now: bool = True) -> None:
         """Remove least recently used shards until a new one of `size` bytes fits.
 
+        Args:
+            needed_now: if all are in use, remove even shards that only this process holds.
         Raises:
             UserError: the shards that remain are all in use.
         """
         with FileLock(self.directory / ".room.lock"):
-            if self._remove_down_to(self.limit - size) > self.limit - size:
-                with self._lock:
-                    self._held.clear()
-                if (remaining := self._remove_down_to(self.limit - size)) > self.limit - size:
+            if (remaining := self._remove_down_to(self.limit - size)) > self.limit - size:
+                if needed_now:
+                    with self._lock:
+                        self._held.clear()
+                    remaining = self._remove_down_to(self.limit - size)
+                if remaining > self.limit - size:
                     raise UserError(
                         f"{self.directory}: {remaining:,} bytes of shards are being read by other processes or "
                         f"sources, and {size:,} more are needed, but data.cache_gigabytes allows {self.limit:,}; "
-                        "raise it, or lower data.shuffle_window"
+                        "raise it, or lower data.lanes (data.shuffle_window)"
                     )
 
     def _remove_down_to(self, size: int) -> int:

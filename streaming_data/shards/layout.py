@@ -18,7 +18,8 @@ from .pack import MDS_COLUMNS
 
 INDEX = "index.json"
 HASH = "xxh3_64"
-SHARD_BYTES = 1 << 26
+SHARD_BYTES = 1 << 24
+"""A node has one shard in use per lane of the order, so small shards allow more lanes (`loader/lanes.py`)."""
 COLUMNS = sorted(MDS_COLUMNS)  # the order within an MDS sample
 _PER_SAMPLE = 4  # bytes of a shard's header
 _VERSION = 2

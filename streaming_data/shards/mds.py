@@ -11,7 +11,8 @@ import os
 import re
 import struct
 from bisect import bisect_right
-from contextlib import suppress
+from collections.abc import Collection
+from contextlib import nullcontext, suppress
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +113,7 @@ class PackReader:
         cache: directory for downloaded shards. All ranks of a node and several runs may share it, since its entries are
             named by the hash of the index. Unused for a plain directory.
         limit: of the cache, in bytes; None: no limit.
-        max_held: how many shards of a limited cache are held for reading at once.
+        max_held: how many shards of a limited cache are held for reading at once; `hold_at_most` changes it.
     Attributes:
         fingerprint: a hash of the index, which holds the hash of every shard: it identifies the content.
         shards: in the order of their packs.
@@ -136,7 +137,7 @@ class PackReader:
     def __getitem__(self, index: int) -> Pack:
         if not 0 <= index < len(self):
             raise IndexError(f"pack {index} of {len(self)} in {self.address}")
-        number = bisect_right(self._ends, index)
+        number = self.shard_of(index)
         shard = self.shards[number]
         reader, offset = _mds_reader(self._directory, shard), index - (self._ends[number] - shard.packs)
         try:
@@ -154,6 +155,20 @@ class PackReader:
             logger.warning(f"{self._directory / shard.name}: this shard was damaged after it was checked")
         self._ready.pop(number, None)
         return self[index]
+
+    def shard_of(self, index: int) -> int:
+        """The number of the shard that holds pack `index`."""
+        return bisect_right(self._ends, index)
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Let a limited cache remove all shards but these."""
+        if self._bounded is not None:
+            self._bounded.release_all_but({self._directory / self.shards[number].name for number in numbers})
+
+    def hold_at_most(self, shards: int) -> None:
+        """Hold at most so many shards of a limited cache at once."""
+        if self._bounded is not None:
+            self._bounded.max_held = shards
 
     def fetch_ahead(self, number: int) -> None:
         """Prepare a shard that will soon be needed, unless another process is downloading it. Errors are ignored here:
@@ -185,29 +200,31 @@ class PackReader:
         """
         shard = self.shards[number]
         path = self._directory / shard.name
-        confirmed = self._remote and is_confirmed(path, shard.hash)
-        if problem := None if confirmed else _find_corruption(path, shard):
-            if not self._remote:
+        if not self._remote:
+            if problem := _find_corruption(path, shard):
                 raise UserError(f"{path}: {problem}; restore this file from its source, or prepare the data again")
-            try:
-                self._download(shard, path, patient)
-            except OSError as error:  # such as a directory that is read-only, or without file locks
-                raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
-        if self._remote and not confirmed:
-            confirm(path, shard.hash)
+        elif not is_confirmed(path, shard.hash):
+            self._check(shard, path, patient)
         if self._bounded is not None:
             self._bounded.hold(path)
         self._ready[number] = _version(path)
 
-    def _download(self, shard: Shard, path: Path, patient: bool) -> None:
-        """Download the shard, unless another process just did."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=-1 if patient else 0):
-            if _find_corruption(path, shard):
-                if self._bounded is not None:
-                    self._bounded.make_room(shard.bytes)
-                url = f"{self.address}/{shard.name}"
-                download(url, path, lambda file: _find_corruption(file, shard), retry=patient)
+    def _check(self, shard: Shard, path: Path, patient: bool) -> None:
+        """Check the cached shard while no other process does, and download it if it is missing or corrupt."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(f"{path}.lock", timeout=-1 if patient else 0)
+            with lock if os.access(self._directory, os.W_OK) else nullcontext():
+                if is_confirmed(path, shard.hash):
+                    return
+                if _find_corruption(path, shard):
+                    if self._bounded is not None:
+                        self._bounded.make_room(shard.bytes, needed_now=patient)
+                    url = f"{self.address}/{shard.name}"
+                    download(url, path, lambda file: _find_corruption(file, shard), retry=patient)
+                confirm(path, shard.hash)
+        except OSError as error:  # such as a directory that is read-only, or without file locks
+            raise UserError(f"{self._directory}: cannot keep shards there ({error}); set data.cache") from error
 
 
 def _read_pack(reader: "MDSReader", offset: int, path: Path) -> Pack:

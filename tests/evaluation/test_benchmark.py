@@ -12,8 +12,11 @@ from clinical_modernbert.evaluation.benchmark import Entry, Suite, find_task
 from clinical_modernbert.evaluation.origin import Origin, check_published, git_id
 from clinical_modernbert.evaluation.suite import Evaluation
 
-LOCAL = {"documents", "retrieval", "similarity", "masked-words", "needles", "codes", "codes-held-out"}
-"""Tasks without published files: those of the user's own, and of code lists that change every year."""
+LOCAL = {
+    "bias", "bias-swap", "documents", "retrieval", "reranking", "similarity", "masked-words", "needles", "codes",
+    "codes-held-out",
+}  # fmt: skip
+"""Tasks without published files: of our templates, of the user's own files, of code lists that change every year."""
 
 
 def evaluation_of(name: str) -> Evaluation:

@@ -34,7 +34,7 @@ def test_the_program_prints_the_packs_of_a_step(page: str, small_data: Path, tmp
     done = subprocess.run(
         [sys.executable, tmp_path / name, str(run_dir), str(step)], capture_output=True, text=True, check=False
     )
-    dataset = open_dataset(config.data, config.seed)
+    dataset = open_dataset(config.data, config.seed, packs_per_step=packs)
     first = (step - 1) * packs + 3
     expected = [
         " ".join(map(str, (dataset.sources[at.source], at.epoch, at.pack, *dataset.read(at).doc_ids)))

@@ -297,7 +297,7 @@ def test_training_from_a_bucket_equals_training_from_a_disk(
     run = SmallRun(recipe, local, tmp_path / "run")
     short = ("schedule.total_tokens=3072", "schedule.warmup_tokens=0", "schedule.decay_tokens=1024")
     run.train(f"data.path={URL}", f"data.cache={tmp_path / 'cache'}", *short, ranks=2)
-    dataset = open_dataset(DataConfig(path=str(local), seq_length=SEQ_LENGTH), int(seed_of(run)))
+    dataset = open_dataset(DataConfig(path=str(local), seq_length=SEQ_LENGTH), int(seed_of(run)), packs_per_step=4)
     rows = run.rows()
     assert len(rows) == 3
     for number, row in enumerate(rows):

@@ -46,6 +46,16 @@ ENGINES: dict[str, dict[str, Any]] = {
         "reduce_precision": "bf16",
         "zero_optimization": {"stage3_param_persistence_threshold": 5000},
     },
+    "3 bf16, gathered": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 10**6}},
+    "3 bf16, in pieces": {
+        "zero_stage": 3,
+        "zero_optimization": {
+            "stage3_param_persistence_threshold": 5000,
+            "stage3_prefetch_bucket_size": 100_000,
+            "reduce_bucket_size": 50_000,
+        },
+    },
+    "2 bf16, in pieces": {"zero_stage": 2, "zero_optimization": {"reduce_bucket_size": 50_000}},
     "1 bf16, Muon": {"zero_stage": 1},
     "3 bf16, Muon": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 5000}},
     "3 fp32, strict": {
@@ -68,10 +78,12 @@ class Counted:
     Attributes:
         held: the peak of all tensors' bytes, sampled while gradients are exchanged and after backward.
         exchanged: bytes of the full tensors, by collective.
+        messages: bytes of the full tensor of each call, in their order, by collective.
     """
 
     held: int = 0
     exchanged: dict[str, int] = field(default_factory=dict)
+    messages: dict[str, list[int]] = field(default_factory=dict)
 
 
 def count(ranks: int) -> dict[str, Counted]:
@@ -148,6 +160,7 @@ class _Counter:
         if self.counted is not None:
             tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
             self.counted.exchanged[name] = self.counted.exchanged.get(name, 0) + size(*tensors)
+            self.counted.messages.setdefault(name, []).append(size(*tensors))
             if name != "all_gather_into_tensor" and size(*tensors) > MODEL.num_parameters:
                 self.sample()
         return function(*args, **kwargs)

@@ -67,3 +67,23 @@ def test_the_newest_checkpoints_and_those_at_multiples_are_kept(new_run: Callabl
     run.train("checkpoint.every_steps=2", "checkpoint.keep_last=2", "checkpoint.keep_every_steps=6")
     kept = sorted(path.name for path in (run.run_dir / "checkpoints").iterdir())
     assert kept == ["step00000006", "step00000010", "step00000012"]
+
+
+@pytest.mark.slow
+def test_a_run_continues_in_the_order_that_it_began_with(finished: SmallRun, new_run: Callable[[], SmallRun]) -> None:
+    """Runs from before there were lanes have windows of 16 shards; the lanes of a run stay if its cache changes."""
+    windows = new_run()
+    windows.train("data.shuffle_window=16", ranks=2)
+    for before, change, order in (
+        (windows, "data.cache=unused", "windows of 16 shards"),
+        (finished, "data.cache_gigabytes=1e-5", "64 lanes"),
+    ):
+        run = new_run()
+        shutil.copytree(before.run_dir, run.run_dir)
+        shutil.rmtree(run.run_dir / "checkpoints/step00000012")
+        assert re.search(rf"^order +{order}", run.train(change), re.MULTILINE)
+        for name in DATA_COLUMNS:
+            assert run.column(name) == before.column(name), name
+    assert windows.column("data_digest") != finished.column("data_digest")
+    shutil.rmtree(windows.run_dir / "checkpoints/step00000012")
+    assert re.search(r"shuffle_window was 16, is null|lanes was null, is 8", windows.train("data.lanes=8", code=2))

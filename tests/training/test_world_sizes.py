@@ -33,7 +33,7 @@ DETOUR = "schedule.objective=[{objective: causal, until_tokens: 15000}, {objecti
 
 def plain_losses(config: RunConfig) -> list[float]:
     """The losses of a plain loop: one process, all packs of a step in one batch, a published optimizer."""
-    dataset = open_dataset(config.data, config.seed)
+    dataset = open_dataset(config.data, config.seed, packs_per_step=config.batch.global_batch_size)
     assert config.model is not None
     model = MaskedLM(config.model)
     initialize(model, config.seed)

@@ -253,6 +253,7 @@ class Checkpointer:
         return self._attempt
 
     def _require_same_data(self, path: Path, manifest: CheckpointManifest) -> None:
+        self._dataset.continue_order(manifest.data)
         if changed := differences(manifest.data, json.loads(json.dumps(self._dataset.identity()))):
             raise UserError(
                 f"{path}: the data changed since this checkpoint, so its order cannot be continued: "

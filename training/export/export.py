@@ -17,6 +17,7 @@ from ...streaming_data.shards.restricted import every_source, share_unless_restr
 from ..checkpoint.manifest import read_manifest
 from ..checkpoint.save_load import consolidate
 from ..checkpoint.shard_reader import AVERAGE, WEIGHTS
+from .bias import read_probes
 from .inputs import TRAINING, check_export, find_checkpoint
 from .model_card import model_card
 from .numerics_check import require_close
@@ -58,13 +59,15 @@ def export_checkpoint(
     share_unless_restricted(every_source(manifest.sources, manifest.initial_sources))
     config = manifest.model
     scores = read_scores(path.parent.parent, evaluations)
+    probes = read_probes(path.parent.parent, evaluations)
     with stage_directory(out) as staging, Progress("exporting", 4 if onnx else 3, "steps") as progress:
         weights = consolidate(path, AVERAGE if average else WEIGHTS)
         privacy.check(assemble(config, weights))
         progress.advance()
         write_pretrained(weights, config, staging)
         _copy_tokenizer(path.parent.parent / "tokenizer", staging, config.max_position_embeddings)
-        (staging / "README.md").write_text(model_card(manifest, config, scores, average, privacy), encoding="utf-8")
+        card = model_card(manifest, config, scores, average, probes, privacy)
+        (staging / "README.md").write_text(card, encoding="utf-8")
         for name, content in privacy.files.items():
             (staging / name).write_text(content, encoding="utf-8")
         (staging / TRAINING).write_text(json.dumps(provenance(manifest, average), indent=1))

@@ -10,6 +10,7 @@ from ...storage.preconditions import check_free, check_new
 from ..checkpoint.files import find_corruption, require_checkpoints
 from ..checkpoint.manifest import MANIFEST, CheckpointManifest, read_manifest
 from ..recipe.start import require_weights
+from .bias import read_probes
 from .scores import read_scores
 
 TRAINING = "training.json"
@@ -67,6 +68,7 @@ def check_export(
     checks: list[Check] = [
         lambda: check_packages("--onnx", "onnx") if onnx else None,
         lambda: read_scores(run, evaluations),
+        lambda: read_probes(run, evaluations),
         lambda: check_new(out),
         lambda: check_checkpoint(run),
         *further,

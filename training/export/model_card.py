@@ -1,11 +1,13 @@
 """The model card (README.md) of an exported model: data, recipe, results, limitations and provenance."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ...model.config import ModelConfig
 from ...streaming_data.shards.restricted import every_source
 from ..checkpoint.manifest import CheckpointManifest
+from .bias import Probes, bias_section
 from .privacy import Privacy, terms_of
 from .public import public_name
 from .scores import Scores
@@ -16,12 +18,14 @@ def model_card(
     config: ModelConfig,
     scores: Scores,
     average: bool = False,
+    probes: Probes = MappingProxyType({}),
     privacy: Privacy = Privacy(),  # noqa: B008 - immutable
 ) -> str:
     """Return the model card of a checkpoint, from its manifest and the scores of its run.
 
     Args:
         average: whether the weights are their running average.
+        probes: comparisons of groups, from bias.json.
         privacy: what is known of the privacy of these weights.
     """
     run, progress = manifest.config, manifest.progress
@@ -74,10 +78,14 @@ A model may reproduce its training data, so the terms of a credentialed source a
   their own validation, at the site and for the patients for which they will be used.
 - Text reflects who is treated, where, and who writes. Notes of one hospital carry its population, habits and
   judgments, and articles those of research. The model can learn associations with sex, age, ethnicity, language or
-  insurance; none were measured.
+  insurance.
 - The model was trained on the sources above only. Other languages, specialties, periods and kinds of text may be
   represented poorly. Numbers, negation and time are known weaknesses of masked language models.
 - A masked language model can be probed for its training text. {_tested(privacy)}
+
+### Bias probe
+
+{bias_section(probes)}
 
 {_section(privacy)}## Provenance
 

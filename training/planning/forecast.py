@@ -2,7 +2,7 @@
 
 Nothing is measured. FLOPs, bytes and steps follow from the recipe. Speed is the roofline's (`roofline.py`): expected,
 at assumed shares of the device's bandwidth and peak, and the floor, which no implementation of these operations
-exceeds.
+exceeds. What many ranks add is in `step_time.py`, what saves and failures cost in `goodput.py`; the floor has neither.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,11 @@ from ...model.config import ModelConfig
 from ...streaming_data.loader.config import Objective
 from ..recipe.engine_config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan, StepSettings
-from .communication import exchange
+from .communication import exchange, traffic
+from .devices import Gpu
+from .fabric import Deployment, Network, network_of
 from .flops import flops
-from .hardware import Gpu
+from .goodput import Goodput, goodput
 from .memory import (
     Activations,
     HostMemory,
@@ -28,8 +30,9 @@ from .memory import (
     planned_activations,
     planned_states,
 )
-from .roofline import roofline, times
+from .roofline import Times, roofline, times
 from .stage import USABLE, at_stage, choose_stage
+from .step_time import SHARD_BYTES, StepTime, step_time
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Phase:
         flops: of all these steps.
         tokens_per_second: over all ranks, expected and at the floor.
         days: duration, expected and at the floor.
+        step: the parts of a step, expected; None: for one device, without a network.
     """
 
     max_seqlen: int
@@ -49,6 +53,7 @@ class Phase:
     tokens_per_second: tuple[float, float]
     days: tuple[float, float]
     objective: Objective = "masked"
+    step: StepTime | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast of a run; `days` and `cost` (of all GPUs, in the price's unit) are expected and at the floor."""
+    """The forecast of a run; `days` and `cost` (of all GPUs, in the price's unit) are expected and at the floor.
+
+    Attributes:
+        network, goodput: None: not planned; `days` are then those of the steps alone.
+    """
 
     gpu: Gpu
     ranks: int
@@ -91,21 +100,41 @@ class Forecast:
     flops: float
     days: tuple[float, float]
     cost: tuple[float, float] | None
+    network: Network | None = None
+    goodput: Goodput | None = None
 
 
 def forecast(
-    model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, price: float | None = None, nodes: int = 1
+    model: ModelConfig,
+    engine: EngineConfig,
+    plan: Plan,
+    gpu: Gpu,
+    price: float | None = None,
+    deployment: Deployment | None = None,
 ) -> Forecast:
-    """Forecast the run `plan` on `plan.world_size` GPUs of `nodes` nodes; `price` is per GPU and hour."""
-    chosen = choose_stage(model, engine, plan, gpu.memory, nodes)
-    phases = tuple(_phases(model, chosen.engine, plan, gpu))
+    """Forecast the run `plan` on `plan.world_size` GPUs.
+
+    Args:
+        price: per GPU and hour.
+        deployment: None: every rank as if it were alone, without network, waiting for data, saves and failures.
+    Raises:
+        UserError: the deployment fails more often than it can recover.
+    """
+    chosen = choose_stage(model, engine, plan, gpu.memory, deployment.nodes if deployment else 1)
+    phases = tuple(_phases(model, chosen.engine, plan, gpu, deployment))
     days = (sum(phase.days[0] for phase in phases), sum(phase.days[1] for phase in phases))
+    kept, checkpoint = None, checkpoint_bytes(model, plan.optimizer, plan.running_average)
+    if deployment is not None:
+        step = 86400 * days[0] / sum(phase.steps for phase in phases)
+        ranks, nodes, every = plan.world_size, deployment.nodes, deployment.save_every
+        kept = goodput(step, every, checkpoint, ranks, nodes, deployment.hang, deployment.site)
+        days = (days[0] / kept.share + kept.start / 86400, days[1])
     hourly = None if price is None else price * plan.world_size
     return Forecast(
         gpu=gpu,
         ranks=plan.world_size,
         parameters=model.num_parameters,
-        checkpoint=checkpoint_bytes(model, plan.optimizer, plan.running_average),
+        checkpoint=checkpoint,
         host=host_memory(model, chosen.engine, plan),
         zero_stage=chosen.engine.stage,
         reason=chosen.reason,
@@ -119,7 +148,28 @@ def forecast(
         flops=sum(phase.flops for phase in phases),
         days=days,
         cost=None if hourly is None else (24 * days[0] * hourly, 24 * days[1] * hourly),
+        network=_network(gpu, plan, deployment) if deployment else None,
+        goodput=kept,
     )
+
+
+def expected_days(
+    model: ModelConfig,
+    engine: EngineConfig,
+    plan: Plan,
+    gpu: Gpu,
+    deployment: Deployment,
+    batches: int = 1,
+    by_nodes: bool = False,
+) -> float:
+    """Days of the steps alone, with the network.
+
+    Args:
+        engine: with a numbered stage.
+        batches: so many of the plan's batches are one step.
+        by_nodes: with a library that exchanges inside nodes first (collectives.py).
+    """
+    return sum(phase.days[0] for phase in _phases(model, engine, plan, gpu, deployment, batches, by_nodes))
 
 
 def planned_flops(model: ModelConfig, plan: Plan) -> float:
@@ -132,7 +182,15 @@ def planned_flops(model: ModelConfig, plan: Plan) -> float:
     return total
 
 
-def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> Iterator[Phase]:
+def _phases(
+    model: ModelConfig,
+    engine: EngineConfig,
+    plan: Plan,
+    gpu: Gpu,
+    deployment: Deployment | None,
+    batches: int = 1,
+    by_nodes: bool = False,
+) -> Iterator[Phase]:
     shapes: dict[tuple[int, Objective], list[tuple[int, int, float]]] = {}
     for settings, steps, rate in _uniform_steps(plan):
         shapes.setdefault((settings.max_seqlen, settings.objective), []).append((steps, settings.packs, rate))
@@ -144,30 +202,40 @@ def _phases(model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu) -> I
         rate = sum(steps * packs * rate for steps, packs, rate in parts) / packs
         work = sum(steps * packs * _pack_flops(model, lengths, rate, causal) for steps, packs, rate in parts)
         tokens = packs * plan.data.seq_length
-        slow, fast = _seconds(model, engine, plan, gpu, lengths, rate, packs, steps, causal)
+        one = _times(model, engine, plan, gpu, lengths, rate, causal)
+        steps = max(1, round(steps / batches))
+        micro_batches = packs / (plan.batch.micro_batch_size * plan.world_size) / steps
+        step = None
+        slow = steps * (micro_batches * max(one.expected, one.host) + one.update[1])
+        fast = steps * (micro_batches * one.floor + one.update[0])
+        if deployment is not None:
+            messages = traffic(model, engine, plan.optimizer, plan.world_size)
+            network = _network(gpu, plan, deployment)
+            per_step, site, share = tokens / steps, deployment.site, _downloaded(plan, deployment)
+            step = step_time(model, engine, messages, one, micro_batches, per_step, network, site, by_nodes, share)
+            slow = steps * step.total
         speeds, days = (tokens / slow, tokens / fast), (slow / 86400, fast / 86400)
-        yield Phase(max_seqlen, steps, tokens, work, speeds, days, objective)
+        yield Phase(max_seqlen, steps, tokens, work, speeds, days, objective, step)
 
 
-def _seconds(
-    model: ModelConfig,
-    engine: EngineConfig,
-    plan: Plan,
-    gpu: Gpu,
-    lengths: list[int],
-    rate: float,
-    packs: int,
-    steps: int,
-    causal: bool,
-) -> tuple[float, float]:
-    """Seconds of `packs` packs in `steps` steps, expected and at the floor; `rate` is the share of predicted tokens."""
+def _times(
+    model: ModelConfig, engine: EngineConfig, plan: Plan, gpu: Gpu, lengths: list[int], rate: float, causal: bool
+) -> Times:
+    """Those of a micro-batch of packs of these lengths; `rate` is the share of predicted tokens."""
     size = plan.batch.micro_batch_size
     masked = round(rate * size * plan.data.seq_length)
     operations = roofline(model, engine, lengths * size, masked, gpu, plan.world_size, False, plan.optimizer, causal)
-    one = times(model, engine, operations)
-    micro_batches = packs / (size * plan.world_size)
-    floor = micro_batches * one.floor + steps * one.update[0]
-    return micro_batches * max(one.expected, one.host) + steps * one.update[1], floor
+    return times(model, engine, operations)
+
+
+def _downloaded(plan: Plan, deployment: Deployment) -> float:
+    """The share of the steps that read shards for the first time: of the first epoch, if the cache holds an epoch."""
+    read = SHARD_BYTES * plan.packs * plan.data.seq_length
+    return min(1.0, deployment.cached / read) if deployment.cached else 1.0
+
+
+def _network(gpu: Gpu, plan: Plan, deployment: Deployment) -> Network:
+    return network_of(gpu, deployment.site.fabric, deployment.nodes, plan.world_size // deployment.nodes)
 
 
 def _uniform_steps(plan: Plan) -> Iterator[tuple[StepSettings, int, float]]:
@@ -224,50 +292,3 @@ def micro_batches(plan: Plan) -> list[int]:
         for packs in range(1, min(sizes) // plan.world_size + 1)
         if all(size % (packs * plan.world_size) == 0 for size in sizes)
     ]
-
-
-def advice(result: Forecast, engine: EngineConfig, micro_batch_size: int) -> Iterator[str]:
-    """Yield recommended changes of the recipe with their reasons, one sentence each."""
-    supported = [option for option in result.options if option.states]
-    selected = (result.zero_stage, engine.activation_checkpointing)
-    chosen = next(o for o in supported if (o.zero_stage, o.activation_checkpointing) == selected)
-    if not chosen.fits:
-        if fitting := chosen.largest_micro_batch_size:
-            yield f"This does not fit: set batch.micro_batch_size={fitting}, which changes only rounding."
-        else:
-            yield "This does not fit at any micro-batch size: use more ranks, or engine.activation_checkpointing=true."
-    elif chosen.largest_micro_batch_size > micro_batch_size:
-        larger = chosen.largest_micro_batch_size
-        yield f"batch.micro_batch_size={larger} fits too: it runs fewer, larger kernels, and only rounding differs."
-    without = next(o for o in supported if (o.zero_stage, o.activation_checkpointing) == (chosen.zero_stage, False))
-    if chosen.activation_checkpointing and without.fits:
-        yield "engine.activation_checkpointing=false fits too, and avoids computing each layer twice."
-    yield from _compare_stages(result, chosen, supported)
-    for stage, reason in {option.zero_stage: option.refused for option in result.options if option.refused}.items():
-        yield f"ZeRO stage {stage} is unsupported: {reason}."
-
-
-def _compare_stages(result: Forecast, chosen: Option, supported: list[Option]) -> Iterator[str]:
-    fitting = [o for o in supported if o.fits and o.activation_checkpointing == chosen.activation_checkpointing]
-    if result.ranks == 1 or not fitting:
-        return
-    best = min(fitting, key=lambda option: (option.sent, option.zero_stage))
-    fastest = min(result.phases, key=lambda phase: phase.flops / phase.tokens)
-    step_seconds = result.tokens_per_step / fastest.tokens_per_second[0]
-    bandwidth = chosen.sent / step_seconds / 1e9
-    if best.zero_stage == chosen.zero_stage:
-        yield f"engine.zero_stage={best.zero_stage} sends the least data of the stages that fit."
-    elif best.zero_stage > chosen.zero_stage:
-        yield (
-            f"engine.zero_stage={best.zero_stage} would send {best.sent / 1e9:.2f} GB per step instead of "
-            f"{chosen.sent / 1e9:.2f}, at more CPU time per micro-batch: compare both on a slow network."
-        )
-    else:
-        yield (
-            f"engine.zero_stage={best.zero_stage} should be fastest: the model fits without more partitioning, and each"
-            f" rank sends {best.sent / 1e9:.2f} GB per step instead of {chosen.sent / 1e9:.2f}. The loss is the same."
-        )
-    yield (
-        f"Without the network a step of {fastest.max_seqlen:,}-token sequences is expected to take {step_seconds:.2f} "
-        f"s; it becomes a tenth longer if each GPU sends and receives {10 * bandwidth:.1f} GB/s."
-    )

@@ -14,7 +14,7 @@ from ..recipe.engine_config import EngineConfig
 from ..zero.matrices import NEWTON_SCHULZ_STEPS, hidden_elements, hidden_matrices, iteration_flops, row_blocks
 from ..zero.partition import PRECISION_BYTES, parameter_sizes, stays_gathered
 from .calls import Call, count_calls
-from .hardware import Gpu
+from .devices import Gpu
 
 ASSUMED = {"memory": 0.9, "matrix product": 0.7, "attention forward": 0.4, "attention backward": 0.35}
 """Shares of the bandwidth and of the peak that well-made kernels reach: assumed, from figures published for H100s."""

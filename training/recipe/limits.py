@@ -100,7 +100,7 @@ def require_whole_copies(engine: EngineConfig, ranks: int) -> None:
 
 
 def _check_data(config: RunConfig, has_model: bool) -> None:
-    dataset = open_dataset(config.data, config.seed)
+    dataset = open_dataset(config.data, config.seed, packs_per_step=config.batch.global_batch_size)
     if has_model:
         require_fit(config, starting_model(config), dataset)
     else:

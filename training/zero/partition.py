@@ -18,12 +18,23 @@ _DEFAULTS = {
     PERSISTENCE: 1e5,
     "stage3_max_live_parameters": 1e9,
     "stage3_max_reuse_distance": 1e9,
+    "stage3_prefetch_bucket_size": 5e7,
 }
 
 
 def _zero_limit(engine: EngineConfig, key: str) -> int:
     """A limit of `zero_optimization`, in parameters."""
     return int(float(engine.zero_optimization.get(key, _DEFAULTS[key])))
+
+
+def persistence(engine: EngineConfig) -> int:
+    """Elements up to which ZeRO-3 keeps a parameter gathered."""
+    return _zero_limit(engine, PERSISTENCE)
+
+
+def prefetch_size(engine: EngineConfig) -> int:
+    """Elements that ZeRO-3 gathers ahead, in one message."""
+    return _zero_limit(engine, "stage3_prefetch_bucket_size")
 
 
 def reduce_bucket_size(engine: EngineConfig, parameters: int) -> int:

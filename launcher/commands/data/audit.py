@@ -23,6 +23,12 @@ def audit(
         list[str],
         typer.Option(metavar="LOCALE", help="Language and country of the texts, such as de_AT; repeatable."),
     ] = [],  # noqa: B006 - typer copies it
+    names: Annotated[
+        bool,
+        typer.Option(
+            "--names/--no-names", help="Search names without a title or label, too; more than half of the time."
+        ),
+    ] = True,
     overrides: DataOverrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Count possible patient identifiers in the sources of a recipe: dates, names, numbers, addresses.
@@ -51,7 +57,10 @@ def audit(
 
     writable = [lambda: check_writable(positions)] if positions else []
     check_all([check_locales, *writable, *source_checks(config.sources)])
-    sources = [source.model_copy(update={"locale": [*source.locale, *locale]}) for source in config.sources]
+    sources = [
+        source.model_copy(update={"locale": [*source.locale, *locale], "find_names": names and source.find_names})
+        for source in config.sources
+    ]
     deidentified = [source.name for source in config.sources if "deidentify" in source.clean]
     with stages_of_progress() as stages:
         audits = audit_sources(sources, positions, stages, config.workers, unpacked(config.output))

@@ -12,6 +12,8 @@ from ....storage.files import require_writable
 from ...interface.next_steps import training_on
 
 _SAMPLE_CHARACTERS = 800
+_GROUP_DOCUMENTS = 1_000
+"""Per source: the share of documents that name a group is known to 31 per 1,000, in 95 of 100 samples."""
 
 
 def inspect(
@@ -29,8 +31,10 @@ def inspect(
     from rich.console import Console
 
     from ....streaming_data.inspection import summary
+    from ....streaming_data.inspection.groups import count_groups
     from ....streaming_data.inspection.plots import plot
-    from ....streaming_data.inspection.table import data_table, source_table
+    from ....streaming_data.inspection.table import data_table, group_table, source_table
+    from ....streaming_data.loader.lane_count import describe_shards
     from ....streaming_data.shards.manifest import read_manifest
 
     address = address.rstrip("/")
@@ -42,6 +46,9 @@ def inspect(
     console = Console()
     views = list(summary.inspect(address, packs))
     console.print(data_table(address, manifest.seq_length, views), source_table(views))
+    if readers := summary.training_readers(address):
+        console.print(describe_shards(readers), markup=False)
+    console.print(group_table(list(count_groups(address, _GROUP_DOCUMENTS))))
     if plots:
         for path in plot(views, manifest.seq_length, plots):
             typer.echo(f"wrote {path}")

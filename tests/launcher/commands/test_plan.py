@@ -58,6 +58,8 @@ def test_nothing_is_cut_on_a_narrow_terminal(columns: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["base", "--gpu", "a100-64"], "did you mean a100-pcie-40gb or"),
+        (["base", "--gpu", "h100", "--fabric", "infinband"], "infinband: unknown fabric; did you mean infiniband"),
         (["base"], "--gpu is required: set it, or `gpu` in the cluster's file"),
         (["base", "--gpu", "voodoo2"], "voodoo2: unknown GPU; set --gpu"),
         (["base", "--gpu", "h100", "--nodes", "5"], "must be divisible"),
@@ -66,6 +68,74 @@ def test_nothing_is_cut_on_a_narrow_terminal(columns: int) -> None:
 def test_errors(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan(*arguments)
+
+
+def test_the_network_binds_at_many_ranks_and_advice_names_what_helps() -> None:
+    """At 1,024 GPUs with one micro-batch per step `auto` takes ZeRO-3, whose many small gathers cost most."""
+    many = ("--nodes", "128", "--set", "batch={global_batch_size: 2048, micro_batch_size: 2}")
+    one = json.loads(plan("base", "--gpu", "h100", "--json"))
+    for fabric, binds in (("infiniband-400x8", "latency"), ("100gbe", "latency")):
+        result = json.loads(plan("base", "--gpu", "h100", "--fabric", fabric, *many, "--json"))
+        step = result["phases"][0]["step"]
+        assert max(step, key=lambda part: step[part]) == binds
+        assert any("engine.zero_stage=1 saves" in sentence for sentence in result["advice"])
+        copied = json.loads(
+            plan("base", "--gpu", "h100", "--fabric", fabric, *many, "--set", "engine.zero_stage=1", "--json")
+        )
+        assert copied["days"][0] < 0.5 * result["days"][0]
+        assert result["days"][0] * 1024 > 1.2 * 8 * one["days"][0], "no faster per GPU than one node"
+        assert result["days"][1] * 1024 == pytest.approx(8 * one["days"][1], rel=0.25), "the floor has no network"
+    slow = copied["phases"][0]["step"]
+    assert max(slow, key=lambda part: slow[part]) == "bandwidth"
+    assert any("reduce_precision=bf16 saves" in sentence for sentence in copied["advice"])
+
+
+def test_a_network_is_taken_from_options_then_the_cluster_then_its_kind(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("nodes: 2\nranks_per_node: 8\ngpu: h100\nfabric: efa\n")
+    run = ("base", "--cluster", str(cluster), "--json")
+    assert json.loads(plan(*run))["network"]["fabric"]["name"] == "efa"
+    with cluster.open("a") as file:
+        file.write("network: {fabric: 100gbe, node_bandwidth: 5, mtbf: 100, link_bandwidth: 50}\n")
+    result = json.loads(plan(*run))
+    fabric = result["network"]["fabric"]
+    assert (fabric["node"], fabric["latency"], result["network"]["link"]) == (5e9, 20e-6, 0.8 * 50e9)
+    assert result["goodput"]["between_failures"] == 50 * 3600
+    assert json.loads(plan(*run, "--latency", "7", "--mtbf", "300"))["goodput"]["between_failures"] == 150 * 3600
+    assert json.loads(plan(*run, "--fabric", "efa-400"))["network"]["fabric"]["node"] == 36e9
+
+
+def test_a_slow_store_binds_since_every_node_downloads_nearly_all() -> None:
+    run = ("base", "--gpu", "h100", "--nodes", "8", "--set", "batch.micro_batch_size=3", "--json")
+    result = json.loads(plan(*run, "--store-bandwidth", "0.01"))
+    step = result["phases"][0]["step"]
+    assert max(step, key=lambda part: step[part]) == "data"
+    # Of 2 bytes per token; all nodes together download an epoch eight times.
+    assert sum(step.values()) == pytest.approx(2 * 576 * 8192 / 0.01e9)
+    # 100 G tokens of 2 bytes: of a data set of 20 GB the first tenth is downloaded, if the cache holds it.
+    cached = json.loads(plan(*run, "--store-bandwidth", "0.01", "--data-gb", "20"))["phases"][0]["step"]["data"]
+    assert cached == pytest.approx(0.1 * step["data"], rel=1e-3)
+    small = (*run, "--store-bandwidth", "0.01", "--data-gb", "20", "--set", "data.cache_gigabytes=10")
+    assert json.loads(plan(*small))["phases"][0]["step"]["data"] == step["data"]
+
+
+def test_saves_that_cost_much_are_advised_away() -> None:
+    settings = ("--set", "checkpoint.every_steps=10000", "--set", "batch.micro_batch_size=3")
+    text = plan("base", "--gpu", "h100", "--nodes", "8", "--mtbf", "50", *settings)
+    assert re.search(r"checkpoint.every_steps=\d+ \(every \d+ min, the square root", text)
+    with pytest.raises(UserError, match=r"a failure is expected every 0.1 hours \(8 nodes, 1 hours each\)"):
+        plan("base", "--gpu", "h100", "--nodes", "8", "--mtbf", "1", *settings)
+
+
+def test_advice_never_saves_less_than_once_per_run() -> None:
+    sentences = json.loads(plan("tiny", "--gpu", "h100", "--gpus-per-node", "1", "--json"))
+    (saves,) = re.findall(r"checkpoint.every_steps=(\d+)", " ".join(sentences["advice"]))
+    assert int(saves) <= sentences["steps"]
+
+
+def test_numbers_describe_a_device() -> None:
+    described = ("--peak-tflops", "500", "--memory-gb", "64", "--memory-bandwidth", "2000")
+    assert "on 8 described GPU with 64 GB" in plan("base", *described)
 
 
 @pytest.mark.parametrize("gpu", ["h200", "a100", "l40s", "mi300x", "b200"])

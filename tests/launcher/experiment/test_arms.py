@@ -79,6 +79,7 @@ def test_what_the_runs_of_a_pair_share_is_stated() -> None:
         ({"data": {"masking": "span"}}, everything[:2]),
         ({"schedule": {"mlm_probability": [[0, 0.2]]}}, everything[:2]),
         ({"data": {"shuffle_window": 3}}, everything[:1]),
+        ({"data": {"cache_gigabytes": 1}}, everything[:1]),  # other lanes, perhaps
     ):
         arms = make_arms(["a", "b"], [recipe(), recipe(**change)], "tokens", None, 1)
         assert shared(arms) == expected, change

@@ -18,6 +18,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
+from clinical_modernbert.launcher.cluster.kubernetes import overlay
 from clinical_modernbert.launcher.k8s import node as kubernetes_node
 from clinical_modernbert.launcher.k8s.jobset import render, run_name, submit
 from clinical_modernbert.training.recipe.config import RunConfig
@@ -43,6 +44,22 @@ kubernetes:
   queue: train
   priority_class: low
   topology: cloud.provider.com/rack
+  resources: {hugepages-2Mi: 5120Mi, example.com/slots: 2}
+  service_account: trainer
+  image_pull_secrets: [registry]
+  tolerations: {dedicated: training, spot: null}
+  annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: "false"}
+  pod:
+    dnsPolicy: ClusterFirstWithHostNet
+    containers:
+      - name: ranks
+        imagePullPolicy: Always
+        env: [{name: NCCL_DEBUG, value: INFO}, {name: MORE, value: "1"}]
+        volumeMounts: [{name: scratch, mountPath: /scratch}]
+      - name: metrics
+        image: registry.example/metrics:1
+        env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: tracking, key: METRICS}}}]
+    volumes: [{name: scratch, emptyDir: {sizeLimit: 500Gi}}]
 """
 MINIMAL = "ranks_per_node: 1\nkubernetes: {image: one, volumes: {runs: /runs}}\n"
 
@@ -131,13 +148,14 @@ def test_ranks_reach_the_first_pod_by_its_host_name(job_set: dict[str, Any]) -> 
     values = {one["name"]: one.get("value") for one in pod(job_set)["containers"][0]["env"]}
     assert values["MASTER_ADDR"] == "cmbert-first-run-2-node-0-0.cmbert-first-run-2"
     assert (values["NODES"], values["RANKS_PER_NODE"], values["GRACE_SECONDS"]) == ("4", "8", "300")
-    assert (values["NCCL_DEBUG"], values["NOTE"], values["FI_PROVIDER"]) == ("WARN,INIT", "two words", "efa")
+    assert (values["NCCL_DEBUG"], values["NOTE"], values["FI_PROVIDER"]) == ("INFO", "two words", "efa")
     assert len(run_name(Path("/runs") / ("long" * 30))) <= 40
 
 
 def test_a_pod_has_the_resources_of_its_ranks(job_set: dict[str, Any]) -> None:
     container = pod(job_set)["containers"][0]
-    assert container["resources"]["limits"] == {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32}
+    more = {"hugepages-2Mi": "5120Mi", "example.com/slots": 2}
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32, **more}
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod(job_set)["volumes"]}
     assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
@@ -150,7 +168,8 @@ def test_secrets_are_passed_by_name(config: RunConfig, tmp_path: Path, monkeypat
     text = render(config, cluster_config(tmp_path))
     assert "do-not-print" not in text
     container = pod(yaml.safe_load(text))["containers"][0]
-    assert container["env"][-1]["valueFrom"]["secretKeyRef"] == {"name": "tracking", "key": "WANDB_API_KEY"}
+    [reference] = [one["valueFrom"] for one in container["env"] if one["name"] == "WANDB_API_KEY"]
+    assert reference["secretKeyRef"] == {"name": "tracking", "key": "WANDB_API_KEY"}
     assert container["envFrom"] == [{"secretRef": {"name": "s3-writer"}}]
 
 
@@ -158,7 +177,9 @@ def test_the_manifest_contains_the_complete_recipe(job_set: dict[str, Any], conf
     """The kubelet writes the annotation to the file that the ranks' command reads."""
     (volume,) = (volume for volume in pod(job_set)["volumes"] if volume["name"] == "recipe")
     (item,) = volume["downwardAPI"]["items"]
-    ((key, text),) = template(job_set)["metadata"]["annotations"].items()
+    annotations = template(job_set)["metadata"]["annotations"]
+    assert annotations.pop("cluster-autoscaler.kubernetes.io/safe-to-evict") == "false"
+    ((key, text),) = annotations.items()
     assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{key}']"
     container = pod(job_set)["containers"][0]
     (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "recipe")
@@ -166,6 +187,53 @@ def test_the_manifest_contains_the_complete_recipe(job_set: dict[str, Any], conf
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
     assert load(RunConfig, recipe) == config
+
+
+def test_the_overlay_is_merged_by_names(job_set: dict[str, Any]) -> None:
+    """As kubectl does: entries with a known name gain keys, others are appended, and nothing else is lost."""
+    spec = pod(job_set)
+    ranks, metrics = spec["containers"]
+    assert metrics["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "tracking", "key": "METRICS"}
+    assert ranks["imagePullPolicy"] == "Always"
+    assert ranks["image"] == "registry.example/clinical-modernbert:1"
+    assert {mount["mountPath"] for mount in ranks["volumeMounts"]} >= {"/dev/shm", "/runs", "/packs", "/scratch"}
+    assert [volume["name"] for volume in spec["volumes"]].count("scratch") == 1
+    assert {volume["name"] for volume in spec["volumes"]} >= {"shared-memory", "recipe", "runs", "packs"}
+    assert spec["serviceAccountName"] == "trainer"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert spec["tolerations"][1:] == [
+        {"key": "dedicated", "operator": "Equal", "value": "training"},
+        {"key": "spot", "operator": "Exists"},
+    ]
+    assert overlay({"a": 1, "b": {"c": 2}}, {"a": None, "b": {"d": 3}}) == {"b": {"c": 2, "d": 3}}
+    assert overlay({"args": [1, 2]}, {"args": [3]}) == {"args": [3]}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_runs_share_nodes_only_if_asked_to(shared: bool, config: RunConfig, tmp_path: Path) -> None:
+    text = MINIMAL.replace("volumes", f"share_nodes: {str(shared).lower()}, volumes")
+    job_set = yaml.safe_load(render(config, cluster_config(tmp_path, text)))
+    labels = template(job_set)["metadata"]["labels"]
+    rules = pod(job_set)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    [selected] = [rule["labelSelector"]["matchLabels"] for rule in rules]
+    assert selected.items() <= labels.items()
+    assert ("cmbert-first-run-2" in selected.values()) is shared
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("resources: {hugepages-2Mi: much}", r"kubernetes.resources: .*hugepages-2Mi: expected a quantity"),
+        (
+            "pod: {containers: [{image: one}]}",
+            r"kubernetes.pod: .*containers: expected a list whose entries have `name`",
+        ),
+        ("pod: {containers: {name: ranks}}", r"containers: expected a list"),
+    ],
+)
+def test_mistakes_in_the_overlay_are_reported(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        cluster_config(tmp_path, f"ranks_per_node: 1\nkubernetes: {{image: one, {text}}}\n")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,21 @@ def test_one_model_without_predictions_and_names_that_are_markup(tmp_path: Path)
     assert r"<b>50\%\_x</b> & \textbf{0.5000} {\scriptsize $\pm$ 0.0000} \\" in latex.read_text()
 
 
+@pytest.mark.slow
+def test_texts_are_shown_only_if_asked_for_and_only_to_their_owner(tmp_path: Path) -> None:
+    results = write_evaluation(tmp_path)
+    comparisons = compare_models(results)
+    page, _ = write_results(results, comparisons, tmp_path)
+    assert "a text" not in text_of(page.read_text())
+    names = [f"{prefix}{number}" for prefix in ("text-", "note-", "n", "sentence-") for number in range(300)]
+    texts = {task: {name: f"a text <{name}>" + 400 * " word" for name in names} for task in TASKS}
+    page, _ = write_results(results, comparisons, tmp_path, texts=texts)
+    assert page.stat().st_mode & 0o777 == 0o600
+    text = text_of(page.read_text())
+    assert re.search(r"a text (&lt;|<)[\w-]+(&gt;|>) word word", text)
+    assert "without their text" not in text
+
+
 def test_the_latex_table_has_a_row_per_model_and_the_best_in_bold(written: tuple[Path, list[Result]]) -> None:
     out, results = written
     lines = (out / "results.tex").read_text().splitlines()

@@ -6,6 +6,7 @@ so all scenarios run concurrently, and each test checks one of them.
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,7 +300,56 @@ def test_a_missing_variable_is_reported_before_submission(slurm_cluster: SlurmCl
         SlurmRun(slurm_cluster, tmp_path / "run").submit_command(["true"], pass_env=("MISSING_VARIABLE",))
 
 
-def test_the_script_is_valid_bash_for_any_values(tmp_path: Path) -> None:
-    cluster = ClusterConfig(ranks_per_node=8, setup=("module load 'a b'",), env={"A": "it's"})
-    script = render_job(tmp_path / "it's", tmp_path, cluster, ["python", "-c", "print('x')"])
+_SCRIPTS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "options": {
+        "options": ("-C haswell", "--comment=two words # here"),
+        "srun_options": ("--mpi=pmix", "-c 'two words'"),
+    },
+    "pyxis": {"container": "registry#image:1", "container_mounts": ("/data:/data:ro", "/a b")},
+    "apptainer": {"container": "/images/a b.sif", "container_mounts": ("/data",), "container_runtime": "apptainer"},
+}
+
+
+@pytest.mark.parametrize("name", _SCRIPTS)
+def test_the_script_is_valid_for_any_values(name: str, tmp_path: Path) -> None:
+    script = _script(name, tmp_path)
     assert not subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=True).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_has_no_complaint(tmp_path: Path) -> None:
+    """Its notes of lower severity are about words that are meant to be split, and quotes that another shell expands."""
+    for name in _SCRIPTS:
+        script = _script(name, tmp_path)
+        found = subprocess.run(
+            ["shellcheck", "--shell=bash", "--severity=warning", "-"], input=script, text=True, capture_output=True
+        )
+        assert found.returncode == 0, f"{name}: {found.stdout}"
+
+
+def test_ranks_and_preflight_run_in_the_container(tmp_path: Path) -> None:
+    """pyxis is asked for by options of srun; Apptainer is a command that starts the rank's."""
+    read = 'printf "%s\\n" "${command[@]}" "--" "${srun_options[@]}" "--" "$preflight"'
+    seen = {}
+    for name in _SCRIPTS:
+        settings = _script(name, tmp_path).partition("\nset_up() {")[0]
+        shell = subprocess.run(["bash", "-c", f"{settings}\n{read}"], text=True, capture_output=True, check=True)
+        lines = shell.stdout.splitlines()
+        second, third = (number for number, line in enumerate(lines) if line == "--")
+        seen[name] = [lines[:second], lines[second + 1 : third], lines[third + 1 :]]
+    command = ["python", "-c", "print('x')"]
+    assert seen["plain"][0] == seen["pyxis"][0] == command
+    assert seen["pyxis"][1] == ["--container-image=registry#image:1", "--container-mounts=/data:/data:ro,/a b"]
+    assert seen["options"][1] == ["--mpi=pmix", "-c", "two words"]
+    prefix = ["apptainer", "exec", "--nv", "--bind=/data", "/images/a b.sif"]
+    assert seen["apptainer"][0] == [*prefix, *command]
+    assert seen["apptainer"][2][0].startswith("apptainer exec --nv --bind=/data '/images/a b.sif' python -m")
+
+
+def _script(name: str, directory: Path) -> str:
+    cluster = ClusterConfig.model_validate(
+        {"ranks_per_node": 8, "setup": ("module load 'a b'",), "env": {"A": "it's"}, "slurm": _SCRIPTS[name]}
+    )
+    return render_job(directory / "it's", directory, cluster, ["python", "-c", "print('x')"])

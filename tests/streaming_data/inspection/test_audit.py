@@ -20,7 +20,10 @@ from clinical_modernbert.streaming_data.division import groups, ranges, survey
 from clinical_modernbert.streaming_data.inspection.audit import audit_sources, unpacked
 from clinical_modernbert.streaming_data.phi.patterns import find_identifiers
 
-TEXTS = ("Seen on 03/04/2019 by Dr. Miller.", "MRN: 1234567\nThe knee", "No pain.", "617-555-1234 or 12 Main Street")
+TEXTS = (
+    *("Seen on 03/04/2019 by Dr. Miller.", "MRN: 1234567\nThe knee", "No pain.", "617-555-1234 or 12 Main Street"),
+    "Reported to Jadwiga Wojciechowska.",
+)
 
 
 def silent(stage: str) -> Any:
@@ -66,7 +69,7 @@ def by_definition(sources: Sequence[AnySource]) -> list[tuple[str, ...]]:
         for source in sources
         for file in input_files(source)
         for number, document in enumerate(read_file(source, file), start=1)
-        for found in find_identifiers(document.text)
+        for found in find_identifiers(document.text, names=True)
     ]
 
 
@@ -100,7 +103,7 @@ def test_findings_do_not_depend_on_groups_ranges_and_processes(
     assert found == by_definition(sources)
     for source in sources:
         rows = [row for row in found if row[0] == source.name]
-        assert audits[source.name].flagged == len({row[1:3] for row in rows})
+        assert audits[source.name].flagged == len({row[1:3] for row in rows if row[3] != "possible_name"})
         assert sum(audits[source.name].kinds.values()) == len(rows)
     assert {name: audit.documents for name, audit in audits.items()} == {"lines": 30, "notes": 300, "pubmed": 119}
     if sizes == "divided":

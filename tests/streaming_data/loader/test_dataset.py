@@ -14,7 +14,9 @@ from small_data import MASK, PAD, SEQ_LENGTH, VOCAB, write_small_data
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import copy_tokenizer, open_dataset
+from clinical_modernbert.streaming_data.loader.lanes import LaneOrder
 from clinical_modernbert.streaming_data.loader.mix import describe_mix, plan_mix
+from clinical_modernbert.streaming_data.loader.prefetch import ShardsAhead
 from clinical_modernbert.streaming_data.shards import mds as shards
 
 
@@ -97,6 +99,40 @@ def test_identity_is_json_and_changes_with_everything_that_decides_the_order(wri
         assert changed[key] != first[key]
 
 
+def test_the_number_of_lanes_is_part_of_the_identity(written: Path) -> None:
+    by_batch = [open_dataset(config(written), 3, packs_per_step=packs) for packs in (96, 128)]
+    assert [dataset.identity()["lanes"] for dataset in by_batch] == [96, 128]
+    assert all("shuffle_window" not in dataset.identity() for dataset in by_batch)
+    assert open_dataset(config(written, lanes=7), 3, packs_per_step=96).identity()["lanes"] == 7
+    windows = open_dataset(config(written, shuffle_window=16), 3, packs_per_step=96).identity()
+    assert windows == open_dataset(config(written), 3).identity()  # what runs of before recorded
+    assert windows.keys() == {"sources", "weights", "seq_length", "limits", "shuffle_window", "seed"}
+    with pytest.raises(ValidationError, match="lanes and shuffle_window are two orders"):
+        config(written, lanes=7, shuffle_window=3)
+
+
+def test_a_continued_run_keeps_its_order_unless_the_recipe_names_another(written: Path) -> None:
+    """Of runs from before there were lanes, of runs whose cache or batch was another, and of those with a key."""
+    limits: dict[str, Any] = {"max_epochs": {"codes": 3}, "weights": {"notes": 1, "codes": 2}}
+    for begun in ({"shuffle_window": 16}, {"shuffle_window": 2}, {"lanes": 24}, {"lanes": 7}):
+        before = open_dataset(config(written, **limits, **begun), 3)
+        recorded = json.loads(json.dumps(before.identity()))
+        now = open_dataset(config(written, **limits), 3, packs_per_step=32)
+        assert now.identity() != recorded
+        now.continue_order(recorded)
+        assert now.identity() == recorded
+        for rank in range(4):
+            assert list(now.order.share(8, 40, rank, 4)) == list(before.order.share(8, 40, rank, 4))
+        named = open_dataset(config(written, **limits, lanes=5), 3)
+        named.continue_order(recorded)
+        assert named.identity()["lanes"] == 5
+    for broken in ({}, {"lanes": "7"}, {"lanes": True}, {"lanes": 0}, {"lanes": 10**12}, {"shuffle_window": -1}):
+        now = open_dataset(config(written), 3, packs_per_step=32)
+        now.continue_order(broken)
+        assert isinstance(now.order, LaneOrder)
+        assert now.order.lanes == 64
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -168,7 +204,7 @@ def test_shards_fetched_ahead_are_not_checked_again(written: Path, monkeypatch: 
     monkeypatch.setattr(shards, "_find_corruption", lambda path, shard: checked.append(path.relative_to(written)))
     dataset = open_dataset(config(written, shuffle_window=2), 0)
     for _ in range(2):
-        dataset.fetch_ahead(0)
+        ShardsAhead(dataset, rank=0, world_size=1, steps_back=2)(0, 5)
     ahead = len(checked)
     assert ahead == len(set(checked)) == 2 * 2 + 2  # two windows of two shards; the codes have no more than two shards
     for address in dataset.order.between(0, 75):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xxhash
 from filelock import FileLock
 
 from clinical_modernbert.configs.errors import UserError
@@ -267,6 +268,28 @@ def test_readers_in_threads_share_a_cache(store: list[str], tmp_path: Path) -> N
         read = executor.map(lambda reader: [reader[number].doc_ids for number in range(PACKS)], readers)
     assert all(ids == [numbered(n).doc_ids for n in range(PACKS)] for ids in read)
     assert Counter(name for name in store if name != "index.json").most_common(1)[0][1] == 1
+
+
+def test_the_ranks_of_a_node_hash_each_shard_once(
+    store: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Downloaded or in the cache, whoever comes first; another attempt checks everything again."""
+    hashed: list[int] = []
+
+    def count(content: bytes) -> str:
+        hashed.append(len(content))
+        return xxhash.xxh3_64(content).hexdigest()
+
+    monkeypatch.setattr(mds, "xxhash", SimpleNamespace(xxh3_64_hexdigest=count))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for port in ("29500", "29501"):
+        monkeypatch.setenv("MASTER_PORT", port)
+        ranks = [PackReader("s3://bucket/notes", tmp_path / "cache") for _ in range(4)]
+        with ThreadPoolExecutor(4) as executor:
+            list(executor.map(PackReader.verify, ranks))
+        assert len(hashed) == len(ranks[0].shards)
+        assert sorted(hashed) == sorted(shard.bytes for shard in ranks[0].shards)
+        hashed.clear()
 
 
 def test_a_shard_fetched_ahead_is_not_requested_again(store: list[str], tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ def test_the_receipt_counts_for_this_file_hash_and_attempt(shard: Path, monkeypa
         with monkeypatch.context() as changed:
             changed.setenv(name, value)
             assert not is_confirmed(shard, "hash"), name
+    status = shard.stat()
+    os.utime(shard, ns=(status.st_atime_ns + 10**9, status.st_mtime_ns))
+    assert is_confirmed(shard, "hash")  # it was read
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert not is_confirmed(shard, "hash")
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert is_confirmed(shard, "hash")
     shard.with_suffix(".new").write_bytes(b"content")
     shard.with_suffix(".new").replace(shard)
     assert not is_confirmed(shard, "hash")
@@ -45,6 +52,22 @@ def test_the_receipt_counts_for_this_file_hash_and_attempt(shard: Path, monkeypa
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_a_receipt_that_others_can_write_does_not_count(shard: Path, mode: int) -> None:
     shard.with_suffix(".intact").chmod(mode)
+    assert not is_confirmed(shard, "hash")
+
+
+@pytest.mark.parametrize("mode", [0o722, 0o770, 0o777, 0o1777])
+def test_a_shard_that_others_could_have_put_there_does_not_count(shard: Path, mode: int) -> None:
+    shard.parent.chmod(mode)
+    assert not is_confirmed(shard, "hash")
+    shard.parent.chmod(0o700)
+    assert is_confirmed(shard, "hash")
+    shard.chmod(0o620)
+    assert not is_confirmed(shard, "hash")
+    shard.chmod(0o600)
+    elsewhere = shard.with_name("elsewhere.mds")
+    shard.rename(elsewhere)
+    shard.symlink_to(elsewhere)
+    confirm(shard, "hash")
     assert not is_confirmed(shard, "hash")
 
 
@@ -65,5 +88,8 @@ def test_other_content_a_link_and_a_pipe_do_not_count(shard: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_receipt_of_another_user_does_not_count(shard: Path) -> None:
-    os.chown(shard.with_suffix(".intact"), 4321, 4321)
-    assert not is_confirmed(shard, "hash")
+    for path in (shard.with_suffix(".intact"), shard, shard.parent):
+        os.chown(path, 4321, 4321)
+        assert not is_confirmed(shard, "hash"), path
+        os.chown(path, os.geteuid(), os.getegid())
+        assert is_confirmed(shard, "hash")

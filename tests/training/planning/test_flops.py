@@ -100,7 +100,7 @@ def test_padding_is_not_counted() -> None:
         ("NVIDIA H100 80GB HBM3", "bf16", 989.4e12),
         ("NVIDIA H100 PCIe", "bf16", 756e12),
         ("NVIDIA A100-SXM4-80GB", "fp16", 312e12),
-        ("NVIDIA A10G", "bf16", None),
+        ("NVIDIA A10G", "bf16", 70e12),
         ("NVIDIA L4", "bf16", 121e12),
         ("NVIDIA A100-SXM4-80GB", "fp32", None),
         ("CPU", "bf16", None),

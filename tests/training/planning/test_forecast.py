@@ -9,9 +9,10 @@ from small_run import SmallRun
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.model.config import ModelConfig
+from clinical_modernbert.training.planning.advice import advice
+from clinical_modernbert.training.planning.devices import GPUS, find_gpu
 from clinical_modernbert.training.planning.flops import flops
-from clinical_modernbert.training.planning.forecast import Forecast, advice, forecast, micro_batches
-from clinical_modernbert.training.planning.hardware import GPUS, find_gpu
+from clinical_modernbert.training.planning.forecast import Forecast, forecast, micro_batches
 from clinical_modernbert.training.planning.roofline import roofline
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.recipe.schedule import make_plan
@@ -164,11 +165,8 @@ def test_the_largest_micro_batch_fits_and_the_next_does_not(repository: Path, gp
                 ]
 
 
-def test_advice_names_the_stage_that_sends_least(repository: Path) -> None:
-    text = advice_for(recipe(repository, "base", "engine.zero_stage=3"))
-    assert "engine.zero_stage=1 should be fastest" in text
-    assert "ZeRO stage 0 is unsupported" in text
-    assert "engine.zero_stage=1 sends the least data" in advice_for(recipe(repository, "base"))
+def test_advice_lists_the_stages_that_are_unsupported(repository: Path) -> None:
+    assert "ZeRO stage 0 is unsupported" in advice_for(recipe(repository, "base", "engine.zero_stage=3"))
 
 
 def test_advice_reports_what_does_not_fit(repository: Path) -> None:

@@ -14,7 +14,7 @@ from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.stable_adamw import PIECE
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
-from clinical_modernbert.training.planning.communication import exchange
+from clinical_modernbert.training.planning.communication import exchange, traffic
 from clinical_modernbert.training.planning.memory import activations, kept_bytes, states
 from clinical_modernbert.training.recipe.engine_config import EngineConfig
 from clinical_modernbert.training.zero.optimizer import StableAdamW
@@ -57,6 +57,32 @@ def test_exchanged_bytes_are_as_predicted(counted: dict[str, Counted], name: str
     # Two ranks send each other the same. At ZeRO-1 the border between them cuts no matrix of this model.
     assert predicted.all_to_all == RANKS * exchanged.get("all_to_all_single", 0)
     assert (predicted.all_to_all > 0) == (name == "3 bf16, Muon")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_messages_are_as_predicted(counted: dict[str, Counted], name: str) -> None:
+    """As many as predicted and as large: a network's latency counts for each.
+
+    The vectors of strict ZeRO-3 are left out. The order of gradients decides what a small bucket holds.
+    """
+    engine = EngineConfig.model_validate(ENGINES[name])
+    predicted = traffic(MODEL, engine, optimizer_of(name), RANKS)
+    least = 1024 if "strict" in name else 0
+    for kind, call in (
+        ("all_reduce", "all_reduce"),
+        ("all_gather", "all_gather_into_tensor"),
+        ("reduce_scatter", "reduce_scatter_tensor"),
+    ):
+        sizes = [m.size for m in (*predicted.per_micro_batch() * MICRO_BATCHES, *predicted.step) if m.kind == kind]
+        found = sorted(size for size in counted[name].messages.get(call, []) if size > least)
+        if kind == "all_reduce":
+            norms = [size for size in found if size <= 8 * len(parameter_sizes(MODEL))]
+            found = found[len(norms) :]
+            # ZeRO-3 adds up the norms of Muon's groups one by one.
+            assert "strict" in name or len(norms) == predicted.norms + 3 * (name == "3 bf16, Muon")
+        assert len(found) == len(sizes), (kind, found, sorted(sizes))
+        if "Muon" not in name and not (kind == "reduce_scatter" and "pieces" in name):
+            assert sorted(sizes) == pytest.approx(found, rel=0.02, abs=0.01 * MODEL.num_parameters), kind
 
 
 def test_a_ring_sends_each_tensor_once_or_twice_except_its_own_share() -> None:

@@ -15,8 +15,8 @@ from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.training.planning import trace
 from clinical_modernbert.training.planning.calls import Call, count_calls
+from clinical_modernbert.training.planning.devices import GPUS, Gpu
 from clinical_modernbert.training.planning.flops import flops
-from clinical_modernbert.training.planning.hardware import GPUS, Gpu
 from clinical_modernbert.training.planning.roofline import ASSUMED, MUON_LAUNCHES, roofline, times
 from clinical_modernbert.training.recipe.config import OptimizerConfig
 from clinical_modernbert.training.recipe.engine_config import EngineConfig
@@ -25,7 +25,7 @@ from clinical_modernbert.training.zero.muon import Muon
 
 LENGTHS, MASKED = [130, 7, 1, 62], 60
 TOKENS = sum(LENGTHS)
-GPU = Gpu("test", peak=1e12, memory=1e9, bandwidth=1e9, architecture="sm90", source="")
+GPU = Gpu("test", peak=1e12, memory=1e9, bandwidth=1e9, architecture="sm90", link=1e9, source="")
 
 
 def config(layers: int = 4) -> ModelConfig:

@@ -38,7 +38,7 @@ def spoil(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Makes the first pack of each of these steps, counted from 1, one whose loss or gradients are not finite."""
 
     def write(kind: str, *steps: int) -> None:
-        order = open_dataset(DataConfig(path=str(small_data), seq_length=256), 17).order
+        order = open_dataset(DataConfig(path=str(small_data), seq_length=256), 17, packs_per_step=4).order
         bad = [list(order.between(4 * (step - 1), 4 * step)[0]) for step in steps]
         (tmp_path / "fault.py").write_text(FAULT.format(bad=bad, kind=kind))
         monkeypatch.setenv(PATCH, str(tmp_path / "fault.py"))

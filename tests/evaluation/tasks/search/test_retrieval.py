@@ -5,17 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation import results
 from clinical_modernbert.evaluation.models.embed import embed
 from clinical_modernbert.evaluation.models.model import EvaluatedModel, open_model
 from clinical_modernbert.evaluation.models.protocol import Protocol
+from clinical_modernbert.evaluation.models.tokens import encode_texts
 from clinical_modernbert.evaluation.scores.ranking import nearest_late, normalize
 from clinical_modernbert.evaluation.suite import Evaluation
-from clinical_modernbert.evaluation.tasks.retrieval import RetrievalTask, read_retrieval, run_retrieval
+from clinical_modernbert.evaluation.tasks.search.retrieval import RetrievalTask, read_retrieval, run_retrieval
 
-from ..conftest import WORDS
+from ...conftest import WORDS
 
 
 def write(directory: Path, corpus: dict[str, str], queries: dict[str, str], qrels: dict[str, list[str]]) -> None:
@@ -84,6 +87,31 @@ def test_a_kept_model_gives_the_vectors_of_sentence_transformers(
     assert np.abs(vectors - expected).max() < 1e-4
     records = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
     assert result.scores["recall@10"] == np.mean([record["id"] in record["ranking"][:10] for record in records])
+
+
+def test_a_kept_model_of_late_interaction_has_the_layout_of_pylate(
+    ours: EvaluatedModel, tmp_path: Path, quick: Protocol
+) -> None:
+    """Its vectors were compared with pylate's by hand: pylate does not admit the transformers of this project."""
+    texts = {f"d{n}": f"{a} {b}" for n, (a, b) in enumerate(zip(WORDS, WORDS[3:], strict=False))}
+    write(tmp_path, texts, texts, {"test": [f"{name}\t{name}" for name in texts]})
+    evaluation = Evaluation(name="toy", data=tmp_path, task=task(train="test.tsv", late=8), protocol=quick)
+    out = tmp_path / "out"
+    list(results.evaluate([ours], [evaluation], 1, out, keep=True))
+    directory = results.saved_directory(out, "toy", 0)
+    modules = [module["path"] for module in json.loads((directory / "modules.json").read_text())]
+    assert modules == ["", "1_Dense"]
+    weight = load_file(directory / "1_Dense" / "model.safetensors")["linear.weight"]
+    assert weight.shape == (8, ours.hidden_size)
+    opened = open_model(str(directory))
+    hidden = opened.encode(opened.encoder, encode_texts(opened, list(texts.values())))
+    vectors = torch.nn.functional.normalize(hidden @ weight.T, dim=1)
+    lengths = [len(ids) for ids in encode_texts(opened, list(texts.values()))]
+    rows = [part.detach().numpy() for part in vectors.split(lengths)]
+    records = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
+    names = list(texts)
+    expected = [[names[number] for number in row] for row in nearest_late(rows, rows, len(rows))]
+    assert [record["ranking"] for record in records] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,31 @@
 """Retrieval by cosine similarity of embeddings, in BEIR's format, with or without fine-tuning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ...configs.errors import UserError
-from ..fine_tuning.kind import Outcome
-from ..formats.records import read_records
-from ..formats.values import position, read_identifier, read_number, read_text
-from ..models.protocol import Pooling, Protocol
-from ..scores.ranking import ndcg, nearest, nearest_late, recall, reciprocal_rank
-from ..scores.units import Score
+from ....configs.errors import UserError
+from ...fine_tuning.kind import Outcome
+from ...models.protocol import Pooling, Protocol
+from ...scores.ranking import nearest, nearest_late
+from ...scores.units import Score
+from .collection import Qrels, SearchTask, read_qrels, read_texts, score_ranking
 
 if TYPE_CHECKING:
-    from ..fine_tuning.contrastive import Triple
-    from ..fine_tuning.embedder import Embedder
-    from ..models.model import EvaluatedModel
+    from ...fine_tuning.contrastive import Triple
+    from ...fine_tuning.embedder import Embedder
+    from ...models.model import EvaluatedModel
 
 _BEST = 100
-Qrels = dict[str, dict[str, float]]
 
 
-class RetrievalTask(BaseModel):
-    """BEIR's files, relative to the evaluation's `data`: corpus and queries as JSON lines, qrels as TSV."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class RetrievalTask(SearchTask):
+    """A collection whose documents are ranked by their vectors."""
 
     kind: Literal["retrieval"]
-    corpus: str = "corpus.jsonl"
-    queries: str = "queries.jsonl"
-    test: str = "qrels/test.tsv"
     train: str | None = Field(None, description="relevance judgments for fine-tuning with in-batch negatives")
     unlabeled: str | None = Field(None, description="texts to adapt to before, without judgments, in BEIR's format")
     hard_negatives: NonNegativeInt = Field(
@@ -74,7 +67,7 @@ def run_retrieval(model: "EvaluatedModel", task: RetrievalTask, data: Path, prot
 
     `cut` is the share of queries and documents that are truncated.
     """
-    from ..models.tokens import are_cut
+    from ...models.tokens import are_cut
 
     collection = read_retrieval(task, data)
     embedder = _train(model, task, collection, protocol, seed)
@@ -98,21 +91,21 @@ def read_retrieval(task: RetrievalTask, data: Path) -> Collection:
     Raises:
         UserError: a file is missing or malformed, or a judgment refers to no text.
     """
-    corpus, queries = _read_texts(data / task.corpus), _read_texts(data / task.queries)
-    train = _read_qrels(data / task.train, queries, corpus) if task.train else {}
+    corpus, queries = read_texts(data / task.corpus), read_texts(data / task.queries)
+    train = read_qrels(data / task.train, queries, corpus) if task.train else {}
     if task.train and not any(grade > 0 for judged in train.values() for grade in judged.values()):
         raise UserError(f"{data / task.train}: no score above 0, so there is no pair to train on")
-    unlabeled = list(_read_texts(data / task.unlabeled).values()) if task.unlabeled else []
-    return Collection(corpus, queries, _read_qrels(data / task.test, queries, corpus), train, unlabeled)
+    unlabeled = list(read_texts(data / task.unlabeled).values()) if task.unlabeled else []
+    return Collection(corpus, queries, read_qrels(data / task.test, queries, corpus), train, unlabeled)
 
 
 def _train(
     model: "EvaluatedModel", task: RetrievalTask, collection: Collection, protocol: Protocol, seed: int
 ) -> "Embedder":
     """The encoder as it is, adapted to texts, trained on judgments, or first one and then the other."""
-    from ..fine_tuning.contrastive import Loss, train_contrastive
-    from ..fine_tuning.embedder import Embedder
-    from ..fine_tuning.unlabeled import pairs_of
+    from ...fine_tuning.contrastive import Loss, train_contrastive
+    from ...fine_tuning.embedder import Embedder
+    from ...fine_tuning.unlabeled import pairs_of
 
     embedder = Embedder(model, model.encoder, task.pooling)
     if collection.unlabeled:
@@ -128,7 +121,7 @@ def _train(
 
 def _triples(embedder: "Embedder", collection: Collection, hard_negatives: int, tokens: int) -> "list[Triple]":
     """A triple for each relevant document of each query."""
-    from ..fine_tuning.contrastive import Triple
+    from ...fine_tuning.contrastive import Triple
 
     relevant = {query: frozenset(name for name, grade in judged.items() if grade > 0)
                 for query, judged in collection.train.items()}  # fmt: skip
@@ -155,41 +148,3 @@ def _rank(embedder: "Embedder", queries: Sequence[str], documents: Sequence[str]
     else:
         found = nearest_late(embedder.embed_tokens(queries, tokens), embedder.embed_tokens(documents, tokens), _BEST)
     return [row.tolist() for row in found]
-
-
-def score_ranking(rankings: Sequence[Sequence[int]], relevances: Sequence[Mapping[int, float]]) -> dict[str, Score]:
-    """Mean metrics over the queries, from rankings of the 100 nearest documents. A unit is a query."""
-    pairs = list(zip(rankings, relevances, strict=True))
-    return {
-        "ndcg@10": Score("mean", [ndcg(ranked, relevance, 10) for ranked, relevance in pairs]),
-        "recall@10": Score("mean", [recall(ranked, relevance, 10) for ranked, relevance in pairs]),
-        "mrr@100": Score("mean", [reciprocal_rank(ranked, relevance) for ranked, relevance in pairs]),
-    }
-
-
-def _read_texts(path: Path) -> dict[str, str]:
-    """Texts by identifier; a title precedes its text. A document may be empty."""
-    texts: dict[str, str] = {}
-    for number, record in read_records(path, ["_id", "text"]):
-        where = position(path, number)
-        identifier = read_identifier(record, "_id", where)
-        if identifier in texts:
-            raise UserError(f"{where}: an earlier text has the same _id; give each text its own")
-        parts = [read_text(record, column, where) for column in ("title", "text") if record.get(column)]
-        texts[identifier] = " ".join(parts)
-    if not texts:
-        raise UserError(f"{path}: no texts; expected records with _id and text")
-    return texts
-
-
-def _read_qrels(path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]) -> Qrels:
-    qrels: Qrels = {}
-    for number, record in read_records(path, ["query-id", "corpus-id", "score"]):
-        where = position(path, number)
-        query, document = (read_identifier(record, column, where) for column in ("query-id", "corpus-id"))
-        if query not in queries or document not in corpus:
-            raise UserError(f"{where} refers to a query or document that is not in the queries or the corpus")
-        qrels.setdefault(query, {})[document] = read_number(record, "score", where)
-    if not qrels:
-        raise UserError(f"{path}: no relevance judgments; expected lines with query-id, corpus-id and score")
-    return qrels
