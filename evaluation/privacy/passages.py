@@ -9,7 +9,7 @@ A passage is one window of a document, as training saw it but for the cut: [CLS]
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,12 +79,14 @@ def sample_passages(
     longest: int,
     seed: int,
     seen: Mapping[str, Collection[int]] | None = None,
+    stays: Callable[[Tokens], npt.NDArray[np.bool_]] | None = None,
 ) -> Sample:
     """Passages of up to so many patients on each side, a pure function of the data and the arguments.
 
     Args:
         longest: tokens of a passage, with [CLS] and [SEP].
         seen: the training packs of each source that the model was trained on; None: all.
+        stays: which tokens of a segment are compared, bool (n,); None: all. See `planted.py`.
     Raises:
         UserError: one side of every source is empty.
     """
@@ -94,7 +96,7 @@ def sample_passages(
         for split, is_member in (("train", True), ("held_out", False)):
             if split in splits and splits[split].packs:
                 allowed = seen.get(source, ()) if seen is not None and is_member else None
-                for key, candidate in _read(address, source, split, longest, seed, allowed):
+                for key, candidate in _read(address, source, split, longest, seed, allowed, stays):
                     candidates.setdefault(key, candidate)
     numbered = number_patients(manifest, {key: not one.is_member for key, one in candidates.items()})
     documents = _documents_of_patients(numbered.numbers, candidates, seed)
@@ -128,8 +130,12 @@ def _read(
     longest: int,
     seed: int,
     allowed: Collection[int] | None,
+    stays: Callable[[Tokens], npt.NDArray[np.bool_]] | None,
 ) -> Iterator[tuple[Key, _Candidate]]:
     for name, tokens, starts in _segments(address, source, split, seed, allowed):
+        if stays is not None:
+            kept = stays(tokens)
+            tokens, starts = tokens[kept], starts[kept]
         if len(tokens) >= SHORTEST:
             yield (source, name), _Candidate(*_window(tokens, starts, longest, seed, source, name), split == "train")
 

@@ -1,49 +1,51 @@
-"""Passages without what was planted in them: only members hold canaries, which would give them away."""
+"""Documents without what was planted in them: only members hold canaries, which would give them away."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
-from .passages import SHORTEST, Integers, Sample
+from .passages import Tokens
 from .scoring import encode
 
 _LEAST = 3
-"""Tokens of a line that was cut at the end of a passage, at least."""
+"""Tokens of a line that was cut at the end of a segment, at least."""
 
 
-def without_canaries(sample: Sample, lines: Sequence[str], tokenizer: LoadedTokenizer) -> Sample:
-    """The sample with the planted lines cut out of its passages, with the line break after each.
+def canary_cutter(lines: Sequence[str], tokenizer: LoadedTokenizer) -> Callable[[Tokens], npt.NDArray[np.bool_]]:
+    """A function that says which tokens of a segment stay: all but the planted lines and the line break after each.
 
-    A passage of which less than `SHORTEST` tokens are left is left out.
+    The segment is (n,), [CLS] first and [SEP] last; the result bool (n,).
     """
-    planted = [one.numpy()[1:-1] for one in encode(tokenizer, lines)]
-    passages = []
-    for passage in sample.passages:
-        kept = np.ones(len(passage.tokens), np.bool_)
-        for start, stop in _places(passage.tokens, planted):
-            after = passage.tokens[stop : stop + 1]
-            blank = stop < len(kept) - 1 and not tokenizer.decode(after.astype(np.uint32)).strip()
-            kept[start : stop + blank] = False
-        if kept.sum() >= SHORTEST:
-            passages.append(passage._replace(tokens=passage.tokens[kept], word_starts=passage.word_starts[kept]))
-    return sample._replace(passages=passages)
+    planted = [tuple(one.tolist()[1:-1]) for one in encode(tokenizer, lines)]
+    whole = {line: len(line) for line in planted}
+    lengths = sorted({len(line) for line in planted}, reverse=True)
+    firsts = np.array(sorted({line[0] for line in planted}), np.int64)
+    heads = {line[:count] for line in planted for count in range(_LEAST, len(line))}
+    tails = {line[-count:] for line in planted for count in range(_LEAST, len(line))}
 
-
-def _places(tokens: Integers, planted: Iterable[Integers]) -> Iterable[tuple[int, int]]:
-    """Where planted lines are, also those of which the ends of the passage have a part."""
-    last = len(tokens) - 1  # [SEP]
-    for line in planted:
-        for start in np.flatnonzero(tokens == line[0]).tolist():
-            stop = min(start + len(line), last)
-            if stop - start >= min(_LEAST, len(line)) and _equal(tokens[start:stop], line[: stop - start]):
-                yield start, stop
-        for count in range(min(len(line) - 1, last - 1), _LEAST - 1, -1):
-            if _equal(tokens[1 : 1 + count], line[-count:]):
+    def places(tokens: list[int], starts: list[int]) -> Iterator[tuple[int, int]]:
+        last = len(tokens) - 1
+        for start in starts:
+            for length in lengths:
+                if tuple(tokens[start : start + length]) in whole:
+                    yield start, start + length
+                    break
+            else:
+                if tuple(tokens[start:last]) in heads:
+                    yield start, last
+        for count in range(min(max(lengths, default=0), last - 1), _LEAST - 1, -1):
+            if tuple(tokens[1 : 1 + count]) in tails:
                 yield 1, 1 + count
                 break
 
+    def stays(tokens: Tokens) -> npt.NDArray[np.bool_]:
+        kept = np.ones(len(tokens), np.bool_)
+        for start, stop in places(tokens.tolist(), np.flatnonzero(np.isin(tokens, firsts)).tolist()):
+            after = tokens[stop : stop + 1]
+            blank = stop < len(tokens) - 1 and not tokenizer.decode(after.astype(np.uint32)).strip()
+            kept[start : stop + blank] = False
+        return kept
 
-def _equal(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
-    return bool(np.array_equal(one, other))
+    return stays

@@ -61,14 +61,14 @@ class Subject:
     def sample(self) -> "Sample":
         """The passages that several attacks share, without planted lines."""
         from ...evaluation.privacy.passages import sample_passages
-        from ...evaluation.privacy.planted import without_canaries
+        from ...evaluation.privacy.planted import canary_cutter
 
         assert self.data is not None
         assert self.manifest is not None
-        sample = sample_passages(
-            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen
+        stays = canary_cutter(self.planted, self.model.tokenizer) if self.planted else None
+        return sample_passages(
+            self.data, self.manifest, self.sources, self.samples, self.longest, self.seed, self.seen, stays
         )
-        return without_canaries(sample, self.planted, self.model.tokenizer)
 
 
 class Attack(NamedTuple):
