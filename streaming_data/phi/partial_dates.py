@@ -44,6 +44,7 @@ _DOT_LOST = re.compile(  # `am 12.03 um`, in text of a language that writes `am 
     r"(?<![^\W_])(?:am|vom|zum|seit dem|den|d\.|fra den|til den) (?P<date>[0-3]?\d\.(?:0?[1-9]|1[0-2]))(?!\w|[.,/%°]"
     r"| ?(?:%|uhr|kl|[mµ]?g\b|[mdc]?l\b|[mc]?m\b|mmol|u\b|i?e\b))"
 )
+_DOT_LOST_HEADS = compile_heads(r"am [0-9]|vom [0-9]|zum [0-9]|seit dem|den [0-9]|d\. [0-9]|fra den|til den")
 _DOT_LOST_LANGUAGES = frozenset(("de", "da", "nb", "sv"))
 _BEFORE_NUMBERS = 24
 _DOT_RANGE = re.compile(r"\d\.(?:\d{1,2}\.)? ?(?:-|–|und|/) ?\Z")
@@ -75,8 +76,8 @@ def find_partial_dates(
         if day and (match["year"] or _is_month(texts[number], match.span("month"), own)):
             yield number, Found("date", day.start(), match.end())
     if not _DOT_LOST_LANGUAGES.isdisjoint(languages):
-        for number, text in enumerate(folded):
-            yield from ((number, Found("date", *match.span("date"))) for match in _DOT_LOST.finditer(text))
+        for number, match in in_folded.find(_DOT_LOST, _DOT_LOST_HEADS):
+            yield number, Found("date", *match.span("date"))
     cues = _cues(languages)
     for number, match in in_folded.find(_TWO_NUMBERS, _TWO_NUMBERS_HEADS):
         day = DAY_BEFORE.search(folded[number], max(0, match.start() - 1), match.start() + 1)

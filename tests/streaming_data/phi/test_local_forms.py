@@ -45,7 +45,7 @@ FIELDS = (
     *("SMITH, JOHN (M)", "Smith, John DOB 03/04/1950"),
 )
 LOCAL = {
-    "de_DE": "030 1234567 | 80331 München | 3.3.19 | bis 23/12",
+    "de_DE": "030 1234567 | 80331 München | 3.3.19 | bis 23/12 | am 12.03",
     "de_AT": "1010 Wien",
     "en_AU": "NSW 2000",
     "en_GB": "020 7946 0123",
