@@ -19,7 +19,7 @@ import torch
 
 from ...configs.progress import Progress
 from ...streaming_data.loader.masking import Vocabulary, mask
-from .passages import SHORTEST, Integers, Passage, Sample
+from .passages import Integers, Passage, Sample
 from .report import Attack, MembershipSection, Separation
 from .scoring import Cloze, Scorer, score
 from .separation import Floats, Mask, separate
@@ -37,12 +37,8 @@ def attack_membership(
     longest: int,
     seed: int,
 ) -> MembershipSection:
-    """Attack a model with the references, of which `untrained` is also the control.
-
-    Passages of which less than `SHORTEST` tokens were left are not used: they may have no token to mask.
-    """
-    passages = [passage for passage in sample.passages if len(passage.tokens) >= SHORTEST]
-    sample = sample._replace(passages=passages)
+    """Attack a model with the references, of which `untrained` is also the control."""
+    passages = sample.passages
     masked = [mask_passage(passage, vocabulary, draw, seed) for passage in passages for draw in range(maskings)]
     counts = np.array([len(cloze.positions) for cloze in masked], np.float64).reshape(-1, maskings).sum(axis=1)
     losses = {

@@ -160,3 +160,30 @@ def test_what_the_attacks_lack_is_named(trained: Path, cmbert: Callable[..., tup
         (tmp_path / "hidden.json").rename(canary_file(data))
     assert code == 2
     assert "nothing to attack it with" in output
+
+
+def test_losses_of_a_reference_are_subtracted(
+    trained: Path, cmbert: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    run, data = trained / "run", trained / "data"
+    [earlier, newest] = sorted((run / "checkpoints").iterdir())
+    for checkpoint in (earlier, newest):
+        _export(checkpoint, tmp_path / checkpoint.name)
+    references = [part for one in (earlier, newest) for part in ("--reference", tmp_path / one.name)]
+    code, output = cmbert(run, "--data", data, "--samples", 6, *references, "--out", tmp_path / "out")
+    assert code == 0, output
+    section = read_report(tmp_path / "out" / newest.name).membership
+    assert section is not None
+    found = {attack.reference: attack.documents.auc for attack in section.attacks if attack.score == "reference"}
+    assert list(found) == ["untrained", earlier.name, newest.name]
+    assert found[newest.name].value == found[newest.name].low == found[newest.name].high == 0.5  # less its own losses
+    assert found[earlier.name].value != 0.5
+    assert section.epochs is not None
+    for wrong, words in (
+        ([tmp_path / "nowhere/at/all"], "no such directory"),
+        ([tmp_path / newest.name] * 2, f"{newest.name} is not the only one of its name"),
+    ):
+        named = [part for one in wrong for part in ("--reference", one)]
+        code, output = cmbert(run, "--data", data, *named, "--out", tmp_path / "none")
+        assert code == 2
+        assert words in " ".join(output.split()), output
