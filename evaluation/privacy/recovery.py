@@ -92,7 +92,7 @@ def find_spans(passage: Passage, tokenizer: LoadedTokenizer, locales: Sequence[s
         return None
     starts, ends = np.array(encoded.offsets, np.int64).reshape(-1, 2).T
     by_kind: dict[tuple[int, int], str] = {}
-    for kind, start, end in find_in_all([text], locales)[0]:
+    for kind, start, end in find_in_all([text], locales, names=True)[0]:
         by_kind.setdefault((start, end), kind)
     places = list(by_kind)
     order = permutation(len(places), "privacy spans", seed, passage.source, passage.number)[:_SPANS]
