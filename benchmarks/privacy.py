@@ -2,7 +2,7 @@
 
     python benchmarks/privacy.py [--out runs/privacy] [--page docs/privacy.md]
 
-Runs the cmbert commands on two cores in about ten minutes, and writes the tables of docs/privacy.md. After an
+Runs the cmbert commands on two cores, and writes the tables of docs/privacy.md. After an
 interruption the same command continues; finished runs are not repeated.
 
 - `planted`: `data prepare` plants 50 canaries per level in synthetic radiology reports; one run of 20 epochs, whose
