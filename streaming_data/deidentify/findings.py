@@ -11,7 +11,7 @@ from ..phi.patterns import Identifier
 from ..phi.word_trie import any_of
 
 _POSSIBLE = "possible_"
-"""How kinds begin that the audit reports, and that are too often wrong to be replaced."""
+"""How kinds begin that the audit reports and does not count."""
 _NAME_LABELS = ("titles", "names", "full_names", "people")
 _OTHER_LABELS = ("numbers", "phones", "ages", "since")
 _MORE_LABELS = words("mrn; medical record; medical record number; unit no; account; accession; patient id")
@@ -32,11 +32,16 @@ class Finding(NamedTuple):
     value: int
 
 
-def merge(identifiers: Iterable[Identifier], text: str) -> list[Finding]:
-    """The findings in order; those that overlap are one, of the kind of the longest. Possible ones are left out."""
+def merge(identifiers: Iterable[Identifier], text: str, possible: bool) -> list[Finding]:
+    """The findings in order; those that overlap are one, of the kind of the longest.
+
+    Args:
+        possible: whether possible findings are among them, as those of their kind, or are left out.
+    """
     merged: list[tuple[Identifier, int, int]] = []
-    certain = [one for one in identifiers if not one.kind.startswith(_POSSIBLE)]
-    for identifier in sorted(certain, key=lambda one: (one.start, -one.end)):
+    chosen = [one._replace(kind=one.kind.removeprefix(_POSSIBLE)) for one in identifiers
+              if possible or not one.kind.startswith(_POSSIBLE)]  # fmt: skip
+    for identifier in sorted(chosen, key=lambda one: (one.start, -one.end)):
         if merged and identifier.start < merged[-1][2]:
             longest, start, end = merged.pop()
             longest = max(longest, identifier, key=lambda one: one.end - one.start)

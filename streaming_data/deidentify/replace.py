@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..documents.document import Document, in_batches
+from ..phi.names.kinds import are_counted
 from ..phi.patterns import find_in_all
 from . import dates
 from .findings import Finding, merge
@@ -35,15 +36,17 @@ def deidentify(
         split_by: the key of meta that names the patient. A document without it is a patient of its own.
         key: of the surrogates; None for placeholders.
         changed: counts the documents that are changed, and the findings by kind; see `kinds_of`.
-        names: whether certain names without a title or label are replaced, too.
+        names: whether names without a title or label are replaced, too: possible ones where few of them are wrong.
     """
+    # A name that is left is worse than a word that is lost, unless most of them would be words.
+    possible = names and are_counted(locales)
     for batch in in_batches(documents):
         texts = [document.text for document in batch]
         searched = find_in_all(texts, locales, names)
-        findings = [merge(found, text) for found, text in zip(searched, texts, strict=True)]
+        findings = [merge(found, text, possible) for found, text in zip(searched, texts, strict=True)]
         changed.update({STEP: sum(map(bool, findings))} if any(findings) else {})
         if key is None:
-            replaced = _with_placeholders(texts, findings, locales, changed, names)
+            replaced = _with_placeholders(texts, findings, locales, changed, names, possible)
             yield from (
                 document if text is document.text else replace(document, text=text)
                 for document, text in zip(batch, replaced, strict=True)
@@ -74,6 +77,7 @@ def _with_placeholders(
     locales: Sequence[str],
     changed: "Counter[str]",
     names: bool,
+    possible: bool,
 ) -> list[str]:
     """The texts when nothing is left to replace: a placeholder may bring together what is found then."""
     replaced = list(texts)
@@ -83,7 +87,7 @@ def _with_placeholders(
             _count(found, changed)
             replaced[number] = _put(PLACEHOLDER, replaced[number], found)
         searched = find_in_all([replaced[number] for number in left], locales, names)
-        again = {number: merge(found, replaced[number]) for number, found in zip(left, searched, strict=True)}
+        again = {number: merge(found, replaced[number], possible) for number, found in zip(left, searched, strict=True)}
         # The second time the label goes too, if it is what is found.
         left = {number: [one._replace(value=one.start) for one in found] for number, found in again.items() if found}
         if not left:

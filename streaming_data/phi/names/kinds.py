@@ -15,10 +15,14 @@ def find_kinds_of_names(texts: Sequence[str], locales: Sequence[str]) -> list[li
             the languages were counted.
     """
     finder = load_finder()
-    settings = finder.settings
-    languages = {locale.split("_")[0] for locale in locales} or {"en"}
-    least = settings.certain if languages & set(settings.languages) else float("inf")
+    least = finder.settings.certain if are_counted(locales) else float("inf")
     return [
         [(NAME if name.probability >= least else POSSIBLE_NAME, name.start, name.end) for name in found]
         for found in find_names(texts, finder)
     ]
+
+
+def are_counted(locales: Sequence[str]) -> bool:
+    """Whether the words of one of the texts' languages were counted: without that, few of the names found are names."""
+    languages = {locale.split("_")[0] for locale in locales} or {"en"}
+    return bool(languages & set(load_finder().settings.languages))

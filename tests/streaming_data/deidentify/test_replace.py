@@ -87,7 +87,7 @@ def test_the_order_and_the_batch_of_documents_do_not_matter(monkeypatch: pytest.
 def test_surrogates_are_where_the_document_has_them_and_the_rest_is_unchanged() -> None:
     """Replacing each stated part of the new text by the finding of the old one gives the old text."""
     for text, document in zip(texts := random_texts(300, 2), run(texts, KEY), strict=True):
-        findings = merge(find_identifiers(text), text)
+        findings = merge(find_identifiers(text), text, possible=False)
         assert len(findings) == len(document.surrogates)
         restored, at = "", 0
         for finding, (start, end) in zip(findings, document.surrogates, strict=True):
@@ -212,7 +212,7 @@ def test_the_audit_counts_what_is_left_beside_surrogates_and_each_finding_is_cou
     texts = random_texts(100, 5)
     changed: Counter[str] = Counter()
     documents = list(deidentify((Document(str(n), "", text) for n, text in enumerate(texts)), "", (), KEY, changed))
-    found = [merge(find_identifiers(text), text) for text in texts]
+    found = [merge(find_identifiers(text), text, possible=False) for text in texts]
     assert changed["deidentify"] == sum(map(bool, found))
     assert kinds_of(changed) == Counter(finding.kind for findings in found for finding in findings)
     audit = PhiAudit()
@@ -227,5 +227,6 @@ def test_findings_of_any_kind_that_overlap_are_one() -> None:
     text = "x" * 40
     found = [Identifier("a", 0, 5), Identifier("new", 3, 20), Identifier("b", 20, 25), Identifier("a", 22, 23)]
     found.append(Identifier("possible_name", 30, 35))
-    merged = [(one.kind, one.start, one.end) for one in merge(found, text)]
+    merged = [(one.kind, one.start, one.end) for one in merge(found, text, possible=False)]
+    assert [one.kind for one in merge(found, text, possible=True)] == [*(kind for kind, *_ in merged), "name"]
     assert merged == [("new", 0, 20), ("b", 20, 25)]
