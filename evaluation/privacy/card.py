@@ -51,7 +51,8 @@ def card_section(report: PrivacyReport) -> str:
         f"{report.date[:10]}. {ACCESS} {CAUTION}",
     ]
     for finding in findings(report):
-        parts += [f"### {finding.title}", finding.tried, _table(finding), f"**{finding.found}**", *finding.notes]
+        table = [_table(finding)] if finding.rows else []
+        parts += [f"### {finding.title}", finding.tried, *table, f"**{finding.found}**", *finding.notes]
     if not report.attacks():
         parts.append("No attack was made.")
     return "\n\n".join(parts) + "\n"
