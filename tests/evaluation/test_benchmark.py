@@ -13,8 +13,8 @@ from clinical_modernbert.evaluation.origin import Origin, check_published, git_i
 from clinical_modernbert.evaluation.suite import Evaluation
 
 LOCAL = {
-    "bias", "bias-swap", "documents", "retrieval", "reranking", "similarity", "masked-words", "names", "needles", "codes",
-    "codes-held-out",
+    "bias", "bias-swap", "documents", "retrieval", "reranking", "similarity", "masked-words", "names", "needles",
+    "codes", "codes-held-out",
 }  # fmt: skip
 """Tasks without published files: of our templates, of the user's own files, of code lists that change every year."""
 
