@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PHYSIONET = (
-    "PhysioNet's credentialed data use agreement: nobody without it may have access to the data, and third parties "
-    "least of all, online services included. PhysioNet asks that models derived from such data are treated as the data "
-    "itself and shared on PhysioNet under the same agreement"
+    "PhysioNet's credentialed data use agreement: access to the data is not shared with anybody else, online services "
+    "included (physionet.org/news/post/llm-responsible-use). Models derived from such data are treated as the data "
+    "itself and are shared on PhysioNet under the same agreement (its Guidelines for creating datasets and models from "
+    "MIMIC, April 2024)"
 )
 
 
