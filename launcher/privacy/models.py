@@ -104,7 +104,7 @@ def seen_packs(checkpoint: Path, manifest: CheckpointManifest, data: str) -> dic
 
     config = load(RunConfig, run_of(checkpoint) / "config.yaml", allow_secrets=True)
     read = order_offset(manifest.skips, manifest.progress.packs)
-    return packs_seen(config.data.model_copy(update={"path": data}), config.seed, read)
+    return packs_seen(config.data.model_copy(update={"path": data}), config.seed, read, manifest.data)
 
 
 def run_of(checkpoint: Path) -> Path:
