@@ -112,15 +112,8 @@ def score(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iter
     Raises:
         ValueError: a cloze is longer than the model allows.
     """
-    rows = max(16, CHUNK_BYTES // (4 * scorer.tokenizer.vocab_size))
-    for batch in _batches(clozes, tokens, rows, scorer.max_length):
-        offsets = np.cumsum([0, *(len(cloze.tokens) for cloze in batch)])[:-1]
-        positions = torch.cat([cloze.positions + int(offset) for cloze, offset in zip(batch, offsets, strict=True)])
-        with torch.inference_mode():
-            values = [
-                torch.log_softmax(scorer.logits([cloze.tokens for cloze in batch], part).float(), -1)
-                for part in positions.split(rows)
-            ]
+    for batch, parts in _compute(scorer, clozes, tokens):
+        values = [torch.log_softmax(part, -1) for part in parts]
         yield from _gather(batch, values[0] if len(values) == 1 else torch.cat(values))
 
 
@@ -153,15 +146,26 @@ def rank(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Itera
 
     Batches and errors are those of `score`.
     """
+    for batch, parts in _compute(scorer, clozes, tokens):
+        targets = torch.cat([cloze.targets for cloze in batch])
+        ranks = []
+        for values in parts:
+            true, targets = targets[: len(values)].to(values.device), targets[len(values) :]
+            ranks.append((values > values.gather(1, true[:, None])).sum(dim=1).cpu())
+        for own in torch.cat(ranks).split([len(cloze.positions) for cloze in batch]):
+            yield own.numpy()
+
+
+def _compute(scorer: Scorer, clozes: Iterable[Cloze], tokens: int) -> Iterator[tuple[list[Cloze], Iterator[Tensor]]]:
+    """Batches of clozes, and the logits at all their positions, fp32 (rows, V) in parts of bounded size."""
     rows = max(16, CHUNK_BYTES // (4 * scorer.tokenizer.vocab_size))
     for batch in _batches(clozes, tokens, rows, scorer.max_length):
-        offsets = np.cumsum([0, *(len(cloze.tokens) for cloze in batch)])[:-1]
+        sequences = [cloze.tokens for cloze in batch]
+        offsets = np.cumsum([0, *map(len, sequences)])[:-1]
         positions = torch.cat([cloze.positions + int(offset) for cloze, offset in zip(batch, offsets, strict=True)])
-        targets = torch.cat([cloze.targets for cloze in batch])
-        parts = []
-        for part, true in zip(positions.split(rows), targets.split(rows), strict=True):
-            with torch.inference_mode():
-                values = scorer.logits([cloze.tokens for cloze in batch], part).float()
-            parts.append((values > values.gather(1, true.to(values.device)[:, None])).sum(dim=1).cpu())
-        for ranks in torch.cat(parts).split([len(cloze.positions) for cloze in batch]):
-            yield ranks.numpy()
+        yield batch, (_logits(scorer, sequences, part) for part in positions.split(rows))
+
+
+@torch.inference_mode()
+def _logits(scorer: Scorer, sequences: list[Tensor], positions: Tensor) -> Tensor:
+    return scorer.logits(sequences, positions).float()
