@@ -37,7 +37,7 @@ def read_classification(task: ClassificationTask, data: Path) -> Splits:
         UserError: a file is missing or malformed, or a text that is not for training has a class that no training
             text has.
     """
-    train, *others = (_labeled_texts(data / name, task) for name in task.files())
+    train, *others = (read_labeled_texts(data / name, task) for name in task.files())
     classes = {example.label for _, example in train}
     for examples in others:
         if unseen := [where for where, example in examples if example.label not in classes]:
@@ -59,12 +59,7 @@ def score_classes(labels: Sequence[str], predictions: Sequence[str]) -> dict[str
     }
 
 
-def read_labeled_texts(path: Path, task: ClassificationTask) -> list[LabeledText]:
-    """The texts of a file, of at least two classes."""
-    return [example for _, example in _labeled_texts(path, task)]
-
-
-def _labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, LabeledText]]:
+def read_labeled_texts(path: Path, task: ClassificationTask) -> list[tuple[str, LabeledText]]:
     """The texts of a file, of at least two classes, each with its file and line."""
     examples = list(_each(path, task))
     check_classes([example.label for _, example in examples], path)

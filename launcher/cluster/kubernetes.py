@@ -91,11 +91,12 @@ class KubernetesConfig(BaseModel):
 
 def _lists(value: Any) -> list[tuple[str, Any]]:
     """All lists in a pod that are merged, by their names."""
-    children = (
-        value.items() if isinstance(value, dict) else [("", one) for one in value] if isinstance(value, list) else []
-    )
-    own = [(name, child) for name, child in children if name in OVERLAY_LISTS]
-    return own + [found for _, child in children for found in _lists(child)]
+    if isinstance(value, list):
+        return [found for one in value for found in _lists(one)]
+    if not isinstance(value, dict):
+        return []
+    own = [(name, child) for name, child in value.items() if name in OVERLAY_LISTS]
+    return own + [found for child in value.values() for found in _lists(child)]
 
 
 def overlay(base: Any, patch: Any, name: str = "") -> Any:

@@ -36,6 +36,7 @@ def write_results(
     """Write `results.html` and `results.tex` to the directory of an evaluation, and return their paths.
 
     Args:
+        probes: comparisons of groups of the tasks that probe bias.
         texts: to be shown with mistakes, on a page that only its owner can read. Without them the page has no text of
             the data: examples have ids and positions.
     Raises:
@@ -44,19 +45,14 @@ def write_results(
     page, table = out / PAGE, out / TABLE
     with stage_file(page) as staging:
         staging.touch(0o600 if texts else 0o666)
-        staging.write_text(render_results(results, comparisons, out, probes, texts), encoding="utf-8")
+        staging.write_text(_render(results, comparisons, out, probes, texts), encoding="utf-8")
     atomic_write(table, latex_table(_primary(scores_of(results)), claims(comparisons)))
     return page, table
 
 
-def render_results(
-    results: Sequence[Result],
-    comparisons: Sequence[Comparison],
-    out: Path,
-    probes: Probes = _NONE,
-    texts: Texts = _NONE,
+def _render(
+    results: Sequence[Result], comparisons: Sequence[Comparison], out: Path, probes: Probes, texts: Texts
 ) -> str:
-    """Return the page. `probes` are the comparisons of groups of its tasks that probe bias."""
     scores = scores_of(results)
     models = list(dict.fromkeys(result.model for result in results))
     tasks = []

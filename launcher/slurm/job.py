@@ -126,10 +126,9 @@ def quote_option(option: str) -> str:
 
     `--name=any words` is one option. In other forms, such as `-C haswell`, quotes mean the same as in a shell.
     """
+    words = _words(option)
     name, equals, value = option.partition("=")
-    if _words(option) == [option] and equals:
-        return f"{name}={_quote(value)}"
-    return " ".join(map(_quote, _words(option)))
+    return f"{name}={_quote(value)}" if words == [option] and equals else " ".join(map(_quote, words))
 
 
 def _quote(value: str) -> str:

@@ -39,7 +39,7 @@ def test_every_file_format_gives_the_same_texts(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows))
     (tmp_path / "a.txt").write_text("###123\n" + "".join(f"{r.label}\t{r.text}\n" for r in rows) + "\n###124\n")
     for name in ("a.tsv", "a.csv", "a.jsonl", "a.txt"):
-        assert [text._replace(id="") for text in read_labeled_texts(tmp_path / name, task())] == rows
+        assert [text._replace(id="") for _, text in read_labeled_texts(tmp_path / name, task())] == rows
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_one_class_has_one_spelling(first: str, second: str, tmp_path: Path) -> 
     """pandas writes 1 as 1.0 once a number of the column is missing, and JSON has numbers where CSV has text."""
     rows = [f'{{"text": "x", "label": {value}}}\n'.replace("'", '"') for value in (first, second, '"other"')]
     (tmp_path / "a.jsonl").write_text("".join(rows))
-    labels = [example.label for example in read_labeled_texts(tmp_path / "a.jsonl", task())]
+    labels = [example.label for _, example in read_labeled_texts(tmp_path / "a.jsonl", task())]
     assert labels[0] == labels[1] != labels[2]
 
 
