@@ -25,6 +25,8 @@ _WORD = (
 _NAME = re.compile(rf"(?:.*[^A-Za-z])?(?:\w{{0,64}}{_ANYWHERE}|{_WORD})|.*[_-]key|key", re.IGNORECASE | re.DOTALL)
 _NO_SECRET = re.compile(r"(?:unk|cls|sep|pad|mask|bos|eos|unused)_token|pass_secret", re.IGNORECASE)
 """Words of a tokenizer, and the name of a Kubernetes secret."""
+_POD = ("kubernetes", "pod")
+"""In it, `key` is the name of a label, of a taint or of a secret's entry."""
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
 # The user part of abfs://container@account and ssh://user@host is no secret; that of http(s) may be a token.
@@ -63,29 +65,29 @@ def scrub(text: str) -> str:
     return _FORM.sub(HIDDEN, text)
 
 
-def scrub_tree(value: Any) -> Any:
+def scrub_tree(value: Any, path: tuple[str | int, ...] = ()) -> Any:
     """A copy of JSON-like values with every text scrubbed, and every value of a secret-like key hidden."""
     if isinstance(value, Mapping):
-        return {key: HIDDEN if _hides(key, entry) else scrub_tree(entry) for key, entry in value.items()}
+        return {key: scrub_tree(entry, (*path, key)) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [scrub_tree(entry) for entry in value]
+        return [scrub_tree(entry, (*path, number)) for number, entry in enumerate(value)]
+    if _hides(path, value):
+        return HIDDEN
     return scrub(value) if isinstance(value, str) else value
 
 
-def find_secret(key: str, value: str) -> str | None:
-    """What in this text of a configuration is a secret, without the secret; None if there is none.
-
-    Args:
-        key: the last part of its key.
-    """
-    if _hides(key, value):
-        return f"a value of {key} is a secret"
+def find_secret(path: tuple[str | int, ...], value: str) -> str | None:
+    """What in the text at this place of a configuration is a secret, without the secret; None if there is none."""
+    if _hides(path, value):
+        return f"a value of {path[-1]} is a secret"
     return None if scrub(value) == value else f"{scrub(value)} has a secret in it, shown as {HIDDEN}"
 
 
-def _hides(key: Any, value: Any) -> bool:
-    literal = isinstance(value, str) and value not in ("", HIDDEN) and not _is_reference(value)
-    return isinstance(key, str) and literal and is_secret_name(key)
+def _hides(path: tuple[str | int, ...], value: Any) -> bool:
+    key = path[-1] if path else None
+    if not isinstance(key, str) or not is_secret_name(key) or (key == "key" and path[:2] == _POD):
+        return False
+    return isinstance(value, str) and value not in ("", HIDDEN) and not _is_reference(value)
 
 
 def _hide(match: re.Match[str]) -> str:

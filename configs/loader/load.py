@@ -84,10 +84,7 @@ def _secrets(node: Node, path: KeyPath = ()) -> Iterator[Problem]:
     elif isinstance(node.value, list):
         children = enumerate(node.value)
     else:
-        key = path[-1] if path and isinstance(path[-1], str) else ""
-        if key == "key" and path[:2] == ("kubernetes", "pod"):
-            key = ""  # the name of a label, a taint or a secret's entry
-        if isinstance(node.value, str) and (found := find_secret(key, node.value)):
+        if isinstance(node.value, str) and (found := find_secret(path, node.value)):
             yield Problem(node.location, dotted_path(path), f"{found}, and copies of a recipe are kept: {FIX}")
         return
     for part, child in children:

@@ -6,21 +6,22 @@ comparable per token only.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ...configs.errors import UserError
 from ...configs.progress import Progress
-from ...kernels.logit_chunks import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..models.model import EvaluatedModel, MaskedLogits
+    from ..models.clozes import Filler
 
 Array = npt.NDArray[np.float64]
+Place = tuple[tuple[int, ...], tuple[int, ...]]
+"""A masked text, and the positions of its mask tokens."""
 
 
 class WordScores(NamedTuple):
@@ -37,101 +38,55 @@ class WordScores(NamedTuple):
         return odds
 
 
-class _Place(NamedTuple):
-    """A word in a text: the masked text's number, and the positions and ids of the word's tokens."""
-
-    sequence: int
-    positions: list[int]
-    ids: list[int]
-
-
 def score_words(
-    model: "EvaluatedModel",
-    logits: "MaskedLogits",
-    texts: Sequence[tuple[str, str]],
-    words: Sequence[str],
-    tokens: int,
+    filler: "Filler", tokenizer: Any, texts: Sequence[tuple[str, str]], words: Sequence[str], tokens: int
 ) -> WordScores:
     """Score every word in every text.
 
     Args:
+        tokenizer: a fast tokenizer of transformers.
         texts: each before and after the place of the word.
         tokens: computed at a time.
     Raises:
         UserError: a text is longer than the model allows.
     """
-    sequences, places = _mask(model, texts, words)
-    scores = np.zeros(len(places))
-    of: list[list[int]] = [[] for _ in sequences]
-    for number, place in enumerate(places):
-        of[place.sequence].append(number)
-    vocabulary = len(model.tokenizer)
-    with Progress("filling in", len(sequences), "texts") as progress:
-        for part in _batches(sequences, places, of, tokens, max(16, CHUNK_BYTES // (4 * vocabulary))):
-            chosen = [number for one in part for number in of[one]]
-            scores[chosen] = _score([sequences[one] for one in part], part, [places[n] for n in chosen], logits)
-            progress.advance(len(part))
-    counts = np.array([len(place.ids) for place in places], np.float64)
+    import torch
+
+    from ..models.clozes import Cloze, score
+
     shape = (len(texts), len(words))
-    return WordScores(scores.reshape(shape), counts.reshape(shape))
+    log_probability, counts = np.zeros(shape), np.zeros(shape)
+    # Words of as many tokens have the same masked text: it is computed once.
+    places: dict[Place, list[tuple[tuple[int, int], list[int]]]] = {}
+    for cell, place, ids in _mask(filler, tokenizer, texts, words):
+        places.setdefault(place, []).append((cell, ids))
+        counts[cell] = len(ids)
+    clozes = (
+        Cloze(torch.tensor(masked), torch.tensor(positions), torch.tensor([ids for _, ids in alternatives]))
+        for (masked, positions), alternatives in places.items()
+    )
+    with Progress("filling in", len(places), "texts") as progress:
+        for alternatives, scores in zip(places.values(), score(filler, clozes, tokens), strict=True):
+            for (cell, _), per_token in zip(alternatives, scores, strict=True):
+                log_probability[cell] = per_token.sum()
+            progress.advance()
+    return WordScores(log_probability, counts)
 
 
 def _mask(
-    model: "EvaluatedModel", texts: Sequence[tuple[str, str]], words: Sequence[str]
-) -> tuple[list[tuple[int, ...]], list[_Place]]:
-    """The different masked texts, and each word's place: words of as many tokens have the same masked text."""
-    tokenizer = model.tokenizer
-    filled = [(before, word, after) for before, after in texts for word in words]
-    encoded = tokenizer(["".join(parts) for parts in filled], return_offsets_mapping=True, return_attention_mask=False)
-    numbers: dict[tuple[int, ...], int] = {}
-    places = []
-    for (before, word, _), ids, offsets in zip(filled, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        start, end = len(before), len(before) + len(word)
+    filler: "Filler", tokenizer: Any, texts: Sequence[tuple[str, str]], words: Sequence[str]
+) -> "Iterator[tuple[tuple[int, int], Place, list[int]]]":
+    """Of each word in each text: (text, word), where it is masked, and the ids of its tokens."""
+    cells = [(text, word) for text in range(len(texts)) for word in range(len(words))]
+    filled = ["".join((texts[text][0], words[word], texts[text][1])) for text, word in cells]
+    encoded = tokenizer(filled, return_offsets_mapping=True, return_attention_mask=False)
+    for cell, ids, offsets in zip(cells, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        start = len(texts[cell[0]][0])
+        end = start + len(words[cell[1]])
         positions = [at for at, (first, last) in enumerate(offsets) if last > start and first < end and last > first]
-        if len(ids) > model.max_length or not positions:
-            raise UserError(f"{model.name}: a template has {len(ids)} tokens; the model allows {model.max_length}")
+        if len(ids) > filler.max_length or not positions:
+            raise UserError(f"{filler.name}: a template has {len(ids)} tokens; the model allows {filler.max_length}")
         masked = list(ids)
         for at in positions:
             masked[at] = tokenizer.mask_token_id
-        number = numbers.setdefault(tuple(masked), len(numbers))
-        places.append(_Place(number, positions, [ids[at] for at in positions]))
-    return list(numbers), places
-
-
-def _batches(
-    sequences: Sequence[tuple[int, ...]],
-    places: Sequence[_Place],
-    of: Sequence[Sequence[int]],
-    tokens: int,
-    rows: int,
-) -> "Iterator[list[int]]":
-    """Numbers of sequences that are computed together: at most so many tokens, and about so many rows of logits."""
-    part: list[int] = []
-    used = masks = 0
-    for number, ids in enumerate(sequences):
-        more = len(places[of[number][0]].positions)
-        if part and (used + len(ids) > tokens or masks + more > rows):
-            yield part
-            part, used, masks = [], 0, 0
-        part.append(number)
-        used, masks = used + len(ids), masks + more
-    yield part
-
-
-def _score(
-    sequences: Sequence[tuple[int, ...]], numbers: Sequence[int], places: Sequence[_Place], logits: "MaskedLogits"
-) -> Array:
-    """The log-probabilities of the words at places in these sequences, whose numbers are given."""
-    import torch
-
-    starts = dict(zip(numbers, np.cumsum([0, *map(len, sequences)]).tolist(), strict=False))
-    positions = sorted({starts[place.sequence] + at for place in places for at in place.positions})
-    row_of = {position: row for row, position in enumerate(positions)}
-    with torch.no_grad():
-        scores = logits([torch.tensor(ids) for ids in sequences], torch.tensor(positions)).float().log_softmax(-1)
-    rows = torch.tensor([row_of[starts[place.sequence] + at] for place in places for at in place.positions])
-    ids = torch.tensor([one for place in places for one in place.ids])
-    found = scores[rows.to(scores.device), ids.to(scores.device)].double().cpu().numpy()
-    owner = np.repeat(np.arange(len(places)), [len(place.ids) for place in places])
-    sums: Array = np.bincount(owner, found, len(places)).astype(np.float64)
-    return sums
+        yield cell, (tuple(masked), tuple(positions)), [ids[at] for at in positions]

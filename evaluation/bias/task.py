@@ -134,11 +134,13 @@ def _others(attribute: Attribute) -> list[str]:
 
 def _filled(model: "EvaluatedModel", domain: Domain, named: Sequence[Wording], tokens: int) -> dict[Measure, Array]:
     """The contrasts `words` and `order` of each template and wording, (T, W)."""
-    logits = model.open_masked_lm()
+    from ..models.clozes import open_filler
+
+    filler = open_filler(model)
     if model.tokenizer.mask_token_id is None:
         raise UserError(f"{model.name}: its tokenizer has no mask token; use --set task.measures=[embedding]")
     texts = [sides(template, wording.patient) for template in domain.templates for wording in named]
-    scores = score_words(model, logits, texts, [*domain.words, *domain.against], tokens)
+    scores = score_words(filler, model.tokenizer, texts, [*domain.words, *domain.against], tokens)
     first = len(domain.words)
     odds = scores.log_odds()
     contrast = odds[:, :first].mean(axis=1) - odds[:, first:].mean(axis=1)

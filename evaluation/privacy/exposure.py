@@ -35,8 +35,9 @@ from ...streaming_data.canaries.identifiers import Canary, Kind, draw_secrets, l
 from ...streaming_data.loader.counter_rng import permutation
 from ...streaming_data.tokenizer import tokenizer as tokenizers
 from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
+from ..models.clozes import masked_singly, masked_together, score, with_alternative
 from .report import Estimate, ExposureLevel, ExposureSection
-from .scoring import Scorer, masked_singly, masked_together, score, with_alternative
+from .scorer import Scorer
 from .separation import Floats, estimate
 
 ALTERNATIVES = 100

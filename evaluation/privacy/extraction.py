@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from ...configs.progress import Progress
+from ..models.clozes import Cloze, rank
 from .passages import Integers, Passage, Sample
 from .report import ExtractionSection, Gaps
 from .runs import LEAST, run_hashes
-from .scoring import Cloze, Scorer, rank
+from .scorer import Scorer
 from .separation import Mask, difference
 
 GAP = 16

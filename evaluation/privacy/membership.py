@@ -19,9 +19,10 @@ import torch
 
 from ...configs.progress import Progress
 from ...streaming_data.loader.masking import Vocabulary, mask
+from ..models.clozes import Cloze, score
 from .passages import Integers, Passage, Sample
 from .report import Attack, MembershipSection, Separation
-from .scoring import Cloze, Scorer, score
+from .scorer import Scorer
 from .separation import Floats, Mask, separate
 
 UNTRAINED = "untrained"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
 from .passages import Tokens
-from .scoring import encode
+from .scorer import encode
 
 _LEAST = 3
 """Tokens of a line that was cut at the end of a segment, at least."""

@@ -18,9 +18,10 @@ from ...configs.progress import Progress
 from ...streaming_data.loader.counter_rng import permutation
 from ...streaming_data.phi.patterns import find_in_all
 from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
+from ..models.clozes import Cloze, rank
 from .passages import Integers, Passage, Sample
 from .report import Rates, Recovered, RecoverySection
-from .scoring import Cloze, Scorer, rank
+from .scorer import Scorer
 from .separation import Floats, Mask, difference
 
 TOP = (1, 10)

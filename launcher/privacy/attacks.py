@@ -11,7 +11,7 @@ from ...streaming_data.canaries.identifiers import Canary
 
 if TYPE_CHECKING:
     from ...evaluation.privacy.passages import Sample
-    from ...evaluation.privacy.scoring import Scorer
+    from ...evaluation.privacy.scorer import Scorer
     from ...streaming_data.shards.manifest import DataManifest
 
 MASKINGS = 4

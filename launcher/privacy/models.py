@@ -12,7 +12,7 @@ from ...training.recipe.config import RunConfig
 from ...training.resilience.skips import order_offset
 
 if TYPE_CHECKING:
-    from ...evaluation.privacy.scoring import Scorer
+    from ...evaluation.privacy.scorer import Scorer
 
 NEWEST, ALL = "newest", "all"
 
@@ -73,7 +73,7 @@ def open_untrained(checkpoint: Path, manifest: CheckpointManifest) -> "Scorer":
 
 def _scorer(model: "object", checkpoint: Path, name: str) -> "Scorer":
     from ...evaluation.models.model import packed_model
-    from ...evaluation.privacy.scoring import open_scorer
+    from ...evaluation.privacy.scorer import open_scorer
     from ...model.masked_lm import MaskedLM
 
     assert isinstance(model, MaskedLM)
@@ -87,7 +87,7 @@ def open_reference(address: str, attacked: "Scorer") -> "Scorer":
         UserError: it cannot be opened, or has another tokenizer.
     """
     from ...evaluation.models.model import open_model
-    from ...evaluation.privacy.scoring import open_scorer
+    from ...evaluation.privacy.scorer import open_scorer
 
     reference = open_scorer(open_model(address))
     if reference.tokenizer.backend.get_vocab() != attacked.tokenizer.backend.get_vocab():

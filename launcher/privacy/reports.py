@@ -20,7 +20,7 @@ from .attacks import ATTACKS, Subject
 from .models import open_checkpoint, open_reference, open_untrained, seen_packs
 
 if TYPE_CHECKING:
-    from ...evaluation.privacy.scoring import Scorer
+    from ...evaluation.privacy.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 SECTION = "privacy.md"

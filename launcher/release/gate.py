@@ -78,7 +78,7 @@ def require_report(
 def require_weights(report: "PrivacyReport", model: "nn.Module", advice: str) -> None:
     """Raise UserError if the report is about other weights than those of the model."""
     from ...evaluation.privacy.report import FILE
-    from ...evaluation.privacy.scoring import hash_weights
+    from ...evaluation.privacy.scorer import hash_weights
 
     if (weights := hash_weights(model)) != report.weights:
         raise UserError(

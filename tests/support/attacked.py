@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from clinical_modernbert.evaluation.models.model import packed_model
-from clinical_modernbert.evaluation.privacy.scoring import Scorer, open_scorer
+from clinical_modernbert.evaluation.privacy.scorer import Scorer, open_scorer
 from clinical_modernbert.evaluation.tasks.masked_words import data_vocabulary
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
@@ -129,7 +129,7 @@ def oracle(scorer: Scorer, answer: Callable[[torch.Tensor, int], int]) -> Scorer
 
     def logits(sequences: Sequence[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
         ends = np.cumsum([len(sequence) for sequence in sequences])
-        scores = torch.zeros(len(positions), scorer.tokenizer.vocab_size)
+        scores = torch.zeros(len(positions), scorer.vocab_size)
         for row, position in enumerate(positions.tolist()):
             owner = int(np.searchsorted(ends, position, side="right"))
             sequence = sequences[owner]

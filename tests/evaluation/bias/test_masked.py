@@ -10,6 +10,7 @@ from transformers import AutoModelForMaskedLM
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.bias.masked import WordScores, score_words
+from clinical_modernbert.evaluation.models.clozes import open_filler
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 
 TEXTS = [("acute ", " and pain"), ("", " with fever at left"), ("cough, lung ", ".")]
@@ -33,13 +34,13 @@ def plain(model: EvaluatedModel, directory: Path, before: str, word: str, after:
 def test_words_of_several_tokens_are_masked_together(name: str, request: pytest.FixtureRequest) -> None:
     directory = request.getfixturevalue(f"{name}_directory")
     model = request.getfixturevalue({"our": "ours"}.get(name, name))
-    found = score_words(model, model.open_masked_lm(), TEXTS, WORDS, tokens=24)
+    found = score_words(open_filler(model), model.tokenizer, TEXTS, WORDS, tokens=24)
     for (row, (before, after)), (column, word) in product(enumerate(TEXTS), enumerate(WORDS)):
         expected, count = plain(model, directory, before, word, after)
         assert found.log_probability[row, column] == pytest.approx(expected, abs=1e-3)
         assert found.tokens[row, column] == count
     assert len(set(found.tokens[0])) > 1
-    again = score_words(model, model.open_masked_lm(), TEXTS, WORDS, tokens=10_000)
+    again = score_words(open_filler(model), model.tokenizer, TEXTS, WORDS, tokens=10_000)
     assert np.allclose(found.log_probability, again.log_probability, atol=1e-4)
 
 
@@ -52,4 +53,4 @@ def test_log_odds_are_finite_where_a_word_is_certain() -> None:
 
 def test_a_text_that_the_model_does_not_allow_is_an_error(ours: EvaluatedModel) -> None:
     with pytest.raises(UserError, match="the model allows 128"):
-        score_words(ours, ours.open_masked_lm(), [("word " * 200, "")], ["pain"], 1000)
+        score_words(open_filler(ours), ours.tokenizer, [("word " * 200, "")], ["pain"], 1000)

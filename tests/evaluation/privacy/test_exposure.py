@@ -14,7 +14,7 @@ from attacked import scorer_of
 from clinical_modernbert.evaluation.privacy import exposure
 from clinical_modernbert.evaluation.privacy.exposure import attack_exposure, chance, draw_alternatives, trend_test
 from clinical_modernbert.evaluation.privacy.report import ExposureSection
-from clinical_modernbert.evaluation.privacy.scoring import Scorer, encode
+from clinical_modernbert.evaluation.privacy.scorer import Scorer, encode
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.initialize import initialize

@@ -19,7 +19,7 @@ from clinical_modernbert.evaluation.privacy.extraction import (
 from clinical_modernbert.evaluation.privacy.passages import Passage, Sample, read_held_out
 from clinical_modernbert.evaluation.privacy.report import ExtractionSection
 from clinical_modernbert.evaluation.privacy.runs import LEAST
-from clinical_modernbert.evaluation.privacy.scoring import Scorer
+from clinical_modernbert.evaluation.privacy.scorer import Scorer
 
 from .conftest import Attacked
 
@@ -54,8 +54,8 @@ def writer(of: Sample, exact: list[int]) -> Scorer:
         assert hidden.tolist() == list(range(position, HALF + GAP))
         return int(passage.tokens[position]) if position - HALF < exact[passage.number] else 3
 
-    no_model = SimpleNamespace(vocab_size=1000)
-    return oracle(Scorer("writer", "", "", lambda *_: torch.empty(0), no_model, LENGTH), write)  # type: ignore[arg-type]
+    no_tokenizer = SimpleNamespace()
+    return oracle(Scorer("writer", lambda *_: torch.empty(0), 1000, LENGTH, "", "", no_tokenizer), write)  # type: ignore[arg-type]
 
 
 def test_only_exact_tokens_from_the_first_on_count() -> None:

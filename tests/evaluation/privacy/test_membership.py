@@ -7,7 +7,7 @@ from attacked import one_by_one, scorer_of
 
 from clinical_modernbert.evaluation.privacy.membership import attack_membership
 from clinical_modernbert.evaluation.privacy.report import Attack, MembershipSection
-from clinical_modernbert.evaluation.privacy.scoring import Scorer
+from clinical_modernbert.evaluation.privacy.scorer import Scorer
 from clinical_modernbert.evaluation.tasks.masked_words import data_vocabulary
 
 from .conftest import Attacked

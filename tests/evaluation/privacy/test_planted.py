@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_modernbert.evaluation.privacy.planted import canary_cutter
-from clinical_modernbert.evaluation.privacy.scoring import encode
+from clinical_modernbert.evaluation.privacy.scorer import encode
 from clinical_modernbert.streaming_data.canaries.identifiers import make_canaries
 from clinical_modernbert.streaming_data.canaries.planting import plant
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers

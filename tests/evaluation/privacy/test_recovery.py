@@ -12,7 +12,7 @@ from clinical_modernbert.evaluation.privacy.membership import attack_membership
 from clinical_modernbert.evaluation.privacy.passages import Passage, read_held_out, sample_passages
 from clinical_modernbert.evaluation.privacy.recovery import attack_recovery, find_spans
 from clinical_modernbert.evaluation.privacy.report import RecoverySection
-from clinical_modernbert.evaluation.privacy.scoring import Scorer
+from clinical_modernbert.evaluation.privacy.scorer import Scorer
 from clinical_modernbert.evaluation.tasks.masked_words import data_vocabulary
 from clinical_modernbert.streaming_data.shards.manifest import read_manifest
 from clinical_modernbert.streaming_data.tokenizer import tokenizer as tokenizers

@@ -14,7 +14,7 @@ from small_run import SmallRun
 from clinical_modernbert.evaluation.models.model import open_model
 from clinical_modernbert.evaluation.privacy import exposure
 from clinical_modernbert.evaluation.privacy.report import read_report
-from clinical_modernbert.evaluation.privacy.scoring import open_scorer
+from clinical_modernbert.evaluation.privacy.scorer import open_scorer
 from clinical_modernbert.launcher import cli
 from clinical_modernbert.launcher.privacy import attacks
 from clinical_modernbert.streaming_data.canaries.file import canary_file, read_canaries

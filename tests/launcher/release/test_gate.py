@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.privacy.card import card_section
 from clinical_modernbert.evaluation.privacy.report import FILE, PrivacyReport, read_report, write_report
-from clinical_modernbert.evaluation.privacy.scoring import hash_weights
+from clinical_modernbert.evaluation.privacy.scorer import hash_weights
 from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.launcher.commands import push as pushing
 from clinical_modernbert.launcher.release.gate import WITHOUT

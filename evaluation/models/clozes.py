@@ -1,8 +1,8 @@
-"""Log-probabilities that a model gives to tokens it does not see: what all attacks of this folder read.
+"""Masked tokens filled in: the log-probabilities and ranks that a model gives to tokens it does not see.
 
 A cloze is a segment some of whose tokens are masked, and the tokens that are scored at these positions: the true ones,
-or several alternatives. Tokens masked together do not see each other; masked one at a time, each sees all others, which
-is the stronger attack and costs one pass per token.
+or several alternatives. Tokens masked together do not see each other; masked one at a time, each sees all others,
+at the cost of one pass per token.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,37 +12,35 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import xxhash
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...kernels.logit_chunks import CHUNK_BYTES
-from ...streaming_data.tokenizer import tokenizer as tokenizers
-from ...streaming_data.tokenizer.tokenizer import LoadedTokenizer
-from ..models.model import EvaluatedModel, MaskedLogits
+from .model import EvaluatedModel, MaskedLogits
 
 TOKENS = 16_384
 """Computed at a time; affects memory and the last bits of results."""
 
 
 @dataclass(frozen=True)
-class Scorer:
-    """A model that fills in masked tokens.
+class Filler:
+    """What fills in masked tokens.
 
     Attributes:
-        name: shown in tables.
-        identity: hash of weights and tokenizer.
-        weights: hash of the weights alone, `hash_weights`; empty if transformers computes the model.
+        name: shown in tables and errors.
         logits: of the vocabulary at the masked positions.
-        tokenizer: with which the model's data was prepared.
+        vocab_size: V.
         max_length: tokens of the longest segment, with special tokens.
     """
 
     name: str
-    identity: str
-    weights: str
     logits: MaskedLogits
-    tokenizer: LoadedTokenizer
+    vocab_size: int
     max_length: int
+
+
+def open_filler(model: EvaluatedModel) -> Filler:
+    """Raises UserError if the model has no head for masked tokens."""
+    return Filler(model.name, model.open_masked_lm(), len(model.tokenizer), model.max_length)
 
 
 class Cloze(NamedTuple):
@@ -57,36 +55,6 @@ class Cloze(NamedTuple):
     tokens: Tensor
     positions: Tensor
     targets: Tensor
-
-
-def open_scorer(model: EvaluatedModel) -> Scorer:
-    """Raises UserError if the model has no head for masked tokens, or no tokenizer with which data can be prepared."""
-    return Scorer(
-        name=model.name,
-        identity=model.identity,
-        weights="" if model.masked_lm is None else hash_weights(model.masked_lm),
-        logits=model.open_masked_lm(),
-        tokenizer=tokenizers.load(model.directory),
-        max_length=model.max_length,
-    )
-
-
-def hash_weights(model: nn.Module) -> str:
-    """The hash of a masked language model's weights in fp32: the same for a checkpoint and for its export."""
-    digest = xxhash.xxh3_128()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def encode(tokenizer: LoadedTokenizer, texts: Sequence[str]) -> list[Tensor]:
-    """The tokens of each text as packs have them, int64 (n,), with the special tokens at both ends."""
-    cls, sep = tokenizer.special_ids["cls"], tokenizer.special_ids["sep"]
-    return [
-        torch.from_numpy(np.concatenate([[cls], one.tokens.astype(np.int64), [sep]]))
-        for one in tokenizers.encode(tokenizer, texts)
-    ]
 
 
 def masked_together(tokens: Tensor, positions: Tensor, mask: int, targets: Tensor | None = None) -> Cloze:
@@ -104,7 +72,7 @@ def with_alternative(tokens: Tensor, positions: Tensor, alternative: Tensor) -> 
     return tokens.index_put((positions,), alternative)
 
 
-def score(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.float64]]:
+def score(filler: Filler, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.float64]]:
     """The log-probability of each target in nats, in the shape of the targets, cloze by cloze.
 
     Clozes are computed in batches without padding, and read only when a batch needs them.
@@ -112,7 +80,7 @@ def score(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iter
     Raises:
         ValueError: a cloze is longer than the model allows.
     """
-    for batch, parts in _compute(scorer, clozes, tokens):
+    for batch, parts in _compute(filler, clozes, tokens):
         values = [torch.log_softmax(part, -1) for part in parts]
         yield from _gather(batch, values[0] if len(values) == 1 else torch.cat(values))
 
@@ -141,12 +109,12 @@ def _batches(clozes: Iterable[Cloze], tokens: int, rows: int, longest: int) -> I
         yield batch
 
 
-def rank(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.int64]]:
+def rank(filler: Filler, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Iterator[npt.NDArray[np.int64]]:
     """How many tokens are likelier than each target, int64 (k,), cloze by cloze; the targets are (k,).
 
     Batches and errors are those of `score`.
     """
-    for batch, parts in _compute(scorer, clozes, tokens):
+    for batch, parts in _compute(filler, clozes, tokens):
         targets = torch.cat([cloze.targets for cloze in batch])
         ranks = []
         for values in parts:
@@ -156,16 +124,16 @@ def rank(scorer: Scorer, clozes: Iterable[Cloze], tokens: int = TOKENS) -> Itera
             yield own.numpy()
 
 
-def _compute(scorer: Scorer, clozes: Iterable[Cloze], tokens: int) -> Iterator[tuple[list[Cloze], Iterator[Tensor]]]:
+def _compute(filler: Filler, clozes: Iterable[Cloze], tokens: int) -> Iterator[tuple[list[Cloze], Iterator[Tensor]]]:
     """Batches of clozes, and the logits at all their positions, fp32 (rows, V) in parts of bounded size."""
-    rows = max(16, CHUNK_BYTES // (4 * scorer.tokenizer.vocab_size))
-    for batch in _batches(clozes, tokens, rows, scorer.max_length):
+    rows = max(16, CHUNK_BYTES // (4 * filler.vocab_size))
+    for batch in _batches(clozes, tokens, rows, filler.max_length):
         sequences = [cloze.tokens for cloze in batch]
         offsets = np.cumsum([0, *map(len, sequences)])[:-1]
         positions = torch.cat([cloze.positions + int(offset) for cloze, offset in zip(batch, offsets, strict=True)])
-        yield batch, (_logits(scorer, sequences, part) for part in positions.split(rows))
+        yield batch, (_logits(filler, sequences, part) for part in positions.split(rows))
 
 
 @torch.inference_mode()
-def _logits(scorer: Scorer, sequences: list[Tensor], positions: Tensor) -> Tensor:
-    return scorer.logits(sequences, positions).float()
+def _logits(filler: Filler, sequences: list[Tensor], positions: Tensor) -> Tensor:
+    return filler.logits(sequences, positions).float()
