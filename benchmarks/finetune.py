@@ -1,10 +1,11 @@
 """Compare an epoch of fine-tuning with transformers' Trainer on a CPU: the same encoder, data and examples per batch.
 
-    python benchmarks/finetune.py [--rounds 3] [--data DIRECTORY]
+    CMBERT_TEST_DATA=data python benchmarks/finetune.py [--rounds 3]
 
 Three contenders take turns: ours, which computes no padding; the Trainer with its padding collator; and the Trainer
 that also draws batches of similar lengths. The encoder is small and random. Processor time does not count what others
 do on the machine; the median of the rounds counts. Trainer needs the package accelerate. Prints a Markdown table.
+docs/proof.md lists the source of each file of the data directory.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import random
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +25,10 @@ import torch
 import transformers
 from lxml import etree
 
+from clinical_modernbert.benchmarks.proof import find_files
+from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.libraries import hide_torchvision
+from clinical_modernbert.configs.reporting import report_error
 from clinical_modernbert.evaluation.fine_tuning.classifier import Example, train_classifier
 from clinical_modernbert.evaluation.fine_tuning.head_config import HeadConfig
 from clinical_modernbert.evaluation.fine_tuning.kind import FineTunedKind
@@ -37,6 +42,7 @@ from clinical_modernbert.model.initialize import initialize
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.streaming_data.tokenizer import tokenizer
 
+FILES = {"sentences": "eval/NCBI-disease-IOB/train.tsv*", "abstracts": "pubmed/example_400_from_21n1298.xml.gz"}
 MAX_LENGTH, SENTENCES, TEXTS = 2048, 160, 64
 ABSTRACTS = (1, 1, 1, 1, 1, 1, 2, 4)
 """In a text; some texts are titles only. Many short ones and few long ones, as in the notes of a hospital."""
@@ -44,25 +50,30 @@ Epoch = Callable[[], object]
 Encoded = tuple[HeadConfig, list[Example]]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    default = os.environ.get("CMBERT_TEST_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
-    parser.add_argument("--data", type=Path, default=Path(default), help="has eval/NCBI-disease-IOB and pubmed")
+    parser.add_argument("--data", default=os.environ.get("CMBERT_TEST_DATA"), help="or CMBERT_TEST_DATA")
     options = parser.parse_args()
+    try:
+        files = find_files(options.data, FILES, "docs/proof.md")
+    except UserError as error:
+        report_error(error)
+        return 2
     hide_torchvision()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    texts = mixed_texts(options.data / "pubmed" / "example_400_from_21n1298.xml.gz")
+    texts = mixed_texts(files["abstracts"][0])
     with TemporaryDirectory() as directory:
         model = small_model(Path(directory), [text.text for text in texts])
         print("| examples | contender | processor s per epoch | wall s | of ours |\n| --- | --- | --- | --- | --- |")
         for name, (head, examples) in {
-            f"{SENTENCES} sentences of NCBI-disease": sentences(model, options.data / "eval" / "NCBI-disease-IOB"),
+            f"{SENTENCES} sentences of NCBI-disease": sentences(model, files["sentences"][0]),
             f"{TEXTS} texts of PubMed": classified(model, texts),
         }.items():
             report(name, examples, contenders(model, head, examples), options.rounds)
+    return 0
 
 
 def report(name: str, examples: Sequence[Example], epochs: dict[str, Epoch], rounds: int) -> None:
@@ -150,9 +161,9 @@ def small_model(directory: Path, texts: Sequence[str]) -> EvaluatedModel:
     return open_model(str(out))
 
 
-def sentences(model: EvaluatedModel, data: Path) -> Encoded:
-    task = NerTask(kind="ner", train="train.tsv.gz", test="test.tsv")
-    return encoded(model, NER, task, NER.read(task, data).train[:SENTENCES])
+def sentences(model: EvaluatedModel, file: Path) -> Encoded:
+    task = NerTask(kind="ner", train=file.name, test=file.name)
+    return encoded(model, NER, task, NER.read(task, file.parent).train[:SENTENCES])
 
 
 def classified(model: EvaluatedModel, texts: Sequence[LabeledText]) -> Encoded:
@@ -188,4 +199,4 @@ def text_of(element: Any) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

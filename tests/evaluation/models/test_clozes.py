@@ -47,8 +47,8 @@ def test_scores_and_ranks_are_those_of_transformers_in_batches_of_any_size(
     true = [cloze for cloze in clozes if cloze.targets.dim() == 1]
     for cloze, ranks in zip(true, rank(filler, true, 50), strict=True):
         every = torch.arange(VOCAB)[:, None].expand(-1, len(ranks))
-        [values] = score(filler, [masked_together(cloze.tokens, cloze.positions, MASK, every)])
-        assert ranks.tolist() == (values > values[cloze.targets, range(len(ranks))]).sum(axis=0).tolist()
+        [found] = score(filler, [masked_together(cloze.tokens, cloze.positions, MASK, every)])
+        assert ranks.tolist() == (found > found[cloze.targets, range(len(ranks))]).sum(axis=0).tolist()
 
 
 def test_what_is_masked_is_hidden_and_what_is_not_is_seen(ours: EvaluatedModel) -> None:
