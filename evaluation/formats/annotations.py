@@ -1,6 +1,6 @@
 """Annotated texts in the formats that clinical people have: read, and given back in the format that came.
 
-`docs/evaluation.md` has the table of what is read, written, kept and counted. Errors name the file and the line, the
+`docs/annotations.md` has the table of what is read, written, kept and counted. Errors name the file and the line, the
 record or the document, and never show text.
 """
 
