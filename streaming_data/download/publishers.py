@@ -1,4 +1,4 @@
-"""Where public corpora are published. docs/data.md shows this table; a test compares the two.
+"""Where public corpora are published. docs/corpora.md shows this table; a test compares the two.
 
 No address is permanent. Each has the date on which it was compared with the pages of its publisher and with
 programs that use it, and `--index` replaces it.

@@ -8,7 +8,7 @@ import pytest
 
 from clinical_modernbert.streaming_data.download.publishers import PUBLISHERS
 
-DOCS = Path(__file__).parents[3] / "docs/data.md"
+DOCS = Path(__file__).parents[3] / "docs/corpora.md"
 NAMES = {
     "pubmed": ["pubmed26n0001.xml.gz", "pubmed27n1400.xml.gz"],
     "icd10cm": [
