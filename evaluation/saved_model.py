@@ -54,7 +54,15 @@ def save_fine_tuned(
         tuned=fine_tuned.tuned,
     )
     card = fine_tuned_card(
-        base, evaluation.name, classifier.config, splits, evaluation.protocol, seed, scores, fine_tuned.choice
+        base,
+        evaluation.name,
+        classifier.config,
+        splits,
+        evaluation.protocol,
+        seed,
+        scores,
+        fine_tuned.choice,
+        fine_tuned.tuned,
     )
     with stage_directory(directory) as staging:
         classifier.save(staging)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ..models.protocol import Protocol
 from .choice import Choice
 from .head_config import HeadConfig
-from .kind import Splits
+from .kind import ALL, Splits, Tuned
 
 _TAGS = {"texts": "text-classification", "tokens": "token-classification", "spans": "question-answering"}
 
@@ -19,6 +19,7 @@ def fine_tuned_card(
     seed: int,
     scores: Mapping[str, float],
     choice: Choice,
+    tuned: Tuned,
 ) -> str:
     """The card. It has counts and scores, and no text of the data."""
     counts = {"training": splits.train, "development": splits.development, "test": splits.test}
@@ -58,7 +59,23 @@ receives it. It was not tested for any clinical use.
 | --- | --- |
 {settings}
 | seed | {seed} |
-
+{_thresholds(tuned)}
 `predictions.jsonl` has what was predicted for each test example. `reference.json` has inputs, token ids and outputs,
 which any runtime must reproduce.
+"""
+
+
+def _thresholds(tuned: Tuned) -> str:
+    if not tuned:
+        return ""
+    named = {"every label without its own" if label == ALL else label: value for label, value in tuned.items()}
+    rows = "\n".join(f"| {label} | {value:.4f} |" for label, value in named.items())
+    return f"""
+## Thresholds
+
+Chosen on the development split. What scores less is not predicted; transformers does not apply them.
+
+| label | threshold |
+| --- | --- |
+{rows}
 """

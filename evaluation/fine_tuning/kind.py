@@ -26,8 +26,8 @@ Scores = dict[str, Score]
 
 Tuned = dict[str, float]
 """What is chosen on the development split after training and kept with the model, such as thresholds by label."""
-
-
+ALL = "*"
+"""The key of the threshold of all labels that have none of their own."""
 TRUTH = ("label", "labels", "spans", "answers")
 """The keys of a record that say what is true, not what is predicted."""
 

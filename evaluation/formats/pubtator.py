@@ -19,6 +19,7 @@ from .annotated.text import AnnotatedText, Columns, Relation, Span, single_line
 
 TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _CONCEPTS = re.compile(r"[|,;]")
+_NO_CONCEPT = {"", "-", "-1"}
 _BREAKS = re.compile(r"[\r\n]")
 _EXPECTED = "ID, start, end, text, type and concept for a span, or ID, type and two concepts for a relation"
 
@@ -36,8 +37,10 @@ class _Document:
         self.relations: list[tuple[str, str, str]] = []
 
     def annotated(self, counts: Counter[str]) -> AnnotatedText:
-        """The document; relations of concepts without a span are counted."""
+        """The document. Concepts serve relations only: those without a relation or without a span are counted."""
         relations = []
+        related = {concept for _, *pair in self.relations for concept in pair}
+        counts["concepts without a relation, left out"] += len(self.concepts.keys() - related - _NO_CONCEPT)
         for kind, first, second in self.relations:
             if first in self.concepts and second in self.concepts:
                 relations.append(Relation(kind, self.concepts[first], self.concepts[second]))
@@ -88,9 +91,11 @@ def write(
         counts["line breaks, written as spaces"] += len(_BREAKS.findall(title + abstract))
         lines.append(f"{text.id}|t|{_BREAKS.sub(' ', title)}\n")
         lines += [f"{text.id}|a|{_BREAKS.sub(' ', abstract)}\n"] if line_break else []
+        related = {number for relation in text.relations for number in (relation.first, relation.second)}
         for number, span in enumerate(text.spans):
+            concept = f"M{number}" if number in related else "-"
             covered = single_line(text.text[span.start : span.end])
-            fields = [text.id, str(span.start), str(span.end), covered, single_line(span.type), f"M{number}"]
+            fields = [text.id, str(span.start), str(span.end), covered, single_line(span.type), concept]
             lines.append("\t".join(fields) + "\n")
         for relation in text.relations:
             lines.append("\t".join([text.id, single_line(relation.type), f"M{relation.first}", f"M{relation.second}"]))

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 
 from ...configs.errors import UserError
 from ..fine_tuning.head_config import HeadConfig
-from ..fine_tuning.kind import Decisions, FineTunedKind, Record, Splits, Tuned
+from ..fine_tuning.kind import ALL, Decisions, FineTunedKind, Record, Splits, Tuned
 from ..formats.labels import warn_of_spelling
 from ..formats.values import read_labels
 from ..models.protocol import Protocol
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ALL = "*"
-"""The key of the threshold of all labels that have none of their own."""
 USUAL = 0.5
 
 

@@ -16,14 +16,14 @@ from pydantic import Field, PositiveInt
 from ...configs.errors import UserError
 from ...streaming_data.locales.sentences import sentence_ends
 from ..fine_tuning.head_config import HeadConfig
-from ..fine_tuning.kind import Decisions, FineTunedKind, Record, Splits, Tuned
+from ..fine_tuning.kind import ALL, Decisions, FineTunedKind, Record, Splits, Tuned
 from ..formats.annotations import AnnotatedText, Span, read_annotations
 from ..formats.corpora.chemprot import ChemProtFiles, read_chemprot
 from ..models.protocol import Pooling, Protocol
 from ..scores.units import Score, Units
 from . import labels as several_labels
 from .classification import softmax
-from .labels import ALL, best_threshold
+from .labels import best_threshold
 from .long_texts import LongTexts
 from .text_task import LabeledText, cut, encode_labeled
 

@@ -10,11 +10,10 @@ from sklearn import metrics
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.evaluation.fine_tuning.fine_tuned import FineTuned
-from clinical_modernbert.evaluation.fine_tuning.kind import Record
+from clinical_modernbert.evaluation.fine_tuning.kind import ALL, Record
 from clinical_modernbert.evaluation.models.model import EvaluatedModel
 from clinical_modernbert.evaluation.models.protocol import Protocol
 from clinical_modernbert.evaluation.tasks.labels import (
-    ALL,
     LabelsTask,
     best_threshold,
     decide,
