@@ -150,16 +150,17 @@ def _print(
     from rich.console import Console
     from rich.table import Table
 
+    from ...streaming_data.loader.split import describe_split
     from ...training.planning.roofline import ASSUMED
     from ...training.planning.stage import USABLE
 
     console = Console(markup=False, highlight=False)
-    accumulated = batch.global_batch_size // (batch.micro_batch_size * result.ranks)
+    divided = describe_split(batch.global_batch_size, batch.micro_batch_size, result.ranks)
     host = result.host
     console.print(
         f"{result.parameters:,} parameters on {result.ranks} {result.gpu.name} with {result.gpu.memory / GB:.0f} GB\n"
-        f"{steps:,} steps of {result.tokens_per_step:,} tokens: {result.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{result.reason}\n"
+        f"{steps:,} steps of {result.tokens_per_step:,} tokens: {divided}\n"
+        f"checkpoint size {result.checkpoint / GB:.2f} GB\n{result.reason}\n"
         f"host memory of a node: {local * host.total / GB:.1f} GB, for each of {local} ranks {host.process / GB:.0f} "
         f"(assumed) for Python and CUDA, and {host.start / GB:.2f} for the model at the start or later "
         f"{host.checkpoint / GB:.2f} for the copy of a checkpoint, {host.offloaded / GB:.2f} offloaded, "

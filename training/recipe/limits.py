@@ -112,9 +112,8 @@ def _require_enough_packs(config: RunConfig, dataset: PackDataset) -> None:
 
 
 def _plan_of_any_ranks(config: RunConfig) -> Plan:
-    """The steps, which are the same for any number of ranks that divides the batch."""
-    batch = config.batch.model_copy(update={"micro_batch_size": 1})
-    return make_plan(config.model_copy(update={"batch": batch}), 1)
+    """The steps, which are the same for any number of ranks."""
+    return make_plan(config, 1)
 
 
 def _has_data(address: str) -> bool:
