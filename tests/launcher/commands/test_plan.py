@@ -82,6 +82,23 @@ def test_ranks_that_do_not_divide_the_batch_are_planned_with_their_waste() -> No
     assert slow == pytest.approx(600 / 576 * even, rel=1e-3)
 
 
+def test_a_range_of_nodes_is_planned_and_refused_as_one(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("nodes: 4-6\nranks_per_node: 8\ngpu: h100\n")
+    run = ("base", "--cluster", str(cluster), "--set", "batch.micro_batch_size=1")
+    words = " ".join(plan(*run).split())
+    assert "48 ranks x 12 micro-batches x 1 packs" in words
+    assert "on 4 nodes: 32 ranks x 18 micro-batches x 1 packs" in words
+    assert "on 5 nodes: 40 ranks x 15 micro-batches of up to 1 packs; a rank has up to 15" in words
+    for setting, message in (
+        ("batch.global_batch_size=40", r"global_batch_size \(40\) is less than the number of ranks \(48\)"),
+        ("engine={zero_stage: 3, zero_hpz_partition_size: 16}", "=16 does not divide the 40 ranks"),
+    ):
+        for command in (["plan", *run], ["launch", "slurm", *run, "--dry-run"]):
+            with pytest.raises(UserError, match=message):
+                app([*command, "--set", setting], standalone_mode=False)
+
+
 def test_the_network_binds_at_many_ranks_and_advice_names_what_helps() -> None:
     """At 1,024 GPUs with one micro-batch per step `auto` takes ZeRO-3, whose many small gathers cost most."""
     many = ("--nodes", "128", "--set", "batch={global_batch_size: 2048, micro_batch_size: 2}")
