@@ -12,6 +12,7 @@ slurm: {partition: gpu, account: clin, time: "24:00:00"}
 import getpass
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,8 @@ FABRICS: dict[str, dict[str, str]] = {
         "FI_CXI_DEFAULT_CQ_SIZE": "131072",
     },
 }
+_SIZE = re.compile(r"-[Nn]|--(nodes|ntasks|ntasks-per-node)(?![\w-])")
+"""Options of sbatch for the size of a job, by which its script would not know what it has."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -81,6 +84,9 @@ class SlurmConfig(_Section):
     max_excluded: NonNegativeInt = Field(
         2, description="maximum number of nodes that may fail the preflight; the run is submitted again without them"
     )
+    spare_nodes: NonNegativeInt = Field(
+        0, description="further nodes to hold if the cluster has them, in place of nodes that fail the preflight"
+    )
 
     @field_validator("time")
     @classmethod
@@ -96,6 +102,14 @@ class SlurmConfig(_Section):
         for option in options:
             if not option.startswith("-") or "\n" in option:
                 raise ValueError(f"expected one option per entry, such as '--exclusive', got {option!r}")
+        return options
+
+    @field_validator("options")
+    @classmethod
+    def _check_sizes(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if _SIZE.match(option):
+                raise ValueError(f"{option!r}: set `nodes`, such as 4 or 4-8, and `ranks_per_node` instead")
         return options
 
     @field_validator("container_mounts")
@@ -125,7 +139,9 @@ class SlurmConfig(_Section):
 class ClusterConfig(_Section):
     """The nodes of a cluster, the processes on each, and their environment."""
 
-    nodes: PositiveInt = 1
+    nodes: int | str = Field(
+        1, description="a number, or a range such as 4-8: as many as a SLURM job gets at each start"
+    )
     ranks_per_node: PositiveInt = Field(description="processes per node: one per GPU")
     gpus_per_node: NonNegativeInt | None = Field(None, description="null: one per rank; 0: train on CPUs")
     fabric: Literal["infiniband", "tcp", "efa", "slingshot"] = Field("infiniband", description="network between nodes")
@@ -144,6 +160,15 @@ class ClusterConfig(_Section):
     kubernetes: KubernetesConfig | None = None
     network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
 
+    @field_validator("nodes")
+    @classmethod
+    def _check_nodes(cls, nodes: int | str) -> int | str:
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", str(nodes))
+        fewest, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 0 < fewest <= most:
+            raise ValueError(f"expected a number of nodes or a range, such as 4 or 4-8, got {nodes!r}")
+        return most if fewest == most else f"{fewest}-{most}"
+
     @field_validator("env")
     @classmethod
     def _check_env(cls, env: dict[str, str]) -> dict[str, str]:
@@ -157,8 +182,30 @@ class ClusterConfig(_Section):
         return env
 
     @property
+    def node_range(self) -> tuple[int, int]:
+        """The fewest and the most nodes."""
+        fewest, _, most = str(self.nodes).partition("-")
+        return int(fewest), int(most or fewest)
+
+    @property
+    def possible_ranks(self) -> Sequence[int]:
+        """The numbers of ranks on all numbers of nodes that are allowed."""
+        fewest, most = self.node_range
+        return [nodes * self.ranks_per_node for nodes in range(fewest, most + 1)]
+
+    @property
     def ranks(self) -> int:
-        return self.nodes * self.ranks_per_node
+        """The number of ranks, for launchers that need one number.
+
+        Raises:
+            UserError: `nodes` is a range.
+        """
+        fewest, most = self.node_range
+        if fewest < most:
+            raise UserError(
+                f"nodes: {self.nodes} is a range, which only `cmbert launch slurm` understands; set one number"
+            )
+        return most * self.ranks_per_node
 
     def gpus(self) -> int:
         """Return the number of GPUs per node."""

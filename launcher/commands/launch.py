@@ -55,7 +55,7 @@ def slurm(
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     description = load(ClusterConfig, cluster)
-    check_all(limits(config, description.ranks, elsewhere=True))
+    check_all(limits(config, description.possible_ranks, elsewhere=True))
     require_mounted(description, _files(config))
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
     # A container image has its own Python.

@@ -83,6 +83,7 @@ def plan(
 
     Example: cmbert plan base --gpu h100 --nodes 8 --fabric efa --price 2.5
     """
+    from ...streaming_data.loader.split import describe_split
     from ...training.planning.advice import advice, levers
     from ...training.planning.devices import describe_gpu
     from ...training.planning.fabric import Deployment
@@ -97,8 +98,10 @@ def plan(
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
     known = load(ClusterConfig, cluster) if cluster else None
-    nodes = nodes or (known.nodes if known else 1)
-    ranks = nodes * (gpus_per_node or (known.ranks_per_node if known else 8))
+    counts = [nodes] if nodes else range(known.node_range[0], known.node_range[1] + 1) if known else [1]
+    local = gpus_per_node or (known.ranks_per_node if known else 8)
+    nodes = max(counts)
+    ranks = nodes * local
     given = NetworkConfig(
         fabric=fabric,
         node_bandwidth=node_bandwidth,
@@ -116,7 +119,9 @@ def plan(
     def site() -> "Site":
         return network.site(known.fabric if known else None)
 
-    check_all([device, site, lambda: starting_model(config), *limits(config, ranks, elsewhere=True)])
+    check_all(
+        [device, site, lambda: starting_model(config), *limits(config, [local * n for n in counts], elsewhere=True)]
+    )
     run_plan = make_plan(config, ranks)
     model = starting_model(config)
     if roofline:
@@ -134,7 +139,10 @@ def plan(
     if as_json:
         typer.echo(json.dumps({**asdict(result), "steps": run_plan.steps, "advice": sentences}, indent=1))
         return
-    _print(result, config.engine, config.batch, ranks // nodes, sentences, run_plan.steps)
+    _print(result, config.engine, config.batch, local, sentences, run_plan.steps)
+    for fewer in counts[:-1]:
+        divided = describe_split(config.batch.global_batch_size, config.batch.micro_batch_size, fewer * local)
+        typer.echo(f"on {fewer} nodes: {divided}")
     start = ["launch", "slurm", recipe, "--cluster", str(cluster), "--dry-run"] if cluster else ["train", recipe]
     suggest(["doctor"], [*start, *settings(overrides)])
 
@@ -150,16 +158,17 @@ def _print(
     from rich.console import Console
     from rich.table import Table
 
+    from ...streaming_data.loader.split import describe_split
     from ...training.planning.roofline import ASSUMED
     from ...training.planning.stage import USABLE
 
     console = Console(markup=False, highlight=False)
-    accumulated = batch.global_batch_size // (batch.micro_batch_size * result.ranks)
+    divided = describe_split(batch.global_batch_size, batch.micro_batch_size, result.ranks)
     host = result.host
     console.print(
         f"{result.parameters:,} parameters on {result.ranks} {result.gpu.name} with {result.gpu.memory / GB:.0f} GB\n"
-        f"{steps:,} steps of {result.tokens_per_step:,} tokens: {result.ranks} ranks x {accumulated} micro-batches x "
-        f"{batch.micro_batch_size} packs\ncheckpoint size {result.checkpoint / GB:.2f} GB\n{result.reason}\n"
+        f"{steps:,} steps of {result.tokens_per_step:,} tokens: {divided}\n"
+        f"checkpoint size {result.checkpoint / GB:.2f} GB\n{result.reason}\n"
         f"host memory of a node: {local * host.total / GB:.1f} GB, for each of {local} ranks {host.process / GB:.0f} "
         f"(assumed) for Python and CUDA, and {host.start / GB:.2f} for the model at the start or later "
         f"{host.checkpoint / GB:.2f} for the copy of a checkpoint, {host.offloaded / GB:.2f} offloaded, "

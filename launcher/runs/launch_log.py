@@ -29,7 +29,7 @@ REASONS = {
     USER_ERROR: "configuration error, see its output",
     STOPPED: "stopped on request",
     REWOUND: "rewound after a loss spike",
-    WAITING: "waiting for a number of ranks that divides the batch",
+    WAITING: "waiting for a number of ranks that fits the run",
 }
 """Exit code -> why the ranks ended. `launcher/slurm/job.sh` uses the same texts."""
 UNKNOWN = "ended by SLURM, cause unknown"

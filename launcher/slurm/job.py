@@ -100,16 +100,9 @@ def submit(script: Path, cluster: ClusterConfig, *options: str) -> str:
 
 
 def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
-    options = [
-        f"--job-name={job_name(run_dir)}",
-        "--dependency=singleton",
-        f"--nodes={cluster.nodes}",
-        f"--ntasks-per-node={cluster.ranks_per_node}",
-    ]
+    options = [f"--job-name={job_name(run_dir)}", "--dependency=singleton", *_nodes(cluster)]
     if cluster.gpus() and not _requests_gpus(cluster.slurm.options):
         options.append(f"--gpus-per-node={cluster.gpus()}")
-    if cluster.slurm.cpus_per_rank:
-        options.append(f"--cpus-per-task={cluster.slurm.cpus_per_rank}")
     return [
         *options,
         *allocation_options(cluster),
@@ -119,6 +112,17 @@ def _options(run_dir: Path, cluster: ClusterConfig) -> list[str]:
         f"--output={log_pattern(run_dir / 'logs', 'slurm-%j.out')}",
         *map(quote_option, cluster.slurm.options),
     ]
+
+
+def _nodes(cluster: ClusterConfig) -> list[str]:
+    """The options for nodes and their cores: a range if their number may vary, or spare nodes are welcome."""
+    fewest, most = cluster.node_range
+    most += cluster.slurm.spare_nodes
+    ranks, cpus = cluster.ranks_per_node, cluster.slurm.cpus_per_rank
+    if fewest < most:
+        # With --ntasks-per-node, SLURM 22.05 stops at as many nodes as hold `most` tasks: 2 of 1-3 with 2 tasks each.
+        return [f"--nodes={fewest}-{most}", f"--mincpus={ranks * (cpus or 1)}"]
+    return [f"--nodes={most}", f"--ntasks-per-node={ranks}", *([f"--cpus-per-task={cpus}"] if cpus else [])]
 
 
 def quote_option(option: str) -> str:
@@ -185,6 +189,9 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
         f"stop_seconds={slurm.stop_seconds}",
         f"max_failures={slurm.max_failures}",
         f"max_excluded={slurm.max_excluded}",
+        f"min_nodes={cluster.node_range[0]}",
+        f"max_nodes={cluster.node_range[1]}",
+        f"ranks_per_node={cluster.ranks_per_node}",
         f"always_excluded={shlex.quote(','.join(slurm.exclude))}",
     ]
 

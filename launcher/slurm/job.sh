@@ -18,6 +18,11 @@ wait_for_process() {
     return "$code"
 }
 
+# Nodes of this start of the job that failed the preflight, one per line; the nodes that the ranks run on.
+failed_nodes='' nodes=()
+usable_nodes() { scontrol show hostnames "$SLURM_JOB_NODELIST" | grep -vxF "${failed_nodes:-none}"; }
+node_list() { scontrol show hostlist "$(printf '%s\n' "${nodes[@]}" | paste -sd,)"; }
+
 newest_step() {
     local all=("$run_dir"/checkpoints/step[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9])
     [ -d "${all[-1]}" ] && echo $((10#${all[-1]##*/step})) || echo 0
@@ -26,7 +31,7 @@ newest_step() {
 # Append to the launch log, which `cmbert status` reads: EVENT [CODE REASON]
 record() {
     printf '{"time": "%s", "event": "%s", "launcher": "slurm", "job": "%s", "nodes": "%s", "code": %s, "reason": "%s"}\n' \
-        "$(date -u +%FT%T+00:00)" "$1" "$SLURM_JOB_ID" "$SLURM_JOB_NODELIST" "${2:-null}" "${3:-}" >> "$run_dir/launches.jsonl"
+        "$(date -u +%FT%T+00:00)" "$1" "$SLURM_JOB_ID" "$(node_list)" "${2:-null}" "${3:-}" >> "$run_dir/launches.jsonl"
 }
 
 # Whether SLURM still wants this start of the job to run: the job is not cancelled, and was not restarted elsewhere after
@@ -116,27 +121,55 @@ continue_without() {
     exit 90
 }
 
-check_nodes() {
-    [ -n "$preflight" ] || return 0
-    local all passed failed results=$launch/preflight.$SLURM_JOB_ID
-    all=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
-    # --ntasks is required: inside a job with more tasks, --ntasks-per-node alone is silently ignored. Each node is checked
-    # by itself, not as a rank of a step (containers may set torch's variables): one that hangs must not block the others.
-    srun --export=ALL --label --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
+# Run the preflight on each of these nodes by itself, not as a rank of a step (containers may set torch's variables): one
+# that hangs must not block the others. Print whether it passed.
+preflight_on() {
+    # --ntasks is required: inside a job with more tasks, --ntasks-per-node alone is silently ignored.
+    srun --export=ALL --label --nodelist="$(printf '%s\n' "$@" | paste -sd,)" --nodes=$# --ntasks=$# --ntasks-per-node=1 \
         --kill-on-bad-exit=0 --time=$((preflight_seconds / 60 + 2)) "${srun_options[@]}" \
         bash -c 'output=$(timeout -k 10 "$1" env -u SLURM_NTASKS -u RANK -u WORLD_SIZE -u LOCAL_RANK bash -c "$2" 2>&1) &&
-            echo "passed $SLURMD_NODENAME" || echo "$output" >&2' preflight "$preflight_seconds" "$preflight" > "$results" &
+            echo "passed $SLURMD_NODENAME" || { echo "$output" >&2; echo "failed $SLURMD_NODENAME"; }' \
+        preflight "$preflight_seconds" "$preflight"
+}
+
+check_nodes() {
+    [ -n "$preflight" ] || return 0
+    local usable node silent pids=() passed failed results=$launch/preflight.$SLURM_JOB_ID
+    mapfile -t usable < <(usable_nodes)
+    preflight_on "${usable[@]}" > "$results" &
     wait_for_process $!
+    # A node that srun cannot reach ends the step on all nodes, so those without a result are asked again, each in a step of
+    # its own.
+    silent=$(usable_nodes | grep -vxF "$(sed -nE 's/^ *[0-9]+: (passed|failed) //p' "$results")")
+    for node in $silent; do
+        preflight_on "$node" >> "$results" &
+        pids+=($!)
+    done
+    for node in "${pids[@]}"; do wait_for_process "$node"; done
     passed=$(sed -n 's/^ *[0-9]*: passed //p' "$results")
-    failed=$(grep -vxF "${passed:-none}" <<< "$all") || return 0
+    failed=$(usable_nodes | grep -vxF "${passed:-none}") || return 0
     is_current || wait_for_slurm 90
     ! is_preempted || continue_later
     log "preflight failed on:" $failed
     record preflight 90 "preflight failed on $(paste -sd, <<< "$failed")"
+    failed_nodes=${failed_nodes:+$failed_nodes$'\n'}$failed
+    if [ "$(usable_nodes | wc -l)" -ge "$min_nodes" ]; then
+        log "continuing in this job without:" $failed
+        return 0
+    fi
     [ -n "$passed" ] || finish 90 "preflight failed on every node, so the cause is not a single node"
-    [ "$(cat "$launch/excluded" - 2>/dev/null <<< "$failed" | sort -u | wc -l)" -le "$max_excluded" ] ||
-        finish 90 "preflight failed on $(paste -sd, <<< "$failed")"
-    continue_without $failed
+    [ "$(cat "$launch/excluded" - 2>/dev/null <<< "$failed_nodes" | sort -u | wc -l)" -le "$max_excluded" ] ||
+        finish 90 "preflight failed on $(paste -sd, <<< "$failed_nodes")"
+    continue_without $failed_nodes
+}
+
+# Choose the nodes of the ranks: the first max_nodes that pass the preflight. Those beyond them are spare.
+choose_nodes() {
+    check_nodes
+    mapfile -t nodes < <(usable_nodes | head -n "$max_nodes")
+    # The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
+    MASTER_ADDR=$(scontrol -o show node "${nodes[0]}" | grep -oP ' NodeAddr=\K\S+')
+    export MASTER_ADDR=${MASTER_ADDR:-${nodes[0]}}
 }
 
 # The tasks of a srun that was killed run on. Their wardens (launcher/ranks/warden.py) end them; wait until they have.
@@ -162,7 +195,8 @@ run_ranks() {
     # One task per rank: srun passes on signals and exit codes; a launcher between srun and the ranks would lose them.
     # --wait=0: rank 0 may still copy a checkpoint when the other ranks have ended.
     # Ignore USR1 until a rank installs its handler, because the default action is to kill the process.
-    srun --export=ALL --label --kill-on-bad-exit=1 --wait=0 "${srun_options[@]}" \
+    srun --export=ALL --label --kill-on-bad-exit=1 --wait=0 --nodelist="$(node_list)" --nodes=${#nodes[@]} \
+        --ntasks=$((${#nodes[@]} * ranks_per_node)) --ntasks-per-node="$ranks_per_node" "${srun_options[@]}" \
         bash -c 'trap "" USR1; exec "$@"' rank "${command[@]}" &
     ranks_pid=$!
     [ -z "$stop_requested" ] || signal_ranks &
@@ -187,18 +221,14 @@ count_failures() {
     [ "$count" -lt "$max_failures" ] || finish "$code" "gave up: $count crashes without a new checkpoint"
 }
 
+mapfile -t nodes < <(usable_nodes)
 exit_if_over
 set_up
-
-# The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-MASTER_ADDR=$(scontrol -o show node "$first" | grep -oP ' NodeAddr=\K\S+')
-export MASTER_ADDR=${MASTER_ADDR:-$first}
 
 while :; do
     exit_if_over
     [ -z "$stop_requested" ] || continue_later
-    check_nodes
+    choose_nodes
     [ -z "$stop_requested" ] || continue_later
     run_ranks
     # The reasons are those of launcher/runs/launch_log.py.
@@ -225,9 +255,9 @@ while :; do
             ;;
         86) record ended 86 "rewound after a loss spike" ;;
         87)
-            # --nodes=MIN-MAX gave this start a number of nodes that fits no batch; the next start may have another one.
-            record ended 87 "waiting for a number of ranks that divides the batch"
-            log "$SLURM_NNODES nodes cannot share the batch (see above); waiting for another number of nodes"
+            # The next start may have another number of nodes.
+            record ended 87 "waiting for a number of ranks that fits the run"
+            log "the run does not fit ${#nodes[@]} nodes (see above); waiting for another number of nodes"
             continue_later
             ;;
         *)

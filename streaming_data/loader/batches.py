@@ -1,4 +1,4 @@
-"""From packs to micro-batches of constant size, and the loader that prepares them ahead of time.
+"""From packs to micro-batches, and the loader that prepares them ahead of time.
 
 Step s consumes packs s * B, ..., (s + 1) * B - 1 of the order, where B is the global batch size. The order divides them
 among the ranks, so a step sees the same packs at any world size, and a resume needs only the number of packs consumed.
@@ -24,11 +24,14 @@ from .masking import Masked, mask
 from .next_token import next_tokens
 from .order import PackAddress
 from .prefetch import ShardsAhead
+from .split import divide, micro_batch_count
+
+_FILLER_TOKENS = 16
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """k packs as one flat row of T = k * seq_length tokens.
+    """k packs as one flat row of T = k * seq_length tokens; without packs, some padding (`filler`).
 
     Attributes:
         input_ids: int64 (T,), masked; causal: as they are.
@@ -135,23 +138,33 @@ def _digest(address: PackAddress, masked: Masked) -> int:
     return int.from_bytes(content.digest(), "big")
 
 
+def filler(dataset: PackDataset, objective: Objective) -> MicroBatch:
+    """A micro-batch without packs, for a rank that has fewer than the others: a short sequence of padding.
+
+    Nothing in it is predicted, so its loss is an empty sum and its gradients are zero, as those of the padding in any
+    pack. A copy of a real micro-batch whose loss is multiplied by zero would turn a loss that is not finite into NaN.
+    """
+    return MicroBatch(
+        input_ids=torch.full((_FILLER_TOKENS,), dataset.vocabulary.pad_id, dtype=torch.int64),
+        lengths=(_FILLER_TOKENS,),
+        masked_positions=torch.empty(0, dtype=torch.int64),
+        targets=torch.empty(0, dtype=torch.int64),
+        addresses=(),
+        pack_tokens=(),
+        causal=objective == "causal",
+    )
+
+
 def rank_micro_batches(
     dataset: PackDataset, step: StepData, micro_batch_size: int, rank: int, world_size: int
 ) -> list[MicroBatch]:
-    """The micro-batches of one rank in one step, all of `micro_batch_size` packs.
-
-    Raises:
-        ValueError: the packs of the step are no multiple of ranks times micro-batch size.
-    """
-    if step.packs % (world_size * micro_batch_size):
-        raise ValueError(
-            f"{step.packs} packs per step are not a multiple of {world_size} ranks x {micro_batch_size} packs"
-        )
+    """The micro-batches of one rank in one step, of at most `micro_batch_size` packs; every rank has as many."""
     addresses = dataset.order.share(step.start, step.start + step.packs, rank, world_size)
+    count = micro_batch_count(step.packs, micro_batch_size, world_size)
     settings = step.max_seqlen, step.mlm_probability, step.objective
     return [
-        micro_batch(dataset, addresses[first : first + micro_batch_size], *settings)
-        for first in range(0, len(addresses), micro_batch_size)
+        micro_batch(dataset, part, *settings) if part else filler(dataset, step.objective)
+        for part in divide(addresses, count)
     ]
 
 

@@ -35,9 +35,10 @@ class SlurmRun:
     def script(self) -> Path:
         return self.launch / "job.sbatch"
 
-    def submit(self, *arguments: object, jobs: int = 1, **slurm: Any) -> str:
+    def submit(self, *arguments: object, jobs: int = 1, nodes: int | str = 2, **slurm: Any) -> str:
         """Submit ranks of `slurm_rank.py` with these arguments; return the number of the first job."""
-        return self.submit_command([sys.executable, str(RANK), str(self.run_dir), *map(str, arguments)], jobs, **slurm)
+        command = [sys.executable, str(RANK), str(self.run_dir), *map(str, arguments)]
+        return self.submit_command(command, jobs, nodes=nodes, **slurm)
 
     def submit_command(
         self,
@@ -45,12 +46,13 @@ class SlurmRun:
         jobs: int = 1,
         env: dict[str, str] | None = None,
         pass_env: tuple[str, ...] = (),
+        nodes: int | str = 2,
         **slurm: Any,
     ) -> str:
         settings = {"preflight": None, "time": "30", "partition": "debug", **slurm}
         cluster = ClusterConfig.model_validate(
             {
-                "nodes": 2,
+                "nodes": nodes,
                 "ranks_per_node": 2,
                 "env": env or {},
                 "pass_env": pass_env,

@@ -74,7 +74,7 @@ first_time = not (run_dir / "crashed").exists()
 gather("begin", step)
 if rank == 0:
     with attempts.open("a") as file:
-        file.write(f"{attempt} {step} {environment['SLURM_JOB_NODELIST']}\n")
+        file.write(f"{attempt} {step} {environment['SLURM_STEP_NODELIST']}\n")
 while step < options.steps:
     time.sleep(options.step_seconds)
     step += 1

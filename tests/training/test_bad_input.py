@@ -15,11 +15,11 @@ def errors(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("error: ")]
 
 
-def test_a_world_size_that_does_not_divide_the_batch(new_run: Callable[[], SmallRun]) -> None:
+def test_more_ranks_than_packs_in_a_step(new_run: Callable[[], SmallRun]) -> None:
     run = new_run()
-    (error,) = errors(run.train(ranks=3, code=2))
-    assert "batch.global_batch_size (4) must be divisible by batch.micro_batch_size x ranks (1 x 3)" in error
-    assert "use 1, 2 or 4 ranks, or set batch.global_batch_size=6" in error
+    (error,) = errors(run.train(ranks=5, code=2))
+    assert "batch.global_batch_size (4) is less than the number of ranks (5)" in error
+    assert "use at most 4 ranks, or set batch.global_batch_size=5" in error
     assert not run.run_dir.exists()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from optimi import StableAdamW
 from pydantic import ValidationError
+from small_data import SEQ_LENGTH
 from small_run import SmallRun
 
 from clinical_modernbert.configs.loader.load import load
@@ -126,6 +127,48 @@ def test_every_partitioning_of_the_state_trains_the_same(
     assert weights.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+FIVE = (
+    "batch.global_batch_size=5",
+    f"schedule.total_tokens={8 * 5 * SEQ_LENGTH}",
+    f"schedule.objective=[{{objective: causal, until_tokens: {3 * 5 * SEQ_LENGTH}}}, {{objective: masked}}]",
+    "checkpoint.every_steps=8",
+)
+
+
+@pytest.fixture(scope="module")
+def five_packs(new_run: Callable[[], SmallRun]) -> SmallRun:
+    """Eight steps of five packs on one rank."""
+    run = new_run()
+    run.train(*FIVE, *stage(1), "batch.micro_batch_size=5")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("ranks", "settings"),
+    [
+        # Some ranks have a pack less, and a micro-batch of padding in its place.
+        pytest.param(2, stage(1), id="2 ranks, ZeRO-1, filled up"),
+        pytest.param(3, (), id="3 ranks, strict ZeRO-3, filled up"),
+        # All ranks have one micro-batch, some of two packs and some of one.
+        pytest.param(3, stage(1, "batch.micro_batch_size=2"), id="3 ranks, ZeRO-1, split"),
+        pytest.param(4, ("batch.micro_batch_size=2",), id="4 ranks, strict ZeRO-3, split"),
+    ],
+)
+def test_ranks_that_do_not_divide_the_batch_train_the_same_as_one(
+    five_packs: SmallRun, new_run: Callable[[], SmallRun], ranks: int, settings: tuple[str, ...]
+) -> None:
+    run = new_run()
+    output = run.train(*FIVE, *settings, "memory_check=true", ranks=ranks)
+    assert f"5 packs = {ranks} ranks x" in output
+    for exact in ("data_digest", "masked", "tokens", "flops", "skipped_steps"):
+        assert run.column(exact) == five_packs.column(exact), exact
+    for name in ("loss", "grad_norm"):
+        assert run.column(name) == pytest.approx(five_packs.column(name), rel=1e-6), name
+    weights, expected = (consolidate(each.newest_checkpoint()) for each in (run, five_packs))
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=2e-6, msg=name)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # it imports torch, which planning does not need
 
 def step_flops(config: ModelConfig, micro_batches: "Iterable[MicroBatch]") -> int:
     """FLOPs of forward and backward for a rank's micro-batches, without padding."""
-    return sum(flops(config, real_lengths(one), len(one.targets), one.causal) for one in micro_batches)
+    batches = (one for one in micro_batches if one.pack_tokens)
+    return sum(flops(config, real_lengths(one), len(one.targets), one.causal) for one in batches)
 
 
 def flops(config: ModelConfig, lengths: npt.NDArray[np.int64], masked: int, causal: bool = False) -> int:

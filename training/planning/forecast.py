@@ -13,6 +13,7 @@ import numpy as np
 
 from ...model.config import ModelConfig
 from ...streaming_data.loader.config import Objective
+from ...streaming_data.loader.split import micro_batch_count, most_packs
 from ..recipe.engine_config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan, StepSettings
 from .communication import exchange, traffic
@@ -199,12 +200,13 @@ def _phases(
         if causal:
             parts = [(steps, packs, _next_tokens(lengths)) for steps, packs, _ in parts]
         steps, packs = sum(steps for steps, _, _ in parts), sum(steps * packs for steps, packs, _ in parts)
+        of_slowest = sum(steps * most_packs(packs, plan.world_size) for steps, packs, _ in parts)
         rate = sum(steps * packs * rate for steps, packs, rate in parts) / packs
         work = sum(steps * packs * _pack_flops(model, lengths, rate, causal) for steps, packs, rate in parts)
         tokens = packs * plan.data.seq_length
         one = _times(model, engine, plan, gpu, lengths, rate, causal)
         steps = max(1, round(steps / batches))
-        micro_batches = packs / (plan.batch.micro_batch_size * plan.world_size) / steps
+        micro_batches = of_slowest / plan.batch.micro_batch_size / steps
         step = None
         slow = steps * (micro_batches * max(one.expected, one.host) + one.update[1])
         fast = steps * (micro_batches * one.floor + one.update[0])
@@ -271,7 +273,7 @@ def _option(model: ModelConfig, recipe: EngineConfig, stage: int, plan: Plan, gp
         return Option(engine.stage, engine.activation_checkpointing, reason)
     needed, usable = peak(model, engine, plan), USABLE * gpu.memory
     fitting = [packs for packs in micro_batches(plan) if peak(model, least, plan, packs) <= usable]
-    accumulation_steps = batch.global_batch_size // (batch.micro_batch_size * ranks)
+    accumulation_steps = micro_batch_count(batch.global_batch_size, batch.micro_batch_size, ranks)
     return Option(
         zero_stage=engine.stage,
         activation_checkpointing=engine.activation_checkpointing,
@@ -285,10 +287,6 @@ def _option(model: ModelConfig, recipe: EngineConfig, stage: int, plan: Plan, gp
 
 
 def micro_batches(plan: Plan) -> list[int]:
-    """Values of `batch.micro_batch_size` that divide every step evenly among the ranks."""
-    sizes = {phase.packs for phase in plan.batch_phases}
-    return [
-        packs
-        for packs in range(1, min(sizes) // plan.world_size + 1)
-        if all(size % (packs * plan.world_size) == 0 for size in sizes)
-    ]
+    """Values of `batch.micro_batch_size` that divide the packs of the rank with most packs evenly, in every step."""
+    most = {most_packs(phase.packs, plan.world_size) for phase in plan.batch_phases}
+    return [size for size in range(1, min(most) + 1) if all(packs % size == 0 for packs in most)]

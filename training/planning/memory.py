@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ...kernels.logit_chunks import chunk_rows, sums_in_fp32
 from ...model.config import ModelConfig
+from ...streaming_data.loader.split import most_packs
 from ..recipe.config import OptimizerConfig
 from ..recipe.engine_config import EngineConfig
 from ..recipe.schedule import Plan
@@ -135,7 +136,7 @@ class HostMemory:
 
 def host_memory(config: ModelConfig, engine: EngineConfig, plan: Plan) -> HostMemory:
     """Predict what a rank needs in host memory, next to the cache of the operating system."""
-    tokens = plan.batch.global_batch_size * plan.data.seq_length / plan.world_size
+    tokens = most_packs(plan.batch.global_batch_size, plan.world_size) * plan.data.seq_length
     return HostMemory(
         start=4 * config.num_parameters,
         checkpoint=(4 * config.num_parameters + _kept(config, plan)) / plan.world_size,

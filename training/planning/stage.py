@@ -8,6 +8,7 @@ has the reasons.
 from dataclasses import dataclass
 
 from ...model.config import ModelConfig
+from ...streaming_data.loader.split import micro_batch_count
 from ..recipe.engine_config import EngineConfig, unsupported_reason
 from ..recipe.schedule import Plan
 from ..zero.partition import PERSISTENCE, parameter_sizes, stays_gathered
@@ -55,8 +56,8 @@ def choose_stage(model: ModelConfig, engine: EngineConfig, plan: Plan, memory: f
     if needed > usable:
         why = f"since ZeRO-1 needs {needed / _GB:.2f} GB of the {usable / _GB:.2f} that a rank can use"
         return _choice(model, sharded, why)
-    micro_batches = plan.batch.global_batch_size // (plan.batch.micro_batch_size * plan.world_size)
     ranks = plan.world_size
+    micro_batches = micro_batch_count(plan.batch.global_batch_size, plan.batch.micro_batch_size, ranks)
     sent = [exchange(model, e, micro_batches, plan.optimizer, ranks).sent(ranks) for e in (copied, sharded)]
     if nodes > 1 and sent[1] < sent[0]:
         why = f"with which each rank sends {sent[1] / _GB:.2f} GB per step instead of {sent[0] / _GB:.2f}"

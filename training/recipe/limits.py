@@ -4,7 +4,7 @@ Every command that plans, submits or starts a run calls `limits`, without torch.
 launchers start them without a check. So what a run would meet only in its last stage is found before step 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...configs.errors import RankCountError, UserError
@@ -28,17 +28,19 @@ from .start import (
 )
 
 
-def limits(config: RunConfig, ranks: int, elsewhere: bool = False) -> Iterator[Check]:
+def limits(config: RunConfig, ranks: int | Sequence[int], elsewhere: bool = False) -> Iterator[Check]:
     """The checks of a run on `ranks` ranks. Those of data in an object store are left to the ranks.
 
     Args:
+        ranks: or all numbers that the run may have.
         elsewhere: the ranks run on other machines; files that this one does not have are left to them too.
     """
     start, data = config.initial_weights, config.data.path
     has_model = start is None or start.exists() or not elsewhere
     has_data = not is_remote(data) and (not elsewhere or _has_data(data))
-    yield lambda: make_plan(config, ranks)
-    yield lambda: require_whole_copies(config.engine, ranks)
+    numbers = [ranks] if isinstance(ranks, int) else ranks
+    yield lambda: make_plan(config, max(numbers))
+    yield lambda: require_whole_copies(config.engine, *numbers)
     if has_model:
         yield lambda: starting_model(config)
         yield lambda: require_weights(start) if start else None
@@ -86,17 +88,18 @@ def require_masked_tokens(plan: Plan) -> None:
             )
 
 
-def require_whole_copies(engine: EngineConfig, ranks: int) -> None:
-    """Require that the ranks divide into groups that each hold a second copy of the weights (hpZ).
+def require_whole_copies(engine: EngineConfig, *ranks: int) -> None:
+    """Require that each number of ranks divides into groups that each hold a second copy of the weights (hpZ).
 
     Raises:
-        RankCountError: they do not.
+        RankCountError: one does not.
     """
-    if ranks % engine.zero_hpz_partition_size:
-        raise RankCountError(
-            f"engine.zero_hpz_partition_size={engine.zero_hpz_partition_size} does not divide the {ranks} ranks: "
-            "set it to the number of ranks per node, or to 1"
-        )
+    for number in ranks:
+        if number % engine.zero_hpz_partition_size:
+            raise RankCountError(
+                f"engine.zero_hpz_partition_size={engine.zero_hpz_partition_size} does not divide the {number} ranks: "
+                "set it to the number of ranks per node, or to 1"
+            )
 
 
 def _check_data(config: RunConfig, has_model: bool) -> None:
@@ -112,9 +115,8 @@ def _require_enough_packs(config: RunConfig, dataset: PackDataset) -> None:
 
 
 def _plan_of_any_ranks(config: RunConfig) -> Plan:
-    """The steps, which are the same for any number of ranks that divides the batch."""
-    batch = config.batch.model_copy(update={"micro_batch_size": 1})
-    return make_plan(config.model_copy(update={"batch": batch}), 1)
+    """The steps, which are the same for any number of ranks."""
+    return make_plan(config, 1)
 
 
 def _has_data(address: str) -> bool:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from ...configs.errors import RankCountError
 from ...streaming_data.loader.config import DataConfig, Objective
+from ...streaming_data.loader.split import describe_split
 from .config import OptimizerConfig, RunConfig
 from .schedule_config import BatchConfig, ScheduleConfig
 
@@ -126,24 +127,17 @@ def make_plan(config: RunConfig, world_size: int) -> Plan:
     """Derive the steps of a run on `world_size` ranks.
 
     Raises:
-        RankCountError: the packs of a step cannot be divided evenly among the ranks.
+        RankCountError: a step has fewer packs than there are ranks.
     """
-    micro = config.batch.micro_batch_size
-    for key, packs in (
-        ("batch.global_batch_size", config.batch.global_batch_size),
-        *(
-            (f"batch.warmup.{index}.global_batch_size", stage.global_batch_size)
-            for index, stage in enumerate(config.batch.warmup)
-        ),
-    ):
-        if packs % (micro * world_size):
-            valid_ranks = [ranks for ranks in range(1, packs + 1) if packs % (micro * ranks) == 0]
-            valid_micro = [size for size in range(micro, 0, -1) if packs % (size * world_size) == 0]
+    batch = config.batch
+    sizes = {
+        f"batch.warmup.{index}.global_batch_size": stage.global_batch_size for index, stage in enumerate(batch.warmup)
+    }
+    for key, packs in {**sizes, "batch.global_batch_size": batch.global_batch_size}.items():
+        if packs < world_size:
             raise RankCountError(
-                f"{key} ({packs}) must be divisible by batch.micro_batch_size x ranks ({micro} x {world_size}): "
-                + (f"use {_join(valid_ranks)} ranks, or " if valid_ranks else "")
-                + (f"set batch.micro_batch_size={valid_micro[0]}, or " if valid_micro else "")
-                + f"set {key}={_next_multiple(packs, micro * world_size)}"
+                f"{key} ({packs}) is less than the number of ranks ({world_size}), and each needs a pack in every "
+                f"step: use at most {packs} ranks, or set {key}={world_size}"
             )
     *phases, end = _batch_phases(config)
     return Plan(
@@ -199,8 +193,8 @@ def describe(plan: Plan) -> list[str]:
         f"masking          {plan.data.masking}",
     ]
     lines += [
-        f"batch            {phase.packs} packs = {ranks} ranks x {phase.packs // (micro * ranks)} micro-batches x "
-        f"{micro} packs" + (f", from step {phase.step + 1:,}" if phase.step else "")
+        f"batch            {phase.packs} packs = {describe_split(phase.packs, micro, ranks)}"
+        + (f", from step {phase.step + 1:,}" if phase.step else "")
         for phase in plan.batch_phases
     ]
     titles = ("step", "tokens before", "learning rate", "masked", "sequences up to", "packs")
@@ -264,11 +258,3 @@ def mlm_probability(schedule: ScheduleConfig, tokens: int) -> float:
         return points[max(0, after - 1)][1]
     (begin, first), (end, last) = points[after - 1 : after + 1]
     return first + (last - first) * (tokens - begin) / (end - begin)
-
-
-def _next_multiple(value: int, divisor: int) -> int:
-    return math.ceil(value / divisor) * divisor
-
-
-def _join(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:-1])) + f" or {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

@@ -19,11 +19,12 @@ class BatchStage(Section):
 class BatchConfig(Section):
     """Batch sizes, in packs of `data.seq_length` tokens.
 
-    Gradient accumulation steps = global_batch_size / (micro_batch_size x ranks).
+    Each rank has global_batch_size / ranks packs, or one more where this is no whole number, in as few micro-batches of
+    at most micro_batch_size packs as the rank with most packs needs. The loss is the same at any number of ranks.
     """
 
     global_batch_size: PositiveInt = Field(description="packs per step, over all ranks and micro-batches")
-    micro_batch_size: PositiveInt = Field(1, description="packs that a rank computes at a time")
+    micro_batch_size: PositiveInt = Field(1, description="most packs that a rank computes at a time")
     warmup: tuple[BatchStage, ...] = Field((), description="batch-size warm-up: stages with fewer packs per step")
 
     @model_validator(mode="after")

@@ -7,4 +7,4 @@ REWOUND = 86
 """The loss spiked, or too many steps were not finite. Start the run again at once; it then leaves packs out."""
 
 WAITING = 87
-"""The scheduler gave the run a number of ranks that does not divide its batch. Start it again with another number."""
+"""The scheduler gave the run a number of ranks that does not fit the run. Start it again with another number."""

@@ -31,6 +31,16 @@ def test_gpus_per_node_default_to_ranks_per_node(tmp_path: Path) -> None:
     assert read(tmp_path, "{nodes: 2, ranks_per_node: 8}").ranks == 16
 
 
+def test_a_range_of_nodes_is_refused_by_launchers_that_need_one_number(tmp_path: Path) -> None:
+    for text, nodes, possible in (("2", 2, [16]), ("'3'", 3, [24]), ("4-4", 4, [32])):
+        cluster = read(tmp_path, f"{{nodes: {text}, ranks_per_node: 8}}")
+        assert (cluster.nodes, [cluster.ranks], cluster.possible_ranks) == (nodes, possible, possible)
+    elastic = read(tmp_path, "{nodes: 2-4, ranks_per_node: 8, slurm: {options: [--ntasks-per-core=1]}}")
+    assert (elastic.node_range, elastic.possible_ranks) == ((2, 4), [16, 24, 32])
+    with pytest.raises(UserError, match="nodes: 2-4 is a range, which only `cmbert launch slurm` understands"):
+        _ = elastic.ranks
+
+
 def test_the_environment_combines_fabric_caches_and_user_variables(tmp_path: Path) -> None:
     text = "{ranks_per_node: 1, fabric: slingshot, local_disk: /scratch, env: {NCCL_SOCKET_IFNAME: eth, A: 'x, y'}}"
     environment = read(tmp_path, text).environment()
@@ -71,6 +81,17 @@ def test_secrets_come_only_from_the_environment(tmp_path: Path, monkeypatch: pyt
         ("ranks_per_node: 1\nslurm: {container_mounts: [data]}", "2: slurm.container_mounts: expected absolute paths"),
         ("ranks_per_node: 1\nslurm: {partion: a}", "2: slurm.partion: unknown key; did you mean partition?"),
         ("nodes: 1", "ranks_per_node"),
+        (
+            "ranks_per_node: 1\nnodes: 8-4",
+            "2: nodes: expected a number of nodes or a range, such as 4 or 4-8, got '8-4'",
+        ),
+        ("ranks_per_node: 1\nnodes: 0", "2: nodes: expected a number of nodes or a range"),
+        ("ranks_per_node: 1\nnodes: 0-4", "2: nodes: expected a number of nodes or a range"),
+        ("ranks_per_node: 1\nnodes: 4+", "2: nodes: expected a number of nodes or a range"),
+        ("ranks_per_node: 1\nnodes: [4, 8]", "2: nodes: expected a whole number or text, got"),
+        ("ranks_per_node: 1\nslurm: {options: [--nodes=2-4]}", "2: slurm.options: '--nodes=2-4': set `nodes`, such as"),
+        ("ranks_per_node: 1\nslurm: {options: [-N 4]}", "2: slurm.options: '-N 4': set `nodes`"),
+        ("ranks_per_node: 1\nslurm: {options: [--ntasks 8]}", "2: slurm.options: '--ntasks 8': set `nodes`"),
     ],
 )
 def test_errors_name_their_line_but_no_secret(tmp_path: Path, text: str, message: str) -> None:

@@ -62,12 +62,41 @@ def test_nothing_is_cut_on_a_narrow_terminal(columns: int) -> None:
         (["base", "--gpu", "h100", "--fabric", "infinband"], "infinband: unknown fabric; did you mean infiniband"),
         (["base"], "--gpu is required: set it, or `gpu` in the cluster's file"),
         (["base", "--gpu", "voodoo2"], "voodoo2: unknown GPU; set --gpu"),
-        (["base", "--gpu", "h100", "--nodes", "5"], "must be divisible"),
+        (["base", "--gpu", "h100", "--nodes", "80"], "is less than the number of ranks"),
     ],
 )
 def test_errors(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan(*arguments)
+
+
+def test_ranks_that_do_not_divide_the_batch_are_planned_with_their_waste() -> None:
+    uneven = ("base", "--gpu", "h100", "--nodes", "5", "--set", "batch.micro_batch_size=1")
+    words = " ".join(plan(*uneven).split())
+    assert "40 ranks x 15 micro-batches of up to 1 packs; a rank has up to 15" in words
+    assert "a step takes as long as one of 600 packs (4.2% waste)" in words
+    slow, even = (
+        json.loads(plan(*uneven, *batch, "--json"))["phases"][0]["days"][1]
+        for batch in ((), ("--set", "batch.global_batch_size=600"))
+    )
+    assert slow == pytest.approx(600 / 576 * even, rel=1e-3)
+
+
+def test_a_range_of_nodes_is_planned_and_refused_as_one(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("nodes: 4-6\nranks_per_node: 8\ngpu: h100\n")
+    run = ("base", "--cluster", str(cluster), "--set", "batch.micro_batch_size=1")
+    words = " ".join(plan(*run).split())
+    assert "48 ranks x 12 micro-batches x 1 packs" in words
+    assert "on 4 nodes: 32 ranks x 18 micro-batches x 1 packs" in words
+    assert "on 5 nodes: 40 ranks x 15 micro-batches of up to 1 packs; a rank has up to 15" in words
+    for setting, message in (
+        ("batch.global_batch_size=40", r"global_batch_size \(40\) is less than the number of ranks \(48\)"),
+        ("engine={zero_stage: 3, zero_hpz_partition_size: 16}", "=16 does not divide the 40 ranks"),
+    ):
+        for command in (["plan", *run], ["launch", "slurm", *run, "--dry-run"]):
+            with pytest.raises(UserError, match=message):
+                app([*command, "--set", setting], standalone_mode=False)
 
 
 def test_the_network_binds_at_many_ranks_and_advice_names_what_helps() -> None:

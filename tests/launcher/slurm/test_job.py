@@ -167,11 +167,36 @@ def restarts_immediately_after_a_rewind_without_counting_a_crash(run: SlurmRun) 
     assert [code for code, _ in run.outcomes()] == [86, 0]
 
 
-def waits_for_a_number_of_nodes_that_divides_the_batch(run: SlurmRun) -> None:
+def waits_for_a_number_of_nodes_that_fits_the_run(run: SlurmRun) -> None:
     info = run.ended(run.submit("--crash-at", 2, "--code", 87, max_failures=1))
     assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
-    assert run.outcomes() == [(87, "waiting for a number of ranks that divides the batch"), (0, "complete")]
-    assert "2 nodes cannot share the batch (see above); waiting for another number of nodes" in run.log()
+    assert run.outcomes() == [(87, "waiting for a number of ranks that fits the run"), (0, "complete")]
+    assert "the run does not fit 2 nodes (see above); waiting for another number of nodes" in run.log()
+
+
+def replaces_a_node_by_a_spare_in_place(run: SlurmRun) -> None:
+    """The first node, which runs the script too, loses a GPU: a rank crashes, and then the preflight fails."""
+    first, second, spare = run.slurm.names[:3]
+    preflight = f'[ ! -e {shlex.quote(str(run.run_dir))}/crashed ] || [ "$SLURMD_NODENAME" != {first} ]'
+    held = [f"--nodelist={first},{second},{spare}"]
+    job = run.submit("--crash-at", 5, "--every", 2, preflight=preflight, spare_nodes=1, max_excluded=0, options=held)
+    info = run.ended(job)
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "0"), run.log()
+    seen = [(name.split(".")[0], step, run.slurm.hosts(nodes)) for name, step, nodes in run.attempts()]
+    assert seen == [(job, 0, [first, second]), (job, 4, [second, spare])], run.log()
+    assert run.outcomes() == [(3, "crashed"), (0, "complete")]
+    assert f"continuing in this job without: {first}" in run.log()
+    nodes = [run.slurm.hosts(line["nodes"]) for line in read_launches(run.run_dir) if line["event"] == "started"]
+    assert nodes == [[first, second], [second, spare]]
+
+
+def continues_in_place_on_fewer_nodes(run: SlurmRun) -> None:
+    first, second = run.slurm.names[:2]
+    preflight = f'test "$SLURMD_NODENAME" != {first}'
+    job = run.submit(nodes="1-2", preflight=preflight, options=[f"--nodelist={first},{second}"])
+    info = run.ended(job)
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "0"), run.log()
+    assert [run.slurm.hosts(nodes) for _, _, nodes in run.attempts()] == [[second]], run.log()
 
 
 def takes_a_mistake_that_no_rank_reported_for_a_crash(run: SlurmRun) -> None:
@@ -227,7 +252,8 @@ def stops_when_every_node_fails_the_preflight(run: SlurmRun) -> None:
 
 
 def continues_elsewhere_while_a_lost_node_still_runs_it(run: SlurmRun) -> None:
-    job = run.submit("--steps", 160, "--every", 10, partition="lossy")
+    """All nodes of the partition are held, one as a spare. Without the lost node there is none; none is waited for."""
+    job = run.submit("--steps", 160, "--every", 10, partition="lossy", spare_nodes=1)
     run.await_attempts(1)
     wait_for(lambda: (run.run_dir / "checkpoints/step00000010").exists(), 30)
     lost = run.slurm.job_info(job)["BatchHost"]
@@ -244,6 +270,7 @@ def continues_elsewhere_while_a_lost_node_still_runs_it(run: SlurmRun) -> None:
     assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "1"), run.log()
     assert lost not in run.slurm.hosts(info["NodeList"])
     assert run.attempts()[1][1] >= 10
+    assert [len(run.slurm.hosts(nodes)) for _, _, nodes in run.attempts()] == [2, 2]
 
 
 SCENARIOS: list[Scenario] = [
@@ -262,7 +289,9 @@ SCENARIOS: list[Scenario] = [
     restarts_immediately_after_a_crash,
     waits_for_the_ranks_of_a_killed_srun_to_save,
     does_not_retry_a_configuration_error,
-    waits_for_a_number_of_nodes_that_divides_the_batch,
+    waits_for_a_number_of_nodes_that_fits_the_run,
+    replaces_a_node_by_a_spare_in_place,
+    continues_in_place_on_fewer_nodes,
     takes_a_mistake_that_no_rank_reported_for_a_crash,
     restarts_immediately_after_a_rewind_without_counting_a_crash,
     stops_when_every_node_fails_the_preflight,
@@ -306,6 +335,7 @@ _SCRIPTS: dict[str, dict[str, object]] = {
         "options": ("-C haswell", "--comment=two words # here"),
         "srun_options": ("--mpi=pmix", "-c 'two words'"),
     },
+    "spare": {"spare_nodes": 2, "cpus_per_rank": 3},
     "pyxis": {"container": "registry#image:1", "container_mounts": ("/data:/data:ro", "/a b")},
     "apptainer": {"container": "/images/a b.sif", "container_mounts": ("/data",), "container_runtime": "apptainer"},
 }
@@ -346,6 +376,68 @@ def test_ranks_and_preflight_run_in_the_container(tmp_path: Path) -> None:
     prefix = ["apptainer", "exec", "--nv", "--bind=/data", "/images/a b.sif"]
     assert seen["apptainer"][0] == [*prefix, *command]
     assert seen["apptainer"][2][0].startswith("apptainer exec --nv --bind=/data '/images/a b.sif' python -m")
+
+
+_SRUN = """#!/bin/bash
+# n2 is dead, and nobody knows it yet. When srun cannot start its task there, it ends the step on all other nodes.
+for word; do case $word in --nodelist=*) nodes=${word#*=};; esac; done
+case "$*" in
+    *" rank "*) echo "$nodes" >> "$SEEN"; echo 0 > "$CMBERT_EXIT_FILE" ;;
+    *) case $nodes in n[13]) echo "0: passed $nodes";; n1,n2,n3) echo "0: passed n1"; exit 1;; *) exit 1;; esac ;;
+esac
+"""
+_SCONTROL = """#!/bin/bash
+case "$*" in
+    *hostnames*) printf '%s\\n' n1 n2 n3;;
+    *hostlist*) echo "${!#}";;
+    *"show job"*) echo " JobState=RUNNING  Restarts=0 ";;
+    *"show node"*) echo " NodeAddr=address-of-${!#} ";;
+esac
+"""
+
+
+def test_a_dead_node_does_not_hide_that_others_pass_the_preflight(tmp_path: Path) -> None:
+    """SLURM notices a dead node after minutes; until then a step that includes it fails on all nodes."""
+    programs = {"srun": _SRUN, "scontrol": _SCONTROL, "squeue": "#!/bin/bash\n", "sbatch": '#!/bin/bash\necho "$@"\n'}
+    (tmp_path / "bin").mkdir()
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SEEN": f"{tmp_path}/seen", "HOME": str(tmp_path)}
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NAME": "x"}
+    for nodes, spare, code, seen in ((2, 1, 0, "n1,n3\n"), ("1-3", 0, 0, "n1,n3\n"), (3, 0, 90, None)):
+        launch = tmp_path / f"launch {nodes}"
+        launch.mkdir()
+        settings = {"preflight": "true", "spare_nodes": spare}
+        cluster = ClusterConfig.model_validate({"nodes": nodes, "ranks_per_node": 8, "slurm": settings})
+        script = render_job(launch, tmp_path, cluster, ["true"])
+        done = subprocess.run(
+            ["bash"], input=script, text=True, capture_output=True, env={**environment, **job}, timeout=60
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        ran = tmp_path / "seen"
+        assert (ran.read_text() if ran.exists() else None) == seen, done.stdout + done.stderr
+        ran.unlink(missing_ok=True)
+        if code:
+            assert f"--exclude=n2 {launch}/job.sbatch" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("nodes", "slurm", "expected"),
+    [
+        (4, {}, ["--nodes=4", "--ntasks-per-node=8"]),
+        (4, {"cpus_per_rank": 3}, ["--nodes=4", "--ntasks-per-node=8", "--cpus-per-task=3"]),
+        ("4-4", {"spare_nodes": 1}, ["--nodes=4-5", "--mincpus=8"]),
+        ("4-8", {"spare_nodes": 1, "cpus_per_rank": 3}, ["--nodes=4-9", "--mincpus=24"]),
+    ],
+)
+def test_a_job_asks_for_its_range_of_nodes(
+    nodes: int | str, slurm: dict[str, int], expected: list[str], tmp_path: Path
+) -> None:
+    cluster = ClusterConfig.model_validate({"nodes": nodes, "ranks_per_node": 8, "slurm": slurm})
+    lines = render_job(tmp_path, tmp_path, cluster, ["true"]).splitlines()
+    options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
+    assert [one for one in options if one.startswith(("--nodes", "--ntasks", "--cpus", "--mincpus"))] == expected
 
 
 def _script(name: str, directory: Path) -> str:

@@ -1,6 +1,7 @@
 """Micro-batches against their packs: nothing is lost, repeated or different at another world size."""
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -24,8 +25,9 @@ from clinical_modernbert.storage.background import Background
 from clinical_modernbert.streaming_data.loader.batches import MicroBatch, StepData, cut, load, rank_micro_batches
 from clinical_modernbert.streaming_data.loader.config import DataConfig
 from clinical_modernbert.streaming_data.loader.dataset import PackDataset, open_dataset
+from clinical_modernbert.streaming_data.loader.lanes import LaneOrder
 from clinical_modernbert.streaming_data.loader.masking import mask
-from clinical_modernbert.streaming_data.loader.order import PackAddress
+from clinical_modernbert.streaming_data.loader.order import Order, PackAddress
 from clinical_modernbert.streaming_data.shards.pack import Pack
 
 Row = tuple[bytes, bytes, bytes, tuple[int, ...]]
@@ -65,12 +67,22 @@ def step_of(dataset: PackDataset, step: StepData, micro_batch_size: int, world_s
         batches = rank_micro_batches(dataset, step, micro_batch_size, rank, world_size)
         counts.add(len(batches))
         for batch in batches:
-            assert len(batch.addresses) == micro_batch_size
+            assert len(batch.addresses) <= micro_batch_size
+            if not batch.addresses:
+                assert_fills(batch, dataset)
+                continue
             packs = rows(batch)
             assert not everything.keys() & packs.keys()
             everything.update(packs)
     assert len(counts) == 1
     return everything
+
+
+def assert_fills(batch: MicroBatch, dataset: PackDataset) -> None:
+    """A micro-batch without packs is short, predicts nothing and counts nothing."""
+    assert set(batch.input_ids.tolist()) == {dataset.vocabulary.pad_id}
+    assert sum(batch.lengths) == len(batch.input_ids) <= 16
+    assert len(batch.targets) == len(batch.masked_positions) == len(batch.pack_tokens) == batch.digest == 0
 
 
 @given(st.lists(st.integers(0, 100), max_size=20), st.integers(1, 110))
@@ -97,9 +109,21 @@ def test_a_step_is_the_same_at_any_world_size(dataset: PackDataset, world_size: 
         assert Counter([*together]) == Counter(dataset.order.between(step.start, step.start + step.packs))
 
 
-def test_a_step_that_does_not_divide_among_ranks_is_refused(dataset: PackDataset) -> None:
-    with pytest.raises(ValueError, match="12 packs per step are not a multiple of 4 ranks x 2 packs"):
-        rank_micro_batches(dataset, StepData(0, 12, SEQ_LENGTH, 0.3), 2, 0, 4)
+@pytest.mark.parametrize("lanes", [True, False], ids=["lanes", "windows"])
+def test_ranks_that_do_not_divide_a_step_share_it_in_equally_many_micro_batches(
+    dataset: PackDataset, lanes: bool
+) -> None:
+    assert isinstance(dataset.order, Order)
+    ordered = dataclasses.replace(dataset, order=LaneOrder(dataset.order, 8)) if lanes else dataset
+    for packs, micro_batch_size, ranks in [(4, 1, 3), (5, 2, 1), (5, 2, 3), (7, 3, 2), (7, 1, 5), (9, 4, 2), (7, 2, 7)]:
+        step = StepData(packs, packs, SEQ_LENGTH, 0.3)
+        case = f"{packs} packs on {ranks} ranks"
+        assert step_of(ordered, step, micro_batch_size, ranks) == step_of(ordered, step, packs, 1), case
+        for rank in range(ranks):
+            sizes = [len(one.addresses) for one in rank_micro_batches(ordered, step, micro_batch_size, rank, ranks)]
+            assert len(sizes) == math.ceil(math.ceil(packs / ranks) / micro_batch_size), case
+            assert max(sizes) - min(sizes) <= 1, case
+            assert sum(sizes) in (packs // ranks, math.ceil(packs / ranks)), case
 
 
 def test_every_token_of_every_pack_occurs_once_per_epoch(dataset: PackDataset) -> None:
