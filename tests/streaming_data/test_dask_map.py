@@ -41,9 +41,9 @@ def test_every_item_is_done_though_workers_die(
     seen: list[tuple[int, int, int]] = []
     workers = client.run(os.getpid)
 
-    def progress(*report: int) -> None:
-        seen.append((report[0], report[1], report[2]))
-        if report[0] >= 10 and len(workers) == 2:
+    def progress(done: int, total: int, counted: int) -> None:
+        seen.append((done, total, counted))
+        if done >= 10 and len(workers) == 2:
             address = next(iter(client.processing()))
             os.kill(workers.pop(address), signal.SIGKILL)
 
@@ -118,7 +118,7 @@ def test_a_scheduler_that_ends(tmp_path: Path) -> None:
             connect(str(cluster.scheduler_file)) as client,
         ):
 
-            def progress(*report: int) -> None:
+            def progress(done: int, total: int, counted: int) -> None:
                 cluster.processes[0].kill()
 
             with pytest.raises(TransientError, match="the Dask scheduler is gone"):
