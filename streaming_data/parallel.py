@@ -22,6 +22,14 @@ class ProgressCallback(Protocol):
     def __call__(self, done: int, total: int, counted: int) -> None: ...
 
 
+class Runner(Protocol):
+    """Runs `function(item, count)` of every item, here or on other machines; the results are in files."""
+
+    def __call__(
+        self, function: Callable[[Item, Count], object], items: Sequence[Item], progress: ProgressCallback
+    ) -> object: ...
+
+
 def available_cores() -> int:
     """The processor cores that this process may use: a job's share of a node."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -56,6 +64,15 @@ def parallel_map(
                 process.terminate()
             raise
     return [future.result() for future in futures]
+
+
+def in_processes(workers: int) -> Runner:
+    """A runner in at most `workers` processes of this machine."""
+
+    def run(function: Callable[[Item, Count], object], items: Sequence[Item], progress: ProgressCallback) -> object:
+        return parallel_map(function, items, max(1, min(workers, len(items))), progress)
+
+    return run
 
 
 def _sequential_map(

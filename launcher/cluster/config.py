@@ -32,6 +32,7 @@ from ...configs.secrets import is_secret_name
 from ..ranks.interruption import CLOUD, Cloud
 from .kubernetes import KubernetesConfig
 from .network import NetworkConfig
+from .rented import RentedConfig
 
 FABRICS: dict[str, dict[str, str]] = {
     # NCCL finds InfiniBand and RoCE adapters; cluster-specific variables such as NCCL_IB_HCA belong in `env`.
@@ -158,6 +159,7 @@ class ClusterConfig(_Section):
     )
     slurm: SlurmConfig = SlurmConfig()
     kubernetes: KubernetesConfig | None = None
+    rented: RentedConfig | None = Field(None, description="for SkyPilot and dstack")
     network: NetworkConfig = Field(NetworkConfig(), description="for `cmbert plan`")
 
     @field_validator("nodes")

@@ -12,7 +12,7 @@ kubernetes:
 """
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -31,6 +31,9 @@ class KubernetesConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = Field(description="container image with this package installed")
+    kind: Literal["JobSet", "TrainJob"] = Field(
+        "JobSet", description="what is created; TrainJob: of Kubeflow Trainer, which makes the JobSet"
+    )
     namespace: str | None = Field(None, description="null: the current namespace of kubectl")
     volumes: dict[str, str] = Field(
         default_factory=dict,

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from ...configs.loader.load import load, locate_recipe
 from ...configs.loader.recipes import DATA, TRAINING
 from ...configs.preconditions import check_all
 from ...configs.reporting import suggest
-from ..interface.next_steps import same_command, suggest_after_run
+from ..interface.next_steps import same_command, settings, suggest_after_run
 from ..interface.options import Overrides, Recipe
 from ..interface.suggestions import SuggestingGroup
 from .stop import stop
@@ -219,3 +219,26 @@ def k8s(
     if not dry_run:
         clear_stop(config.run_dir)
     suggest(same_command("--dry-run") if dry_run else ["status", str(config.run_dir)])
+
+
+@app.command("task-file")
+def task_file(
+    recipe: Recipe,
+    cluster: Cluster,
+    tool: Annotated[Literal["skypilot", "dstack"], typer.Option(help="The tool that rents the machines.")],
+    overrides: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Print the file of a run for SkyPilot (`sky jobs launch FILE`) or dstack (`dstack apply -f FILE`).
+
+    Example: cmbert launch task-file base --cluster cluster.yaml --tool skypilot > base.sky.yaml
+    """
+    from ...training.recipe.config import RunConfig
+    from ...training.recipe.limits import limits
+    from ..cluster.config import ClusterConfig
+    from ..k8s.task_file import render_task
+
+    config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
+    description = load(ClusterConfig, cluster)
+    check_all(limits(config, description.ranks, elsewhere=True))
+    typer.echo(render_task(config, description, tool), nl=False)
+    suggest(["plan", recipe, "--cluster", str(cluster), *settings(overrides)])

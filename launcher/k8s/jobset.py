@@ -1,8 +1,12 @@
 """A training run as a JobSet, which Kubernetes restarts when needed.
 
 There is one pod per node, all in one indexed Job, with a headless service that provides host names. Rank 0's exit code
-determines what follows: stopped on request (85), rewound (86) and an evicted pod restart the run without counting;
-any other failure counts towards `max_restarts`. JobSet restarts all pods together, because ranks depend on each other.
+determines what follows: a mistake of the user (2) ends the run; stopped on request (85), rewound (86) and an evicted
+pod restart it without counting; any other failure counts towards `max_restarts`. JobSet restarts all pods together,
+because ranks depend on each other.
+
+A Job has one reason for all ends that its policy names, `PodFailurePolicy`, so the mistake is recognized by the number
+of its rule in the message of the Job, for which JobSet has a key since 0.10.
 
 The recipe is stored in the pods' annotations. As a separate object it could outlive the JobSet and be used by another
 run.
@@ -16,13 +20,14 @@ from typing import Any
 
 import yaml
 
-from ...configs.errors import UserError
+from ...configs.errors import USER_ERROR, UserError
 from ...configs.loader.load import dump
 from ...training.recipe.config import RunConfig
 from ...training.resilience.exit_codes import REWOUND, STOPPED
 from ..cluster.config import ClusterConfig
 from ..cluster.kubernetes import KubernetesConfig, overlay
 from ..ranks.warden import GRACE
+from .trainjob import train_job
 
 RECIPE = Path("/etc/clinical-modernbert/recipe.yaml")
 PORT = 29500
@@ -31,13 +36,15 @@ JOB_SET = "CMBERT_JOBSET"
 _LONGEST_NAME = 40
 """Kubernetes appends the job, its index and the pod's index, and limits names to 63 characters."""
 _RESTART_CODES = [STOPPED, REWOUND]
+_MISTAKE_RULE = 2
+"""The place of this rule among those of the Job's `podFailurePolicy`."""
 _CONTAINER = "ranks"
 _RECIPE_ANNOTATION = "clinical-modernbert/recipe"
 _RUN_LABEL = "app.kubernetes.io/instance"
 
 
 def render(config: RunConfig, cluster: ClusterConfig) -> str:
-    """Render the manifest of a run, as YAML for kubectl: a JobSet that contains the recipe.
+    """Render the manifest of a run, as YAML for kubectl: a JobSet with the recipe, or a TrainJob that makes one.
 
     Raises:
         UserError: the cluster's file is incomplete, or run_dir is on no volume.
@@ -48,7 +55,9 @@ def render(config: RunConfig, cluster: ClusterConfig) -> str:
     metadata: dict[str, Any] = {"name": name, "labels": labels}
     if settings.namespace:
         metadata["namespace"] = settings.namespace
-    return yaml.safe_dump(_job_set(metadata, dump(config), cluster, settings), sort_keys=False, width=120)
+    job_set = _job_set(metadata, dump(config), cluster, settings)
+    objects = train_job(job_set, cluster.nodes) if settings.kind == "TrainJob" else [job_set]
+    return yaml.safe_dump_all(objects, sort_keys=False, width=120)
 
 
 def run_name(run_dir: Path) -> str:
@@ -68,21 +77,30 @@ def run_dir_of(job_set: Mapping[str, Any]) -> Path | None:
 
 
 def submit(manifest: str) -> str:
-    """Create the JobSet; return the output of kubectl.
+    """Create the objects of a run; return the output of kubectl.
 
     Raises:
-        UserError: kubectl is not installed, or the cluster rejects the JobSet, usually because its name exists.
+        UserError: kubectl is not installed, or the cluster rejects one, usually because its name exists.
     """
+    created = [_create(yaml.safe_dump(one, sort_keys=False, width=120)) for one in yaml.safe_load_all(manifest)]
+    return "\n".join(filter(None, created))
+
+
+def _create(manifest: str) -> str:
     command = ["kubectl", "create", "-f", "-"]
     try:
         result = subprocess.run(command, input=manifest, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError as error:
         raise UserError("kubectl is not installed: install it, or print the manifest with --dry-run") from error
     output = result.stdout.strip()
+    kind = yaml.safe_load(manifest)["kind"]
     if "AlreadyExists" in output:
+        if kind == "TrainingRuntime":
+            return ""  # its name is that of its content
         output += (
-            "\nA JobSet is named after its run_dir. To continue that run from its checkpoints, delete the JobSet first "
-            "(`kubectl delete jobset`). If it is a different run, set run_dir to a directory of another name"
+            f"\nA {kind} is named after its run_dir. To continue that run from its checkpoints, delete the {kind} "
+            f"first (`kubectl delete {kind.lower()}`). If it is a different run, set run_dir to a directory of another "
+            "name"
         )
     if result.returncode:
         raise UserError(f"kubectl: {output}")
@@ -124,10 +142,16 @@ def _job_set(
                 "maxRestarts": settings.max_restarts,
                 "rules": [
                     {
+                        "name": "mistake",
+                        "action": "FailJobSet",
+                        "onJobFailureReasons": ["PodFailurePolicy"],
+                        "onJobFailureMessagePatterns": [f"matching FailJob rule at index {_MISTAKE_RULE}$"],
+                    },
+                    {
                         "name": "restart",
                         "action": "RestartJobSetAndIgnoreMaxRestarts",
                         "onJobFailureReasons": ["PodFailurePolicy"],
-                    }
+                    },
                 ],
             },
             "replicatedJobs": [
@@ -149,6 +173,10 @@ def _job(metadata: dict[str, Any], recipe: str, cluster: ClusterConfig, settings
                 {
                     "action": "FailJob",
                     "onExitCodes": {"containerName": _CONTAINER, "operator": "In", "values": _RESTART_CODES},
+                },
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {"containerName": _CONTAINER, "operator": "In", "values": [USER_ERROR]},
                 },
             ]
         },

@@ -1,6 +1,7 @@
-"""The entry point of a pod: runs the ranks of one node and forwards Kubernetes' SIGTERM to them.
+"""The entry point of a pod or a rented machine: runs the ranks of one node and forwards SIGTERM to them.
 
-Kubernetes sets the node's index as JOB_COMPLETION_INDEX; the pod's manifest sets the other variables.
+Kubernetes sets the node's index as JOB_COMPLETION_INDEX; the pod's manifest sets the other variables. The command in
+the file of a task (`task_file.py`) sets all of them.
 """
 
 import os
@@ -49,7 +50,9 @@ def run_node(arguments: list[str], entry: Path = ENTRY) -> int:
         node, nodes, ranks, port, grace = (int(os.environ[name]) for name in _VARIABLES)
         address = os.environ["MASTER_ADDR"]
     except KeyError as error:
-        raise UserError(f"{error.args[0]} is not set: this module runs in pods of `cmbert launch k8s` only") from error
+        raise UserError(
+            f"{error.args[0]} is not set: this module runs in what `cmbert launch k8s` and `task-file` describe"
+        ) from error
     rendezvous = Rendezvous(first_rank=node * ranks, world_size=nodes * ranks, address=address, port=port)
     return run_ranks([sys.executable, str(entry), *arguments], ranks, grace=grace, rendezvous=rendezvous)
 

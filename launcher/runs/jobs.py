@@ -61,17 +61,15 @@ def job_set(name: str, namespace: str | None) -> dict[str, Any] | None:
 
 
 def delete_job_set(name: str, namespace: str | None) -> None:
-    """Delete a JobSet. Its pods receive SIGTERM and have their grace period; the JobSet remains until they are gone."""
-    _do(
-        "kubectl",
-        "delete",
-        "jobset",
-        name,
-        *_in(namespace),
-        "--ignore-not-found",
-        "--cascade=foreground",
-        "--wait=false",
-    )
+    """Delete a JobSet, or the TrainJob that would make it again, with its runtime.
+
+    Its pods receive SIGTERM and have their grace period; the JobSet remains until they are gone.
+    """
+    owners = (job_set(name, namespace) or {}).get("metadata", {}).get("ownerReferences", [])
+    made_by_train_job = any(owner.get("kind") == "TrainJob" for owner in owners)
+    made = ["trainjob,trainingruntime", f"--selector=app.kubernetes.io/instance={name}"]
+    what = made if made_by_train_job else ["jobset", name]
+    _do("kubectl", "delete", *what, *_in(namespace), "--ignore-not-found", "--cascade=foreground", "--wait=false")
 
 
 def _in(namespace: str | None) -> Sequence[str]:

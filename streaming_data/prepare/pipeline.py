@@ -8,9 +8,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from ...storage.files import require_writable
 from ...storage.trust import require_own_tree
 from ..canaries.file import CanaryFile, canary_file, count_kept, require_unused, write_canaries
 from ..corpora.readers import AnySource
-from ..parallel import ProgressCallback, available_cores, parallel_map
+from ..parallel import ProgressCallback, available_cores, in_processes, parallel_map
 from ..shards.manifest import SPLITS, DataManifest, SplitCounts, manifest_hash, read_manifest
 from ..shards.pack import token_bytes
 from ..tokenizer import tokenizer as tokenizers
@@ -33,7 +33,11 @@ from .done_markers import any_done
 from .manifest import describe_source, write
 from .tasks import Share, canaries_of, crosswalk_files, plan_tasks
 from .tokenize import TokenizedFile, TokenizeTask, hash_input, tokenize
+from .workers import on_workers
 from .write_split import SplitJob, finish_split, plan_split, write_part
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 FilesBySource: TypeAlias = "Mapping[str, Sequence[TokenizedFile]]"
 _DOCUMENTS_PER_WRITER = 20_000  # a writing process first spends half a second on imports
@@ -45,22 +49,29 @@ class StageCallbacks(Protocol):
     def __call__(self, stage: str) -> ProgressCallback: ...
 
 
-def prepare(config: PrepareConfig, stages: StageCallbacks) -> DataManifest:
+def prepare(config: PrepareConfig, stages: StageCallbacks, client: "Client | None" = None) -> DataManifest:
     """Write the data set that `config` describes and return its manifest.
 
     The same inputs, config and package versions give byte-identical shards, however the work is distributed.
 
+    Args:
+        client: of a Dask cluster whose workers read and tokenize; packing and writing are always done here.
     Raises:
         UserError: the output exists, or an input or the tokenizer is missing or corrupt. Results of finished files
             are kept for the next run.
     """
     workers = config.workers or available_cores()
     require_own_canaries(config)
-    with _locked_building_directory(config.output) as building:
+    with ExitStack() as stack:
+        building = stack.enter_context(_locked_building_directory(config.output))
         tokenizer = tokenizers.load(config.tokenizer)
         tokenizers.warn_of_other_ends(tokenizer)
-        tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"))
-        tokenized = _tokenize_all(tasks, workers, stages)
+        run = stack.enter_context(on_workers(client, config, building)) if client else in_processes(workers)
+        tasks = plan_tasks(config, tokenizer, building, run, lambda: stages("scanning"))
+        if client:
+            run(tokenize, _largest_first(tasks), stages("tokenizing"))
+        # What workers have done is only read here.
+        tokenized = _tokenize_all(tasks, workers, stages("checking" if client else "tokenizing"))
         shutil.rmtree(building / "unpacked", ignore_errors=True)
         files: dict[str, list[TokenizedFile]] = {source.name: [] for source in config.sources}
         for task, file in zip(tasks, tokenized, strict=True):
@@ -92,9 +103,9 @@ def prepare_share(config: PrepareConfig, share: Share, stages: StageCallbacks) -
     require_own_tree(building)
     tokenizer = tokenizers.load(config.tokenizer)
     try:
-        tasks = plan_tasks(config, tokenizer, building, workers, lambda: stages("scanning"), share)
+        tasks = plan_tasks(config, tokenizer, building, in_processes(workers), lambda: stages("scanning"), share)
         own = _largest_first(tasks)[share.index :: share.count]
-        _tokenize_all(own, workers, stages)
+        _tokenize_all(own, workers, stages("tokenizing"))
     except FileNotFoundError:
         if not config.output.exists():  # else a concurrent `prepare` has published and removed the directory
             raise
@@ -112,10 +123,10 @@ def _write_splits(
     return {key: plan.counts for key, plan in zip(jobs, plans, strict=True)}
 
 
-def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, stages: StageCallbacks) -> list[TokenizedFile]:
+def _tokenize_all(tasks: Sequence[TokenizeTask], workers: int, progress: ProgressCallback) -> list[TokenizedFile]:
     """Results in the order of the tasks. The largest files run first, so that no worker ends with a large one."""
     largest = _largest_first(tasks)
-    results = parallel_map(tokenize, largest, workers, stages("tokenizing"))
+    results = parallel_map(tokenize, largest, workers, progress)
     by_stem = dict(zip((task.stem for task in largest), results, strict=True))
     return [by_stem[task.stem] for task in tasks]
 

@@ -29,7 +29,7 @@ from ..division.parts import Part, parts_of
 from ..division.survey import SurveyTask, is_large, load_spans
 from ..documents.files import FoundFile, list_files
 from ..documents.spans import Span
-from ..parallel import Count, ProgressCallback, parallel_map
+from ..parallel import Count, ProgressCallback, Runner
 from ..tokenizer.tokenizer import LoadedTokenizer
 from .config import PrepareConfig
 from .done_markers import DONE
@@ -76,7 +76,7 @@ def plan_tasks(
     config: PrepareConfig,
     tokenizer: LoadedTokenizer,
     directory: Path,
-    workers: int,
+    run: Runner,
     progress: Callable[[], ProgressCallback],
     share: Share = ALL_WORK,
 ) -> list[TokenizeTask]:
@@ -85,12 +85,13 @@ def plan_tasks(
 
     Args:
         directory: of existing and future results.
+        run: where files are scanned and divided.
         progress: called for a progress callback if files have to be scanned or divided.
     """
 
     def scan_all(groups: Sequence[Sequence[FoundFile]]) -> list[pubmed_versions.Scan]:
         tasks = [ScanTask(files, directory / "scanned" / f"{_hash(_identities(files))}{DONE}") for files in groups]
-        parallel_map(scan, share.own_first(tasks), min(workers, len(tasks)), progress())
+        run(scan, share.own_first(tasks), progress())
         return [one for task in tasks for one in pubmed_versions.load_scans(task.done)]
 
     listed = [(source, list_inputs(source)) for source in config.sources]
@@ -101,12 +102,12 @@ def plan_tasks(
         if is_large(source, file)
     }
     if surveys:
-        parallel_map(survey.survey, share.own_first(list(surveys.values())), min(workers, len(surveys)), progress())
+        run(survey.survey, share.own_first(list(surveys.values())), progress())
     spans: dict[str, dict[FoundFile, Sequence[Span]]] = {source.name: {} for source, _ in listed}
     for (name, file), task in surveys.items():
         spans[name][file] = load_spans(task)
     parts = {source.name: list(parts_of(source, files, spans[source.name], scan_all)) for source, files in listed}
-    planted = _plan_canaries(config, parts, directory / "patients", workers, progress, share)
+    planted = _plan_canaries(config, parts, directory / "patients", run, progress, share)
     tasks = [
         task
         for source in config.sources
@@ -190,7 +191,7 @@ def _plan_canaries(
     config: PrepareConfig,
     parts: Mapping[str, Sequence[Part]],
     directory: Path,
-    workers: int,
+    run: Runner,
     progress: Callable[[], ProgressCallback],
     share: Share,
 ) -> dict[str, list[Planted]]:
@@ -206,7 +207,7 @@ def _plan_canaries(
 
     tasks = {source.name: [task(source, part) for part in parts[source.name]] for source in named}
     every = [task for own in tasks.values() for task in own]
-    parallel_map(find_patients, share.own_first(every), max(1, min(workers, len(every))), progress())
+    run(find_patients, share.own_first(every), progress())
     chosen = iter(choose_documents(canaries_of(config), [load_patients(task) for task in every]))
     return {name: [next(chosen) for _ in own] for name, own in tasks.items()}
 

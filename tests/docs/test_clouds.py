@@ -14,6 +14,7 @@ from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
 from clinical_modernbert.launcher.k8s.jobset import render
+from clinical_modernbert.launcher.k8s.task_file import Tool, render_task
 from clinical_modernbert.launcher.slurm.job import render_job
 from clinical_modernbert.training.planning.devices import find_gpu
 from clinical_modernbert.training.recipe.config import RunConfig
@@ -50,3 +51,16 @@ def test_every_cloud_of_the_overview_has_a_file() -> None:
     assert [name for name, _ in FILES] == [
         "EKS with EFA", "GKE", "AKS", "ParallelCluster and HyperPod", "CycleCloud",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", ["skypilot", "dstack"])
+def test_the_file_of_rented_machines_is_complete(tool: Tool, tmp_path: Path) -> None:
+    """`tests/launcher/k8s/test_task_file.py` compares such files with the schemas of the tools."""
+    page = (ROOT / "docs/clouds.md").read_text().split("## SkyPilot and dstack")[1]
+    file = tmp_path / "cluster.yaml"
+    file.write_text(page.split("```yaml\n")[1].split("```")[0])
+    settings = ["run_dir=/tmp/base", "checkpoint.upload=s3://bucket/base"]
+    assert all(setting in page for setting in settings)
+    config = load(RunConfig, ROOT / "configs/base.yaml", settings)
+    task = yaml.safe_load(render_task(config, load(ClusterConfig, file), tool))
+    assert "H100:8" in str(task["resources"])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask_cluster import DaskCluster
 from s3_server import FaultProxy, S3Server, environment, faulty
 
 from clinical_modernbert.storage.s3 import _client as client_of_this_process
@@ -34,3 +35,15 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultPr
             monkeypatch.setenv(name, value)
         yield proxy
     client_of_this_process.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A real Dask cluster of two workers."""
+    pytest.importorskip("distributed", reason="pip install distributed")
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"))
+    cluster.start()
+    for _ in range(2):
+        cluster.add_worker()
+    yield cluster
+    cluster.kill()

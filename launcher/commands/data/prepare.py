@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ....configs.errors import UserError
 from ....configs.loader.load import load, locate_recipe
 from ....configs.loader.recipes import DATA
-from ....configs.preconditions import Check, check_all
+from ....configs.preconditions import Check, check_all, check_packages
 from ....configs.reporting import suggest
 from ...interface.next_steps import settings
 from ...interface.options import DataOverrides, DataRecipe
@@ -30,6 +32,13 @@ def prepare(
             metavar="I/N", help="Only tokenize part I (from 0) of N of the text, for a later run without --share."
         ),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Read and tokenize on the workers of this Dask cluster: its scheduler's address, or scheduler file.",
+        ),
+    ] = None,
     upload_to: Annotated[
         str | None,
         typer.Option("--upload", metavar="URL", help="Then upload it there, like `cmbert data upload`."),
@@ -47,6 +56,7 @@ def prepare(
     config = load(PrepareConfig, locate_recipe(recipe, DATA), overrides)  # report errors before the slow imports
 
     from ....streaming_data.canaries.file import canary_file
+    from ....streaming_data.dask_map import connect
     from ....streaming_data.prepare.pipeline import is_prepared, prepare_share
     from ....streaming_data.prepare.pipeline import prepare as prepare_data
     from ....streaming_data.prepare.tasks import parse_share
@@ -56,7 +66,7 @@ def prepare(
         upload_to = store_address(upload_to)
         check_client(upload_to)
     if upload_to is None or not is_prepared(config):
-        check_all(_prepare_checks(config, share))
+        check_all(_prepare_checks(config, share, dask))
     if share is not None:
         with stages_of_progress() as stages:
             tasks = prepare_share(config, parse_share(share), stages)
@@ -64,8 +74,8 @@ def prepare(
         suggest(["data", "prepare", recipe, *settings(overrides)])
         return
     if upload_to is None or not is_prepared(config):
-        with stages_of_progress() as stages:
-            _print_summary(prepare_data(config, stages))
+        with stages_of_progress() as stages, connect(dask) if dask else nullcontext() as client:
+            _print_summary(prepare_data(config, stages, client))
     typer.echo(f"data set: {config.output}")
     if config.privacy:
         typer.echo(f"canaries: {canary_file(config.output)} (keep it: `cmbert privacy` needs it; never upload it)")
@@ -75,7 +85,7 @@ def prepare(
         suggest_use(config.output, str(config.output))
 
 
-def _prepare_checks(config: "PrepareConfig", share: str | None) -> "Iterator[Check]":
+def _prepare_checks(config: "PrepareConfig", share: str | None, dask: str | None) -> "Iterator[Check]":
     """Everything that preparation needs. None of it reads more than the first record of a file."""
     from ....storage.preconditions import check_writable
     from ....streaming_data.prepare.inputs import check_space, source_checks
@@ -85,12 +95,20 @@ def _prepare_checks(config: "PrepareConfig", share: str | None) -> "Iterator[Che
 
     if share is not None:
         yield lambda: parse_share(share)
+    if dask is not None:
+        yield lambda: check_packages("--dask", "dask")
+        yield lambda: _require_one_division(share)
     yield lambda: require_new(config.output)
     yield lambda: require_own_canaries(config)
     yield lambda: check_writable(config.output)
     yield lambda: tokenizers.load(config.tokenizer)
     yield from source_checks(config.sources)
     yield lambda: check_space(config)
+
+
+def _require_one_division(share: str | None) -> None:
+    if share is not None:
+        raise UserError("--share and --dask: each divides the work in its own way; choose one")
 
 
 def _print_summary(manifest: "DataManifest") -> None:

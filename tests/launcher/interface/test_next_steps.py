@@ -23,6 +23,7 @@ CLUSTER = """
 ranks_per_node: 1
 slurm: {time: "1:00:00"}
 kubernetes: {image: one, volumes: {runs: /runs}}
+rented: {image: one, volumes: {runs: /runs}, accelerator: H100}
 """
 RECIPES = {"train", "data prepare", "tokenizer train", "config show", "launch slurm"}
 """Commands whose first argument is a recipe."""
@@ -155,6 +156,9 @@ def test_commands_about_a_recipe(cmbert: Callable[..., list[str]], tmp_path: Pat
     for launcher in ("slurm", "k8s"):
         (submit,) = cmbert("launch", launcher, "base", *cluster, *run_dir, "--dry-run")
         assert submit == shlex.join(["cmbert", "launch", launcher, "base", *cluster, *run_dir])
+    assert cmbert("launch", "task-file", "base", *cluster, *run_dir, "--tool", "dstack") == [
+        shlex.join(["cmbert", "plan", "base", *cluster, *run_dir])
+    ]
     cmbert("launch", "slurm-prepare", "data/demo", *cluster, "--shares", "2", "--dry-run")
 
 

@@ -20,6 +20,7 @@ TAKES = {
     "launch slurm": TRAINING,
     "launch hostfile": TRAINING,
     "launch k8s": TRAINING,
+    "launch task-file": TRAINING,
     "launch deepspeed-slurm": TRAINING,
     "launch slurm-prepare": DATA,
     "data prepare": DATA,
@@ -92,7 +93,7 @@ def arguments_with(path: str, recipe: str) -> list[str]:
     recipe_parameter = "task" if TAKES[path] is TASK else "recipe"
     words = path.split()
     for parameter in LEAVES[path].params:
-        value = recipe if parameter.name == recipe_parameter else "1"
+        value = recipe if parameter.name == recipe_parameter else {"tool": "dstack"}.get(parameter.name, "1")
         if parameter.required or parameter.name == recipe_parameter:
             words += [value] if parameter.param_type_name == "argument" else [parameter.opts[0], value]
     return words

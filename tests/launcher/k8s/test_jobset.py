@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.errors import USER_ERROR, UserError
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.launcher.cli import app
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
@@ -130,18 +131,45 @@ def pod(job_set: dict[str, Any]) -> dict[str, Any]:
     return template(job_set)["spec"]
 
 
-def test_requested_stops_and_rewinds_restart_without_counting(job_set: dict[str, Any]) -> None:
-    spec = job_set["spec"]
-    rules = spec["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
-    assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [None, [STOPPED, REWOUND]]
-    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-    (restart,) = spec["failurePolicy"]["rules"]
-    assert (restart["action"], restart["onJobFailureReasons"]) == (
-        "RestartJobSetAndIgnoreMaxRestarts",
-        ["PodFailurePolicy"],
-    )
-    assert spec["failurePolicy"]["maxRestarts"] == 3
-    assert pod(job_set)["containers"][0]["name"] == rules[1]["onExitCodes"]["containerName"]
+def fate(job_set: dict[str, Any], code: int | None) -> str:
+    """What Kubernetes and JobSet do once a pod has ended with a code, or was evicted, as their controllers do it.
+
+    The message is that of Kubernetes' pkg/controller/job/pod_failure_policy.go. Without a rule that matches, JobSet
+    restarts all pods and counts it.
+    """
+    job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
+    reason, message = "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    assert job["backoffLimit"] == 0
+    for number, rule in enumerate(job["podFailurePolicy"]["rules"]):
+        if "onPodConditions" in rule:
+            assert rule["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+            matches, what = code is None, "Pod here/run-node-0-1 has condition DisruptionTarget"
+        else:
+            codes = rule["onExitCodes"]
+            assert (codes["containerName"], codes["operator"]) == (pod(job_set)["containers"][0]["name"], "In")
+            matches, what = (
+                code in codes["values"],
+                f"Container ranks for pod here/run-node-0-1 failed with exit code {code}",
+            )
+        if matches:
+            assert rule["action"] == "FailJob"
+            reason, message = "PodFailurePolicy", f"{what} matching FailJob rule at index {number}"
+            break
+    for rule in job_set["spec"]["failurePolicy"]["rules"]:
+        patterns = rule.get("onJobFailureMessagePatterns", [""])
+        if reason in rule["onJobFailureReasons"] and any(re.search(pattern, message) for pattern in patterns):
+            return str(rule["action"])
+    return "RestartJobSet"
+
+
+def test_the_exit_code_decides_whether_a_run_restarts(job_set: dict[str, Any]) -> None:
+    """A mistake ends it; an eviction, a request and a rewind restart it; crashes of any kind count."""
+    free = "RestartJobSetAndIgnoreMaxRestarts"
+    fates = {USER_ERROR: "FailJobSet", STOPPED: free, REWOUND: free, None: free}
+    crashes = set(range(1, 256)) - set(fates)
+    assert {code: fate(job_set, code) for code in fates} == fates
+    assert {fate(job_set, code) for code in crashes} == {"RestartJobSet"}
+    assert job_set["spec"]["failurePolicy"]["maxRestarts"] == 3
 
 
 def test_ranks_reach_the_first_pod_by_its_host_name(job_set: dict[str, Any]) -> None:

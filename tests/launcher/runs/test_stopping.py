@@ -264,6 +264,19 @@ def test_a_job_set_is_deleted_if_it_is_that_of_the_run(kubernetes: Path) -> None
     assert "nothing runs: there is no JobSet nlp/cmbert-base" in stop(Path("/runs/base"), *options)
 
 
+def test_the_train_job_that_made_a_job_set_is_deleted(kubernetes: Path) -> None:
+    """Kubeflow would make a JobSet that is deleted alone again."""
+    found = json.loads((kubernetes / "jobset").read_text())
+    found["metadata"]["ownerReferences"] = [{"kind": "TrainJob", "name": "cmbert-base"}]
+    (kubernetes / "jobset").write_text(json.dumps(found))
+    assert "is being deleted" in stop(Path("/runs/base"), "--cluster", str(kubernetes / "cluster.yaml"))
+    [deleted] = [call for call in (kubernetes / "calls").read_text().splitlines() if call.startswith("delete")]
+    kinds, selector, namespace = deleted.split()[1:4]
+    assert kinds == "trainjob,trainingruntime"
+    assert selector == "--selector=app.kubernetes.io/instance=cmbert-base"
+    assert namespace == "--namespace=nlp"
+
+
 def test_a_run_whose_pods_wrote_its_launch_log_needs_no_cluster_file(kubernetes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     record_start(run, "k8s", job="nlp/cmbert-base")

@@ -20,6 +20,7 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.corpora.readers import read
 from clinical_modernbert.streaming_data.division import groups
 from clinical_modernbert.streaming_data.documents.document import is_held_out
+from clinical_modernbert.streaming_data.parallel import in_processes
 from clinical_modernbert.streaming_data.prepare import manifest as manifests
 from clinical_modernbert.streaming_data.prepare import pipeline as preparing
 from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
@@ -193,7 +194,7 @@ def test_groups_of_files_give_the_same_bytes(
         monkeypatch.setattr(groups, "GROUP_BYTES", bound)
         output = tmp_path / f"data-{bound}"
         values = config(inputs, tokenizer, output, sources=[source | {"split_by": "patient"}])
-        tasks = plan_tasks(values, tokenizer, tmp_path, 1, lambda: silent(""))
+        tasks = plan_tasks(values, tokenizer, tmp_path, in_processes(1), lambda: silent(""))
         assert most // 10 <= len(tasks) <= most
         manifest = prepare(values, silent)
         assert [file.name for file in manifest.sources["letters"].inputs] == [f"{n:03d}.csv" for n in range(200)]
@@ -444,7 +445,7 @@ def test_results_of_another_config_are_not_reused(prepared: PrepareConfig, tmp_p
     first = prepared.model_copy(update={"output": tmp_path / "data", "sources": [prepared.sources[0], own]})
 
     def stems(values: PrepareConfig) -> list[str]:
-        tasks = plan_tasks(values, tokenizers.load(values.tokenizer), tmp_path, 1, lambda: silent(""))
+        tasks = plan_tasks(values, tokenizers.load(values.tokenizer), tmp_path, in_processes(1), lambda: silent(""))
         return [task.stem.name for task in tasks]
 
     before = stems(first)
@@ -485,7 +486,7 @@ def test_results_of_another_version_are_made_again(
     """Pickles of an earlier version in the working directory: their tasks run again, and no code runs."""
     output = tmp_path / "data"
     here = config(inputs, tokenizer, output)
-    tasks = plan_tasks(here, tokenizer, tmp_path / "data.building", 1, lambda: silent("scanning"))
+    tasks = plan_tasks(here, tokenizer, tmp_path / "data.building", in_processes(1), lambda: silent("scanning"))
     for task in tasks:
         task.stem.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".done", ".segments"):
