@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 
@@ -11,13 +13,25 @@ ARCHITECTURES = ("sm80", "sm86", "sm89", "sm90", "sm100", "sm103", "sm120", "gfx
 OLDEST_TRITON = {"sm103": (3, 6, 0)}
 """The first release of Triton that compiles for an architecture, where it is later than the first we support."""
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 
 def interpreter_enabled() -> bool:
     """Whether Triton runs its kernels in its interpreter, on CPU tensors (TRITON_INTERPRET=1)."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-@torch.compiler.assume_constant_result
+def constant_result(function: Function) -> Function:
+    """Mark a function whose result torch.compile takes for a constant.
+
+    `torch.compiler.assume_constant_result` sets the same mark, but imports the compiler, which takes seconds in every
+    rank.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_result
 def triton_unsupported_reason(device: torch.device) -> str | None:
     """Why Triton kernels cannot run on `device`, as the predicate of a sentence about Triton; None if they can."""
     return _triton_unsupported_reason(device)

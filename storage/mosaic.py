@@ -1,27 +1,46 @@
 """The part of MosaicML Streaming that we use: the MDS shard format and the object-store downloaders.
 
-`import streaming` also imports its image, text and multimodal datasets, and with them torchvision, which has no
-build for every torch that we run on. Empty modules replace those three subpackages while the package is imported;
-torchvision itself is not replaced, and the subpackages can still be imported afterwards. The package imports torch too,
-which takes seconds: callers therefore import this module where they read or write the first shard.
+`import streaming` also imports its datasets, and with them transformers, which takes a second in every rank, and
+torchvision, which has no build for every torch that we run on. So the modules of the packages `streaming` and
+`streaming.base` themselves do not run here, only the submodules that we import. They run when something of theirs is
+used, so `from streaming import StreamingDataset` works afterwards as it does without this module. The format imports
+torch, which takes seconds: callers therefore import this module where they read or write the first shard.
 """
 
-import importlib
+import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
-_SKIPPED = ("multimodal", "text", "vision")
 
-if "streaming" not in sys.modules:
-    _names = [f"streaming.{name}" for name in _SKIPPED]
-    sys.modules.update({name: ModuleType(name) for name in _names})
-    try:
-        _streaming = importlib.import_module("streaming")
-    finally:
-        for _name in _names:
-            del sys.modules[_name]
-    for _name in _SKIPPED:
-        delattr(_streaming, _name)
+class _Later(ModuleType):
+    """A package whose module runs at the first use of an attribute that no submodule has put there."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        assert self.__spec__ is not None
+        assert self.__spec__.loader is not None
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _postpone(name: str) -> None:
+    if name not in sys.modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        module = importlib.util.module_from_spec(spec)
+        module.__class__ = _Later
+        sys.modules[name] = module
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+
+
+_postpone("streaming")
+_postpone("streaming.base")
 
 from streaming.base.format import FileInfo, MDSWriter  # noqa: E402
 from streaming.base.format.mds import MDSReader  # noqa: E402

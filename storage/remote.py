@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 
-from botocore.exceptions import FlexibleChecksumError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
-
 from ..configs.errors import TransientError, UserError
 from . import gcs_azure, s3
 from .patience import patience_seconds
@@ -19,9 +17,6 @@ MAX_INTERRUPTIONS = 10
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 _PROGRESS_BYTES = 1 << 24  # each such amount of an object that arrives restarts the deadline
-_PERMANENT = (
-    ValueError, ImportError, FlexibleChecksumError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
-)  # fmt: skip
 _DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 T = TypeVar("T")
@@ -173,7 +168,7 @@ def with_retries(url: str, attempt: Callable[[Deadline], T], retry: bool = True,
             refusals += _is_refusal(error)
             interruptions += deadline.expires > expires
             problem = f"{type(error).__name__}: {error}; check the address, the endpoint, the credentials and the store"
-            if isinstance(error, CorruptDataError | FlexibleChecksumError):
+            if isinstance(error, CorruptDataError) or _fails_its_checksum(error):
                 problem = f"{error}; the store does not hold what was written: upload the data again"
         elapsed = clock.monotonic() - start
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)) * random.uniform(0.5, 1.5)
@@ -195,8 +190,17 @@ def _fetch(url: str, path: Path, deadline: Deadline) -> None:
         CloudDownloader.direct_download(url, str(path))
 
 
+def _fails_its_checksum(error: Exception) -> bool:
+    """Whether the content that arrived is not that of the checksum that the store sent with it."""
+    from botocore.exceptions import FlexibleChecksumError
+
+    return isinstance(error, FlexibleChecksumError)
+
+
 def _is_refusal(error: Exception) -> bool:
     """Whether a retry is unlikely to help."""
+    from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
+
     response, code = getattr(error, "response", None), None
     if isinstance(response, dict):
         code = response.get("Error", {}).get("Code")  # S3 answers an upload that stalled with 400 RequestTimeout
@@ -205,4 +209,5 @@ def _is_refusal(error: Exception) -> bool:
         status = getattr(error, "status_code", getattr(error, "code", None))
     if isinstance(status, int):
         return 400 <= status < 500 and status not in (408, 429) and code != "RequestTimeout"
-    return isinstance(error, _PERMANENT)
+    permanent = ValueError, ImportError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+    return isinstance(error, permanent) or _fails_its_checksum(error)

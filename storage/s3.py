@@ -6,6 +6,8 @@ the caller decides whether to retry (`remote.with_retries`).
 
 Credentials and endpoint are found as by every AWS tool (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE,
 AWS_ENDPOINT_URL, ...); S3_ENDPOINT_URL, MosaicML's name for the endpoint, has precedence.
+
+boto3 is imported at the first request, since most ranks make none.
 """
 
 import os
@@ -14,15 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from boto3.session import Session
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.exceptions import ClientError
-
 from .patience import at_most
+
+if TYPE_CHECKING:
+    from botocore.config import Config
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
@@ -42,10 +42,14 @@ def connected() -> Iterator[Any]:
 @lru_cache(maxsize=1)
 def _client(process: int, endpoint: str | None, read_seconds: float) -> Any:
     """One client per process: forked processes cannot share a client, threads can."""
+    from boto3.session import Session
+
     return Session().client("s3", endpoint_url=endpoint, config=_config(read_seconds))
 
 
-def _config(read_seconds: float) -> Config:
+def _config(read_seconds: float) -> "Config":
+    from botocore.config import Config
+
     return Config(connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, retries={"total_max_attempts": 1})
 
 
@@ -94,6 +98,11 @@ def size_and_sha256(url: str) -> tuple[int, str | None]:
 
 def is_public(url: str) -> bool:
     """Whether the object can be read without credentials."""
+    from boto3.session import Session
+    from botocore import UNSIGNED
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
     bucket, key = bucket_and_key(url)
     config = Config(signature_version=UNSIGNED).merge(_config(READ_SECONDS))
     unauthenticated = Session().client("s3", endpoint_url=_endpoint(), config=config)

@@ -23,6 +23,7 @@ from .resilience.signals import StopRequest
 from .resilience.step_agreement import Agreement, DataFailedError, agree
 from .resilience.watchdog import expect_progress_within
 from .run import Run, directory_check, open_batches, open_metrics, open_run
+from .start_up import StartUp
 from .validation import evaluate, held_out_batches
 from .zero.engine import set_learning_rate
 from .zero.loss_scaling import loss_scale, record_step
@@ -42,11 +43,15 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         StartInterrupted: a stop was requested while the run was waiting for something before its first step.
         UserError: the configuration, the data, the store or the checkpoints do not allow training.
     """
+    start_up = StartUp()
     expect_progress_within(config.engine.step_timeout_minutes)
     with stop.during_start():
         run = open_run(config)
+        start_up.completed("engine")
         progress = run.checkpointer.resume(run.plan)
+        start_up.completed("checkpoint")
         metrics = open_metrics(run, progress)
+    logger.info(start_up.line())
     with run.checkpointer, DelayedRows(run, metrics, saved=progress) as rows:
         return train_from(run, progress, rows, stop)
 

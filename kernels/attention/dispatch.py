@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import torch
 
-from ..devices import device_architecture, triton_unsupported_reason
+from ..devices import constant_result, device_architecture, triton_unsupported_reason
 from ..packed import PackedBatch
 from .choices import BACKENDS as AUTO_ORDER
 from .choices import LONG, REGIMES, preference
@@ -104,7 +104,7 @@ def explain_backends(
     return [f"{'all layers' if len(lines) == 1 else '; '.join(to)}: {line}" for line, to in lines.items()]
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def choose_backend(
     device: torch.device,
     dtype: torch.dtype,

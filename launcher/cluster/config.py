@@ -75,6 +75,11 @@ class SlurmConfig(_Section):
         "pyxis", description="pyxis: options of srun that start enroot; the others: a command before the rank's"
     )
     container_mounts: tuple[str, ...] = Field((), description="such as /data:/data")
+    stage_environment: Path | None = Field(
+        None,
+        description="directory on a shared disk for an archive of the Python environment, which every node unpacks on "
+        "its local_disk before the ranks start; null: ranks run it where it is",
+    )
     stop_seconds: PositiveInt = Field(300, description="ranks save and stop this long before the time limit")
     max_failures: PositiveInt = Field(3, description="consecutive crashes without a new checkpoint before giving up")
     preflight: str | None = Field(
@@ -120,6 +125,16 @@ class SlurmConfig(_Section):
             if not re.fullmatch(r"/[^:,]*(:/[^:,]*(:[^:,]+)?)?", mount):
                 raise ValueError(f"expected absolute paths as in '/data:/data' or '/data:/data:ro', got {mount!r}")
         return mounts
+
+    @model_validator(mode="after")
+    def _check_staging(self) -> "SlurmConfig":
+        if self.stage_environment is None:
+            return self
+        if self.container:
+            raise ValueError("stage_environment is for jobs without a container, whose image has its own environment")
+        if not self.stage_environment.is_absolute():
+            raise ValueError(f"stage_environment: expected an absolute path, got {str(self.stage_environment)!r}")
+        return self
 
     @model_validator(mode="after")
     def _check_stop(self) -> "SlurmConfig":
@@ -213,10 +228,14 @@ class ClusterConfig(_Section):
         """Return the number of GPUs per node."""
         return self.ranks_per_node if self.gpus_per_node is None else self.gpus_per_node
 
+    def own_directory(self) -> Path:
+        """Return the directory of this user on `local_disk`."""
+        return self.local_disk / f"cmbert-{getpass.getuser()}"
+
     def environment(self) -> dict[str, str]:
         """Return the variables of the fabric and of cache directories, overridden by `env`."""
         # On a shared disk, the ranks of different nodes would race for the same files.
-        home = f"{self.local_disk}/cmbert-{getpass.getuser()}"
+        home = self.own_directory()
         caches = {name: f"{home}/{kind}" for name, kind in _CACHES.items()}
         if "local_disk" in self.model_fields_set:  # else /tmp, which may be too small for shards
             caches["CMBERT_CACHE"] = f"{home}/data"

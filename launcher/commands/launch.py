@@ -51,6 +51,7 @@ def slurm(
     from ..cluster.config import ClusterConfig
     from ..runs.snapshot import entry_point, new_launch_directory, recipe_path, snapshot
     from ..runs.stop_request import clear_stop
+    from ..slurm.environment import describe_environment, pack_environment
     from ..slurm.job import render_job, require_mounted, submit
 
     config = load(RunConfig, locate_recipe(recipe, TRAINING), overrides)
@@ -60,13 +61,15 @@ def slurm(
     run_dir, launch = config.run_dir.resolve(), new_launch_directory(config.run_dir)
     # A container image has its own Python.
     python = "python3" if description.slurm.container else sys.executable
-    script = render_job(
-        launch, run_dir, description, [python, str(entry_point(launch)), "--config", str(recipe_path(launch))]
-    )
+    command = [python, str(entry_point(launch)), "--config", str(recipe_path(launch))]
+    staged = describe_environment(description)
+    script = render_job(launch, run_dir, description, command, staged)
     if dry_run:
         typer.echo(script, nl=False)
         suggest(same_command("--dry-run"))
         return
+    if staged:
+        pack_environment(staged)
     share_if_data_is_here(config)
     with snapshot(launch, config) as submitted:
         (run_dir / "logs").mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from ...configs.errors import UserError
 from ...configs.loader.load import dump
 
 PACKAGE = Path(__file__).resolve().parents[2]
-_NAME = "clinical_modernbert"
+NAME = "clinical_modernbert"
 LAUNCH_NAME = re.compile(r"\d{8}-\d{6}(-\d+)?", re.ASCII)
 """The names of the directories in `launches` that `new_launch_directory` returns. Others are not ours."""
 
@@ -54,11 +54,11 @@ def take_snapshot(launch: Path, config: BaseModel) -> None:
     try:
         launch.mkdir(parents=True)
         for subpackage in (path.parent for path in PACKAGE.glob("*/__init__.py")):
-            copy = code_directory(launch) / _NAME / subpackage.name
+            copy = code_directory(launch) / NAME / subpackage.name
             shutil.copytree(
                 subpackage, copy, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("__pycache__")
             )
-        shutil.copyfile(PACKAGE / "__init__.py", code_directory(launch) / _NAME / "__init__.py")
+        shutil.copyfile(PACKAGE / "__init__.py", code_directory(launch) / NAME / "__init__.py")
         recipe_path(launch).write_text(dump(config), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{launch}: cannot be written: {error.strerror or 'check the disk'}") from error
@@ -71,7 +71,7 @@ def code_directory(launch: Path) -> Path:
 
 def entry_point(launch: Path) -> Path:
     """Return the copy of a rank's entry point."""
-    return code_directory(launch) / _NAME / "launcher" / "train.py"
+    return code_directory(launch) / NAME / "launcher" / "train.py"
 
 
 def recipe_path(launch: Path) -> Path:

@@ -16,7 +16,8 @@ from ...configs.secrets import scrub
 from ..cluster.config import ClusterConfig
 from ..ranks.warden import GRACE
 from ..runs.jobs import job_name
-from ..runs.snapshot import code_directory
+from ..runs.snapshot import NAME, code_directory
+from .environment import StagedEnvironment
 
 # Enough for a login shell; all other variables of a job are set in its script.
 _EXPORTED = ("HOME", "PATH", "USER", "LANG")
@@ -24,14 +25,22 @@ SHELL = "#!/bin/bash -l"
 """A login shell, because `module` and similar commands are functions defined in its profile."""
 
 _JOB_SCRIPT = Path(__file__).with_name("job.sh")
+_STAGE_SCRIPT = Path("launcher/slurm/stage.sh")
 
 
-def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequence[str]) -> str:
+def render_job(
+    launch: Path,
+    run_dir: Path,
+    cluster: ClusterConfig,
+    command: Sequence[str],
+    staged: StagedEnvironment | None = None,
+) -> str:
     """Render the sbatch script that runs `command` once per rank, repeatedly until the run is complete.
 
     Args:
         launch: directory of this launch, on a disk shared by all nodes.
         run_dir: where `command` stores its checkpoints.
+        staged: the environment that nodes unpack before, and in which `command`, a Python and its arguments, runs.
     """
     head = [
         SHELL,
@@ -39,7 +48,7 @@ def render_job(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Seq
         "# Written by `cmbert launch slurm`; sbatch accepts it unchanged.",
         *directives(_options(run_dir, cluster)),
         "",
-        *_settings(launch, run_dir, cluster, command),
+        *_settings(launch, run_dir, cluster, command, staged),
         "",
         *environment_lines(cluster, code_directory(launch)),
         "",
@@ -177,14 +186,20 @@ def _in_container(cluster: ClusterConfig, command: Sequence[str]) -> list[str]:
     return [slurm.container_runtime, "exec", *gpus, *mounts, slurm.container, *command]
 
 
-def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequence[str]) -> list[str]:
-    slurm = cluster.slurm
+def _settings(
+    launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequence[str], staged: StagedEnvironment | None
+) -> list[str]:
+    slurm, code = cluster.slurm, code_directory(launch)
+    stage = ["bash", str(code / NAME / _STAGE_SCRIPT)] if staged else []
+    run = [*stage, "run"] if staged else []
     return [
         f"run_dir={shlex.quote(str(run_dir))}",
         f"launch={shlex.quote(str(launch))}",
-        f"command=({shlex.join(_in_container(cluster, command))})",
+        f"command=({shlex.join(run + _in_container(cluster, command))})",
+        f"stage=({shlex.join(stage)})",
+        *(f"export {setting}" for setting in (staged.settings(code) if staged else ())),
         f"srun_options=({shlex.join(_srun_options(cluster))})",
-        f"preflight={shlex.quote(_preflight(cluster, command[0]))}",
+        f"preflight={shlex.quote(_preflight(cluster, command[0], run))}",
         f"preflight_seconds={slurm.preflight_seconds}",
         f"stop_seconds={slurm.stop_seconds}",
         f"max_failures={slurm.max_failures}",
@@ -196,10 +211,10 @@ def _settings(launch: Path, run_dir: Path, cluster: ClusterConfig, command: Sequ
     ]
 
 
-def _preflight(cluster: ClusterConfig, python: str) -> str:
+def _preflight(cluster: ClusterConfig, python: str, run: list[str]) -> str:
     preflight = cluster.slurm.preflight or ""
     doctor = [python, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", str(cluster.ranks_per_node)]
-    return shlex.join(_in_container(cluster, doctor)) if preflight == "doctor" else preflight
+    return shlex.join(run + _in_container(cluster, doctor)) if preflight == "doctor" else preflight
 
 
 def _srun_options(cluster: ClusterConfig) -> list[str]:

@@ -225,6 +225,13 @@ mapfile -t nodes < <(usable_nodes)
 exit_if_over
 set_up
 
+# Copy the Python environment to the local disk of every node (stage.sh).
+if [ ${#stage[@]} -gt 0 ]; then
+    srun --export=ALL --label --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=0 \
+        "${srun_options[@]}" "${stage[@]}" unpack &
+    wait_for_process $!
+fi
+
 while :; do
     exit_if_over
     [ -z "$stop_requested" ] || continue_later

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from subprocess import STDOUT
 from types import SimpleNamespace
@@ -23,8 +24,7 @@ from clinical_modernbert.launcher.ranks.local import FORWARDED
 PATCH = "CMBERT_TEST_PATCH"
 """Names a Python file that each rank runs first, for faults that nothing outside the process can cause."""
 IMPORTED = [
-    "deepspeed.runtime.zero.stage3",
-    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "warm_imports",
     "clinical_modernbert.training.trainer",
     "clinical_modernbert.storage.mosaic",
     "clinical_modernbert.launcher.cli",
@@ -59,6 +59,13 @@ def server() -> ForkServerContext:
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # a rank sets it too late: DeepSpeed is imported already
     context = get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
+    path = os.environ.get("PYTHONPATH")
+    # pytest's own path is not the server's
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), path]))
+    try:
+        ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
     return context
 
 

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +26,12 @@ def provenance() -> Provenance:
 
 
 def _versions() -> dict[str, str]:
-    installed = {distribution.name: distribution.version for distribution in distributions()}
-    return {name: installed[name] for name in _PACKAGES if name in installed}
+    """The versions of those that are installed; reading what else is installed takes a file each."""
+    installed = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
 
 
 def _git_revision() -> str | None:

@@ -24,6 +24,7 @@ from .make_optimizer import make_optimizer
 from .optimizer import StableAdamW
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
 from .partition import reduce_bucket_size, stays_gathered, stays_until_backward
+from .without_compiler import without_compiler
 
 QUANTIZED = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
 
@@ -43,14 +44,15 @@ def join_ranks(timeout_minutes: float) -> tuple[int, int, torch.device]:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "RANK" not in os.environ and not _is_one_of_mpi(os.environ):
         os.environ.update(_single_process(os.environ))
-    import deepspeed
-    import deepspeed.ops
+    with without_compiler():
+        import deepspeed
+        import deepspeed.ops
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # DeepSpeed calls names that torch has renamed, in every collective.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    # Otherwise DeepSpeed compiles an operator on CPU machines that training does not use.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Otherwise DeepSpeed tries all its operators, with a C compiler, and compiles one that training does not use.
+    deepspeed.ops.__compatible_ops__ = {}
     if not torch.cuda.is_available():
         # DeepSpeed requires a CPU with fp16 instructions; torch computes fp16 on any CPU, slowly.
         accelerator = deepspeed.get_accelerator()
@@ -169,11 +171,12 @@ def start_engine(
     require_supported(config, device)
     client = make_optimizer(model, optimizer)
     sizes = [parameter.numel() for parameter in model.parameters()]
-    engine, *_ = deepspeed.initialize(
-        model=model.to(device),
-        optimizer=client,
-        config=deepspeed_config(config, micro_batch_size, sizes),
-    )
+    with without_compiler():
+        engine, *_ = deepspeed.initialize(
+            model=model.to(device),
+            optimizer=client,
+            config=deepspeed_config(config, micro_batch_size, sizes),
+        )
     if config.stage == 3 and stays_gathered(config, max(sizes)):
         drop_gathering_hooks(engine)
     if isinstance(client, StableAdamW) and config.stage > 0:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -307,21 +306,6 @@ def test_fetching_ahead_does_not_wait_for_another_process(store: list[str], tmp_
     with FileLock(str(cached(tmp_path / "cache")[0].with_name("shard.00001.mds.lock"))):
         reader.fetch_ahead(1)
     assert "shard.00001.mds" not in store
-
-
-@pytest.mark.slow
-def test_importing_mosaic_does_not_affect_torchvision_and_the_skipped_subpackages() -> None:
-    script = (
-        "import importlib.util, sys\n"
-        "from clinical_modernbert.storage import mosaic\n"
-        "import streaming\n"
-        "names = [n for n in sys.modules if n.split('.')[0] == 'torchvision' or n.startswith('streaming.vision')]\n"
-        "assert not names, names\n"
-        "for name in ('vision', 'text', 'multimodal'):\n"
-        "    assert not hasattr(streaming, name)\n"
-        "    assert importlib.util.find_spec(f'streaming.{name}').origin.endswith('__init__.py')\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 def test_one_rank_of_a_node_hashes_a_cached_shard(
