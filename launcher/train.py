@@ -45,7 +45,7 @@ logger = logging.getLogger(f"{PACKAGE}.launcher.train")  # __name__ is __main__,
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
-    start_warden()
+    heartbeat = start_warden()
     start_private()
     configure()
     hide_torchvision()
@@ -73,7 +73,7 @@ def main() -> None:
             recorded = config.run_dir
             record_start(recorded, launcher_name(os.environ), job=os.environ.get("SLURM_JOB_ID"))
         try:
-            code = train(config, stop)
+            code = train(config, stop, heartbeat)
         except RewoundError as reason:
             logger.warning(reason)
             code = REWOUND

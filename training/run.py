@@ -37,6 +37,7 @@ from .recipe.schedule import Plan, StepSettings, describe, make_plan
 from .recipe.start import adopt_token_ids, open_initial, open_validation, share_run_unless_restricted, starting_model
 from .resilience.skips import Skip, order_offset
 from .resilience.step_agreement import host_group
+from .resilience.watchdog import Watchdog
 from .zero.engine import join_ranks, start_engine
 from .zero.running_average import keep_running_average
 
@@ -52,6 +53,7 @@ class Run:
         validation: held-out packs, if the recipe configures validation.
         profiler: records steps on rank 0.
         hosts: the process group of the exchange before each step.
+        watchdog: knows where the rank is, and how long it may be there.
     """
 
     config: RunConfig
@@ -64,6 +66,7 @@ class Run:
     checkpointer: Checkpointer
     profiler: StepProfiler
     hosts: dist.ProcessGroup
+    watchdog: Watchdog
 
     def due(self, every_steps: int, step: int) -> bool:
         """Whether something that happens every `every_steps` steps and at the end happens after `step`; 0 is never."""
@@ -77,7 +80,7 @@ class Run:
         return f"step {settings.step + 1} (source:epoch:pack {names})"
 
 
-def open_run(config: RunConfig) -> Run:
+def open_run(config: RunConfig, watchdog: Watchdog) -> Run:
     """Open everything that the recipe names. Every rank calls it.
 
     Raises:
@@ -109,6 +112,7 @@ def open_run(config: RunConfig) -> Run:
         checkpointer=Checkpointer(engine, config.model_copy(update={"engine": chosen.engine}), dataset),
         profiler=StepProfiler(config.profile if rank == 0 else None, config.run_dir),
         hosts=host_group(config.engine.timeout_minutes),
+        watchdog=watchdog,
     )
 
 

@@ -19,9 +19,10 @@ from .objective import accumulate
 from .recipe.config import RunConfig
 from .recipe.schedule import StepSettings
 from .resilience.exit_codes import STOPPED
+from .resilience.heartbeat import Heartbeat
 from .resilience.signals import StopRequest
 from .resilience.step_agreement import Agreement, DataFailedError, agree
-from .resilience.watchdog import expect_progress_within
+from .resilience.watchdog import Watchdog
 from .run import Run, directory_check, open_batches, open_metrics, open_run
 from .start_up import StartUp
 from .validation import evaluate, held_out_batches
@@ -32,9 +33,11 @@ from .zero.running_average import running_average
 logger = logging.getLogger(__name__)
 
 
-def train(config: RunConfig, stop: StopRequest) -> int:
+def train(config: RunConfig, stop: StopRequest, heartbeat: Heartbeat) -> int:
     """Train, or continue from the newest checkpoint in `run_dir`. Every rank calls it.
 
+    Args:
+        heartbeat: shows where this rank is.
     Returns:
         The exit code: 0 if the run is complete, 85 if it was requested to stop and should be started again.
     Raises:
@@ -44,15 +47,15 @@ def train(config: RunConfig, stop: StopRequest) -> int:
         UserError: the configuration, the data, the store or the checkpoints do not allow training.
     """
     start_up = StartUp()
-    expect_progress_within(config.engine.step_timeout_minutes)
+    watchdog = Watchdog(heartbeat, config)
     with stop.during_start():
-        run = open_run(config)
+        run = open_run(config, watchdog)
         start_up.completed("engine")
         progress = run.checkpointer.resume(run.plan)
         start_up.completed("checkpoint")
         metrics = open_metrics(run, progress)
     logger.info(start_up.line())
-    with run.checkpointer, DelayedRows(run, metrics, saved=progress) as rows:
+    with run.checkpointer, DelayedRows(run, metrics, saved=progress) as rows, watchdog.patient_with_errors():
         return train_from(run, progress, rows, stop)
 
 
@@ -67,13 +70,14 @@ def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopReques
     batches, lost = open_batches(run, progress.step), directory_check(run)
     try:
         for settings in run.plan.from_step(progress.step):
-            expect_progress_within(config.engine.step_timeout_minutes)
+            run.watchdog.step(settings)
             run.profiler.before(settings.step + 1)
             timer = Timer()
             data = next(batches)
             data.add_done_callback(timer.data_arrived)
             agreed = agree_on_step(run, settings.step, data, len(run.dataset.sources), stop, lost)
             if agreed.stop:
+                run.watchdog.enter("checkpoint", patiently=True)
                 rows.settle()
                 if progress != rows.saved:
                     run.checkpointer.save(progress)
@@ -81,6 +85,7 @@ def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopReques
 
             micro_batches = data.result()
             totals = update(run, settings, agreed, micro_batches)
+            run.watchdog.enter("metrics")
             rows.settle()  # of the step before, whose values have arrived by now
             progress = progress.after(settings.packs, dict(zip(run.dataset.sources, agreed.source_tokens, strict=True)))
             run.profiler.after(progress.step)
@@ -94,18 +99,21 @@ def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopReques
             validation_loss = None
             if run.due(config.validation.every_steps, progress.step):
                 rows.settle()
+                run.watchdog.enter("validation", patiently=True)
                 validation_loss = validate(run, progress.step, rows.metrics, stop, lost)
             if run.due(config.checkpoint.every_steps, progress.step):
                 rows.settle()
+                run.watchdog.enter("checkpoint", patiently=True)
                 run.checkpointer.save(progress, validation_loss)
                 rows.saved = progress
     except DataFailedError as failure:
+        run.watchdog.enter("checkpoint", patiently=True)
         rows.settle()
         if progress != rows.saved:
             save_before_error(run, progress)
         raise failure.error from None
     run.checkpointer.wait()
-    expect_progress_within(0)
+    run.watchdog.end()
     run.checkpointer.close()
     rows.close()
     return 0 if progress.step == run.plan.steps else STOPPED
@@ -135,6 +143,7 @@ def agree_on_step(
         # These checks read a shared disk, so only one rank makes them, once per step.
         superseded=lambda: run.rank == 0 and run.checkpointer.superseded(),
         lost=lost,
+        exchanged=run.watchdog.exchanged,
     )
     if agreed.superseded:
         raise UserError(
@@ -174,7 +183,9 @@ def update(
     run: Run, settings: StepSettings, agreed: Agreement, micro_batches: Sequence[StagedMicroBatch]
 ) -> torch.Tensor:
     """One optimizer step; returns this rank's [sum of losses, correct predictions], fp64 (2,)."""
+    run.watchdog.enter("forward and backward")
     totals = accumulate(run.engine, micro_batches, agreed.masked, run.config.seed)
+    run.watchdog.enter("optimizer")
     set_learning_rate(run.engine, settings.lr)
     run.engine.step()
     if average := running_average(run.engine):

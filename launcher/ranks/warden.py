@@ -1,9 +1,10 @@
-"""A small process that ends its rank when a launcher above the rank is gone.
+"""A small process that ends its rank when a launcher above the rank is gone, or when the rank hangs.
 
 A rank whose launcher was killed would train on, unseen, or wait for lost peers forever. Its warden is forked before
 torch is imported and waits for the first of these processes to end: the rank itself, its parent, and every launcher
 above. If it was not the rank, the rank receives SIGTERM, which saves a checkpoint, and SIGKILL after the grace period.
-A process can do that, and a thread cannot: it does not need the rank's GIL.
+A process can do that, and a thread cannot: it does not need the rank's GIL. So it also ends a rank that does not go on
+(`hangs.py`).
 
 PR_SET_PDEATHSIG (prctl(2)) alone would not do: the kernel sends that signal for the parent only, and `deepspeed` starts
 its ranks through a second process that survives the first.
@@ -18,6 +19,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+
+from ...training.resilience.heartbeat import Heartbeat
+from .hangs import TICK, Silence, report
 
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
 GRACE = "CMBERT_GRACE_SECONDS"
@@ -36,25 +40,31 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def start_warden() -> None:
+def start_warden() -> Heartbeat:
     """Start the warden of this rank. A rank's entry point calls it before it imports torch or starts threads.
 
-    It does nothing outside Linux, or without a launcher (no RANK, and no task of srun): a process that was started by
+    There is none outside Linux, or without a launcher (no RANK, and no task of srun): a process that was started by
     hand may outlive its shell.
+
+    Returns:
+        Where the rank writes how far it is.
     """
+    heartbeat = Heartbeat()
     if _LIBC is None or not ("RANK" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ):
-        return
+        return heartbeat
+    pid = os.getpid()
     try:
-        rank, launchers = os.pidfd_open(os.getpid()), _find_launchers(os.environ)
+        rank, launchers = os.pidfd_open(pid), _find_launchers(os.environ)
         child = os.fork()
     except OSError:  # a kernel before 5.3, a sandbox without pidfds, or no process left: better than nothing
         send_at_death_of_parent(signal.SIGTERM)
-        return
-    if child:
-        for descriptor in (rank, *(launchers or ())):
-            os.close(descriptor)
-        return
-    _watch(rank, launchers, float(os.environ.get(GRACE, GRACE_SECONDS)))
+        return heartbeat
+    if not child:
+        _watch(rank, pid, launchers, float(os.environ.get(GRACE, GRACE_SECONDS)), heartbeat)
+    for descriptor in (rank, *(launchers or ())):
+        os.close(descriptor)
+    heartbeat.be_watched()
+    return heartbeat
 
 
 def send_at_death_of_parent(number: int) -> None:
@@ -63,8 +73,8 @@ def send_at_death_of_parent(number: int) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def _watch(rank: int, launchers: Sequence[int] | None, grace: float) -> NoReturn:
-    """Wait for the end of the rank or of a launcher (None: one is gone already), and end the rank."""
+def _watch(rank: int, pid: int, launchers: Sequence[int] | None, grace: float, heartbeat: Heartbeat) -> NoReturn:
+    """Wait until the rank hangs, or the end of the rank or of a launcher (None: one is gone already); end the rank."""
     try:
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
@@ -72,9 +82,18 @@ def _watch(rank: int, launchers: Sequence[int] | None, grace: float) -> NoReturn
         assert _LIBC is not None
         _LIBC.prctl(_PR_SET_NAME, NAME)
         null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
+        for stream in (0, 1):
             os.dup2(null, stream)  # otherwise readers of the rank's output would wait for the warden too
-        if launchers is None or rank not in _ended(rank, *launchers):
+        ended: list[int] = []
+        silence = Silence(heartbeat)
+        while launchers is not None and not ended:
+            ended = _ended(rank, *launchers, seconds=TICK)
+            if not ended and (reason := silence.too_long(pid)):
+                report(os.environ, silence, reason)
+                signal.pidfd_send_signal(rank, signal.SIGKILL)
+                ended = [rank]
+        if rank not in ended:
+            os.dup2(null, 2)
             signal.pidfd_send_signal(rank, signal.SIGTERM)
             if not _ended(rank, seconds=grace):
                 signal.pidfd_send_signal(rank, signal.SIGKILL)

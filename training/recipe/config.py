@@ -105,6 +105,17 @@ class SpikeConfig(Section):
     max_rewinds: NonNegativeInt = Field(3, description="per run; after that many, one more ends the run")
 
 
+class HangConfig(Section):
+    """When a rank that does not go on is ended, so that the run starts again; engine.step_timeout_minutes: the rest."""
+
+    factor: NonNegativeFloat = Field(
+        10.0, description="a part of a step that takes this multiple of the median step is a hang; 0: never"
+    )
+    floor_seconds: PositiveFloat = Field(
+        180.0, description="but never less than this: longer than a file system or network may pause"
+    )
+
+
 class ValidationConfig(Section):
     """Validation: the loss on held-out packs of each source, at 15 % masking; that of the next token too, if the
     run's schedule has that objective."""
@@ -156,6 +167,7 @@ class RunConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     running_average: RunningAverageConfig | None = Field(None, description="null: none")
     spikes: SpikeConfig = SpikeConfig()
+    hangs: HangConfig = HangConfig()
     allow_changed: tuple[str, ...] = Field(
         (),
         description="keys of architecture, tokenizer, objective or optimizer that may differ from those of the "

@@ -42,7 +42,9 @@ class EngineConfig(Section):
     )
     timeout_minutes: PositiveFloat = Field(30.0, description="of a collective operation, before the run ends")
     step_timeout_minutes: NonNegativeFloat = Field(
-        20.0, description="a rank that completes no step for so long dumps its stack and exits; 0: never"
+        20.0,
+        description="of a start, the first steps, a validation or a checkpoint (hangs: of others), before a rank that "
+        "does not go on is ended; 0: none ever is",
     )
     zero_optimization: dict[str, Any] = Field(
         default_factory=dict, description="other keys for DeepSpeed's zero_optimization section, passed through"

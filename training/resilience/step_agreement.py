@@ -74,6 +74,7 @@ def agree(
     stop: Callable[[], bool] = lambda: False,
     superseded: Callable[[], bool] = lambda: False,
     lost: Callable[[], bool] = lambda: False,
+    exchanged: Callable[[Sequence[int]], None] = lambda waiting: None,
 ) -> Agreement:
     """Exchange the counts of one step, as soon as all ranks have its data. Every rank calls it.
 
@@ -82,6 +83,7 @@ def agree(
         sources: number of sources.
         group: see `host_group`.
         stop, superseded, lost: this rank's values; see `Agreement`. If one of them is true, nobody waits for data.
+        exchanged: called after each exchange with the ranks whose data is not there yet.
     Raises:
         DataFailedError: some rank could not prepare its data.
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
@@ -94,6 +96,7 @@ def agree(
         report = [step, len(micro_batches), state, stop(), superseded(), lost(), masked, *tokens]
         reports = _exchange(report, group)
         states = {report[2] for report in reports}
+        exchanged([rank for rank, report in enumerate(reports) if report[2] == _WAITING])
         _require_same([report[:2] if states == {_READY} else [report[0], -1] for report in reports])
         agreement = Agreement(
             masked=sum(report[6] for report in reports),
