@@ -211,8 +211,8 @@ class ClusterConfig(_Section):
         return [nodes * self.ranks_per_node for nodes in range(fewest, most + 1)]
 
     @property
-    def ranks(self) -> int:
-        """The number of ranks, for launchers that need one number.
+    def node_count(self) -> int:
+        """The number of nodes, for launchers that need one number.
 
         Raises:
             UserError: `nodes` is a range.
@@ -222,7 +222,12 @@ class ClusterConfig(_Section):
             raise UserError(
                 f"nodes: {self.nodes} is a range, which only `cmbert launch slurm` understands; set one number"
             )
-        return most * self.ranks_per_node
+        return most
+
+    @property
+    def ranks(self) -> int:
+        """The number of ranks, for launchers that need one number; raises UserError as `node_count` does."""
+        return self.node_count * self.ranks_per_node
 
     def gpus(self) -> int:
         """Return the number of GPUs per node."""

@@ -56,7 +56,7 @@ def render(config: RunConfig, cluster: ClusterConfig) -> str:
     if settings.namespace:
         metadata["namespace"] = settings.namespace
     job_set = _job_set(metadata, dump(config), cluster, settings)
-    objects = train_job(job_set, cluster.nodes) if settings.kind == "TrainJob" else [job_set]
+    objects = train_job(job_set, cluster.node_count) if settings.kind == "TrainJob" else [job_set]
     return yaml.safe_dump_all(objects, sort_keys=False, width=120)
 
 
@@ -163,8 +163,8 @@ def _job_set(
 
 def _job(metadata: dict[str, Any], recipe: str, cluster: ClusterConfig, settings: KubernetesConfig) -> dict[str, Any]:
     return {
-        "parallelism": cluster.nodes,
-        "completions": cluster.nodes,
+        "parallelism": cluster.node_count,
+        "completions": cluster.node_count,
         "completionMode": "Indexed",
         "backoffLimit": 0,
         "podFailurePolicy": {
@@ -245,7 +245,7 @@ def _container(name: str, cluster: ClusterConfig, settings: KubernetesConfig) ->
         command = ["bash", "-ec", "\n".join([*cluster.setup, "exec " + " ".join(command)])]
     values = {
         **cluster.environment(),
-        "NODES": str(cluster.nodes),
+        "NODES": str(cluster.node_count),
         "RANKS_PER_NODE": str(cluster.ranks_per_node),
         "GRACE_SECONDS": str(settings.grace_seconds),
         "MASTER_ADDR": f"{name}-node-0-0.{name}",

@@ -63,7 +63,7 @@ def _skypilot(config: RunConfig, cluster: ClusterConfig, settings: RentedConfig)
     volumes = {directory: name for name, directory in settings.volumes.items()}
     return {
         "name": run_name(config.run_dir),
-        "num_nodes": cluster.nodes,
+        "num_nodes": cluster.node_count,
         "resources": {
             "image_id": f"docker:{settings.image}",
             **({"accelerators": _accelerators(cluster, settings)} if cluster.gpus() else {}),
@@ -83,7 +83,7 @@ def _dstack(config: RunConfig, cluster: ClusterConfig, settings: RentedConfig) -
     return {
         "type": "task",
         "name": run_name(config.run_dir),
-        "nodes": cluster.nodes,
+        "nodes": cluster.node_count,
         "image": settings.image,
         "shell": "bash",
         "env": [*values, *cluster.pass_env],

@@ -66,7 +66,8 @@ class Heartbeat:
         """Called by the warden. A torn read is no concern: who acts on a beat has read it several times."""
         memory = self._memory[:]
         place = memory[_BEAT.size :].rstrip(b" \0").decode(errors="replace")
-        return Beat(*_BEAT.unpack(memory[: _BEAT.size]), place=place)
+        number, seconds = _BEAT.unpack(memory[: _BEAT.size])
+        return Beat(number, seconds, place)
 
     def stacks(self, begin: int = 0) -> str:
         """Called by the warden: what the rank has written on `ASK_FOR_STACKS`, from byte `begin` on."""
