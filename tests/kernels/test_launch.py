@@ -72,7 +72,8 @@ def variants() -> Iterator[Variants]:
     loaded = (geglu_triton, mlm_loss_triton, norm_triton, rope_triton, stable_adamw_triton, triton_op)
     recorded, launch = Variants(), launching.launch
     with pytest.MonkeyPatch.context() as patch:
-        users = [module for module in sys.modules.values() if getattr(module, "launch", None) is launch]
+        ours = [module for name, module in sys.modules.items() if name.startswith("clinical_modernbert.")]
+        users = [module for module in ours if getattr(module, "launch", None) is launch]
         assert set(loaded) <= set(users)
         for module in users:
             patch.setattr(module, "launch", recorded.launch)
