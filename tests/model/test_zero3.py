@@ -98,6 +98,7 @@ def run_rank(directory: Path) -> None:
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     result = {"losses": losses, "weights": weights, "partitioned": partitioned, "logits": logits}
     torch.save(result, directory / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from clinical_modernbert.launcher.slurm.job import render_job, submit
 
 SHOW = (
     "import importlib, json, os, sys; sys.path.insert(0, os.path.dirname(sys.argv[1])); import here, there; "
-    "print(*sys.path[1:], sys.base_prefix, json.__file__, there.__file__, here.__file__, sep='\\n')"
+    "print(*filter(None, sys.path[1:]), sys.base_prefix, json.__file__, there.__file__, here.__file__, sep='\\n')"
 )
 """Prints from where a Python takes its modules: the program of a job is its argument."""
 
