@@ -39,7 +39,7 @@ CLAIMS = [
         for transform in ("", " centered", " whitened")
     ),
 ]
-"""Written before the runs of the page, but for those of bare codes: what was claimed of them did not hold (docs/proof.md)."""
+"""Written before the runs of the page. What was claimed then of bare codes did not hold (docs/proof.md)."""
 
 
 def decide(trained: Sequence[Scores], initial: Sequence[Scores], bag: Scores) -> tuple[list[str], bool]:
