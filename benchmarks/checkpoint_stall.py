@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.masked_lm import MaskedLM
 from clinical_modernbert.storage.background import Background
@@ -152,4 +153,4 @@ def manifest(files: dict[str, FileEntry], model: ModelConfig, step: int) -> Chec
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.model.config import ModelConfig
 from clinical_modernbert.model.initialize import initialize
@@ -83,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -9,7 +9,6 @@ are not repeated. docs/detour.md lists the source of each file of the data direc
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -45,8 +44,7 @@ from clinical_modernbert.benchmarks.learning.differences import (
 )
 from clinical_modernbert.benchmarks.proof import find_files, write_page
 from clinical_modernbert.benchmarks.record import describe_machine
-from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.reporting import report_error
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.launcher.commands.demo import print_heading
 from clinical_modernbert.launcher.evaluation.tasks import load_tasks
 from clinical_modernbert.launcher.experiment.arms import Arm
@@ -76,22 +74,17 @@ Tasks = dict[str, str]
 """Name -> file."""
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("CMBERT_TEST_DATA"), help="or CMBERT_TEST_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs/detour"))
     parser.add_argument("--minutes", type=float, default=85, help="after which no seeds are added")
     parser.add_argument("--page", type=Path, default=PAGE, help="file in which the tables are written")
     options = parser.parse_args()
-    try:
-        files = find_files(options.data, FILES, "docs/detour.md")
-        files |= {kind: [Path(options.data) / FILES[kind]] for kind in SOURCES}  # many files: commands get the pattern
-        with alone(options.out):
-            experiment(files, options.out, Design(), options.minutes, options.page)
-    except UserError as error:
-        report_error(error)
-        return 2
-    return 0
+    files = find_files(options.data, FILES, "docs/detour.md")
+    files |= {kind: [Path(options.data) / FILES[kind]] for kind in SOURCES}  # many files: commands get the pattern
+    with alone(options.out):
+        experiment(files, options.out, Design(), options.minutes, options.page)
 
 
 def experiment(
@@ -283,4 +276,4 @@ def facts(count: int, reason: str, design: Design, budget: Budget) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from clinical_modernbert.configs.libraries import hide_torchvision
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.evaluation.inference.chunks import Record
 from clinical_modernbert.evaluation.inference.embeddings import open_embedder
 from clinical_modernbert.evaluation.inference.sentence_layout import SentenceLayout
@@ -120,4 +121,4 @@ def measure(embed: Embed) -> tuple[int, float, np.ndarray]:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

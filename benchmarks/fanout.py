@@ -16,6 +16,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from statistics import fmean
 
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.streaming_data.loader.lanes import LaneOrder
 from clinical_modernbert.streaming_data.loader.order import Order, PackAddress
 
@@ -111,4 +112,4 @@ def shards_of(order: Order | LaneOrder, packs: Iterable[PackAddress]) -> list[tu
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,9 +25,8 @@ import transformers
 from lxml import etree
 
 from clinical_modernbert.benchmarks.proof import find_files
-from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.configs.libraries import hide_torchvision
-from clinical_modernbert.configs.reporting import report_error
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.evaluation.fine_tuning.classifier import Example, train_classifier
 from clinical_modernbert.evaluation.fine_tuning.head_config import HeadConfig
 from clinical_modernbert.evaluation.fine_tuning.kind import FineTunedKind
@@ -50,16 +48,12 @@ Epoch = Callable[[], object]
 Encoded = tuple[HeadConfig, list[Example]]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", default=os.environ.get("CMBERT_TEST_DATA"), help="or CMBERT_TEST_DATA")
     options = parser.parse_args()
-    try:
-        files = find_files(options.data, FILES, "docs/proof.md")
-    except UserError as error:
-        report_error(error)
-        return 2
+    files = find_files(options.data, FILES, "docs/proof.md")
     hide_torchvision()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -73,7 +67,6 @@ def main() -> int:
             f"{TEXTS} texts of PubMed": classified(model, texts),
         }.items():
             report(name, examples, contenders(model, head, examples), options.rounds)
-    return 0
 
 
 def report(name: str, examples: Sequence[Example], epochs: dict[str, Epoch], rounds: int) -> None:
@@ -199,4 +192,4 @@ def text_of(element: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

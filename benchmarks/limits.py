@@ -23,6 +23,7 @@ from fuzz_formats import ARTICLE, CITATIONS, TABULAR, formats
 
 from clinical_modernbert.configs import limits
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.configs.reporting import run_program
 
 _MB = 1 << 20
 
@@ -151,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

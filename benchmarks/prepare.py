@@ -24,6 +24,7 @@ import numpy as np
 
 from clinical_modernbert.benchmarks.prepare_scale import measure
 from clinical_modernbert.configs.loader.load import load
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.streaming_data.corpora.readers import AnySource, input_files, read_file
 from clinical_modernbert.streaming_data.phi.patterns import PhiAudit
 from clinical_modernbert.streaming_data.prepare.chunking import Segment, cut_into_segments
@@ -112,4 +113,4 @@ def write(segments: list[Segment], plan: list[list[int]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

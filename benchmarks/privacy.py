@@ -24,6 +24,7 @@ import yaml
 
 from clinical_modernbert.benchmarks.proof import write_page
 from clinical_modernbert.benchmarks.record import describe_machine
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.evaluation.privacy.report import Estimate, PrivacyReport, read_report
 from clinical_modernbert.streaming_data.canaries.file import CanaryFile, canary_file, count_kept, write_canaries
 from clinical_modernbert.streaming_data.canaries.identifiers import Canary, make_canaries
@@ -43,7 +44,7 @@ SEQ_LENGTH, BATCH = 1024, 4
 COLUMNS = ("note_id", "patient", "text")
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/privacy"))
     parser.add_argument("--page", type=Path, default=PAGE, help="file in which the tables are written")
@@ -60,7 +61,6 @@ def main() -> int:
     lines = [f"<!-- measured: {revision()} | {CODE} | python benchmarks/privacy.py -->", ""]
     lines += [*exposure_table(planted), *membership_table(planted), *copied_table(copied), describe_machine() + "."]
     write_page(options.page, lines, BEGIN, END)
-    return 0
 
 
 def train_tokenizer(texts: Sequence[str], directory: Path) -> None:
@@ -239,4 +239,4 @@ def revision() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

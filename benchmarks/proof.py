@@ -22,7 +22,7 @@ from clinical_modernbert.benchmarks.learning import models
 from clinical_modernbert.benchmarks.learning.baselines import score_bag
 from clinical_modernbert.benchmarks.learning.claims import Scores, decide
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.configs.reporting import report_error
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.launcher.commands.demo import print_heading
 from clinical_modernbert.training.metrics.writer import read_metrics
 
@@ -52,12 +52,8 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], help="overrides of the recipe `proof`, for a small trial")
     parser.add_argument("--page", type=Path, default=PAGE, help="file in which the tables are written")
     options = parser.parse_args()
-    try:
-        runs = [range(first, first + SEEDS) for first in range(FIRST_SEED, FIRST_SEED + SEEDS * options.runs, SEEDS)]
-        lines, proven = prove(find_files(options.data), options.out, runs, options.set)
-    except UserError as error:
-        report_error(error)
-        return 2
+    runs = [range(first, first + SEEDS) for first in range(FIRST_SEED, FIRST_SEED + SEEDS * options.runs, SEEDS)]
+    lines, proven = prove(find_files(options.data), options.out, runs, options.set)
     write_page(options.page, lines)
     return 0 if proven else 1
 
@@ -172,4 +168,4 @@ def write_page(page: Path, lines: list[str], begin: str = BEGIN, end: str = END)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

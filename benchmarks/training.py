@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from transformers import ModernBertForMaskedLM
 
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.kernels.packed import PackedBatch
 from clinical_modernbert.kernels.verify.bench import packs
 from clinical_modernbert.launcher.ranks.local import run_ranks
@@ -185,4 +186,4 @@ def random_batch(lengths: Sequence[int], seed: int) -> Batch:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

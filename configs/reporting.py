@@ -15,9 +15,10 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import NoReturn
 
 from rich.console import Console, RenderableType
 from rich.control import Control
@@ -25,7 +26,7 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from .errors import UserError
+from .errors import USER_ERROR, UserError
 from .secrets import scrub
 
 PACKAGE = __name__.partition(".")[0]
@@ -69,6 +70,17 @@ def report_error(error: UserError) -> None:
     if os.environ.get("CMBERT_DEBUG") == "1":
         print_traceback(error)
     _print(_error_console, logging.ERROR, str(error))
+
+
+def run_program(main: Callable[[], int | None]) -> NoReturn:
+    """Run the `main` of a program that is no command of `cmbert`, and exit with its code; a UserError exits with 2."""
+    configure()
+    try:
+        code = main()
+    except UserError as error:
+        report_error(error)
+        code = USER_ERROR
+    sys.exit(code)
 
 
 def print_traceback(error: BaseException) -> None:

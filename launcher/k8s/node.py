@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ...configs.errors import USER_ERROR, UserError
+from ...configs.errors import UserError
 from ...configs.loader.load import load
-from ...configs.reporting import configure, report_error
+from ...configs.reporting import run_program
 from ...streaming_data.shards.restricted import start_private
 from ...training.recipe.config import RunConfig
 from ..ranks.local import Rendezvous, run_ranks
@@ -22,15 +22,9 @@ ENTRY = Path(__file__).parents[1] / "train.py"
 _VARIABLES = ("JOB_COMPLETION_INDEX", "NODES", "RANKS_PER_NODE", "MASTER_PORT", "GRACE_SECONDS")
 
 
-def main() -> None:
+def main() -> int:
     start_private()
-    configure()
-    try:
-        code = record_node(lambda: run_node(sys.argv[1:]))
-    except UserError as error:
-        report_error(error)
-        code = USER_ERROR
-    sys.exit(code)
+    return record_node(lambda: run_node(sys.argv[1:]))
 
 
 def record_node(start: Callable[[], int]) -> int:
@@ -58,4 +52,4 @@ def run_node(arguments: list[str], entry: Path = ENTRY) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

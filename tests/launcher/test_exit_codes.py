@@ -45,11 +45,12 @@ cli.main()
 POD = f"""
 import sys
 {ERRORS}
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.launcher.k8s import node
 def end(*arguments):
     %s
 node.run_node = end
-node.main()
+run_program(node.main)
 """
 
 

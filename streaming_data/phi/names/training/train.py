@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .....configs.reporting import run_program
 from ....corpora.pubmed import PubMedSource
 from ....corpora.readers import read
 from ....synthetic.notes import generate
@@ -300,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -3,8 +3,8 @@
     python -m clinical_modernbert.streaming_data.phi.names.training.write_iob FOLDER [--documents 4000]
 
 `train.tsv`, `devel.tsv` and `test.tsv` have other names each, except those that are in two locales; the phrases are the
-same. How good a tagger is, `benchmarks/names_held_out.py` decides, not `test.tsv`. It needs `pip install names` and the
-extras `demo` and `dev`.
+same. How good a tagger is, `benchmarks/phi/held_out_names.py` decides, not `test.tsv`. It needs `pip install names` and
+the extras `demo` and `dev`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
+from .....configs.reporting import run_program
 from .....storage.files import atomic_write
 from ..words import WORD
 from .documents import Labelled, Synthesizer
@@ -60,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinical_modernbert.benchmarks.names_held_out import TEMPLATES, fill
+from clinical_modernbert.benchmarks.phi.held_out_names import TEMPLATES, fill
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.streaming_data.phi.names import features, finder, pieces
 from clinical_modernbert.streaming_data.phi.names.finder import find_names, load_finder

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from babel.dates import format_date, format_skeleton
 from faker import Faker
 
-from .audit_forms import phone_number
+from .forms import phone_number
 
 HEADERS = {
     "en": "Patient Details\nName: {last}, {first}    D.O.B. {born}\nUnit number {record}\nAddress {street}, {town}\n"

@@ -1,8 +1,8 @@
 """Recall of the finder of names on text and names it was not made from, and its false alarms on text without patients.
 
-    python benchmarks/names.py [--texts 60] [--clean RECIPE]
+    python benchmarks/phi/names.py [--texts 60] [--clean RECIPE]
 
-It needs `pip install names` and the extras `demo` and `dev`. Templates are those of `names_held_out.py`; names are
+It needs `pip install names` and the extras `demo` and `dev`. Templates are those of `held_out_names.py`; names are
 those of twelve locales of Faker that no list has, of those that the list has, and of the United States census, drawn by
 frequency. PubMed's citations are those that took no part in training, in counts or in the choice of thresholds.
 `--clean` is a data recipe of text without patients.
@@ -14,7 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
-from clinical_modernbert.benchmarks.names_held_out import GOALS, TEMPLATES, Planted, fill
+from clinical_modernbert.benchmarks.phi.clean_text import sources_of
+from clinical_modernbert.benchmarks.phi.held_out_names import GOALS, TEMPLATES, Planted, fill
+from clinical_modernbert.configs.reporting import run_program
+from clinical_modernbert.streaming_data.corpora.readers import read
 from clinical_modernbert.streaming_data.phi.names.finder import Finder, find_names, load_finder
 from clinical_modernbert.streaming_data.phi.names.spans import NameSpan
 from clinical_modernbert.streaming_data.phi.names.training.people import (
@@ -112,20 +115,15 @@ def main() -> None:
     parser.add_argument("--finder", type=Path, help="folder of another finder")
     parser.add_argument("--show", action="store_true", help="print what is found most often; only for public text")
     arguments = parser.parse_args()
+    sources = sources_of(arguments.clean)
     finder = load_finder(arguments.finder) if arguments.finder else load_finder()
     print(f"thresholds: possible {finder.settings.possible}, certain {finder.settings.certain}")
     print_recall(arguments.texts, finder)
     print_false_alarms("PubMed", citations()["test"], finder, arguments.show)
     print_false_alarms("synthetic notes", synthetic_notes(4, 1500), finder, arguments.show)
-    if arguments.clean:
-        from clinical_modernbert.configs.loader.load import load, locate_recipe
-        from clinical_modernbert.configs.loader.recipes import DATA
-        from clinical_modernbert.streaming_data.corpora.readers import read
-        from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
-
-        for source in load(PrepareConfig, locate_recipe(arguments.clean, DATA), []).sources:
-            print_false_alarms(source.name, [document.text for document in read(source)], finder, arguments.show)
+    for source in sources:
+        print_false_alarms(source.name, [document.text for document in read(source)], finder, arguments.show)
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -1,9 +1,9 @@
 """Recall of the PHI audit on planted identifiers, by form, locale and style, and its false alarms on biomedical text.
 
-    python benchmarks/audit.py [--texts 60] [--against COMMIT] [--clean RECIPE]
+    python benchmarks/phi/audit.py [--texts 60] [--against COMMIT] [--clean RECIPE]
 
-It needs the extra `dev` (Babel, Faker). The forms are those of `audit_forms.py`, made independently of the patterns,
-the letters those of `audit_letters.py`. `--against` shows the audit of an earlier commit beside this one's, and their
+It needs the extra `dev` (Babel, Faker). The forms are those of `forms.py`, made independently of the patterns,
+the letters those of `letters.py`. `--against` shows the audit of an earlier commit beside this one's, and their
 speeds. `--clean` is a data recipe of text without patients, such as PubMed's: nearly all that is found there is real,
 but no patient's.
 """
@@ -23,8 +23,11 @@ from typing import Any, TypeAlias
 
 from faker import Faker
 
-from clinical_modernbert.benchmarks.audit_forms import LOCALES, faker_of, forms, knows_addresses
-from clinical_modernbert.benchmarks.audit_letters import STYLES, letters
+from clinical_modernbert.benchmarks.phi.clean_text import sources_of
+from clinical_modernbert.benchmarks.phi.forms import LOCALES, faker_of, forms, knows_addresses
+from clinical_modernbert.benchmarks.phi.letters import STYLES, letters
+from clinical_modernbert.configs.reporting import run_program
+from clinical_modernbert.streaming_data.corpora.readers import AnySource, read
 from clinical_modernbert.streaming_data.phi.patterns import find_in_all
 from clinical_modernbert.streaming_data.synthetic.notes import generate
 
@@ -40,7 +43,7 @@ def audit_of(commit: str, directory: str) -> Audit:
     """The audit of a commit, imported from its files beside this one's."""
     package = Path(directory) / f"audit_{commit}"
     package.mkdir()
-    repository = Path(__file__).parents[1]
+    repository = Path(__file__).parents[2]
     archive = subprocess.run(["git", "archive", commit], cwd=repository, stdout=subprocess.PIPE, check=True)
     subprocess.run(["tar", "x"], cwd=package, input=archive.stdout, check=True)
     sys.path.insert(0, directory)
@@ -127,13 +130,8 @@ def _share(hits: Sequence[bool]) -> float:
     return sum(hits) / len(hits)
 
 
-def print_false_alarms(recipe: str, earlier: Audit | None) -> None:
-    from clinical_modernbert.configs.loader.load import load, locate_recipe
-    from clinical_modernbert.configs.loader.recipes import DATA
-    from clinical_modernbert.streaming_data.corpora.readers import read
-    from clinical_modernbert.streaming_data.prepare.config import PrepareConfig
-
-    for source in load(PrepareConfig, locate_recipe(recipe, DATA), []).sources:
+def print_false_alarms(sources: Iterable[AnySource], earlier: Audit | None) -> None:
+    for source in sources:
         texts = [document.text for document in read(source)]
         words = sum(len(text.split()) for text in texts)
         print(f"{source.name}: {len(texts):,} documents, {words:,} words; findings per 1,000 words")
@@ -173,6 +171,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="COMMIT", help="also measure the audit of this commit")
     parser.add_argument("--clean", metavar="RECIPE", help="also print the false alarms on the sources of this recipe")
     arguments = parser.parse_args()
+    sources = sources_of(arguments.clean)
     with tempfile.TemporaryDirectory() as directory:
         earlier = audit_of(arguments.against, directory) if arguments.against else None
         for named, title in ((False, "without a locale"), (True, "with the locale of the text")):
@@ -184,9 +183,8 @@ def main() -> None:
         print(f"recall in letters, with the locale of the text; styles: {', '.join(STYLES)}")
         print_table("locale", old_by_locale, by_locale)
         print_table("kind", old_by_kind, by_kind)
-        if arguments.clean:
-            print_false_alarms(arguments.clean, earlier)
+        print_false_alarms(sources, earlier)
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
