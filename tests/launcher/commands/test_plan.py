@@ -147,18 +147,27 @@ def test_a_network_is_taken_from_options_then_the_cluster_then_its_kind(tmp_path
     assert json.loads(plan(*run, "--fabric", "efa-400"))["network"]["fabric"]["node"] == 36e9
 
 
-def test_a_slow_store_binds_since_every_node_downloads_nearly_all() -> None:
+def test_a_slow_store_binds_by_what_nodes_download_in_lanes_and_in_windows() -> None:
     run = ("base", "--gpu", "h100", "--nodes", "8", "--set", "batch.micro_batch_size=3", "--json")
-    result = json.loads(plan(*run, "--store-bandwidth", "0.01"))
-    step = result["phases"][0]["step"]
-    assert max(step, key=lambda part: step[part]) == "data"
-    # Of 2 bytes per token; all nodes together download an epoch eight times.
-    assert sum(step.values()) == pytest.approx(2 * 576 * 8192 / 0.01e9)
-    # 100 G tokens of 2 bytes: of a data set of 20 GB the first tenth is downloaded, if the cache holds it.
-    cached = json.loads(plan(*run, "--store-bandwidth", "0.01", "--data-gb", "20"))["phases"][0]["step"]["data"]
-    assert cached == pytest.approx(0.1 * step["data"], rel=1e-3)
-    small = (*run, "--store-bandwidth", "0.01", "--data-gb", "20", "--set", "data.cache_gigabytes=10")
-    assert json.loads(plan(*small))["phases"][0]["step"]["data"] == step["data"]
+    slow = (*run, "--store-bandwidth", "0.001")
+    windows = ("--set", "data.shuffle_window=16")
+
+    def step(*options: str) -> dict[str, float]:
+        parts: dict[str, float] = json.loads(plan(*options))["phases"][0]["step"]
+        return parts
+
+    for order, downloads in (((), 1.2), (windows, 8)):
+        parts = step(*slow, *order)
+        assert max(parts, key=lambda part: parts[part]) == "data"
+        # Of 2 bytes per token, in data sets per epoch; eight nodes download at a time.
+        assert sum(parts.values()) == pytest.approx(downloads * 2 * 576 * 8192 / 8 / 0.001e9)
+        # 100 G tokens of 2 bytes are ten epochs of 20 GB. If the caches hold it, each of the nodes downloads it once.
+        cached = step(*slow, *order, "--data-gb", "20")["data"]
+        assert cached == pytest.approx(8 / (10 * downloads) * parts["data"], rel=1e-3)
+        small = (*slow, *order, "--data-gb", "20", "--set", "data.cache_gigabytes=10")
+        assert step(*small)["data"] == parts["data"]
+    one = step(*run[:3], "--nodes", "1", "--store-bandwidth", "0.001", *run[5:])
+    assert sum(one.values()) == pytest.approx(2 * 576 * 8192 / 0.001e9), "one node reads everything once, in lanes too"
 
 
 def test_saves_that_cost_much_are_advised_away() -> None:
