@@ -117,9 +117,7 @@ def _rank(rank: int, ranks: int, port: int, results: Path, names: Sequence[str])
     torch.set_num_threads(1)
     counter = _Counter()
     counter.wrap_collectives()
-    counted = {
-        name: _count(counter, EngineConfig.model_validate(ENGINES[name]), optimizer_of(name)) for name in names
-    }
+    counted = {name: _count(counter, EngineConfig.model_validate(ENGINES[name]), optimizer_of(name)) for name in names}
     if rank == 0:
         results.write_text(json.dumps({name: asdict(one) for name, one in counted.items()}))
     torch.distributed.barrier()

@@ -64,7 +64,7 @@ def _main(ranks: Sequence[int], rates: Mapping[str, str], faults: Mapping[str, s
     torch.set_num_threads(1)
     _run("ip link add b0 type bridge", "ip link set b0 up")
     namespaces = [_make_node(node, rates.get(str(node))) for node in range(len(ranks))]
-    children = []
+    children: list[int] = []
     for node, count in enumerate(ranks):
         for _ in range(count):
             if (child := os.fork()) == 0:

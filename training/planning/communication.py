@@ -89,7 +89,8 @@ def traffic(
     muon = optimizer.muon if optimizer is not None and optimizer.name == "muon" and engine.stage else None
     groups = list(_groups(config, muon is not None))
     reduced = PRECISION_BYTES[engine.reduce_precision]
-    summed = [reduced * elements for elements in map(sum, buckets(reversed(sizes), reduce_bucket_size(engine, sum(sizes))))]
+    together = buckets(reversed(sizes), reduce_bucket_size(engine, sum(sizes)))
+    summed = [reduced * sum(bucket) for bucket in together]
     weights = _messages("all_gather", (size * elements for elements in groups))
     gradients = _messages("reduce_scatter" if engine.stage == 3 else "all_reduce", summed)
     slices: tuple[Message, ...] = ()
