@@ -10,6 +10,7 @@ next round. Results pass through the store of the process group, which does not 
 
 import json
 import math
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -29,19 +30,24 @@ from .finding import Finding, abbreviate
 ROUND_SECONDS = 10.0
 MEGABYTES = {"cuda": 64, "cpu": 8}
 REPEATS = 5
+SECONDS = 1.0
+"""For all of these; on a slower network they are fewer, or only 1 MiB."""
 SLOW = 0.5
 """Of the median of all nodes: whatever has less is named."""
 _KEY = "between nodes"
 Meeting = tuple[int, float | None, str]
-"""Number of the round; seconds of an exchange, or None and why there was none."""
+"""Number of the round; seconds per MiB there and back, or None and why there was none."""
 
 
-def between_nodes(device: torch.device) -> Finding | None:
-    """Check that pairs of nodes compute exact sums, and compare their bandwidths. None: there is one node.
+def between_nodes(device: torch.device) -> tuple[Finding, list[str]] | None:
+    """Check that pairs of nodes compute exact sums, and compare their bandwidths; each rank must call it.
 
-    Each rank must call it.
+    Returns:
+        The finding, and the nodes that do not exchange with most of their partners, unless none does. None: there is
+        one node.
     """
-    hosts = all_gather((socket.gethostname(), device.type))
+    # SLURM's name may be another than the host's.
+    hosts = all_gather((os.environ.get("SLURMD_NODENAME") or socket.gethostname(), device.type))
     names = list(dict.fromkeys(name for name, _ in hosts))
     if len(names) == 1 or len({kind for _, kind in hosts}) > 1:
         return None
@@ -58,11 +64,15 @@ def between_nodes(device: torch.device) -> Finding | None:
     end = start + len(turns) * ROUND_SECONDS
     if rank == 0:
         found = {other: _read(store, f"{_KEY}/{other}", end + 1) for other in range(len(hosts))}
-        finding = judge(names, nodes, found, MEGABYTES[device.type])
-        store.set(_KEY, json.dumps(asdict(finding)))
-        return finding
-    told = _read(store, _KEY, end + ROUND_SECONDS)
-    return Finding(**told) if told else Finding(f"between {len(names)} nodes", "failed", "no answer of rank 0", NETWORK)
+        finding, silent = judge(names, nodes, found)
+        store.set(_KEY, json.dumps((asdict(finding), silent)))
+        for other in (other for other, meetings in found.items() if other and meetings is not None):
+            _read(store, f"{_KEY}/told/{other}", time.monotonic() + 5, parse=False)  # the store ends with this process
+        return finding, silent
+    if told := _read(store, _KEY, end + ROUND_SECONDS):
+        store.set(f"{_KEY}/told/{rank}", "")
+        return Finding(**told[0]), told[1]
+    return Finding(f"between {len(names)} nodes", "failed", "no answer of rank 0", NETWORK), []
 
 
 def pairs_of_nodes(nodes: int) -> list[list[tuple[int, int]]]:
@@ -81,9 +91,9 @@ def pairs_of_nodes(nodes: int) -> list[list[tuple[int, int]]]:
 
 
 def judge(
-    names: Sequence[str], nodes: Sequence[Sequence[int]], found: dict[int, list[Meeting] | None], megabytes: int
-) -> Finding:
-    """Name nodes that do not exchange, or are slow, with most of their partners.
+    names: Sequence[str], nodes: Sequence[Sequence[int]], found: dict[int, list[Meeting] | None]
+) -> tuple[Finding, list[str]]:
+    """Name nodes that do not exchange, or are slow, with most of their partners; and list the former, unless it is all.
 
     Args:
         nodes: the ranks of each node.
@@ -100,7 +110,7 @@ def judge(
                 seconds, why = told.get(number, (None, "no answer"))
                 longest = max(longest, math.inf if seconds is None else seconds)
                 reasons |= {node: reasons.get(node, why)} if why else {}
-        rates[pair] = _width(nodes) * 2 * megabytes * 2**20 / longest / 1e9
+        rates[pair] = _width(nodes) * 2 * 2**20 / longest / 1e9
     usual = {node: median_high(rate for pair, rate in rates.items() if node in pair) for node in range(len(nodes))}
     if 0 in rates.values():
         silent = [node for node in usual if usual[node] == 0]
@@ -108,17 +118,19 @@ def judge(
         parts = [f"no exchange with {abbreviate(names[node] for node in silent)}"] if silent else []
         parts += [f"none between {names[first]} and {names[second]}" for first, second in others[:3]]
         why = next(reasons[node] for node in (*silent, *sum(others, ())) if node in reasons)
-        return Finding(check, "failed", f"{'; '.join(parts)}: {why}", f"Exclude it if others work. {NETWORK}")
+        advice = f"Exclude it if others work. {NETWORK}"
+        faulty = [names[node] for node in silent] if len(silent) < len(names) else []
+        return Finding(check, "failed", f"{'; '.join(parts)}: {why}", advice), faulty
     middle = median(usual.values())
-    rounds = f"{len(turns)} round{'s' * (len(turns) > 1)} of pairs, {megabytes} MiB"
+    rounds = f"{len(turns)} round{'s' * (len(turns) > 1)} of pairs"
     slowest = sorted(usual, key=lambda node: usual[node])
     if slow := [node for node in slowest if usual[node] < SLOW * middle]:
         which = ", ".join(f"{names[node]} {usual[node]:.3g} GB/s" for node in slow[:3])
         more = f" and {len(slow) - 3} more" if len(slow) > 3 else ""
         advice = "Compare its adapters and cables with those of others, or exclude it: all ranks wait for the slowest."
-        return Finding(check, "warning", f"slow: {which}{more}; the median is {middle:.3g} ({rounds})", advice)
+        return Finding(check, "warning", f"slow: {which}{more}; the median is {middle:.3g} ({rounds})", advice), []
     least = f"{usual[slowest[0]]:.3g} of {names[slowest[0]]}"
-    return Finding(check, "ok", f"exact, {middle:.3g} GB/s out of a node, {least} ({rounds})")
+    return Finding(check, "ok", f"exact, {middle:.3g} GB/s out of a node, {least} ({rounds})"), []
 
 
 def _width(nodes: Sequence[Sequence[int]]) -> int:
@@ -144,29 +156,49 @@ def _meet(store: Any, device: torch.device, number: int, partner: int, deadline:
 
 
 def _exchange(device: torch.device, partner: int) -> float | str:
-    """Seconds of the fastest exchange, there and back, after a first one; why there are none, if that was not exact.
+    """Seconds per MiB there and back, of the fastest exchange; why there are none, if one was not exact.
 
     With send and receive, NCCL connects two ranks without the others, whatever they wait for.
     """
-    rank, on_gpu = dist.get_rank(), device.type == "cuda"
+    on_gpu, first = device.type == "cuda", dist.get_rank() < partner
     if on_gpu:
         torch.cuda.set_device(device)
     # A stream of its own: the exchange of another round may hang in the default one.
     with torch.cuda.stream(torch.cuda.Stream(device)) if on_gpu else nullcontext():
-        pattern = torch.arange(MEGABYTES[device.type] * 2**18, device=device, dtype=torch.float32) % 256
-        own, theirs, seconds = pattern * (rank + 1), torch.zeros_like(pattern), []
-        for _ in range(1 + REPEATS):
-            started = time.perf_counter()
-            for sender in sorted((rank, partner)):
-                if sender == rank:
-                    dist.send(own, partner)
-                else:
-                    dist.recv(theirs, partner)
-            if on_gpu:
-                torch.cuda.current_stream().synchronize()
-            seconds.append(time.perf_counter() - started)
-        exact = torch.equal(own + theirs, pattern * (rank + partner + 2))
-    return min(seconds[1:]) if exact else "wrong sums"
+        _swap(device, partner, 1)  # connects
+        exact, seconds = _swap(device, partner, 1)
+        # On a slow network 1 MiB must do.
+        times = torch.tensor([min(REPEATS, int(SECONDS / seconds / MEGABYTES[device.type]))], device=device)
+        if first:
+            dist.send(times, partner)
+        else:
+            dist.recv(times, partner)
+        larger = [_swap(device, partner, MEGABYTES[device.type]) for _ in range(int(times))]
+    if not exact or not all(each for each, _ in larger):
+        return "wrong sums"
+    return min([each / MEGABYTES[device.type] for _, each in larger], default=seconds)
+
+
+def _swap(device: torch.device, partner: int, megabytes: int) -> tuple[bool, float]:
+    """(whether the sum of both ranks' numbers is exact, seconds) of sending `megabytes` there and back."""
+    rank = dist.get_rank()
+    pattern = torch.arange(megabytes * 2**18, device=device, dtype=torch.float32) % 256
+    own, theirs = pattern * (rank + 1), torch.zeros_like(pattern)
+    _synchronize(device)
+    started = time.perf_counter()
+    for sender in sorted((rank, partner)):
+        if sender == rank:
+            dist.send(own, partner)
+        else:
+            dist.recv(theirs, partner)
+    _synchronize(device)
+    seconds = time.perf_counter() - started
+    return torch.equal(own + theirs, pattern * (rank + partner + 2)), seconds
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.current_stream().synchronize()
 
 
 def _left(deadline: float) -> float:

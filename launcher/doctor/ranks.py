@@ -48,11 +48,11 @@ def collective_checks(device: torch.device, run_dir: Path | None) -> Iterator[Fi
     yield clocks(_clock_readings())
     if run_dir is not None:
         yield shared_disk(run_dir)
-    between = between_nodes(device)
-    if between is not None:
-        yield between
-    if between is None or between.status != "failed":  # otherwise it would wait for the same nodes
-        yield all_reduce(device)
+    if between := between_nodes(device):
+        yield between[0]
+        if between[0].status == "failed":  # the all-reduce would wait for the same nodes
+            return
+    yield all_reduce(device)
 
 
 def _clock_readings() -> list[float]:

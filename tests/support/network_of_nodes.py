@@ -39,7 +39,7 @@ def can_limit_links() -> bool:
 
 def find(
     ranks: Sequence[int], rates: Mapping[int, str] | None = None, faults: Mapping[int, str] | None = None
-) -> tuple[dict[str, str], float]:
+) -> tuple[dict[str, Any], float]:
     """What `between_nodes` finds, and the seconds in which it did.
 
     Args:
@@ -74,7 +74,7 @@ def _main(ranks: Sequence[int], rates: Mapping[str, str], faults: Mapping[str, s
                     FAULTS[fault](between, torch)
                 _rank()
             children.append(child)
-    # Rank 0 has printed when it ends. Others may be stopped.
+    # Rank 0 ends after those that it waits for. Others may be stopped.
     _, status = os.waitpid(children[0], 0)
     for child in children[1:]:
         os.kill(child, signal.SIGKILL)
@@ -92,9 +92,9 @@ def _rank() -> None:
     os.environ |= {"MASTER_ADDR": _ADDRESS.format(1), "MASTER_PORT": "29500", "GLOO_SOCKET_IFNAME": "eth0"}
     ranks.join_process_group()
     started = time.monotonic()
-    finding = between.between_nodes(torch.device("cpu"))
-    if finding and os.environ["RANK"] == "0":
-        print(json.dumps((vars(finding), time.monotonic() - started)), flush=True)
+    found = between.between_nodes(torch.device("cpu"))
+    if found and os.environ["RANK"] == "0":
+        print(json.dumps((vars(found[0]) | {"silent": found[1]}, time.monotonic() - started)), flush=True)
     os._exit(0)
 
 

@@ -231,10 +231,7 @@ def _times(
 
 
 def _downloaded(plan: Plan, deployment: Deployment) -> float:
-    """The share of the steps that read shards for the first time, if the cache of a node holds all of them.
-
-    At most: a node that reads its part of each epoch meets the last new shard after as many epochs as there are nodes.
-    """
+    """The share of all downloads that remains if the cache of a node holds the data set: at most one for each node."""
     if not deployment.cached:
         return 1.0
     epochs = SHARD_BYTES * plan.packs * plan.data.seq_length / deployment.cached

@@ -2,11 +2,11 @@
 
 DeepSpeed follows each module with hooks, which gather its parameters before it runs and release them afterwards. On
 parameters that it never releases these hooks do nothing, but their Python took as much CPU time as the model itself
-(docs/planning.md). What remains of ZeRO-3 is the partitioning of gradients and optimizer
-state, and one gather after each step.
+(docs/planning.md). What remains of ZeRO-3 is the partitioning of gradients and optimizer state, and one gather after
+each step.
 
 DeepSpeed gathers after a step with a message for each parameter, and each has the latency of a ring through all ranks:
-136 of them bind a step of `base` from 512 GPUs on. Here neighboring parameters share a message.
+the 137 of `base` bind a step from 512 GPUs on. Here neighboring parameters share a message.
 """
 
 from collections.abc import Sequence

@@ -44,13 +44,14 @@ def told(nodes: int, seconds: dict[int, float | None], ranks: int = 2) -> dict[i
 
 def finding(nodes: int, found: dict[int, list[Meeting] | None]) -> tuple[str, str]:
     names = [f"n{node:02}" for node in range(nodes)]
-    one = judge(names, [[2 * node, 2 * node + 1] for node in range(nodes)], found, 64)
+    one, silent = judge(names, [[2 * node, 2 * node + 1] for node in range(nodes)], found)
+    assert silent == re.findall(r"n\d+", one.result if "no exchange" in one.result and nodes > 2 else "")
     return one.status, one.result
 
 
 @pytest.mark.parametrize("nodes", [3, 4, 5, 8, 33, 128])
 def test_each_node_is_named_alone_if_it_is_slow_or_silent(nodes: int) -> None:
-    usual = 2 * 2 * 64 * 2**20 / 0.1 / 1e9
+    usual = 2 * 2 * 2**20 / 0.1 / 1e9
     status, result = finding(nodes, told(nodes, {}))
     assert status == "ok"
     assert result.startswith(f"exact, {usual:.3g} GB/s out of a node")
@@ -86,13 +87,14 @@ def test_a_slow_node_among_a_few_slow_ones_is_named_and_others_are_not() -> None
 
 @pytest.mark.ranks
 @needs_networks
-def test_a_node_behind_a_slow_link_is_named() -> None:
-    """Real ranks with a network each; into one of them tc lets 400 Mbit/s."""
-    found, seconds = find([1, 1, 1, 1], rates={2: "400mbit"})
+@pytest.mark.parametrize("rate", ["400mbit", "10mbit"])
+def test_a_node_behind_a_slow_link_is_named(rate: str) -> None:
+    """Real ranks with a network each; tc lets so much into one of them. With 10 Mbit/s there is time for 1 MiB."""
+    found, seconds = find([1, 1, 1, 1], rates={2: rate})
     assert found["check"] == "between 4 nodes"
     assert found["status"] == "warning"
     assert found["result"].startswith("slow: node2 0.0")
-    assert "(3 rounds of pairs, 8 MiB)" in found["result"]
+    assert "(3 rounds of pairs)" in found["result"]
     assert seconds < 12, "three rounds of at most four seconds"
 
 
@@ -109,6 +111,7 @@ def test_a_node_behind_a_slow_link_is_named() -> None:
 def test_a_node_that_does_not_exchange_is_named_in_time(ranks: list[int], fault: str, reason: str) -> None:
     found, seconds = find(ranks, faults={1: fault})
     assert (found["status"], found["result"]) == ("failed", f"no exchange with node1: {reason}")
+    assert found["silent"] == ["node1"]
     assert seconds < (4 if "sums" in fault else 14)
 
 
