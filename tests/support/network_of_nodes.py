@@ -20,6 +20,7 @@ from typing import Any
 
 _CLONE_NEWUTS, _CLONE_NEWNET = 0x04000000, 0x40000000
 _ADDRESS = "10.77.0.{}"
+ROUND_SECONDS = 8.0
 FAULTS: dict[str, Callable[[Any, Any], None]] = {
     "stops": lambda between, torch: _replace_exchange(between, lambda *_: os.kill(os.getpid(), signal.SIGSTOP)),
     "hangs": lambda between, torch: _replace_exchange(between, lambda *_: time.sleep(600)),
@@ -60,7 +61,7 @@ def _main(ranks: Sequence[int], rates: Mapping[str, str], faults: Mapping[str, s
 
     from clinical_modernbert.launcher.doctor import between
 
-    between.ROUND_SECONDS = 4.0
+    between.ROUND_SECONDS = ROUND_SECONDS
     torch.set_num_threads(1)
     _run("ip link add b0 type bridge", "ip link set b0 up")
     namespaces = [_make_node(node, rates.get(str(node))) for node in range(len(ranks))]
