@@ -163,8 +163,13 @@ class Ranks:
         return np.full(self.count, max(now, ready[0]) + depth * hop)
 
 
-def play_step(ranks: Ranks, work: Work, stage: int, ahead: float = 5e7) -> float:
-    """Seconds of one step at ZeRO stage 1, 3 or `GATHERED`."""
+def play_step(ranks: Ranks, work: Work, stage: int, ahead: float = 5e7, together: float = 1e8) -> float:
+    """Seconds of one step at ZeRO stage 1, 3 or `GATHERED`.
+
+    Args:
+        ahead: elements that are gathered ahead of a micro-batch's computation, in one message.
+        together: the most elements that are gathered in one message after a step.
+    """
     speed = 1 + work.spread_of_ranks * ranks.random.standard_normal(ranks.count)
     ready = np.zeros(ranks.count)
     matrices, vectors = sum(work.matrices), sum(work.vectors)
@@ -180,8 +185,15 @@ def play_step(ranks: Ranks, work: Work, stage: int, ahead: float = 5e7) -> float
     for _ in range(1 if stage == 1 else 4):
         ready = ranks.reduce(ready, 8 * (len(work.matrices) + len(work.vectors)))
     ready = ready + work.update
-    again = {1: (matrices, vectors), 3: (*work.matrices, *work.vectors), GATHERED: work.vectors}[stage]
-    for elements in again:
+    if stage == 1:
+        messages = [matrices, vectors]
+    else:
+        messages = [0]
+        for elements in (*work.matrices, *work.vectors) if stage == 3 else work.vectors:
+            if messages[-1] + elements > together:
+                messages.append(0)
+            messages[-1] += elements
+    for elements in filter(None, messages):
         ready = ranks.gather(ready, 2 * elements)
     return float(ranks.agree(ready, work.report).max())
 

@@ -84,7 +84,8 @@ class SlurmConfig(_Section):
     max_failures: PositiveInt = Field(3, description="consecutive crashes without a new checkpoint before giving up")
     preflight: str | None = Field(
         "doctor",
-        description="command for every node before each attempt; doctor: `cmbert doctor --quick`; null: none",
+        description="command for every node before each attempt; doctor: `cmbert doctor --quick`, and an exchange of "
+        "all nodes; null: none",
     )
     preflight_seconds: PositiveInt = Field(300, description="timeout of the preflight")
     max_excluded: NonNegativeInt = Field(

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -86,7 +86,7 @@ def plan(
     from ...streaming_data.loader.split import describe_split
     from ...training.planning.advice import advice, levers
     from ...training.planning.devices import describe_gpu
-    from ...training.planning.fabric import Deployment
+    from ...training.planning.fabric import Deployment, in_windows
     from ...training.planning.forecast import forecast
     from ...training.planning.stage import choose_stage
     from ...training.recipe.config import RunConfig
@@ -117,7 +117,8 @@ def plan(
         return describe_gpu(name, peak, memory, bandwidth, network.link_bandwidth)
 
     def site() -> "Site":
-        return network.site(known.fabric if known else None)
+        usual = network.site(known.fabric if known else None)
+        return replace(usual, downloads=in_windows) if config.data.shuffle_window else usual
 
     check_all(
         [device, site, lambda: starting_model(config), *limits(config, [local * n for n in counts], elsewhere=True)]

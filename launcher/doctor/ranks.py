@@ -3,26 +3,25 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from ...configs.errors import UserError
 from ...training.checkpoint.disks import blind_nodes, disk_leaders
+from .between import between_nodes
+from .exchange import NETWORK, all_gather, summarize, with_timeout
 from .finding import Finding, abbreviate
 
-_T = TypeVar("_T")
 JOIN_TIMEOUT = timedelta(seconds=120)
 EXCHANGE_SECONDS = 90.0
 """Less than JOIN_TIMEOUT: a rank whose exchange fails at once waits at most JOIN_TIMEOUT for the results of others."""
 _ROUNDS = 5
-_NETWORK = "See NCCL's messages with NCCL_DEBUG=INFO; check the fabric's variables, firewalls and host names."
 
 
 def join_process_group() -> None:
@@ -40,8 +39,8 @@ def join_process_group() -> None:
 
 def connection_failure(error: Exception) -> Finding:
     """Return the finding for an error of `join_process_group`."""
-    result = f"{os.environ.get('WORLD_SIZE', 'the')} ranks cannot connect: {_summarize(error)}"
-    return Finding("ranks", "failed", result, _NETWORK)
+    result = f"{os.environ.get('WORLD_SIZE', 'the')} ranks cannot connect: {summarize(error)}"
+    return Finding("ranks", "failed", result, NETWORK)
 
 
 def collective_checks(device: torch.device, run_dir: Path | None) -> Iterator[Finding]:
@@ -49,6 +48,10 @@ def collective_checks(device: torch.device, run_dir: Path | None) -> Iterator[Fi
     yield clocks(_clock_readings())
     if run_dir is not None:
         yield shared_disk(run_dir)
+    if between := between_nodes(device):
+        yield between[0]
+        if between[0].status == "failed":  # the all-reduce would wait for the same nodes
+            return
     yield all_reduce(device)
 
 
@@ -96,9 +99,9 @@ def all_reduce(device: torch.device) -> Finding:
     without = [f"rank {rank}" for rank, kind in enumerate(all_gather(device.type)) if kind == "cpu"]
     if 0 < len(without) < ranks:
         return Finding(check, "failed", f"no GPU on {abbreviate(without)}", "See the finding for torch there.")
-    outcomes = all_gather(_with_timeout(partial(_exchange, device, megabytes)))
+    outcomes = all_gather(with_timeout(partial(_exchange, device, megabytes), EXCHANGE_SECONDS))
     if failures := _group_by_reason(outcomes):
-        return Finding(check, "failed", failures, _NETWORK)
+        return Finding(check, "failed", failures, NETWORK)
     if wrong := [f"rank {rank}" for rank, (correct, _) in enumerate(outcomes) if not correct]:
         advice = "A GPU or its link is faulty: exclude it."
         return Finding(check, "failed", f"wrong sums on {abbreviate(wrong)}", advice)
@@ -106,7 +109,7 @@ def all_reduce(device: torch.device) -> Finding:
     speed = 2 * (ranks - 1) / ranks * megabytes * 2**20 / fastest / 1e9
     result = f"exact, {speed:.2f} GB/s through each rank ({megabytes} MiB)"
     if device.type == "cuda" and speed < 1:
-        return Finding(check, "warning", result, f"`cmbert plan` shows what a run needs. {_NETWORK}")
+        return Finding(check, "warning", result, f"`cmbert plan` shows what a run needs. {NETWORK}")
     return Finding(check, "ok", result)
 
 
@@ -128,22 +131,6 @@ def _exchange(device: torch.device, megabytes: int) -> tuple[bool, list[float]]:
     return correct, seconds
 
 
-def _with_timeout(exchange: Callable[[], _T]) -> _T | str:
-    """Return the result, or the reason of a failure: NCCL raises, or waits forever for a rank on which it raised."""
-    outcome: list[_T | str] = []
-
-    def run() -> None:
-        try:
-            outcome.append(exchange())
-        except Exception as error:  # of a driver, the fabric or a GPU
-            outcome.append(_summarize(error))
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(EXCHANGE_SECONDS)
-    return outcome[0] if outcome else f"no answer within {EXCHANGE_SECONDS:.0f} s"
-
-
 def _group_by_reason(outcomes: list[Any]) -> str:
     """List failed ranks by reason; empty if none failed."""
     ranks: dict[str, list[str]] = {}
@@ -151,16 +138,3 @@ def _group_by_reason(outcomes: list[Any]) -> str:
         if isinstance(outcome, str):
             ranks.setdefault(outcome, []).append(f"rank {rank}")
     return "; ".join(f"{abbreviate(names)}: {reason}" for reason, names in ranks.items())
-
-
-def _summarize(error: Exception) -> str:
-    """Return the first line of the message, or of NCCL's last error if there is one."""
-    line = str(error).rpartition("Last error:")[2].strip().partition("\n")[0]
-    return f"{type(error).__name__}: {line[:200]}"
-
-
-def all_gather(value: Any) -> list[Any]:
-    """Return the values of all ranks."""
-    values = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values

@@ -200,6 +200,7 @@ def _settings(
         *(f"export {setting}" for setting in (staged.settings(code) if staged else ())),
         f"srun_options=({shlex.join(_srun_options(cluster))})",
         f"preflight={shlex.quote(_preflight(cluster, command[0], run))}",
+        f"network_check=({shlex.join(_network_check(cluster, command[0], run))})",
         f"preflight_seconds={slurm.preflight_seconds}",
         f"stop_seconds={slurm.stop_seconds}",
         f"max_failures={slurm.max_failures}",
@@ -215,6 +216,13 @@ def _preflight(cluster: ClusterConfig, python: str, run: list[str]) -> str:
     preflight = cluster.slurm.preflight or ""
     doctor = [python, "-m", "clinical_modernbert.launcher", "doctor", "--quick", "--ranks", str(cluster.ranks_per_node)]
     return shlex.join(run + _in_container(cluster, doctor)) if preflight == "doctor" else preflight
+
+
+def _network_check(cluster: ClusterConfig, python: str, run: list[str]) -> list[str]:
+    """The ranks in which the nodes exchange; none with a preflight of one's own."""
+    if cluster.slurm.preflight != "doctor":
+        return []
+    return run + _in_container(cluster, [python, "-m", "clinical_modernbert.launcher.slurm.network_check"])
 
 
 def _srun_options(cluster: ClusterConfig) -> list[str]:

@@ -148,28 +148,53 @@ check_nodes() {
     for node in "${pids[@]}"; do wait_for_process "$node"; done
     passed=$(sed -n 's/^ *[0-9]*: passed //p' "$results")
     failed=$(usable_nodes | grep -vxF "${passed:-none}") || return 0
+    leave_out "$failed"
+}
+
+# Go on without these nodes, which failed the preflight: in this job if enough others are left, otherwise in another one.
+leave_out() {
     is_current || wait_for_slurm 90
     ! is_preempted || continue_later
-    log "preflight failed on:" $failed
-    record preflight 90 "preflight failed on $(paste -sd, <<< "$failed")"
-    failed_nodes=${failed_nodes:+$failed_nodes$'\n'}$failed
+    log "preflight failed on:" $1
+    record preflight 90 "preflight failed on $(paste -sd, <<< "$1")"
+    failed_nodes=${failed_nodes:+$failed_nodes$'\n'}$1
     if [ "$(usable_nodes | wc -l)" -ge "$min_nodes" ]; then
-        log "continuing in this job without:" $failed
+        log "continuing in this job without:" $1
         return 0
     fi
-    [ -n "$passed" ] || finish 90 "preflight failed on every node, so the cause is not a single node"
+    [ -n "$(usable_nodes)" ] || finish 90 "preflight failed on every node, so the cause is not a single node"
     [ "$(cat "$launch/excluded" - 2>/dev/null <<< "$failed_nodes" | sort -u | wc -l)" -le "$max_excluded" ] ||
         finish 90 "preflight failed on $(paste -sd, <<< "$failed_nodes")"
     continue_without $failed_nodes
 }
 
+# Let all nodes exchange, spares too, and leave out those that do not (docs/doctor.md): they pass by themselves.
+check_network() {
+    mapfile -t nodes < <(usable_nodes)
+    [ ${#network_check[@]} -gt 0 ] && [ ${#nodes[@]} -gt 1 ] || return 0
+    local silent=$launch/silent.$SLURM_JOB_ID
+    rm -f "$silent"
+    set_address
+    srun --export=ALL --label --kill-on-bad-exit=0 --wait=60 --time=$((preflight_seconds / 60 + 2)) \
+        --nodelist="$(node_list)" --nodes=${#nodes[@]} --ntasks=$((${#nodes[@]} * ranks_per_node)) \
+        --ntasks-per-node="$ranks_per_node" "${srun_options[@]}" \
+        timeout -k 10 "$preflight_seconds" "${network_check[@]}" "$silent" &
+    wait_for_process $!
+    [ ! -s "$silent" ] || leave_out "$(cat "$silent")"
+}
+
+# The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
+set_address() {
+    MASTER_ADDR=$(scontrol -o show node "${nodes[0]}" | grep -oP ' NodeAddr=\K\S+')
+    export MASTER_ADDR=${MASTER_ADDR:-${nodes[0]}}
+}
+
 # Choose the nodes of the ranks: the first max_nodes that pass the preflight. Those beyond them are spare.
 choose_nodes() {
     check_nodes
+    check_network
     mapfile -t nodes < <(usable_nodes | head -n "$max_nodes")
-    # The address under which SLURM reaches the first node; its name, unless that does not resolve on all nodes.
-    MASTER_ADDR=$(scontrol -o show node "${nodes[0]}" | grep -oP ' NodeAddr=\K\S+')
-    export MASTER_ADDR=${MASTER_ADDR:-${nodes[0]}}
+    set_address
 }
 
 # The tasks of a srun that was killed run on. Their wardens (launcher/ranks/warden.py) end them; wait until they have.

@@ -47,6 +47,10 @@ ENGINES: dict[str, dict[str, Any]] = {
         "zero_optimization": {"stage3_param_persistence_threshold": 5000},
     },
     "3 bf16, gathered": {"zero_stage": 3, "zero_optimization": {"stage3_param_persistence_threshold": 10**6}},
+    "3 bf16, gathered in pieces": {
+        "zero_stage": 3,
+        "zero_optimization": {"stage3_param_persistence_threshold": 10**6, "allgather_bucket_size": 50_000},
+    },
     "3 bf16, in pieces": {
         "zero_stage": 3,
         "zero_optimization": {
@@ -77,24 +81,26 @@ class Counted:
 
     Attributes:
         held: the peak of all tensors' bytes, sampled while gradients are exchanged and after backward.
+        gathering: the same, while weights are gathered.
         exchanged: bytes of the full tensors, by collective.
         messages: bytes of the full tensor of each call, in their order, by collective.
     """
 
     held: int = 0
+    gathering: int = 0
     exchanged: dict[str, int] = field(default_factory=dict)
     messages: dict[str, list[int]] = field(default_factory=dict)
 
 
-def count(ranks: int) -> dict[str, Counted]:
-    """Count one step of each of `ENGINES` with `ranks` processes."""
+def count(ranks: int, names: Sequence[str] = tuple(ENGINES)) -> dict[str, Counted]:
+    """Count one step of each of these `ENGINES` with `ranks` processes."""
     from warm_start import server
 
     with socket.socket() as free, tempfile.TemporaryDirectory() as directory:
         free.bind(("127.0.0.1", 0))
         results, port = Path(directory) / "counted.json", free.getsockname()[1]
         free.close()
-        processes = [server().Process(target=_rank, args=(rank, ranks, port, results)) for rank in range(ranks)]
+        processes = [server().Process(target=_rank, args=(rank, ranks, port, results, names)) for rank in range(ranks)]
         for process in processes:
             process.start()
         for process in processes:
@@ -103,7 +109,7 @@ def count(ranks: int) -> dict[str, Counted]:
         return {name: Counted(**counted) for name, counted in json.loads(results.read_text()).items()}
 
 
-def _rank(rank: int, ranks: int, port: int, results: Path) -> None:
+def _rank(rank: int, ranks: int, port: int, results: Path, names: Sequence[str]) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     import torch
@@ -111,10 +117,7 @@ def _rank(rank: int, ranks: int, port: int, results: Path) -> None:
     torch.set_num_threads(1)
     counter = _Counter()
     counter.wrap_collectives()
-    counted = {
-        name: _count(counter, EngineConfig.model_validate(engine), optimizer_of(name))
-        for name, engine in ENGINES.items()
-    }
+    counted = {name: _count(counter, EngineConfig.model_validate(ENGINES[name]), optimizer_of(name)) for name in names}
     if rank == 0:
         results.write_text(json.dumps({name: asdict(one) for name, one in counted.items()}))
     torch.distributed.barrier()
@@ -161,15 +164,18 @@ class _Counter:
             tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
             self.counted.exchanged[name] = self.counted.exchanged.get(name, 0) + size(*tensors)
             self.counted.messages.setdefault(name, []).append(size(*tensors))
-            if name != "all_gather_into_tensor" and size(*tensors) > MODEL.num_parameters:
+            if name == "all_gather_into_tensor":
+                self.counted.gathering = max(self.counted.gathering, self.held())
+            elif size(*tensors) > MODEL.num_parameters:
                 self.sample()
         return function(*args, **kwargs)
 
     def sample(self) -> None:
         assert self.counted is not None
-        storages = _storages()
-        held = sum(size for address, size in storages.items() if address not in self.before)
-        self.counted.held = max(self.counted.held, held)
+        self.counted.held = max(self.counted.held, self.held())
+
+    def held(self) -> int:
+        return sum(size for address, size in _storages().items() if address not in self.before)
 
 
 def _storages() -> dict[int, int]:
@@ -204,9 +210,28 @@ def _count(counter: _Counter, config: EngineConfig, optimizer: OptimizerConfig) 
         engine.step()
     counted, counter.counted = counter.counted, None
     assert counted is not None
+    if config.stage == 3:
+        _require_what_deepspeed_gathers(engine.optimizer)
     engine.destroy()
     torch.distributed.barrier()
     return counted
+
+
+def _require_what_deepspeed_gathers(zero: Any) -> None:
+    """The weights after the step are those that DeepSpeed gathers one by one, bit for bit."""
+    import torch
+
+    parameters = zero.persistent_parameters
+    ours = [parameter.data.clone() for parameter in parameters]
+    for parameter in parameters:
+        parameter.ds_active_sub_modules.clear()
+        parameter.partition()
+        assert parameter.data.numel() == 0
+    if parameters:
+        parameters[0].all_gather(parameters)
+    for parameter, our in zip(parameters, ours, strict=True):
+        assert parameter.dtype == our.dtype
+        assert torch.equal(parameter.data, our)
 
 
 def _micro_batches() -> Sequence[Any]:

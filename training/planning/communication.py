@@ -14,6 +14,8 @@ from ..recipe.engine_config import EngineConfig
 from ..zero.matrices import hidden_elements, partitioned_matrices, sent_elements
 from ..zero.partition import (
     PRECISION_BYTES,
+    buckets,
+    gather_bucket_size,
     parameter_sizes,
     persistence,
     prefetch_size,
@@ -87,9 +89,10 @@ def traffic(
     muon = optimizer.muon if optimizer is not None and optimizer.name == "muon" and engine.stage else None
     groups = list(_groups(config, muon is not None))
     reduced = PRECISION_BYTES[engine.reduce_precision]
-    buckets = [reduced * elements for elements in _buckets(reversed(sizes), reduce_bucket_size(engine, sum(sizes)))]
+    together = buckets(reversed(sizes), reduce_bucket_size(engine, sum(sizes)))
+    summed = [reduced * sum(bucket) for bucket in together]
     weights = _messages("all_gather", (size * elements for elements in groups))
-    gradients = _messages("reduce_scatter" if engine.stage == 3 else "all_reduce", buckets)
+    gradients = _messages("reduce_scatter" if engine.stage == 3 else "all_reduce", summed)
     slices: tuple[Message, ...] = ()
     if muon is not None:
         matrices = partitioned_matrices(config, engine.stage, ranks, muon.split_fused)
@@ -108,8 +111,9 @@ def traffic(
     kept = [elements for elements in sizes if elements <= persistence(engine)]
     gathers = _messages("all_gather", (size * elements for elements in _gathers(config, engine)))
     again = () if stays_until_backward(engine, sum(sizes)) else tuple(reversed(gathers))
-    small = _messages("all_gather", (size * elements for elements in kept))
-    return Traffic(gathers, again, gradients, slices + small, norms=4, norm_size=norm_size)
+    shared = buckets(kept, gather_bucket_size(engine))
+    stay = _messages("all_gather", (size * sum(bucket) for bucket in shared))
+    return Traffic(gathers, again, gradients, slices + stay, norms=4, norm_size=norm_size)
 
 
 def exchange(
@@ -180,15 +184,4 @@ def _filled(sizes: Iterable[int], limit: int) -> list[int]:
         if open_sum >= limit:
             sums.append(open_sum)
             open_sum = 0
-    return sums + [open_sum] * (open_sum > 0)
-
-
-def _buckets(sizes: Iterable[int], limit: int) -> list[int]:
-    """Sums of consecutive sizes, none of more elements than the limit, except for a single one that has more."""
-    sums, open_sum = [], 0
-    for elements in sizes:
-        if open_sum and open_sum + elements > limit:
-            sums.append(open_sum)
-            open_sum = 0
-        open_sum += elements
     return sums + [open_sum] * (open_sum > 0)

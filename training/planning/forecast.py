@@ -231,9 +231,12 @@ def _times(
 
 
 def _downloaded(plan: Plan, deployment: Deployment) -> float:
-    """The share of the steps that read shards for the first time: of the first epoch, if the cache holds an epoch."""
-    read = SHARD_BYTES * plan.packs * plan.data.seq_length
-    return min(1.0, deployment.cached / read) if deployment.cached else 1.0
+    """The share of all downloads that remains if the cache of a node holds the data set: at most one for each node."""
+    if not deployment.cached:
+        return 1.0
+    epochs = SHARD_BYTES * plan.packs * plan.data.seq_length / deployment.cached
+    nodes = deployment.nodes
+    return min(1.0, nodes / (epochs * deployment.site.downloads(nodes)))
 
 
 def _network(gpu: Gpu, plan: Plan, deployment: Deployment) -> Network:

@@ -19,11 +19,11 @@ from ...model.encoder import EncoderLayer
 from ..recipe.config import OptimizerConfig
 from ..recipe.engine_config import EngineConfig
 from ..recipe.limits import require_whole_copies
-from .gathered import drop_gathering_hooks
+from .gathered import drop_gathering_hooks, gather_in_buckets
 from .make_optimizer import make_optimizer
 from .optimizer import StableAdamW
 from .parameter_shards import ParameterShard, flat_partitions, parameter_shards
-from .partition import reduce_bucket_size, stays_gathered, stays_until_backward
+from .partition import gather_bucket_size, reduce_bucket_size, stays_gathered, stays_until_backward
 from .without_compiler import without_compiler
 
 QUANTIZED = ("zero_quantized_weights", "zero_quantized_gradients", "zero_quantized_nontrainable_weights")
@@ -177,6 +177,8 @@ def start_engine(
             optimizer=client,
             config=deepspeed_config(config, micro_batch_size, sizes),
         )
+    if config.stage == 3:
+        gather_in_buckets(engine.optimizer, gather_bucket_size(config))
     if config.stage == 3 and stays_gathered(config, max(sizes)):
         drop_gathering_hooks(engine)
     if isinstance(client, StableAdamW) and config.stage > 0:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from .gathered import gather_persistent
+
 
 @dataclass(frozen=True)
 class ParameterShard:
@@ -78,8 +80,7 @@ def update_model_weights(engine: Any) -> None:
     zero._partition_all_parameters()
     for group in range(len(zero.fp16_groups)):
         zero._reassign_or_swap_out_partitioned_parameters(group)
-    if zero.persistent_parameters:
-        zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
+    gather_persistent(zero)
     zero.invalidate_secondary_tensor()
 
 

@@ -5,6 +5,7 @@ forward until backward has used them, up to limits in numbers of parameters. Bot
 `zero_optimization`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...model.config import ModelConfig
@@ -12,6 +13,7 @@ from ..recipe.engine_config import EngineConfig
 
 PRECISION_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 _LARGEST_BUCKET = 500_000_000
+_GATHER_BUCKET = 100_000_000
 PERSISTENCE = "stage3_param_persistence_threshold"
 """The key of `zero_optimization` with the size up to which ZeRO-3 keeps a parameter gathered."""
 _DEFAULTS = {
@@ -41,6 +43,22 @@ def reduce_bucket_size(engine: EngineConfig, parameters: int) -> int:
     """Elements of DeepSpeed's gradient buffers; more than the model has are never needed."""
     configured = engine.zero_optimization.get("reduce_bucket_size")
     return min(_LARGEST_BUCKET, parameters) if configured is None else int(float(configured))
+
+
+def gather_bucket_size(engine: EngineConfig) -> int:
+    """Elements that ZeRO-3 gathers in one message of those that stay gathered, once per step."""
+    return int(float(engine.zero_optimization.get("allgather_bucket_size", _GATHER_BUCKET)))
+
+
+def buckets(sizes: Iterable[int], limit: int) -> list[list[int]]:
+    """Consecutive sizes in lists that add up to at most the limit, except for a size that is larger by itself."""
+    found: list[list[int]] = []
+    for size in sizes:
+        if found and sum(found[-1]) + size <= limit:
+            found[-1].append(size)
+        else:
+            found.append([size])
+    return found
 
 
 def stays_gathered(engine: EngineConfig, largest: int) -> bool:

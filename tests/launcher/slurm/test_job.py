@@ -190,6 +190,30 @@ def replaces_a_node_by_a_spare_in_place(run: SlurmRun) -> None:
     assert nodes == [[first, second], [second, spare]]
 
 
+def leaves_out_a_node_that_does_not_exchange(run: SlurmRun) -> None:
+    """It passes the preflight by itself, but its Python waits forever when it sends to another node."""
+    first, second, spare = run.slurm.names[:3]
+    patch = f"""import os, sys
+if "doctor" in sys.orig_argv:
+    os._exit(0)
+if {second!r} == os.environ.get("SLURMD_NODENAME") and "network_check" in str(sys.orig_argv):
+    import time
+    import torch.distributed as dist
+    dist.send = dist.recv = lambda *_: time.sleep(600)
+"""
+    (run.run_dir / "sitecustomize.py").write_text(patch)
+    path = os.pathsep.join([str(run.run_dir), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, str(RANK), str(run.run_dir)]
+    held = [f"--nodelist={first},{second},{spare}"]
+    job = run.submit_command(command, env=environment, preflight="doctor", spare_nodes=1, max_excluded=0, options=held)
+    wait_for(lambda: f"no exchange with {second}" in run.log(), 200)
+    info = run.ended(job)
+    assert (info["JobState"], info["Restarts"]) == ("COMPLETED", "0"), run.log()
+    assert [run.slurm.hosts(nodes) for _, _, nodes in run.attempts()] == [[first, spare]], run.log()
+    assert f"continuing in this job without: {second}" in run.log()
+
+
 def continues_in_place_on_fewer_nodes(run: SlurmRun) -> None:
     first, second = run.slurm.names[:2]
     preflight = f'test "$SLURMD_NODENAME" != {first}'
@@ -291,6 +315,7 @@ SCENARIOS: list[Scenario] = [
     does_not_retry_a_configuration_error,
     waits_for_a_number_of_nodes_that_fits_the_run,
     replaces_a_node_by_a_spare_in_place,
+    leaves_out_a_node_that_does_not_exchange,
     continues_in_place_on_fewer_nodes,
     takes_a_mistake_that_no_rank_reported_for_a_crash,
     restarts_immediately_after_a_rewind_without_counting_a_crash,

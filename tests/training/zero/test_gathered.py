@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from counted_ranks import ENGINES, MODEL, count
 from small_run import SmallRun
 
 from clinical_modernbert.configs.loader.load import load
 from clinical_modernbert.training.checkpoint.manifest import read_manifest
 from clinical_modernbert.training.recipe.config import RunConfig
+from clinical_modernbert.training.zero.partition import parameter_sizes
 
 pytestmark = [pytest.mark.slow, pytest.mark.ranks]
 GATHERED = ("engine.zero_optimization={}",)
@@ -40,6 +42,26 @@ def test_gathered_weights_train_bit_equal_to_partitioned_ones(
     without_last_checkpoint(again, gathered)
     again.train(*settings, *GATHERED, ranks=2)
     assert again.column("loss") == partitioned.column("loss")
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_weights_that_stay_gathered_share_messages_of_bounded_size(ranks: int) -> None:
+    """The ranks compare their weights with those that DeepSpeed gathers, bit for bit (counted_ranks.py)."""
+    one, few = "3 bf16, gathered", "3 bf16, gathered in pieces"
+    limit = ENGINES[few]["zero_optimization"]["allgather_bucket_size"]
+    counted = count(ranks, [one, few])
+    parameters, embedding = MODEL.num_parameters, MODEL.vocab_size * MODEL.hidden_size
+    padded = 2 * len(parameter_sizes(MODEL)) * ranks
+    whole, *more = counted[one].messages["all_gather_into_tensor"]
+    assert not more
+    assert 2 * parameters <= whole <= 2 * parameters + padded
+    pieces = sorted(counted[few].messages["all_gather_into_tensor"])
+    assert 2 * parameters <= sum(pieces) <= 2 * parameters + padded
+    assert 2 * embedding <= pieces[-1] <= 2 * embedding + padded
+    assert limit < pieces[-2] <= 2 * limit + padded
+    assert len(pieces) <= 1 + 2 * parameters / limit
+    for name in (one, few):  # no more memory than while gradients are exchanged, which the plan counts
+        assert 2 * parameters < counted[name].gathering < counted[name].held
 
 
 def test_weights_that_stay_until_backward_train_bit_equal_to_released_ones(
