@@ -76,6 +76,7 @@ class DelayedRows:
         if self.metrics is not None:
             self.metrics.write(row)
             self.metrics.write_mix(measure_mix(self._run, measurement.progress))
+            self.metrics.write_ranks(row.step, measurement.ranks)
         return row
 
     def __enter__(self) -> "DelayedRows":

@@ -12,6 +12,7 @@ from ..streaming_data.loader.batches import MicroBatch
 from ..streaming_data.loader.mix import plan_mix
 from .checkpoint.progress import Progress
 from .copies import HostCopy
+from .metrics.stragglers import RankTotals
 from .metrics.writer import MixMetrics, StepMetrics
 from .objective import digest
 from .planning.flops import step_flops
@@ -47,12 +48,14 @@ class Measurement:
         values: what `_sums` returns.
         peak_flops: what all devices could do in the time of the step; None if their peak is not known.
         known: the other metrics, which are known on the host.
+        ranks: what each of them has done before the step.
     """
 
     progress: Progress
     values: HostCopy
     peak_flops: float | None
     known: dict[str, Any]
+    ranks: Sequence[RankTotals]
 
     def arrived(self) -> bool:
         """Whether `row` would not wait for the device."""
@@ -106,7 +109,8 @@ def measure(
         "loss_scale": loss_scale(run.engine),
         "skipped_steps": run.engine.skipped_steps,
     }
-    return Measurement(progress, values, peak * run.plan.world_size * seconds if peak else None, known)
+    ranks = [RankTotals(*own) for own in agreed.own]
+    return Measurement(progress, values, peak * run.plan.world_size * seconds if peak else None, known, ranks)
 
 
 def measure_mix(run: Run, progress: Progress) -> list[MixMetrics]:

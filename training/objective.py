@@ -5,7 +5,8 @@ both over ALL ranks and micro-batches. So one rank, two ranks and accumulation h
 targets are distributed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,12 +16,19 @@ from ..streaming_data.loader.batches import MicroBatch
 from .copies import DeviceBatch, StagedMicroBatch, on_device
 
 
-def accumulate(engine: Any, micro_batches: Sequence[StagedMicroBatch], masked: int, seed: int) -> torch.Tensor:
+def accumulate(
+    engine: Any,
+    micro_batches: Sequence[StagedMicroBatch],
+    masked: int,
+    seed: int,
+    around_forward: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> torch.Tensor:
     """Forward and backward over a rank's micro-batches.
 
     Args:
         masked: targets of the step, over all ranks.
         seed: seed of dropout.
+        around_forward: entered for each micro-batch, without its backward.
     Returns:
         This rank's [sum of losses, correct predictions], fp64 (2,), on its device.
     """
@@ -30,7 +38,8 @@ def accumulate(engine: Any, micro_batches: Sequence[StagedMicroBatch], masked: i
     for batch in on_device(micro_batches, engine.device):
         # Dropout is seeded by the packs, as masking is, so that a resumed run draws the same as an uninterrupted one.
         generator.manual_seed(hash((seed, *batch.addresses)))
-        loss, correct = forward(engine, batch)
+        with around_forward():
+            loss, correct = forward(engine, batch)
         # DeepSpeed averages gradients over ranks; the factor of the world size turns the average into a sum.
         # Adding zero, or NaN if the loss is not finite, makes the gradients show it: their norm is read anyway.
         value = loss.detach()

@@ -215,13 +215,13 @@ def open_metrics(run: Run, progress: Progress) -> MetricsWriter | None:
     """
     if run.rank != 0:
         return None
-    config = run.config
+    config, hosts = run.config, run.checkpointer.hosts()
     try:
         atomic_write(config.run_dir / "config.yaml", dump(config))
         copy_tokenizer(run.dataset.address, config.run_dir / "tokenizer")
         for line in plan_lines(run.plan, run.dataset, run.checkpointer.skips):
             logger.info(line)
-        return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start)
+        return MetricsWriter(config.run_dir, progress.step, run.plan.steps, config.metrics, run.plan.start, hosts=hosts)
     except OSError as error:
         if (user_error := as_user_error(error)) is None:
             raise

@@ -16,6 +16,7 @@ from .measure import Timer, measure
 from .memory_check import check_memory
 from .metrics.writer import MetricsWriter
 from .objective import accumulate
+from .pace import Pace
 from .recipe.config import RunConfig
 from .recipe.schedule import StepSettings
 from .resilience.exit_codes import STOPPED
@@ -68,6 +69,7 @@ def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopReques
         check_memory(run.engine, run.plan, progress.step)
 
     batches, lost = open_batches(run, progress.step), directory_check(run)
+    pace = Pace(run.engine.zero_optimization_stage(), run.device)
     try:
         for settings in run.plan.from_step(progress.step):
             run.watchdog.step(settings)
@@ -75,7 +77,7 @@ def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopReques
             timer = Timer()
             data = next(batches)
             data.add_done_callback(timer.data_arrived)
-            agreed = agree_on_step(run, settings.step, data, len(run.dataset.sources), stop, lost)
+            agreed = agree_on_step(run, settings.step, data, len(run.dataset.sources), stop, lost, pace.totals())
             if agreed.stop:
                 run.watchdog.enter("checkpoint", patiently=True)
                 rows.settle()
@@ -84,7 +86,8 @@ def train_from(run: Run, progress: Progress, rows: DelayedRows, stop: StopReques
                 break
 
             micro_batches = data.result()
-            totals = update(run, settings, agreed, micro_batches)
+            totals = update(run, settings, agreed, micro_batches, pace)
+            pace.end_step(timer.data_wait, micro_batches)
             run.watchdog.enter("metrics")
             rows.settle()  # of the step before, whose values have arrived by now
             progress = progress.after(settings.packs, dict(zip(run.dataset.sources, agreed.source_tokens, strict=True)))
@@ -126,6 +129,7 @@ def agree_on_step(
     sources: int,
     stop: StopRequest,
     lost: Callable[[], bool],
+    own: Sequence[int] = (),
 ) -> Agreement:
     """Wait for data together with all ranks, and exchange counts and requests for the next step.
 
@@ -144,6 +148,7 @@ def agree_on_step(
         superseded=lambda: run.rank == 0 and run.checkpointer.superseded(),
         lost=lost,
         exchanged=run.watchdog.exchanged,
+        own=own,
     )
     if agreed.superseded:
         raise UserError(
@@ -180,11 +185,12 @@ def count_skipped(run: Run, settings: StepSettings) -> str | None:
 
 
 def update(
-    run: Run, settings: StepSettings, agreed: Agreement, micro_batches: Sequence[StagedMicroBatch]
+    run: Run, settings: StepSettings, agreed: Agreement, micro_batches: Sequence[StagedMicroBatch], pace: Pace
 ) -> torch.Tensor:
     """One optimizer step; returns this rank's [sum of losses, correct predictions], fp64 (2,)."""
     run.watchdog.enter("forward and backward")
-    totals = accumulate(run.engine, micro_batches, agreed.masked, run.config.seed)
+    with pace.computing():
+        totals = accumulate(run.engine, micro_batches, agreed.masked, run.config.seed, pace.forward)
     run.watchdog.enter("optimizer")
     set_learning_rate(run.engine, settings.lr)
     run.engine.step()

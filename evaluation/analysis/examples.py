@@ -106,7 +106,9 @@ def _mistake(examples: Sequence[Prediction], seeds: int) -> Mistake:
 
 
 def _describe(items: frozenset[Item]) -> list[str]:
-    return sorted(item if isinstance(item, str) else f"{item[2]} {item[0]}–{item[1]}" for item in items)
+    """The items as text: spans in the order of their positions, classes in that of their names."""
+    ordered = sorted(items, key=lambda item: (0, 0, item) if isinstance(item, str) else item)
+    return [item if isinstance(item, str) else f"{item[2]} {item[0]}–{item[1]}" for item in ordered]
 
 
 def _distance(example: Prediction) -> float:

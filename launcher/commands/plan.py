@@ -130,7 +130,10 @@ def plan(
         print_roofline(model, chosen.engine, run_plan, config.batch.micro_batch_size, device())
         suggest(["plan", recipe, *settings(overrides)])
         return
-    hang = 60 * (config.engine.step_timeout_minutes or config.engine.timeout_minutes)
+
+    def hang(step: float) -> float:
+        return config.hangs.limit(step, 60 * config.engine.step_timeout_minutes) or 60 * config.engine.timeout_minutes
+
     cached = data if data and data <= (config.data.cache_gigabytes or math.inf) else 0.0
     deployment = Deployment(site(), nodes, config.checkpoint.every_steps, hang, GB * cached)
     hourly = price if price is not None else _price(known)

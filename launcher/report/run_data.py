@@ -11,6 +11,7 @@ from ...training.checkpoint.files import list_checkpoints
 from ...training.checkpoint.manifest import CheckpointManifest, try_read_manifest
 from ...training.export.scores import Scores, read_scores
 from ...training.metrics.csv_log import read_rows
+from ...training.metrics.stragglers import StragglerMetrics
 from ...training.metrics.writer import MixMetrics, ValidationMetrics, read_metrics
 from ...training.recipe.schedule import Plan
 from ...training.resilience.skips import load_skips
@@ -24,6 +25,7 @@ from ..runs.status import (
     run_attempts,
     seconds_left,
     seconds_since_update,
+    slow_rank,
 )
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class RunData:
     Attributes:
         rows: rows of metrics.csv.
         validation: rows of validation.csv.
+        stragglers: rows of stragglers.csv; none of a run on one rank.
         mix: rows of mix.csv at regular steps and the last step: cumulative sums change slowly.
         config: text of config.yaml, without passwords in addresses; empty if the file is missing.
         plan: None if the configuration is missing or does not load.
@@ -51,6 +54,7 @@ class RunData:
     run_dir: Path
     rows: list[dict[str, Any]]
     validation: list[dict[str, Any]]
+    stragglers: list[dict[str, Any]]
     mix: list[dict[str, Any]]
     config: str
     plan: Plan | None
@@ -81,6 +85,11 @@ class RunData:
         return bool(self.attempts) and self.attempts[-1].reason is None and not self.complete
 
     @property
+    def slow_rank(self) -> str | None:
+        """The rank that the others wait for, as `cmbert status` names it."""
+        return slow_rank(self.attempts, self.stragglers)
+
+    @property
     def seconds_left(self) -> float | None:
         """The time for the remaining steps at the speed of the last ones; None if the plan or the speed is unknown."""
         return seconds_left(self.plan, self.step, recent_speed(self.rows))
@@ -93,6 +102,7 @@ def read_run_data(run_dir: Path, evaluations: list[Path]) -> RunData:
         run_dir=run_dir,
         rows=rows,
         validation=read_rows(run_dir / "validation.csv", ValidationMetrics),
+        stragglers=read_rows(run_dir / "stragglers.csv", StragglerMetrics),
         mix=_mix(run_dir / "mix.csv", rows),
         config=scrub(_text(run_dir / "config.yaml")),
         plan=load_plan(run_dir, attempts),

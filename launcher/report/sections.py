@@ -111,6 +111,7 @@ def speed_charts(run: RunData) -> list[Row]:
             from_zero=True,
             note="GiB on rank 0.",
         ),
+        _ranks_chart(run),
         _scale_chart(run),
     )
 
@@ -186,6 +187,16 @@ def short(number: float) -> str:
 def _chart(run: RunData, title: str, lines: list[Line], unit: str = "", **more: Any) -> Chart:
     first = run.rows[0]["step"] if run.rows else 1
     return Chart(title, lines, first, max(run.step, first), unit, **more)
+
+
+def _ranks_chart(run: RunData) -> Chart:
+    lines = [
+        Line(name, downsample(_steps(run.stragglers), _column(run.stragglers, key)), at)
+        for at, (name, key) in enumerate((("slowest rank", "seconds"), ("median rank", "median")))
+        if run.stragglers
+    ]
+    note = "Seconds per step that a rank needs itself, for its data and computing, without waiting for other ranks."
+    return _chart(run, "Slowest and median rank", lines, from_zero=True, note=note)
 
 
 def _scale_chart(run: RunData) -> Chart:

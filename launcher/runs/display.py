@@ -21,6 +21,8 @@ def summary(status: "Status") -> list[str]:
         lines.append(f"loss        {status.loss:.4f}")
     if status.tokens_per_second is not None:
         lines.append(f"speed       {status.tokens_per_second:,.0f} tokens/s, median of the last steps")
+    if status.slow_rank:
+        lines.append(f"slow rank   {status.slow_rank}")
     if _is_left(status):
         lines.append(f"time left   {format_duration(status.seconds_left)} at that speed")
     checkpoint = f"step {status.checkpoint_step:,}, {status.checkpoint}" if status.checkpoint else "none yet"

@@ -15,6 +15,7 @@ from ...training.checkpoint.attempts import read_attempts
 from ...training.checkpoint.files import list_checkpoints, step_of
 from ...training.checkpoint.manifest import MANIFEST
 from ...training.metrics.csv_log import read_last_rows
+from ...training.metrics.stragglers import ROWS, StragglerMetrics, find_straggler
 from ...training.metrics.writer import StepMetrics
 from ...training.recipe.config import RunConfig
 from ...training.recipe.schedule import Plan, make_plan
@@ -74,6 +75,7 @@ class Status:
         source: who knows the state, and what they said; None: the run's own records.
         active: the run goes on, or will by itself; None: unknown.
         stop: the request to stop it, if there is one.
+        slow_rank: the rank of the last attempt that the others wait for, if one is clearly slower, and why.
     """
 
     run_dir: str
@@ -90,6 +92,7 @@ class Status:
     source: str | None = None
     active: bool | None = None
     stop: str | None = None
+    slow_rank: str | None = None
 
 
 def read_status(run_dir: Path) -> Status:
@@ -121,6 +124,7 @@ def read_status(run_dir: Path) -> Status:
         source=answer.source if answer else None,
         active=answer.active if answer else None,
         stop=str(stop) if stop else None,
+        slow_rank=slow_rank(attempts, read_last_rows(run_dir / "stragglers.csv", StragglerMetrics, ROWS)),
     )
 
 
@@ -237,6 +241,16 @@ def recent_speed(rows: Sequence[dict[str, Any]]) -> float | None:
     """Return the median tokens per second of the last rows; None if there are none."""
     speeds = [row["tokens_per_second"] for row in rows[-RECENT_STEPS:] if row["tokens_per_second"] is not None]
     return median(speeds) if speeds else None
+
+
+def slow_rank(attempts: Sequence[Attempt], rows: Sequence[dict[str, Any]]) -> str | None:
+    """Return the rank that is clearly slower by the last of these rows of stragglers.csv, if it is one.
+
+    Rows of an earlier attempt do not count: its ranks may have been other machines.
+    """
+    begin = next((attempt.step for attempt in reversed(attempts) if attempt.step is not None), 0)
+    found = find_straggler([row for row in rows if row["step"] > begin])
+    return str(found) if found else None
 
 
 def seconds_left(plan: Plan | None, step: int, speed: float | None) -> float | None:

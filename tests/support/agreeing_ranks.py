@@ -28,8 +28,8 @@ def agree_thrice(rank: int, ranks: int, port: int, results: Path) -> None:
     try:
         dist.init_process_group("gloo")
         group = step_agreement.host_group(1)
-        agreed = step_agreement.agree(4, batches(2), 2, group, stop=lambda: rank == 1)
-        lines = [f"{agreed.masked} {agreed.source_tokens} {agreed.stop} {agreed.superseded} {agreed.lost}"]
+        agreed = step_agreement.agree(4, batches(2), 2, group, stop=lambda: rank == 1, own=(rank, 7))
+        lines = [f"{agreed.masked} {agreed.source_tokens} {agreed.stop} {agreed.superseded} {agreed.lost} {agreed.own}"]
         for step, count in ((5 + (rank == 2), 2), (6, 1 + rank)):
             with pytest.raises(RuntimeError) as raised:
                 step_agreement.agree(step, batches(count), 2, group)

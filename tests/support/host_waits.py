@@ -181,15 +181,17 @@ class FakeStream:
     def wait(self, *_: Any) -> None: ...
 
 
-class FakeEvent(FakeStream): ...
+class FakeEvent(FakeStream):
+    def elapsed_time(self, _: Any) -> float:
+        return 1.0
 
 
 def install(waits: HostWaits) -> None:
     """Replace what needs CUDA, so that the branches for a GPU run on a CPU."""
-    from clinical_modernbert.training import copies, delayed_rows
+    from clinical_modernbert.training import copies, delayed_rows, pace
 
     FakeStream.waits = waits
-    for module in (copies, delayed_rows):
+    for module in (copies, delayed_rows, pace):
         module.runs_ahead = lambda _: True  # type: ignore[attr-defined]
     for name in ("empty", "zeros"):
         setattr(torch, name, _pinning(getattr(torch, name), waits))

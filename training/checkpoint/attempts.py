@@ -44,10 +44,15 @@ _SCHEMA = TypeAdapter(AttemptRecord)
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of the run in `run_dir`, counted from 1."""
+    """One start of the run in `run_dir`, counted from 1.
+
+    Attributes:
+        hosts: the machine of each rank.
+    """
 
     run_dir: Path
     number: int
+    hosts: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -79,7 +84,7 @@ def begin_attempt(run_dir: Path, step: int) -> Attempt:
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1]:
         raise UserError(str(outcome[1]))
-    return Attempt(run_dir, int(outcome[0] or 0))
+    return Attempt(run_dir, int(outcome[0] or 0), tuple(hosts))
 
 
 def read_attempts(run_dir: Path) -> list[dict[str, Any]]:

@@ -189,6 +189,10 @@ class Checkpointer:
         """Whether rank 0 sees that a newer attempt owns the run; False on other ranks, whose disk may be another."""
         return dist.get_rank() == 0 and self._begun().superseded()
 
+    def hosts(self) -> tuple[str, ...]:
+        """The machine of each rank of this attempt."""
+        return self._begun().hosts
+
     def attempt_file(self) -> Path:
         """The file of this attempt, on rank 0's disk."""
         return self._begun().file

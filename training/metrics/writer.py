@@ -1,7 +1,7 @@
 """Metrics of a run: CSV files, sinks and the line of progress, written by rank 0."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from ...configs.progress import Display, Line, eta, short_number
 from ..recipe.config import MetricsConfig
 from .csv_log import RowLog, read_rows
 from .sinks import open_sinks
+from .stragglers import Comparison, RankTotals, StragglerMetrics
 
 _NOT_SCALARS = {"step", "objective", "data_digest"}
 
@@ -118,6 +119,7 @@ class MetricsWriter:
     Args:
         total: steps of the run.
         packs: the packs consumed before a step, by which the remaining time is estimated: steps differ in size.
+        hosts: the machine of each rank.
         clock: the time in seconds.
     """
 
@@ -129,12 +131,17 @@ class MetricsWriter:
         config: MetricsConfig,
         packs: Callable[[int], int] = lambda step: step,
         clock: Callable[[], float] = monotonic,
+        hosts: Sequence[str] = (),
     ) -> None:
         self._steps = RowLog(run_dir / "metrics.csv", StepMetrics, start)
         self._validation = RowLog(run_dir / "validation.csv", ValidationMetrics, start)
         self._open_average = partial(RowLog, run_dir / "validation-average.csv", ValidationMetrics, start)
         self._average: RowLog | None = None  # opened when the first row is written: most runs keep no average
         self._mix = RowLog(run_dir / "mix.csv", MixMetrics, start)
+        # One rank has no others. But it drops the rows of those that were there before.
+        compared, self._comparison = run_dir / "stragglers.csv", Comparison(hosts)
+        several = len(hosts) > 1 or compared.is_file()
+        self._stragglers = RowLog(compared, StragglerMetrics, start) if several else None
         self._sinks = open_sinks(config, run_dir, start)
         self._start, self._total, self._packs = start, total, packs
         self._display = Display(at_once=True, clock=clock)
@@ -175,6 +182,16 @@ class MetricsWriter:
             shares[f"mix/{row.source}/share"] = row.share
         self._log(row.step, shares)
 
+    def write_ranks(self, step: int, ranks: Sequence[RankTotals]) -> None:
+        """Write which of several ranks was the slowest since the last row, and warn if one is again and again."""
+        row = self._comparison.row(step, ranks) if len(ranks) > 1 else None
+        if row is None or self._stragglers is None:
+            return
+        self._stragglers.write(row)
+        self._log(step, {f"ranks/{name}": getattr(row, name) for name in ("seconds", "median", "data_seconds")})
+        if slow := self._comparison.warning():
+            logger.warning(f"{slow}; all ranks wait for it")
+
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         for sink in self._sinks:
             sink.log(step, values)
@@ -187,6 +204,8 @@ class MetricsWriter:
         if self._average is not None:
             self._average.close()
         self._mix.close()
+        if self._stragglers is not None:
+            self._stragglers.close()
         for sink in self._sinks:
             sink.close()
 

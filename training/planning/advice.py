@@ -96,7 +96,7 @@ def _save_interval(plan: Plan, deployment: Deployment, result: Forecast) -> Iter
     step = kept.interval / deployment.save_every
     every = min(plan.steps, max(1, round(kept.best_interval / step)))
     nodes = deployment.nodes
-    better = goodput(step, every, result.checkpoint, plan.world_size, nodes, deployment.hang, deployment.site)
+    better = goodput(step, every, result.checkpoint, plan.world_size, nodes, deployment.hang(step), deployment.site)
     if better.share > kept.share + 0.002:
         yield (
             f"checkpoint.every_steps={every} (every {every * step / 60:.0f} min, the square root of 2 x save x time "

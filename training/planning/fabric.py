@@ -147,12 +147,12 @@ class Deployment:
 
     Attributes:
         save_every: steps between checkpoints.
-        hang: seconds after which a rank without progress ends the run.
+        hang: seconds after which a rank without progress ends the run, from those of a step.
         cached: bytes of the data set, if the cache of a node holds all of it; 0: unknown, or it holds less.
     """
 
     site: Site
     nodes: int
     save_every: int
-    hang: float
+    hang: Callable[[float], float]
     cached: float = 0.0

@@ -128,7 +128,7 @@ def forecast(
     if deployment is not None:
         step = 86400 * days[0] / sum(phase.steps for phase in phases)
         ranks, nodes, every = plan.world_size, deployment.nodes, deployment.save_every
-        kept = goodput(step, every, checkpoint, ranks, nodes, deployment.hang, deployment.site)
+        kept = goodput(step, every, checkpoint, ranks, nodes, deployment.hang(step), deployment.site)
         days = (days[0] / kept.share + kept.start / 86400, days[1])
     hourly = None if price is None else price * plan.world_size
     return Forecast(

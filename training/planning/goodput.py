@@ -55,7 +55,7 @@ def goodput(
 
     Args:
         checkpoint: bytes.
-        hang: seconds after which a rank without progress ends the run (`engine.step_timeout_minutes`).
+        hang: seconds after which a rank without progress ends the run (the section `hangs`).
     Raises:
         UserError: so many nodes fail more often than the run can start and repeat what it lost.
     """

@@ -115,6 +115,16 @@ class HangConfig(Section):
         180.0, description="but never less than this: longer than a file system or network may pause"
     )
 
+    def limit(self, step_seconds: float, patience: float) -> float:
+        """Seconds for a part of a step, where a step takes `step_seconds` (0: unknown); 0: any number.
+
+        Args:
+            patience: seconds for what is not the same in each step, which no part may exceed; 0: any number.
+        """
+        if not (patience and self.factor and step_seconds):
+            return patience
+        return min(patience, max(self.floor_seconds, self.factor * step_seconds))
+
 
 class ValidationConfig(Section):
     """Validation: the loss on held-out packs of each source, at 15 % masking; that of the next token too, if the

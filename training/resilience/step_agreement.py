@@ -50,6 +50,7 @@ class Agreement:
         stop: some rank was requested to stop. The data may be incomplete, and the counts are then too low.
         superseded: rank 0 detected that a newer attempt owns the run.
         lost: rank 0 detected that the run's directory was moved or removed.
+        own: the further numbers of each rank.
     """
 
     masked: int
@@ -57,6 +58,7 @@ class Agreement:
     stop: bool
     superseded: bool
     lost: bool
+    own: tuple[tuple[int, ...], ...]
 
 
 def host_group(timeout_minutes: float) -> dist.ProcessGroup:
@@ -75,6 +77,7 @@ def agree(
     superseded: Callable[[], bool] = lambda: False,
     lost: Callable[[], bool] = lambda: False,
     exchanged: Callable[[Sequence[int]], None] = lambda waiting: None,
+    own: Sequence[int] = (),
 ) -> Agreement:
     """Exchange the counts of one step, as soon as all ranks have its data. Every rank calls it.
 
@@ -84,6 +87,7 @@ def agree(
         group: see `host_group`.
         stop, superseded, lost: this rank's values; see `Agreement`. If one of them is true, nobody waits for data.
         exchanged: called after each exchange with the ranks whose data is not there yet.
+        own: further numbers of this rank, as many on all ranks.
     Raises:
         DataFailedError: some rank could not prepare its data.
         RuntimeError: the ranks are at different steps, or would run different numbers of micro-batches.
@@ -93,17 +97,18 @@ def agree(
         state = _state(data)
         micro_batches = data.result() if state == _READY else []
         masked, tokens = _counts(micro_batches, sources)
-        report = [step, len(micro_batches), state, stop(), superseded(), lost(), masked, *tokens]
+        report = [step, len(micro_batches), state, stop(), superseded(), lost(), masked, *tokens, *own]
         reports = _exchange(report, group)
         states = {report[2] for report in reports}
         exchanged([rank for rank, report in enumerate(reports) if report[2] == _WAITING])
         _require_same([report[:2] if states == {_READY} else [report[0], -1] for report in reports])
         agreement = Agreement(
             masked=sum(report[6] for report in reports),
-            source_tokens=tuple(map(sum, zip(*(report[7:] for report in reports), strict=True))),
+            source_tokens=tuple(map(sum, zip(*(report[7 : 7 + sources] for report in reports), strict=True))),
             stop=any(report[3] for report in reports),
             superseded=any(report[4] for report in reports),
             lost=any(report[5] for report in reports),
+            own=tuple(tuple(report[7 + sources :]) for report in reports),
         )
         if states == {_READY} or agreement.stop or agreement.superseded or agreement.lost:
             return agreement

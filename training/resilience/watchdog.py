@@ -99,9 +99,7 @@ class Watchdog:
         profile = self._profile
         profiled = profile is not None and 0 <= settings.step + 1 - profile.first_step <= profile.steps
         self._usual = median(paces) * settings.packs if len(paces) >= FIRST_STEPS else 0.0
-        if not (self._patience and self._hangs.factor and self._usual) or profiled:
-            return self._patience
-        return min(self._patience, max(self._hangs.floor_seconds, self._hangs.factor * self._usual))
+        return self._patience if profiled else self._hangs.limit(self._usual, self._patience)
 
 
 def _kind(settings: StepSettings) -> tuple[int, str]:

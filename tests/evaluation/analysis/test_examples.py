@@ -48,6 +48,15 @@ def test_the_mistakes_of_most_seeds_come_first() -> None:
     assert len(mistakes(seeds, most=1)) == 1
 
 
+def test_spans_are_listed_in_the_order_of_the_text() -> None:
+    wanted = [(104, 110, "Drug"), (9, 12, "Reason"), (20, 31, "Drug"), (9, 15, "Drug")]
+    row = {"id": "a", "spans": wanted, "predictions": [(30, 31, "Drug"), (4, 5, "Drug")], "tokens": 40}
+    (one,) = mistakes([run(0, [row])])
+    assert one.wanted == "Reason 9–12, Drug 9–15, Drug 20–31, Drug 104–110"
+    assert one.found == "Drug 4–5, Drug 30–31"
+    assert one.at == 4
+
+
 def test_numbers_have_distances() -> None:
     rows = numbers(np.random.default_rng(0), 1.0)
     farthest = max(rows, key=lambda row: abs(row["label"] - row["prediction"]))

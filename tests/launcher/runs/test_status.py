@@ -13,9 +13,11 @@ from small_data import SEQ_LENGTH
 from small_run import RECIPE
 
 from clinical_modernbert.configs.errors import UserError
+from clinical_modernbert.launcher.runs.display import summary
 from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
 from clinical_modernbert.launcher.runs.status import read_status
 from clinical_modernbert.training.metrics.csv_log import RowLog
+from clinical_modernbert.training.metrics.stragglers import ROWS, StragglerMetrics
 from clinical_modernbert.training.metrics.writer import StepMetrics
 
 TOKENS_PER_STEP = 4 * SEQ_LENGTH
@@ -82,6 +84,17 @@ def test_the_status_of_a_running_run(run_dir: Path) -> None:
     assert (first.number, first.step, first.ranks, first.hosts) == (1, 0, 2, "node1 node2")
     assert (first.launcher, first.code, first.reason) == ("local", 85, "stopped on request")
     assert (second.number, second.step, second.code) == (2, 5, None)
+
+
+def test_a_slow_rank_of_the_last_attempt_is_named(run_dir: Path) -> None:
+    log, named = RowLog(run_dir / "stragglers.csv", StragglerMetrics, 0), "rank 1 on node2 takes 3 s per step"
+    for step in range(6, 6 + ROWS):
+        log.write(StragglerMetrics(step, 1, "node2", 3.0, 2.0, 1.0, 0, 0.1))
+    log.close()
+    status = read_status(run_dir)
+    assert any(line.startswith(f"slow rank   {named}, 1.5 times") for line in summary(status))
+    write_attempt(run_dir, 3, 6 + ROWS // 2, minute=6)
+    assert read_status(run_dir).slow_rank is None, "the ranks may be on other machines since"
 
 
 @pytest.mark.parametrize(

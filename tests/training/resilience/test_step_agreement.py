@@ -21,7 +21,7 @@ def test_all_ranks_agree(tmp_path: Path) -> None:
     for process in processes:
         process.join(timeout=120)
     lines = [
-        "12 (24, 12) True False False",
+        "12 (24, 12) True False False ((0, 7), (1, 7), (2, 7))",
         "the ranks are out of step (rank 0: step 5, 2 micro-batches, rank 1: step 5, 2 micro-batches, "
         "rank 2: step 6, 2 micro-batches); the step was not taken",
         "the ranks are out of step (rank 0: step 6, 1 micro-batches, rank 1: step 6, 2 micro-batches, "
