@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from ...training.resilience.heartbeat import Heartbeat
 from .hangs import TICK, Silence, report
+from .mpi import is_rank_of_mpi
 
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
 GRACE = "CMBERT_GRACE_SECONDS"
@@ -43,14 +44,15 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 def start_warden() -> Heartbeat:
     """Start the warden of this rank. A rank's entry point calls it before it imports torch or starts threads.
 
-    There is none outside Linux, or without a launcher (no RANK, and no task of srun): a process that was started by
-    hand may outlive its shell.
+    There is none outside Linux, or without a launcher (no RANK, and no task of srun or mpirun): a process that was
+    started by hand may outlive its shell.
 
     Returns:
         Where the rank writes how far it is.
     """
     heartbeat = Heartbeat()
-    if _LIBC is None or not ("RANK" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ):
+    launched = "RANK" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ or is_rank_of_mpi(os.environ)
+    if _LIBC is None or not launched:
         return heartbeat
     pid = os.getpid()
     try:
