@@ -44,6 +44,7 @@ def set_rank_from_mpi(environment: MutableMapping[str, str]) -> None:
         return
     rank, ranks, local_rank, local_ranks = _places(environment)
     environment.update(RANK=rank, WORLD_SIZE=ranks, LOCAL_RANK=local_rank, LOCAL_WORLD_SIZE=local_ranks)
+    environment["TERM"] = "dumb"  # Open MPI gives a rank a terminal, whose output may go to a file
     job = environment.get("PMIX_NAMESPACE", "")
     environment.setdefault("MASTER_PORT", str(_PORTS[crc32(job.encode()) % len(_PORTS)]))
     if ranks == local_ranks:

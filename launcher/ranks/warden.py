@@ -12,6 +12,7 @@ its ranks through a second process that survives the first.
 
 import ctypes
 import os
+import re
 import select
 import signal
 import sys
@@ -36,6 +37,8 @@ LAUNCHERS = {
     *("srun", "mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "orted", "prted", "hydra_pmi_proxy"),
 }
 _WRAPPERS = {*("numactl", "env", "nice", "timeout", "taskset", "nsys", "ncu", "strace", "time", "stdbuf", "catchsegv")}
+_SSH_CONNECTION = re.compile(r"sshd(-session)?: \S+@")
+"""As sshd calls its process of one connection, which ends with that connection: pdsh starts ranks through it."""
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -127,9 +130,11 @@ def _find_launchers(environment: Mapping[str, str]) -> list[int] | None:
             parent, kind = _parent(pid), _kind(pid)
             pids.append(pid)
             wrappers.append(descriptor)
-            if kind == "launcher" or pid == named or not found:
+            if kind in ("launcher", "connection") or pid == named or not found:
                 found, wrappers = [*found, *wrappers], []
-            elif kind != "wrapper" and named in (0, *pids):
+            if kind == "connection":
+                break  # the processes above are the server's
+            if wrappers and kind != "wrapper" and named in (0, *pids):
                 break
             pid = parent
         for descriptor in wrappers:
@@ -180,9 +185,11 @@ def _parent(pid: int) -> int:
 
 
 def _kind(pid: int) -> str:
-    """Return `launcher`, `wrapper` or an empty text, from the first words of a process's command line."""
+    """Return `launcher`, `wrapper`, `connection` or an empty text, from the first words of a process's command line."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         words = [os.path.basename(os.fsdecode(word)) for word in file.read(4096).split(b"\0")[:8]]
+    if _SSH_CONNECTION.match(words[0]):
+        return "connection"
     if words[0] in _WRAPPERS:
         return "wrapper"
     if words[0].startswith(("python", "pypy")):
