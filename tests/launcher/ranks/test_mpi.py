@@ -202,3 +202,17 @@ def test_cmbert_train_under_mpirun_is_refused(new_run: Callable[[], SmallRun], m
     run = new_run()
     assert "mpirun started this command 8 times" in run.train(code=USER_ERROR)
     assert not run.run_dir.exists()
+
+
+@needs_mpirun
+def test_open_mpi_does_not_wait_for_a_checkpoint_after_sigterm(tmp_path: Path, mark: str) -> None:
+    """So docs/launching.md asks for USR1."""
+    rank = f"trap 'sleep 20; touch {tmp_path}/saved' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
+    launcher = subprocess.Popen([*MPIRUN, "-n", "1", "bash", "-c", rank], env=os.environ | {MARK: mark})
+    deadline = time.monotonic() + PATIENCE
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    launcher.terminate()
+    assert launcher.wait(PATIENCE)
+    assert not (tmp_path / "saved").exists()
