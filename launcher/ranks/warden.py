@@ -37,8 +37,8 @@ LAUNCHERS = {
     *("srun", "mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "orted", "prted", "hydra_pmi_proxy"),
 }
 _WRAPPERS = {*("numactl", "env", "nice", "timeout", "taskset", "nsys", "ncu", "strace", "time", "stdbuf", "catchsegv")}
-_SSH_CONNECTION = re.compile(r"sshd(-session)?: \S+@")
-"""As sshd calls its process of one connection, which ends with that connection: pdsh starts ranks through it."""
+_SSH_CONNECTION = re.compile(r"sshd(-session)?: \S+@notty")
+"""As sshd calls its process of a connection without a terminal, such as pdsh's. It ends with the connection."""
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
