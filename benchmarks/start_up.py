@@ -14,13 +14,13 @@ The files are in the page cache: what is measured is the wait for calls, not for
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from clinical_modernbert.benchmarks.record import describe_machine
@@ -37,16 +37,20 @@ ONE_STEP = [
     "schedule.total_tokens=16384", "schedule.warmup_tokens=0", "schedule.decay_tokens=0",
     "schedule.seq_length=[{max_seqlen: 512}]", "schedule.mlm_probability=[[0,0.3]]",
 ]  # fmt: skip
-START = """
+START = f"""
 import sys
 from clinical_modernbert.launcher.ranks.local import run_ranks
-sys.exit(run_ranks(sys.argv[1:], %d))
-""" % RANKS
+sys.exit(run_ranks(sys.argv[1:], {RANKS}))
+"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job whose environment, code and archive are on the shared disk `home`/shared or in this environment."""
+    """A job of this environment, whose code and archive are in `home`/shared, and whose local disk is beside it.
+
+    Attributes:
+        data: a data set for `tiny`.
+    """
 
     home: Path
     staged: StagedEnvironment
@@ -77,7 +81,7 @@ class Job:
             rank = ["bash", str(self.stage_script), "run", *rank]
         counts = [self.home / f"rank{number}" for number in range(RANKS)]
         own = ["bash", "-c", 'exec "$0" "$1" "$2$RANK" "${@:3}"', *self.delayed(milliseconds, "rank")]
-        os.environ.update(self.environment())
+        os.environ.update(self.environment())  # for `started`
         began = time.monotonic()
         with started([sys.executable, "-c", START, *own, *rank]) as (process, lines):
             first(lines, r"step 1/")
@@ -130,23 +134,28 @@ def main() -> None:
             f"Environment: {staged.files:,} files, {staged.kilobytes / 1e6:.1f} GB. Archive: {size / 1e9:.2f} GB, "
             f"packed once in {packed:.0f} s.\n"
         )
-        print("| a call takes | calls of a rank | where it is: first step | staged: unpacked | first step | both |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        print("| a call takes | calls of a rank | first step | staged: its calls | unpacked | first step | both |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for factor in (0, *options.factors):
             print(row(job, factor * options.latency, options.rounds), flush=True)
 
 
 def row(job: Job, milliseconds: float, rounds: int) -> str:
     """Medians of the rounds."""
-    shared, unpacked, local, calls = [], [], [], 0
+    shared, unpacked, staged = [], [], []
     for _ in range(rounds):
-        seconds, calls = job.start(milliseconds, from_local_disk=False)
-        shared.append(seconds)
+        shared.append(job.start(milliseconds, from_local_disk=False))
         unpacked.append(job.unpack(milliseconds))
-        local.append(job.start(milliseconds, from_local_disk=True)[0])
-    cells: Sequence[float] = [statistics.median(values) for values in (shared, unpacked, local)]
-    cells = [*cells, statistics.median(a + b for a, b in zip(unpacked, local, strict=True))]
-    return f"| {milliseconds:g} ms | {calls:,} | " + " | ".join(f"{cell:.0f} s" for cell in cells) + " |"
+        staged.append(job.start(milliseconds, from_local_disk=True))
+    both = (first + second for first, (second, _) in zip(unpacked, staged, strict=True))
+    cells = [f"{milliseconds:g} ms", calls_and_seconds(shared), calls_and_seconds(staged, median(unpacked))]
+    return f"| {' | '.join(cells)} | {median(both):.0f} s |"
+
+
+def calls_and_seconds(starts: Sequence[tuple[float, int]], *before: float) -> str:
+    """Cells: the calls of a start, the seconds of what came before it, and its own."""
+    seconds = [*before, median(seconds for seconds, _ in starts)]
+    return " | ".join([f"{max(calls for _, calls in starts):,}", *(f"{value:.0f} s" for value in seconds)])
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def require_one_process(environment: Mapping[str, str]) -> None:
     """
     if is_rank_of_mpi(environment):
         raise UserError(
-            f"mpirun started this command {_places(environment)[1]} times, and each would start ranks of its own: leave "
-            "out mpirun, or start ranks with mpirun ... python -m clinical_modernbert.launcher.train --config RECIPE"
+            f"mpirun started this command {_places(environment)[1]} times, and each would start ranks of its own: "
+            "leave out mpirun, or start `python -m clinical_modernbert.launcher.train --config RECIPE` with it"
         )
 
 
@@ -51,8 +51,8 @@ def set_rank_from_mpi(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("MASTER_ADDR", "127.0.0.1")
     elif "MASTER_ADDR" not in environment:
         raise UserError(
-            f"mpirun started {ranks} ranks, {local_ranks} of them on this node, and does not tell them where rank 0 is: "
-            "add -x MASTER_ADDR=HOST (Open MPI) or -genv MASTER_ADDR HOST (MPICH, Intel MPI) to its options, with the "
+            f"mpirun started {ranks} ranks, {local_ranks} of them on this node, and does not say where rank 0 is: add "
+            "-x MASTER_ADDR=HOST (Open MPI) or -genv MASTER_ADDR HOST (MPICH, Intel MPI) to its options, with the "
             "first host as the others reach it"
         )
 

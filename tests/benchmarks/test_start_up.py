@@ -1,4 +1,4 @@
-"""The simulated file system of benchmarks/start_up.py: which calls wait, how long, and what the command notices of it."""
+"""The simulated file system of benchmarks/start_up.py: which calls wait, how long, and the exit code."""
 
 import shutil
 import subprocess
