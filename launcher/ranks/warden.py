@@ -128,6 +128,8 @@ def _find_launchers(environment: Mapping[str, str]) -> list[int] | None:
             # The descriptor first: the number may be another process's by the time that it is looked at.
             descriptor = os.pidfd_open(pid)
             parent, kind = _parent(pid), _kind(pid)
+            if kind == "connection" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+                kind = ""  # under `nohup` ranks outlive it
             pids.append(pid)
             wrappers.append(descriptor)
             if kind in ("launcher", "connection") or pid == named or not found:
