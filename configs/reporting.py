@@ -111,17 +111,19 @@ def can_redraw() -> bool:
 def redraw(line: RenderableType) -> None:
     """Show one line at the bottom of the terminal instead of the previous one, below all messages and prints."""
     global _live
-    if _live is None:
-        _live = Live(console=console, auto_refresh=False, transient=True)
-        _live.start()
-    _live.update(line, refresh=True)
+    with suppress(OSError):  # the terminal is gone
+        if _live is None:
+            _live = Live(console=console, auto_refresh=False, transient=True)
+            _live.start()
+        _live.update(line, refresh=True)
 
 
 def erase() -> None:
     """Remove the line that `redraw` shows, if any."""
     global _live
     if _live is not None:
-        _live.stop()
+        with suppress(OSError):
+            _live.stop()
         _live = None
 
 
@@ -134,9 +136,9 @@ class _ConsoleHandler(logging.Handler):
             message = record.getMessage()
             if record.exc_info:
                 message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            # The reader of the output may be gone, with the launcher or the connection: the work goes on. rich then
-            # sends the output to /dev/null, and exits.
-            with suppress(BrokenPipeError, SystemExit):
+            # The reader of the output may be gone, with the launcher, the connection or the terminal: the work goes on.
+            # For a pipe, rich then sends the output to /dev/null, and exits.
+            with suppress(OSError, SystemExit):
                 _print(console if record.levelno < logging.WARNING else _error_console, record.levelno, message)
 
 

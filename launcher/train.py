@@ -1,9 +1,9 @@
-"""The entry point of one training rank: `deepspeed`, `torchrun`, `srun` and `cmbert train` start it.
+"""The entry point of one training rank: `deepspeed`, `torchrun`, `srun`, `mpirun` and `cmbert train` start it.
 
     deepspeed --num_accelerators 2 launcher/train.py --config tiny
 
-Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or from SLURM's
-variables.
+Ranks and addresses come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or from the
+variables of mpirun or SLURM.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
 from clinical_modernbert.configs.reporting import PACKAGE, configure, erase, print_traceback, report_error, start_row
 from clinical_modernbert.launcher.ranks.interruption import heed_interruption
+from clinical_modernbert.launcher.ranks.mpi import set_rank_from_mpi
 from clinical_modernbert.launcher.ranks.slurm import set_rank_from_slurm
 from clinical_modernbert.launcher.ranks.warden import LAUNCHER_PID, start_warden
 from clinical_modernbert.launcher.runs.launch_log import record_end, record_start
@@ -54,6 +55,7 @@ def main() -> None:
     stop, error_type = StopRequest(), ""
     recorded: Path | None = None
     try:
+        set_rank_from_mpi(os.environ)
         set_rank_from_slurm(os.environ)
         for cache in (Path(os.environ[variable]) for variable in CACHES if variable in os.environ):
             with suppress(OSError):
@@ -112,7 +114,8 @@ def records_itself(environment: Mapping[str, str]) -> bool:
 
 def launcher_name(environment: Mapping[str, str]) -> str:
     """Return the launcher that started this rank, by the variables that it sets."""
-    marks = {"TORCHELASTIC_RUN_ID": "torchrun", "LOCAL_SIZE": "deepspeed", "SLURM_STEP_NUM_TASKS": "srun"}
+    marks = {"TORCHELASTIC_RUN_ID": "torchrun", "LOCAL_SIZE": "deepspeed"}
+    marks |= {"OMPI_COMM_WORLD_RANK": "mpirun", "MPI_LOCALRANKID": "mpirun", "SLURM_STEP_NUM_TASKS": "srun"}
     return next((name for mark, name in marks.items() if mark in environment), "by hand")
 
 

@@ -22,7 +22,7 @@ settings.load_profile("loaded machine")
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKED_BY_FIXTURE = {
     "ranks": {"new_run", "counted"},
-    "servers": {"s3_server", "slurm_cluster", "server", "azure_port", "google_port", "dask_cluster"},
+    "servers": {"s3_server", "slurm_cluster", "ssh_server", "server", "azure_port", "google_port", "dask_cluster"},
 }
 """Marks that a test has because of a fixture that it uses, directly or not."""
 

@@ -16,6 +16,7 @@ import typer
 from ...configs.reporting import PACKAGE, suggest
 from ..interface.next_steps import same_command
 from ..ranks.local import run_ranks
+from ..ranks.mpi import set_rank_from_mpi
 from ..ranks.slurm import set_rank_from_slurm
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Skip the self-test of the kernels.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check this machine, or every node under srun, torchrun or deepspeed; exit code 1 if a run would fail.
+    """Check this machine, or every node under srun, mpirun, torchrun or deepspeed; exit code 1 if a run would fail.
 
     Example: srun --ntasks-per-node=8 cmbert doctor --store s3://bucket/runs --run-dir /shared/runs
     """
+    set_rank_from_mpi(os.environ)
     set_rank_from_slurm(os.environ)
     if as_json:  # stdout is for programs
         logging.getLogger(PACKAGE).setLevel(logging.WARNING)

@@ -1,5 +1,6 @@
 """`cmbert train`: run a recipe on this machine."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from ...configs.reporting import suggest
 from ..interface.next_steps import same_command, settings, suggest_after_run
 from ..interface.options import Overrides, Recipe
 from ..ranks.local import run_ranks
+from ..ranks.mpi import require_one_process
 from ..runs.launch_log import run_and_record
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def _checks(config: "RunConfig", ranks: int, plan: bool) -> "Iterator[Check]":
     from ...training.recipe.limits import limits
     from ...training.recipe.start import starting_model
 
+    yield lambda: require_one_process(os.environ)
     metrics = config.metrics
     clients = [url for url in (config.data.path, config.checkpoint.upload) if url and url.startswith(("gs:", "az:"))]
     yield lambda: check_packages("metrics.wandb_project", "loggers", ["wandb"]) if metrics.wandb_project else None

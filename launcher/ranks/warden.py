@@ -12,6 +12,7 @@ its ranks through a second process that survives the first.
 
 import ctypes
 import os
+import re
 import select
 import signal
 import sys
@@ -22,6 +23,7 @@ from typing import NoReturn
 
 from ...training.resilience.heartbeat import Heartbeat
 from .hangs import TICK, Silence, report
+from .mpi import is_rank_of_mpi
 
 LAUNCHER_PID = "CMBERT_LAUNCHER_PID"
 GRACE = "CMBERT_GRACE_SECONDS"
@@ -35,6 +37,8 @@ LAUNCHERS = {
     *("srun", "mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "orted", "prted", "hydra_pmi_proxy"),
 }
 _WRAPPERS = {*("numactl", "env", "nice", "timeout", "taskset", "nsys", "ncu", "strace", "time", "stdbuf", "catchsegv")}
+_SSH_CONNECTION = re.compile(r"sshd(-session)?: \S+@notty")
+"""As sshd calls its process of a connection without a terminal, such as pdsh's. It ends with the connection."""
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -43,14 +47,15 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 def start_warden() -> Heartbeat:
     """Start the warden of this rank. A rank's entry point calls it before it imports torch or starts threads.
 
-    There is none outside Linux, or without a launcher (no RANK, and no task of srun): a process that was started by
-    hand may outlive its shell.
+    There is none outside Linux, or without a launcher (no RANK, and no task of srun or mpirun): a process that was
+    started by hand may outlive its shell.
 
     Returns:
         Where the rank writes how far it is.
     """
     heartbeat = Heartbeat()
-    if _LIBC is None or not ("RANK" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ):
+    launched = "RANK" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ or is_rank_of_mpi(os.environ)
+    if _LIBC is None or not launched:
         return heartbeat
     pid = os.getpid()
     try:
@@ -123,11 +128,15 @@ def _find_launchers(environment: Mapping[str, str]) -> list[int] | None:
             # The descriptor first: the number may be another process's by the time that it is looked at.
             descriptor = os.pidfd_open(pid)
             parent, kind = _parent(pid), _kind(pid)
+            if kind == "connection" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+                kind = ""  # under `nohup` ranks outlive it
             pids.append(pid)
             wrappers.append(descriptor)
-            if kind == "launcher" or pid == named or not found:
+            if kind in ("launcher", "connection") or pid == named or not found:
                 found, wrappers = [*found, *wrappers], []
-            elif kind != "wrapper" and named in (0, *pids):
+            if kind == "connection":
+                break  # the processes above are the server's
+            if wrappers and kind != "wrapper" and named in (0, *pids):
                 break
             pid = parent
         for descriptor in wrappers:
@@ -178,9 +187,11 @@ def _parent(pid: int) -> int:
 
 
 def _kind(pid: int) -> str:
-    """Return `launcher`, `wrapper` or an empty text, from the first words of a process's command line."""
+    """Return `launcher`, `wrapper`, `connection` or an empty text, from the first words of a process's command line."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         words = [os.path.basename(os.fsdecode(word)) for word in file.read(4096).split(b"\0")[:8]]
+    if _SSH_CONNECTION.match(words[0]):
+        return "connection"
     if words[0] in _WRAPPERS:
         return "wrapper"
     if words[0].startswith(("python", "pypy")):

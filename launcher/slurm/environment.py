@@ -94,7 +94,8 @@ def describe_environment(cluster: ClusterConfig) -> StagedEnvironment | None:
             content.update(entry.encode("utf-8", "surrogateescape"))
             kilobytes += -(-status.st_size // _BLOCK) * _BLOCK // 1024
             files += 1
-    name = f"{prefix.name}-{content.hexdigest()[:16]}"
+    # Without the dot of `.venv`: stage.sh removes what nobody uses, but for its own hidden files.
+    name = f"{prefix.name.lstrip('.')}-{content.hexdigest()[:16]}"
     suffix = "zst" if shutil.which("zstd") else "gz"
     archive = cluster.slurm.stage_environment / f"{name}.tar.{suffix}"
     return StagedEnvironment(roots, name, archive, kilobytes, files, cluster.own_directory() / "environments")

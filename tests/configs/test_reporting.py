@@ -1,9 +1,12 @@
 """Messages: their stream, format and colors, the ranks that show them, and the commands that end a command."""
 
 import logging
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from terminal import COLOR, Terminal, environment
@@ -128,6 +131,26 @@ def test_the_color_of_a_message_follows_its_level() -> None:
     assert not COLOR.search(information)
     assert b"\x1b[33mwarning: \x1b[0ma message" in warning
     assert b"\x1b[1;31merror: \x1b[0ma message" in error
+
+
+def test_work_goes_on_without_its_terminal(tmp_path: Path) -> None:
+    """As that which mpirun gives to ranks, when mpirun is killed."""
+    work = (
+        "import logging, sys; from clinical_modernbert.configs import reporting as r; r.configure(); "
+        f"log = logging.getLogger('{reporting.PACKAGE}.test'); r.redraw('0'); sys.stdin.readline()\n"
+        "for step in '12': r.redraw(step); log.info(step); log.warning(step)\n"
+        f"r.erase(); open({str(tmp_path / 'end')!r}, 'x')"
+    )
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", work], env=environment(), stdin=subprocess.PIPE, stdout=slave, stderr=slave,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    assert os.read(master, 1)
+    os.close(master)
+    process.communicate(b"\n", timeout=60)
+    assert (tmp_path / "end").exists()
 
 
 def test_the_next_commands_are_on_stderr_and_quoted(

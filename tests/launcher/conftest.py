@@ -1,9 +1,11 @@
-"""A SLURM cluster for the tests of launchers."""
+"""A SLURM cluster and an ssh server for the tests of launchers."""
 
 from collections.abc import Iterator
 
 import pytest
 from slurm_cluster import SlurmCluster, missing
+from ssh_server import SshServer
+from ssh_server import missing as missing_for_ssh
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,14 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
             yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A server that is every host."""
+    if reason := missing_for_ssh():
+        pytest.skip(reason)
+    server = SshServer(tmp_path_factory.mktemp("ssh"))
+    server.start()
+    yield server
+    server.stop()

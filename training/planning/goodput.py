@@ -17,8 +17,9 @@ PUBLISH = 0.5
 """Seconds from the last rank's file until the checkpoint is complete: assumed."""
 IMPORTS = 30.0
 """Seconds of a start on local disks: imports, rendezvous, compilation, a first batch (two ranks: 13 s): assumed."""
-FILE_CALLS, FILE_RATE = 54_000, 500_000
-"""Calls to the file system of a rank's imports, counted; calls per second that a shared one answers, assumed."""
+FILE_CALLS, FILE_RATE = 25_000, 500_000
+"""Calls of a rank at its start for names of its environment and code, counted (benchmarks/start_up.py); calls per
+second that a shared disk answers, assumed."""
 NOTICED, HANGS = 15.0, 0.15
 """Seconds until a lost rank ends the run; the share of failures in which ranks hang instead: assumed."""
 

@@ -76,14 +76,13 @@ def require_rendezvous(environment: Mapping[str, str]) -> None:
     """Require the variables by which ranks find each other.
 
     Raises:
-        UserError: the launcher has not set them all, as `mpirun` does, or one is not a number.
+        UserError: the launcher has not set them all, or one is not a number.
     """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if missing := [name for name in names if not environment.get(name)]:
         raise UserError(
-            f"the launcher has not set {', '.join(missing)}: start the ranks with `cmbert train`, torchrun, deepspeed "
-            "or srun. mpirun sets none of these: export MASTER_ADDR (the first host) and MASTER_PORT, and RANK, "
-            "LOCAL_RANK and WORLD_SIZE from OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_LOCAL_RANK and OMPI_COMM_WORLD_SIZE"
+            f"the launcher has not set {', '.join(missing)}: start the ranks with `cmbert train`, or "
+            "launcher/train.py with torchrun, deepspeed, srun or mpirun"
         )
     for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
         if not (environment[name].isascii() and environment[name].isdigit()):

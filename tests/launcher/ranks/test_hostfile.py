@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from marked import MARK, marked
-from ssh_server import SshServer, missing
+from ssh_server import SshServer
 
 from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.launcher.ranks.hostfile import read_hostfile
@@ -80,19 +80,9 @@ class Hosts:
         return marked(self.mark)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    if reason := missing():
-        pytest.skip(reason)
-    server = SshServer(tmp_path_factory.mktemp("ssh"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def hosts(server: SshServer, tmp_path: Path) -> Iterator[Hosts]:
-    hosts = Hosts(server, tmp_path, uuid.uuid4().hex)
+def hosts(ssh_server: SshServer, tmp_path: Path) -> Iterator[Hosts]:
+    hosts = Hosts(ssh_server, tmp_path, uuid.uuid4().hex)
     yield hosts
     for pid in hosts.alive():
         os.kill(pid, signal.SIGKILL)

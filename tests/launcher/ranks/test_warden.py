@@ -147,6 +147,26 @@ def test_ranks_save_and_end_when_srun_is_killed_inside_a_job(
     slurm_cluster.run("scancel", job.strip())
 
 
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        ("sshd: me@notty", "connection"),
+        ("sshd-session: me@notty", "connection"),
+        ("sshd: me@pts/0", ""),  # a person's, whose loss is a SIGHUP
+        ("sshd: me [priv]", ""),  # another user's, which may be hidden
+        ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", ""),  # an update of sshd restarts it
+    ],
+)
+def test_a_connection_is_told_from_its_server(title: str, kind: str) -> None:
+    process = subprocess.Popen([title, "60"], executable="/bin/sleep")
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(title.encode()))
+        assert warden._kind(process.pid) == kind
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("stuck", ["yes", "no"])
 def test_a_rank_that_holds_the_interpreter_ends_after_the_grace_period(tmp_path: Path, mark: str, stuck: str) -> None:
     values = environment(mark, HOME_OF_TEST=str(tmp_path), STUCK=stuck, RANK="0", CMBERT_GRACE_SECONDS="1")

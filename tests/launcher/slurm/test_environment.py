@@ -30,7 +30,7 @@ SHOW = (
 @pytest.fixture(scope="module")
 def small_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment of this Python with one package."""
-    directory = tmp_path_factory.mktemp("shared") / "it's one"
+    directory = tmp_path_factory.mktemp("shared") / ".it's one"
     venv.create(directory, with_pip=False, symlinks=True)
     next(directory.glob("lib/python*/site-packages")).joinpath("there.py").write_text("")
     return directory
@@ -166,7 +166,7 @@ def test_what_nobody_uses_is_removed(node: Node, packed: StagedEnvironment) -> N
     try:
         assert "unpacked" in node.stage("unpack")
         assert node.left() == [".lock", packed.name, "recent-89ab", "used-4567"]
-        # Where space is short, what is not in use makes room; the reply is the same.
+        # Where space is short, what is not in use makes room, this one too; the reply is the same.
         node.staged = replace(node.staged, name="another-cdef", kilobytes=10**15)
         assert "no space" in node.stage("unpack")
         assert node.left() == [".lock", "used-4567"]
