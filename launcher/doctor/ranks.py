@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from ...configs.errors import UserError
-from ...training.checkpoint.disks import blind_nodes, disk_leaders
+from ...training.nodes.disks import blind_nodes, disk_leaders
 from .finding import Finding, abbreviate
 
 _T = TypeVar("_T")

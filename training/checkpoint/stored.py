@@ -19,12 +19,12 @@ from ...storage.remote import download, store_of, with_retries
 from ...storage.trust import require_owner
 from .files import directory_name, find_corruption, find_file_corruption, list_checkpoints, step_of
 from .manifest import MANIFEST, FileEntry, read_manifest
-from .names import StoredName, is_rank_file, parse_stored_name
+from .names import StoredName, is_tensor_file, parse_stored_name
 
 logger = logging.getLogger(__name__)
 
 MAX_MANIFEST_BYTES = 1 << 26
-"""Far more than the manifest of any run: it has a hundred bytes per rank."""
+"""Far more than the manifest of any run: 1.2 MB for the base model on 128 nodes."""
 
 Fetch = Callable[[str, Path, Callable[[Path], str | None]], None]
 
@@ -122,7 +122,7 @@ def stored_names(names: Sequence[str]) -> tuple[list[StoredName], list[str]]:
     for name in names:
         directory, _, file = name.partition("/")
         checkpoint = parse_stored_name(directory)
-        if checkpoint is None or not (file == MANIFEST or is_rank_file(file)):
+        if checkpoint is None or not (file == MANIFEST or is_tensor_file(file)):
             foreign.append(name)
         elif file == MANIFEST:
             stored.append(checkpoint)

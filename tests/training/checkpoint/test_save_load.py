@@ -1,20 +1,23 @@
 """The content of a checkpoint does not depend on the ranks that wrote it."""
 
-import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from rewritten import full_tensors
 from small_run import SmallRun
 from written_run import manifest_of
 
 from clinical_modernbert.configs.errors import TransientError
+from clinical_modernbert.storage import files
 from clinical_modernbert.training.checkpoint import save_load, snapshot
 from clinical_modernbert.training.checkpoint.attempts import Attempt
-from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, FileEntry
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, Written
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
+from clinical_modernbert.training.nodes.node import join_node
 from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
 
@@ -24,32 +27,16 @@ def test_one_and_two_ranks_save_the_same_weights_and_state(new_run: Callable[[],
     for ranks in (1, 2):
         run = new_run()
         run.train("schedule.total_tokens=4096", "schedule.decay_tokens=0", ranks=ranks)
-        states.append(full_tensors(run.newest_checkpoint()))
+        states.append(full_tensors(run.newest_checkpoint())[0])
     assert states[0].keys() == states[1].keys()
     assert {key.rsplit("/")[-1] for key in states[0]} == {"fp32", "exp_avg", "exp_avg_sq"}
     for key, value in states[0].items():
         torch.testing.assert_close(states[1][key], value, rtol=1e-3, atol=1e-6, msg=key)
 
 
-def full_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Every saved tensor, assembled by an independent reader."""
-    from safetensors import safe_open
-
-    tensors: dict[str, torch.Tensor] = {}
-    for file in sorted(path.glob("*.safetensors")):
-        with safe_open(file, "pt") as saved:
-            layout = json.loads(saved.metadata()["layout"])
-            for key in saved.keys():  # noqa: SIM118
-                start, numel, shape = layout[key.rsplit("/", 1)[0]]
-                tensors.setdefault(key, torch.full((torch.Size(shape).numel(),), torch.nan))[start : start + numel] = (
-                    saved.get_tensor(key)
-                )
-    return tensors
-
-
 def test_consolidated_weights_equal_the_saved_ones(finished: SmallRun) -> None:
     path = finished.newest_checkpoint()
-    saved = full_tensors(path)
+    saved, _ = full_tensors(path)
     weights = consolidate(path)
     assert "decoder.weight" not in weights
     for name, value in weights.items():
@@ -79,23 +66,24 @@ def test_nothing_is_published_that_is_not_on_the_disk(
 ) -> None:
     """A rank reports that it has written its file, and it is not there."""
 
-    def write(tensors: Snapshot, file: Path) -> dict[str, FileEntry]:
-        written = snapshot.write_snapshot(tensors, file)
+    def hash_file(file: Path, part: tuple[int, int]) -> str:
+        hashed = files.hash_file(file, part=part)
         file.unlink()
         if lost == "short":
             file.write_bytes(b"short")
-        return written
+        return hashed
 
-    def describe(written: dict[str, FileEntry]) -> CheckpointManifest:
-        return manifest_of(4).model_copy(update={"files": written})
+    def describe(written: Written) -> CheckpointManifest:
+        return manifest_of(4).model_copy(update=written._asdict())
 
     state = Snapshot({"weight/fp32": torch.ones(4)}, {"weight": (0, 4, (4,))})
-    directory = tmp_path / "checkpoints"
+    directory, node = tmp_path / "checkpoints", join_node([0], timedelta(minutes=1))
     with monkeypatch.context() as patch:
-        patch.setattr(save_load, "write_snapshot", write)
+        patch.setattr(save_load, "hash_file", hash_file)
         patch.setattr(save_load, "VISIBLE_WITHIN_SECONDS", 0.2)
-        with pytest.raises(TransientError, match=r"rank00000-of-00001\.safetensors (is absent|has 5 bytes) where"):
-            save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe)
+        with pytest.raises(TransientError, match=r"node00000-of-00001\.safetensors (is absent|has 5 bytes) where"):
+            save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe, node)
     assert list(directory.iterdir()) == []
-    save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe)
+    save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe, node)
     assert [path.name for path in directory.iterdir()] == ["step00000004"]
+    assert torch.equal(consolidate(directory / "step00000004")["weight"], torch.ones(4))
