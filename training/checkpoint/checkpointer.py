@@ -4,6 +4,7 @@ import json
 import logging
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -27,12 +28,13 @@ from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
 from .attempts import Attempt, begin_attempt
 from .compatibility import differences, recorded_optimizer, require_same_model
+from .kept import agree_on_newest, prune_kept
 from .manifest import CheckpointManifest, SourceTerms, Written, read_manifest
 from .mirror import Mirror
 from .names import StoredName, new_attempt_name
 from .progress import Progress
 from .snapshot import Snapshot, copy_to_host
-from .stored import agree_on_newest, download_newest
+from .stored import download_newest
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +106,9 @@ class Checkpointer:
             UserError: all checkpoints are corrupt, or the disk has none and the store cannot be read.
         """
         if self._stored_as is not None:
-            return self._newest_stored()
+            needed = partial(save_load.files_to_load, self._engine)
+            stored = agree_on_newest(self._upload_url(), self._directory, needed, self._joined())
+            return None if stored is None else (stored, read_manifest(stored))
         if self._config.checkpoint.upload and dist.get_rank() == 0:
             download_newest(self._config.checkpoint.upload, self._directory)
         path, corrupt = save_load.newest_complete(self._directory)
@@ -181,6 +185,7 @@ class Checkpointer:
         if self._joined().leads_disk and not self.superseded():
             keep = self._config.checkpoint
             files.prune(self._directory, keep.keep_last, keep.keep_every_steps, keep.keep_best, newest_step)
+            prune_kept(self._directory, keep.keep_last if self._stored_as else 0, newest_step)
         # Pruning also removes staging directories, so no rank may begin the next one before.
         dist.barrier(self._joined().everyone)
 
@@ -227,23 +232,8 @@ class Checkpointer:
         self._stored_as = name[0]
         logger.info(
             f"{self._config.run_dir} is not shared: {len(set(leaders)):,} disks for {len(leaders):,} ranks. "
-            f"Checkpoints are kept in {self._upload_url()} only"
+            f"Checkpoints are complete in {self._upload_url()} only; each disk keeps parts of them"
         )
-
-    def _newest_stored(self) -> tuple[Path, CheckpointManifest] | None:
-        url = self._upload_url()
-        path = agree_on_newest(url, self._directory, leads=self._joined().leads_disk)
-        lists: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(lists, [str(local) for local in files.list_checkpoints(self._directory)])
-        newest = max((name for names in lists for name in names), default=None)
-        if path is None and newest is not None:
-            raise UserError(
-                f"{newest} is on one disk only, and {url} has no checkpoint: continue where all nodes share run_dir, "
-                "or start in another run_dir"
-            )
-        if newest is not None and newest > str(path):
-            logger.warning(f"{newest} is on one disk only and not in {url}: it is not used")
-        return None if path is None else (path, read_manifest(path))
 
     def _upload_url(self) -> str:
         return (self._config.checkpoint.upload or "").rstrip("/")

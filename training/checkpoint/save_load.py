@@ -12,7 +12,7 @@ and renames the directory. A checkpoint under its final name is complete, whenev
 overwritten: only the newest attempt of a run publishes, and a complete checkpoint of the same step stays.
 
 Where ranks do not share a disk, every node stores its own file in the object store instead, and rank 0 stores the
-manifest last, when it has looked at what the store holds.
+manifest last, when it has looked at what the store holds (`kept.py`).
 """
 
 import shutil
@@ -33,6 +33,7 @@ from ..zero.parameter_shards import parameter_shards, update_model_weights
 from ..zero.running_average import running_average
 from .attempts import Attempt
 from .files import directory_name, find_corruption, list_checkpoints, verify
+from .kept import keep
 from .layout import Layout, plan_file, plan_together
 from .manifest import (
     MANIFEST,
@@ -68,8 +69,7 @@ def save(
         describe: makes the manifest; called on rank 0.
         node: the ranks that write one file with this one. Its groups are those of the background threads; training uses
             its own at the same time.
-        address: where to store the checkpoint if the ranks do not share `directory`, which then holds it only until it
-            is stored.
+        address: where to store the checkpoint if the ranks do not share `directory`, which then keeps only parts of it.
     Raises:
         TransientError: a rank could not write, or what it wrote is not there.
         UserError: a newer attempt owns the run. In both cases nothing is published and older checkpoints are untouched.
@@ -79,8 +79,9 @@ def save(
     staging = directory / f".{directory_name(step)}.{attempt.number:05d}"
     reports = gather_to_first(_write(snapshot, staging, node, address), node.everyone)
     problems = [f"rank {rank}: {report.problem}" for rank, report in enumerate(reports) if report.problem]
+    written = _written(reports)
     if reports and not problems:
-        manifest = describe(_written(reports))
+        manifest = describe(written)
         try:
             if address is None:
                 _publish(staging, final, manifest, attempt)
@@ -88,7 +89,10 @@ def save(
                 _publish_stored(staging, address, manifest, attempt)
         except (OSError, UserError) as error:
             problems = [f"rank 0: {error}"]
-    problems, superseded = from_first((problems, bool(problems) and attempt.superseded()), node.everyone)
+    outcome = problems, bool(problems) and attempt.superseded(), written.files if address else {}
+    problems, superseded, files = from_first(outcome, node.everyone)
+    if address is not None and not problems:
+        keep(staging, address.rpartition("/")[2], files, node)
     if address is not None or (problems and dist.get_rank() == 0):
         shutil.rmtree(staging, ignore_errors=True)
     if problems:
@@ -122,6 +126,11 @@ def load(engine: Any, checkpoint: Path, manifest: CheckpointManifest, optimizer_
                     moments[key] = torch.zeros_like(shard.flat)
                 shard.view_in(moments[key]).copy_(saved.read(shard, key))
     update_model_weights(engine)
+
+
+def files_to_load(engine: Any, manifest: CheckpointManifest) -> list[str]:
+    """The files of a checkpoint that hold elements of this rank's shards."""
+    return manifest.files_with((shard.name, shard.start, shard.numel) for shard in parameter_shards(engine))
 
 
 def consolidate(checkpoint: Path, kind: str = WEIGHTS) -> dict[str, torch.Tensor]:

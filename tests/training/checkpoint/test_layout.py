@@ -27,7 +27,6 @@ from clinical_modernbert.training.checkpoint.names import node_file, rank_file
 from clinical_modernbert.training.checkpoint.shard_reader import ShardReader
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, write_snapshot
 from clinical_modernbert.training.checkpoint.stored import MAX_MANIFEST_BYTES
-from clinical_modernbert.training.nodes.node import consecutive
 from clinical_modernbert.training.recipe.config import RunConfig
 from clinical_modernbert.training.zero.parameter_shards import ParameterShard
 
@@ -110,12 +109,6 @@ def test_ranks_whose_ranges_do_not_adjoin_have_no_file_together() -> None:
     assert plan_together([first, without_state]) is None
     other_shape = Held({**second.layout, "matrix": (*second.layout["matrix"][:2], (24,))}, second.tensors)
     assert plan_together([first, other_shape]) is None
-
-
-def test_consecutive_ranks_of_one_place_are_one_node() -> None:
-    assert consecutive(["a", "a", "b", "b"]) == [range(2), range(2, 4)]
-    assert consecutive(["a", "b", "a", "b"]) == [range(1), range(1, 2), range(2, 3), range(3, 4)]
-    assert consecutive(["a"]) == [range(1)]
 
 
 def write_checkpoint(directory: Path, stage: int, nodes: int, ranks_per_node: int) -> dict[str, torch.Tensor]:

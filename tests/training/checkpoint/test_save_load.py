@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exchanging_ranks import save_on
 from rewritten import full_tensors
 from small_run import SmallRun
 from written_run import manifest_of
@@ -14,7 +15,8 @@ from clinical_modernbert.configs.errors import TransientError
 from clinical_modernbert.storage import files
 from clinical_modernbert.training.checkpoint import save_load, snapshot
 from clinical_modernbert.training.checkpoint.attempts import Attempt
-from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, Written
+from clinical_modernbert.training.checkpoint.files import find_corruption
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, Written, read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
 from clinical_modernbert.training.nodes.node import join_node
@@ -87,3 +89,34 @@ def test_nothing_is_published_that_is_not_on_the_disk(
     save_load.save(state, directory, 4, Attempt(tmp_path, 1), describe, node)
     assert [path.name for path in directory.iterdir()] == ["step00000004"]
     assert torch.equal(consolidate(directory / "step00000004")["weight"], torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("machines", "starts", "names"),
+    [
+        ("aabb", [0, 10, 20, 30], ["node00000-of-00002", "node00001-of-00002"]),
+        ("abba", [0, 10, 20, 30], [f"node0000{number}-of-00003" for number in range(3)]),
+        ("aabb", [0, 20, 10, 30], [f"rank0000{rank}-of-00004" for rank in range(4)]),  # ranges that do not adjoin
+    ],
+)
+def test_the_ranks_of_a_node_write_one_file(machines: str, starts: list[int], names: list[str], tmp_path: Path) -> None:
+    """Four real ranks hold ten elements each, and the norm is on one of them."""
+    values, norm = torch.randn(40), torch.randn(3)
+    held = []
+    for start in starts:
+        part, layout = values[start : start + 10].clone(), {"weight": (start, 10, (4, 10))}
+        held.append(Snapshot({"weight/fp32": part, "weight/exp_avg": 2 * part}, layout))
+    held[2].tensors["norm/fp32"], held[2].layout["norm"] = norm, (0, 3, (3,))
+    directory = tmp_path / "checkpoints"
+    save_on(machines, held, directory)
+    (path,) = directory.iterdir()
+    manifest = read_manifest(path)
+    assert sorted(manifest.files) == [f"{name}.safetensors" for name in names]
+    assert find_corruption(path) is None
+    hashes = [len(manifest.files[f"{name}.safetensors"].xxh3_128) for name in names]
+    assert hashes == {2: [2, 2], 3: [1, 2, 1], 4: [1] * 4}[len(names)]
+    tensors, _ = full_tensors(path)
+    assert torch.equal(tensors["weight/fp32"], values)
+    assert torch.equal(tensors["weight/exp_avg"], 2 * values)
+    assert torch.equal(tensors["norm/fp32"], norm)
+    assert torch.equal(consolidate(path)["weight"], values.view(4, 10))
