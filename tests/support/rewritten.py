@@ -40,18 +40,20 @@ def rewrite(checkpoint: Path, kind: str = "rank", count: int = 2) -> None:
     parameters: dict[str, dict] = {name: {"shape": shape, "ranges": {}} for name, shape in shapes.items()}
     for number in range(count):
         begin, end = (sum(sizes.values()) * part // count for part in (number, number + 1))
-        file, layout, mine, before = f"{kind}{number:05d}-of-{count:05d}.safetensors", {}, {}, 0
+        name_of_file, before = f"{kind}{number:05d}-of-{count:05d}.safetensors", 0
+        layout: dict[str, tuple[int, int, list[int]]] = {}
+        mine: dict[str, torch.Tensor] = {}
         for name, size in sizes.items():
             start, stop = max(begin - before, 0), min(end - before, size)
             before += size
             if start < stop:
                 layout[name] = (start, stop - start, shapes[name])
-                parameters[name]["ranges"][file] = [start, stop - start]
+                parameters[name]["ranges"][name_of_file] = [start, stop - start]
                 keys = [key for key in tensors if key.rsplit("/", 1)[0] == name]
                 mine |= {key: tensors[key][start:stop].clone() for key in keys}
-        save_file(mine, checkpoint / file, metadata={"layout": json.dumps(layout)})
-        written = (checkpoint / file).read_bytes()
-        content["files"][file] = {"bytes": len(written), "xxh3_128": xxhash.xxh3_128_hexdigest(written)}
+        save_file(mine, checkpoint / name_of_file, metadata={"layout": json.dumps(layout)})
+        written = (checkpoint / name_of_file).read_bytes()
+        content["files"][name_of_file] = {"bytes": len(written), "xxh3_128": xxhash.xxh3_128_hexdigest(written)}
     if kind == "rank":
         content.pop("parameters", None)
     else:

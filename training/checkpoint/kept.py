@@ -123,6 +123,8 @@ def _bring(address: str, name: StoredName, checkpoints: Path, needed: Needed, no
     _together(lambda: others(content) if node.leads_disk else None, node)
     manifest = _together(lambda: read_manifest(directory), node)
     missing = _gather_from_disks(directory, needed(manifest), manifest.files, node)
+    if lacking := {file for files in gather_all(missing, node.everyone) for file in files}:
+        logger.info(f"no disk of these nodes holds {', '.join(sorted(lacking))}: downloaded from {address}")
     _together(lambda: _download(address, directory, {file: manifest.files[file] for file in missing}), node)
     return directory
 
@@ -151,8 +153,10 @@ def _gather_from_disks(
         wants[disk].update(names)
     mine = node.disks[dist.get_rank()]
     damaged = gather_all(_damaged(directory, entries, holds[mine] & wants[mine], node), node.everyone)
-    for disk, names in zip(node.disks, damaged, strict=True):
-        holds[disk] -= names
+    for disk, problems in zip(node.disks, damaged, strict=True):
+        holds[disk] -= problems.keys()
+        for problem in problems.values():
+            logger.warning(f"not used: {problem}")  # rank 0 says it for all
     passages = _passages(holds, wants, entries)
     pass_files(directory, passages, node.everyone)
     if not node.leads_disk:
@@ -187,15 +191,14 @@ def _accept(file: Path, entry: FileEntry) -> bool:
     return True
 
 
-def _damaged(directory: Path, entries: Mapping[str, FileEntry], names: Iterable[str], node: Node) -> set[str]:
-    """The damaged ones of these files of this disk. Its ranks share the work of checking them."""
+def _damaged(directory: Path, entries: Mapping[str, FileEntry], names: Iterable[str], node: Node) -> dict[str, str]:
+    """The problem of each damaged one of these files of this disk. Its ranks share the work of checking them."""
     rank, disk = dist.get_rank(), node.disks[dist.get_rank()]
     sharers = [other for other, lead in enumerate(node.disks) if lead == disk]
-    damaged = set()
+    damaged = {}
     for name, part in parts_of({name: entries[name] for name in names})[sharers.index(rank) :: len(sharers)]:
         if problem := find_part_corruption(directory / name, entries[name], part):
-            logger.warning(f"not used: {problem}")
-            damaged.add(name)
+            damaged[name] = f"{problem} (on the disk of rank {disk})"
     return damaged
 
 

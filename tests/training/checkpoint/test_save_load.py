@@ -16,6 +16,7 @@ from clinical_modernbert.storage import files
 from clinical_modernbert.training.checkpoint import save_load, snapshot
 from clinical_modernbert.training.checkpoint.attempts import Attempt
 from clinical_modernbert.training.checkpoint.files import find_corruption
+from clinical_modernbert.training.checkpoint.layout import Layout
 from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, Written, read_manifest
 from clinical_modernbert.training.checkpoint.save_load import consolidate
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
@@ -104,7 +105,7 @@ def test_the_ranks_of_a_node_write_one_file(machines: str, starts: list[int], na
     values, norm = torch.randn(40), torch.randn(3)
     held = []
     for start in starts:
-        part, layout = values[start : start + 10].clone(), {"weight": (start, 10, (4, 10))}
+        part, layout = values[start : start + 10].clone(), Layout({"weight": (start, 10, (4, 10))})
         held.append(Snapshot({"weight/fp32": part, "weight/exp_avg": 2 * part}, layout))
     held[2].tensors["norm/fp32"], held[2].layout["norm"] = norm, (0, 3, (3,))
     directory = tmp_path / "checkpoints"
