@@ -183,12 +183,13 @@ def _passages(
 def _accept(file: Path, entry: FileEntry) -> bool:
     """Keep a file that has arrived, if it is as it was written."""
     arrived = arrival(file)
-    if problem := find_file_corruption(arrived, entry):
-        logger.warning(f"{file.name} did not arrive from another node: {problem}")
+    problem = find_file_corruption(arrived, entry)
+    with suppress(OSError):
+        if problem is None:
+            arrived.replace(file)
+            return True
         arrived.unlink(missing_ok=True)
-        return False
-    arrived.replace(file)
-    return True
+    return False
 
 
 def _damaged(directory: Path, entries: Mapping[str, FileEntry], names: Iterable[str], node: Node) -> dict[str, str]:

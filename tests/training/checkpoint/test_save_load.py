@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from exchanging_ranks import save_on
-from rewritten import full_tensors
+from rewritten import full_tensors, rewrite
 from small_run import SmallRun
 from written_run import manifest_of
 
 from clinical_modernbert.configs.errors import TransientError
+from clinical_modernbert.model.checkpoint_weights import read_checkpoint
 from clinical_modernbert.storage import files
 from clinical_modernbert.training.checkpoint import save_load, snapshot
 from clinical_modernbert.training.checkpoint.attempts import Attempt
@@ -37,13 +38,20 @@ def test_one_and_two_ranks_save_the_same_weights_and_state(new_run: Callable[[],
         torch.testing.assert_close(states[1][key], value, rtol=1e-3, atol=1e-6, msg=key)
 
 
-def test_consolidated_weights_equal_the_saved_ones(finished: SmallRun) -> None:
-    path = finished.newest_checkpoint()
+@pytest.mark.parametrize(("kind", "count"), [("node", 1), ("node", 3), ("rank", 3)])
+def test_weights_are_read_whole_from_any_files(kind: str, count: int, copy: SmallRun) -> None:
+    """By both readers, of files in parts as two ranks have written them, and of version 1."""
+    path = copy.newest_checkpoint()
     saved, _ = full_tensors(path)
-    weights = consolidate(path)
+    assert [len(entry.xxh3_128) for entry in read_manifest(path).files.values()] == [2]
+    if count > 1:
+        rewrite(path, kind, count)
+    weights, read = consolidate(path), read_checkpoint(path)
     assert "decoder.weight" not in weights
+    assert weights.keys() == read.keys() == {name.removesuffix("/fp32") for name in saved if name.endswith("/fp32")}
     for name, value in weights.items():
         assert torch.equal(value.flatten(), saved[f"{name}/fp32"])
+        assert torch.equal(value, read[name])
 
 
 def test_training_does_not_change_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
