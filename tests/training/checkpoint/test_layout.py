@@ -195,7 +195,7 @@ def opened(manifest: CheckpointManifest, read: list[Layout]) -> list[int]:
 def test_1024_ranks_open_about_a_file_each(
     stage: int, at_1000: tuple[int, int], at_other_stage: tuple[int, int], base: dict[str, tuple[int, ...]]
 ) -> None:
-    """The numbers of decision 0064, of all ranks and the most of one: by as many ranks, by 1,000, at the other stage."""
+    """The numbers of decision 0064, of all ranks and the most of one: by as many, by 1,000, and at the other stage."""
     manifest = manifest_at_scale(base, stage, 1024, 8)
     for read, expected in (
         (LAYOUTS[stage](base, 1024), (1024, 1)),
