@@ -13,6 +13,8 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,10 +28,11 @@ from clinical_modernbert.storage.background import Background
 from clinical_modernbert.streaming_data.loader.batches import MicroBatch
 from clinical_modernbert.training.checkpoint import save_load
 from clinical_modernbert.training.checkpoint.attempts import begin_attempt
-from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, FileEntry
+from clinical_modernbert.training.checkpoint.manifest import CheckpointManifest, Written
 from clinical_modernbert.training.checkpoint.progress import Progress
 from clinical_modernbert.training.checkpoint.snapshot import Snapshot, copy_to_host
 from clinical_modernbert.training.copies import stage
+from clinical_modernbert.training.nodes.node import join_node
 from clinical_modernbert.training.objective import accumulate
 from clinical_modernbert.training.recipe.config import OptimizerConfig
 from clinical_modernbert.training.recipe.engine_config import EngineConfig
@@ -70,6 +73,7 @@ def measure(hidden: int, layers: int, saves: int, directory: Path) -> None:
     config = EngineConfig.model_validate({"precision": precision, "zero_stage": 1})
     engine = start_engine(MaskedLM(model), config, OptimizerConfig(lr=1e-4), 1, device)
     batch, attempt = stage(micro_batch(), device), begin_attempt(directory, 0)
+    node = join_node([0], timedelta(minutes=10))
     background, snapshot, steps = Background("checkpoint"), None, iter(range(1, 10**6))
 
     def step() -> None:
@@ -79,7 +83,8 @@ def measure(hidden: int, layers: int, saves: int, directory: Path) -> None:
             torch.cuda.synchronize()
 
     def publish(copied: Snapshot, number: int) -> None:
-        save_load.save(copied, directory / "checkpoints", number, attempt, lambda files: manifest(files, model, number))
+        describe = partial(manifest, model=model, step=number)
+        save_load.save(copied, directory / "checkpoints", number, attempt, describe, node)
 
     step()
     idle = statistics.median(seconds(step) for _ in range(10))
@@ -134,12 +139,13 @@ def micro_batch() -> MicroBatch:
     )
 
 
-def manifest(files: dict[str, FileEntry], model: ModelConfig, step: int) -> CheckpointManifest:
+def manifest(written: Written, model: ModelConfig, step: int) -> CheckpointManifest:
     return CheckpointManifest(
         step=step,
         world_size=1,
         optimizer_step=step,
-        files=files,
+        files=written.files,
+        parameters=written.parameters,
         progress=Progress(step=step),
         model=model,
         data={},

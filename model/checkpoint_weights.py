@@ -5,9 +5,9 @@ each file holds shards `<parameter>/fp32`, and its metadata where each begins in
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from ..configs.errors import UserError
 from ..configs.json_text import first_problem, parse_json
@@ -23,8 +23,13 @@ _LAYOUT = TypeAdapter(dict[str, tuple[NonNegativeInt, NonNegativeInt, tuple[NonN
 
 
 class _File(BaseModel):
+    """A file's size and the hashes of its equal parts; version 1 had one of the whole file."""
+
     bytes: NonNegativeInt
-    xxh3_128: str
+    xxh3_128: str | Annotated[tuple[str, ...], Field(min_length=1)]
+
+    def hashes(self) -> tuple[str, ...]:
+        return (self.xxh3_128,) if isinstance(self.xxh3_128, str) else self.xxh3_128
 
 
 class CheckpointedModel(BaseModel):
@@ -95,5 +100,10 @@ def read_checkpoint(checkpoint: Path) -> dict[str, "Tensor"]:
 
 
 def _require_as_written(path: Path, entry: _File) -> None:
-    if not path.is_file() or path.stat().st_size != entry.bytes or hash_file(path) != entry.xxh3_128:
+    hashes = entry.hashes()
+    if (
+        not path.is_file()
+        or path.stat().st_size != entry.bytes
+        or any(hash_file(path, part=(number, len(hashes))) != written for number, written in enumerate(hashes))
+    ):
         raise UserError(f"{path}: absent, or not as it was written: name another checkpoint")

@@ -92,18 +92,34 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def hash_file(path: Path, algorithm: str = "xxh3_128", count: Callable[[int], None] = lambda size: None) -> str:
+def hash_file(
+    path: Path,
+    algorithm: str = "xxh3_128",
+    count: Callable[[int], None] = lambda size: None,
+    part: tuple[int, int] = (0, 1),
+) -> str:
     """The hexadecimal digest of a file's content: `xxh3_128`, `xxh3_64`, or any algorithm of hashlib.
 
-    `count` is called with the size of each block that was read.
+    Args:
+        count: called with the size of each block that was read.
+        part: (number, of how many): of this one of so many equal parts of the file.
     """
     fast = {"xxh3_128": xxhash.xxh3_128, "xxh3_64": xxhash.xxh3_64}.get(algorithm)
     digest = fast() if fast else hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
+        span = part_span(os.fstat(stream.fileno()).st_size, *part)
+        stream.seek(span.start)
+        left = len(span)
+        while block := stream.read(min(_BLOCK, left)):
             digest.update(block)
             count(len(block))
+            left -= len(block)
     return digest.hexdigest()
+
+
+def part_span(size: int, number: int, parts: int) -> range:
+    """The positions of part `number` of `size` bytes in so many equal parts."""
+    return range(size * number // parts, size * (number + 1) // parts)
 
 
 def require_writable(path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ...configs.errors import UserError
-from ...training.checkpoint.disks import blind_nodes, disk_leaders
+from ...training.nodes.disks import blind_nodes, disk_leaders
 from .between import between_nodes
 from .exchange import NETWORK, all_gather, summarize, with_timeout
 from .finding import Finding, abbreviate

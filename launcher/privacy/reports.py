@@ -14,8 +14,8 @@ from ...streaming_data.canaries.file import read_canaries
 from ...streaming_data.canaries.identifiers import Canary
 from ...streaming_data.shards.manifest import read_manifest as read_data_manifest
 from ...training.checkpoint.manifest import CheckpointManifest, read_manifest
-from ...training.checkpoint.provenance import provenance
 from ...training.export.public import public_name
+from ...training.recipe.provenance import provenance
 from .attacks import ATTACKS, Subject
 from .models import open_checkpoint, open_reference, open_untrained, seen_packs
 

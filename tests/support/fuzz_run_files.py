@@ -152,7 +152,8 @@ def targets(root: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
     write_manifest(checkpoint, manifest_of(4))
     signed = root / "signed"
     shutil.copytree(checkpoint, signed)
-    shards, rank_file = root / "shards", "rank00000-of-00001.safetensors"
+    shards, described = root / "shards", manifest_of(4)
+    (rank_file,) = described.files
     shards.mkdir()
     layout = {"layout": json.dumps({"a.weight": [0, 12, [3, 4]], "b": [0, 2, [2]]})}
     values = {"a.weight/fp32": np.ones(12, np.float32), "b/fp32": np.ones(2, np.float32)}
@@ -174,7 +175,7 @@ def targets(root: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
         read_manifest(signed)
 
     def read_shards() -> None:
-        with ShardReader(shards, [rank_file]) as reader:
+        with ShardReader(shards, described) as reader:
             for name in reader.shapes:
                 reader.read_full(name, "fp32")
 

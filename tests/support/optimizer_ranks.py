@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -210,19 +211,23 @@ def _require_skip(engine: Any) -> None:
 
 
 def _save(engine: Any, run_dir: Path, step: int) -> Path:
+    import torch.distributed as dist
     from written_run import manifest_of
 
     from clinical_modernbert.training.checkpoint import save_load
     from clinical_modernbert.training.checkpoint.attempts import Attempt
     from clinical_modernbert.training.checkpoint.snapshot import copy_to_host
+    from clinical_modernbert.training.nodes.node import join_node
 
     updates = save_load.optimizer_step(engine)
 
-    def describe(files: Any) -> Any:
-        return manifest_of(step).model_copy(update={"files": files, "optimizer_step": updates, "model": MODEL})
+    def describe(written: Any) -> Any:
+        update = {**written._asdict(), "optimizer_step": updates, "model": MODEL}
+        return manifest_of(step).model_copy(update=update)
 
     directory = run_dir / "checkpoints"
-    save_load.save(copy_to_host(engine), directory, step, Attempt(run_dir, 1), describe)
+    node = join_node([0] * dist.get_world_size(), timedelta(minutes=5))
+    save_load.save(copy_to_host(engine), directory, step, Attempt(run_dir, 1), describe, node)
     return directory / f"step{step:08d}"
 
 

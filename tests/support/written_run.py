@@ -79,7 +79,7 @@ def manifest_of(step: int, licence: str = "public domain") -> CheckpointManifest
         step=step,
         world_size=2,
         optimizer_step=step,
-        files={"rank00000-of-00001.safetensors": FileEntry(bytes=3 << 20, xxh3_128="0")},
+        files={"rank00000-of-00001.safetensors": FileEntry(bytes=3 << 20, xxh3_128=("0",))},
         progress=Progress(step=step, packs=4 * step, tokens=4000 * step),
         attempt=1,
         model=MODEL,

@@ -4,13 +4,15 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, S3Server, environment
+from s3_server import BUCKET, S3Server, environment, faulty
 from small_run import SmallRun
 from unshared_nodes import Nodes, can_mount, join
 
 from clinical_modernbert.training.checkpoint import files
+from clinical_modernbert.training.checkpoint.kept import KEPT
 from clinical_modernbert.training.metrics.writer import read_metrics
 
 pytestmark = [
@@ -76,7 +78,7 @@ def test_a_killed_run_continues_from_the_store(
     shutil.rmtree(nodes.disks[1])  # the node is replaced
 
     output = nodes.train(*settings)
-    found = re.search(r"continuing from \S*/step0+(\d+): step (\d+)", output)
+    found = re.search(r"continuing from \S*/step0+(\d+)\.\S+: step (\d+)", output)
     assert found is not None
     assert found[1] == found[2]
     assert int(found[1]) >= 4
@@ -91,13 +93,118 @@ def test_a_killed_run_continues_from_the_store(
     assert files.find_corruption(shared.newest_checkpoint()) is None
 
 
+PREFIX, RESUMED = "runs/unshared-parts", "step00000008"
+SETTINGS = ("checkpoint.every_steps=2", f"checkpoint.upload=s3://{BUCKET}/{PREFIX}")
+
+
+@pytest.fixture(scope="module")
+def ended(new_run: Callable[[], SmallRun], s3_server: S3Server) -> Nodes:
+    """A run of three nodes at its end, which tests continue from step 8. They must not change it."""
+    run = new_run()
+    nodes = Nodes(run, [run.recipe.with_name(f"node{number}") for number in range(3)])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(s3_server.url).items():
+            patch.setenv(name, value)
+        nodes.train(*SETTINGS)
+    return nodes
+
+
+def continued(ended: Nodes, new_run: Callable[[], SmallRun], count: int = 3, empty: bool = False) -> Nodes:
+    """Nodes whose disks are copies of those of the run that has ended, or empty."""
+    run = new_run()
+    nodes = Nodes(run, [run.recipe.with_name(f"node{number}") for number in range(count)])
+    if not empty:
+        for disk, copied in zip(ended.disks, nodes.disks, strict=False):
+            shutil.copytree(disk, copied)
+    return nodes
+
+
+def resume(nodes: Nodes, ended: Nodes, store: S3Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Continue from step 8, whose losses must be those of before; return the files that the store was asked for."""
+    for name in stored(store, PREFIX):
+        if name > RESUMED + "~":
+            store.client().delete_object(Bucket=BUCKET, Key=f"{PREFIX}/{name}")
+    with faulty(store.port) as proxy:
+        monkeypatch.setenv("S3_ENDPOINT_URL", proxy.url)
+        output = nodes.train(*SETTINGS)
+    assert re.search(rf"continuing from \S*/{RESUMED}\S*: step 8", output)
+    before, after = ({row["step"]: row["loss"] for row in read_metrics(each.disks[0])} for each in (ended, nodes))
+    same = len(nodes.disks) == len(ended.disks)  # else sums are rounded otherwise
+    for step in range(9, 13):
+        assert after[step] == (before[step] if same else pytest.approx(before[step], rel=1e-4))
+    return sorted(path.partition("?")[0].rpartition("/")[2] for path in proxy.requested("GET", f"/{RESUMED}."))
+
+
+def kept(disk: Path) -> dict[str, list[str]]:
+    """The files of each checkpoint that a disk keeps."""
+    return {
+        path.name.partition(".")[0]: sorted(file.name[:9] for file in path.glob("*.safetensors"))
+        for path in (disk / "checkpoints" / KEPT).iterdir()
+    }
+
+
+def test_each_disk_keeps_its_file_and_its_neighbors_of_the_newest(ended: Nodes) -> None:
+    for disk, nodes in zip(ended.disks, [(0, 2), (0, 1), (1, 2)], strict=True):
+        expected = [f"node0000{number}" for number in nodes]
+        assert kept(disk) == {f"step{step:08d}": expected for step in (8, 10, 12)}
+
+
+def test_disks_that_hold_their_files_ask_the_store_for_the_manifest_only(
+    ended: Nodes, new_run: Callable[[], SmallRun], store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resume(continued(ended, new_run), ended, store, monkeypatch) == ["manifest.json"]
+
+
+def test_the_file_of_a_lost_node_comes_from_its_neighbor(
+    ended: Nodes, new_run: Callable[[], SmallRun], store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = continued(ended, new_run)
+    shutil.rmtree(nodes.disks[1])
+    assert resume(nodes, ended, store, monkeypatch) == ["manifest.json"]
+
+
+def test_empty_disks_read_each_file_once_from_the_store(
+    ended: Nodes, new_run: Callable[[], SmallRun], store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"node0000{number}-of-00003.safetensors" for number in range(3)]
+    assert resume(continued(ended, new_run, empty=True), ended, store, monkeypatch) == ["manifest.json", *names]
+
+
+@pytest.mark.parametrize(("disks", "asked"), [([1], []), ([1, 2], ["node00001-of-00003.safetensors"])])
+def test_a_damaged_file_on_a_disk_is_not_used(
+    disks: list[int],
+    asked: list[str],
+    ended: Nodes,
+    new_run: Callable[[], SmallRun],
+    store: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its neighbor's is, and if that is damaged too, that of the store."""
+    nodes = continued(ended, new_run)
+    for disk in disks:
+        (file,) = nodes.disks[disk].glob(f"checkpoints/{KEPT}/{RESUMED}.*/node00001*")
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    assert resume(nodes, ended, store, monkeypatch) == ["manifest.json", *asked]
+    (disk, *_) = disks  # of which the neighbor does not need it
+    assert f"its content differs from what was written (on the disk of rank {disk})" in nodes.output(0).read_text()
+
+
+def test_other_ranks_get_what_they_lack_from_each_other(
+    ended: Nodes, new_run: Callable[[], SmallRun], store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three nodes are left: each lacks one of the two files that hold its ranks' elements."""
+    assert resume(continued(ended, new_run, 2), ended, store, monkeypatch) == ["manifest.json"]
+
+
 def require_whole(store: S3Server, prefix: str) -> None:
     """A checkpoint with a manifest has all its files."""
     names = stored(store, prefix)
     for name in names:
         directory, _, file = name.partition("/")
         if file == "manifest.json":
-            assert {f"{directory}/rank0000{rank}-of-00002.safetensors" for rank in range(2)} < set(names)
+            assert {f"{directory}/node0000{node}-of-00002.safetensors" for node in range(2)} < set(names)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ It is read and written in pieces, so that memory is bounded whatever the size of
 rounded once, so that the order of the checkpoints and the ranks that wrote them do not matter.
 """
 
-import json
 import logging
 import math
 import shutil
@@ -16,13 +15,13 @@ from ...configs.progress import Progress
 from ...storage.files import fsync, hash_file, stage_directory
 from ...streaming_data.shards.restricted import every_source, share_unless_restricted
 from .files import directory_name, require_checkpoints, step_of, verify
-from .manifest import CheckpointManifest, FileEntry, read_manifest, write_manifest
-from .names import rank_file
+from .layout import BYTES, Layout, plan_file, whole
+from .manifest import VERSION, CheckpointManifest, FileEntry, parameters_of, read_manifest, write_manifest
+from .names import node_file
 
 logger = logging.getLogger(__name__)
 _PIECE = 1 << 20
 """Elements read from each checkpoint at a time."""
-_BYTES = 4
 
 
 def parse_weights(text: str | None, count: int) -> list[float]:
@@ -92,9 +91,9 @@ def write_average(checkpoints: Sequence[Path], weights: Sequence[float], out: Pa
     with stage_directory(out) as staging:
         directory = staging / "checkpoints" / name
         directory.mkdir(parents=True)
-        file = directory / rank_file(0, 1)
-        _write_weights(checkpoints, weights, file)
-        write_manifest(directory, _manifest(newest, checkpoints, weights, file))
+        file = directory / node_file(0, 1)
+        layout = _write_weights(checkpoints, weights, file)
+        write_manifest(directory, _manifest(newest, checkpoints, weights, file, layout))
         tokenizer = checkpoints[-1].parent.parent / "tokenizer"
         if tokenizer.is_dir():
             (staging / "tokenizer").mkdir()
@@ -104,13 +103,15 @@ def write_average(checkpoints: Sequence[Path], weights: Sequence[float], out: Pa
 
 
 def _manifest(
-    newest: CheckpointManifest, checkpoints: Sequence[Path], weights: Sequence[float], file: Path
+    newest: CheckpointManifest, checkpoints: Sequence[Path], weights: Sequence[float], file: Path, layout: Layout
 ) -> CheckpointManifest:
-    entry = FileEntry(bytes=file.stat().st_size, xxh3_128=hash_file(file))
+    entry = FileEntry(bytes=file.stat().st_size, xxh3_128=(hash_file(file),))
     changes = {
+        "version": VERSION,
         "world_size": 1,
         "optimizer_step": 0,
         "files": {file.name: entry},
+        "parameters": parameters_of({file.name: layout}),
         "attempt": None,
         "validation_loss": None,
         "averaged": {path.name: weight for path, weight in zip(checkpoints, weights, strict=True)},
@@ -118,8 +119,8 @@ def _manifest(
     return newest.model_copy(update=changes)
 
 
-def _write_weights(checkpoints: Sequence[Path], weights: Sequence[float], file: Path) -> None:
-    """Write the average as a safetensors file: the length of a JSON header, the header, and the values in its order."""
+def _write_weights(checkpoints: Sequence[Path], weights: Sequence[float], file: Path) -> Layout:
+    """Write the average as a safetensors file, and return its layout."""
     from contextlib import ExitStack
 
     import torch
@@ -128,32 +129,24 @@ def _write_weights(checkpoints: Sequence[Path], weights: Sequence[float], file: 
     from .shard_reader import WEIGHTS, ShardReader
 
     with ExitStack() as stack, file.open("wb") as stream:
-        readers = [stack.enter_context(ShardReader(path, read_manifest(path).files)) for path in checkpoints]
+        readers = [stack.enter_context(ShardReader(path, read_manifest(path))) for path in checkpoints]
         shapes = readers[-1].shapes
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        header: dict[str, object] = {
-            "__metadata__": {"layout": json.dumps({name: (0, sizes[name], shape) for name, shape in shapes.items()})}
-        }
-        end = 0
-        for name, size in sizes.items():
-            begin, end = end, end + size * _BYTES
-            header[f"{name}/{WEIGHTS}"] = {"dtype": "F32", "shape": [size], "data_offsets": [begin, end]}
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)  # values are aligned
-        stream.write(len(text).to_bytes(8, "little") + text)
-        with Progress("averaging", end, "B") as progress:
-            for name, start, numel in _pieces(sizes):
+        planned = plan_file(whole(shapes), [f"{name}/{WEIGHTS}" for name in shapes])
+        stream.write(planned.head)
+        with Progress("averaging", planned.size - len(planned.head), "B") as progress:
+            for name, start, numel in _pieces(planned.layout):
                 shard = ParameterShard(name, shapes[name], start, numel, flat=torch.empty(0), offset=0)
                 total = torch.zeros(numel, dtype=torch.float64)
                 for reader, weight in zip(readers, weights, strict=True):
                     total += reader.read(shard, WEIGHTS).double() * weight
                 stream.write(total.float().numpy().astype("<f4", copy=False).tobytes())
-                progress.advance(numel * _BYTES)
+                progress.advance(numel * BYTES)
     fsync(file)
+    return planned.layout
 
 
-def _pieces(sizes: dict[str, int]) -> Iterator[tuple[str, int, int]]:
+def _pieces(layout: Layout) -> Iterator[tuple[str, int, int]]:
     """(parameter, start, elements) of each piece, in order."""
-    for name, size in sizes.items():
+    for name, (_, size, _) in layout.items():
         for start in range(0, size, _PIECE):
             yield name, start, min(_PIECE, size - start)

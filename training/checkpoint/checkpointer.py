@@ -4,6 +4,7 @@ import json
 import logging
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -16,7 +17,10 @@ from ...model.origin import WeightsOrigin
 from ...storage.background import Background
 from ...streaming_data.loader.dataset import PackDataset
 from ...streaming_data.shards.manifest import manifest_hash
+from ..nodes.disks import disk_leaders, require_shared
+from ..nodes.node import Node, join_node
 from ..recipe.config import RunConfig
+from ..recipe.provenance import provenance
 from ..recipe.schedule import Plan
 from ..recipe.start import initial_origin, initial_sources
 from ..resilience.skips import Skip, read_skips, restore_skips
@@ -24,14 +28,13 @@ from ..zero.loss_scaling import ScalingState, restore_scaling, scaling_state
 from . import files, save_load
 from .attempts import Attempt, begin_attempt
 from .compatibility import differences, recorded_optimizer, require_same_model
-from .disks import disk_leaders, require_shared
-from .manifest import CheckpointManifest, FileEntry, SourceTerms, read_manifest
+from .kept import agree_on_newest, prune_kept
+from .manifest import CheckpointManifest, SourceTerms, Written, read_manifest
 from .mirror import Mirror
 from .names import StoredName, new_attempt_name
 from .progress import Progress
-from .provenance import provenance
 from .snapshot import Snapshot, copy_to_host
-from .stored import agree_on_newest, download_newest
+from .stored import download_newest
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +57,13 @@ class Checkpointer:
         self._directory = config.run_dir / "checkpoints"
         self._attempt: Attempt | None = None
         self._mirror: Mirror | None = None
-        self._leader = 0
+        self._node: Node | None = None
         self._initial_sources: dict[str, SourceTerms] = {}
         self._origin: WeightsOrigin | None = None
         self._stored_as: str | None = None
         self._snapshot: Snapshot | None = None
         self._saving: Future[None] | None = None
         self._background = Background("checkpoint")
-        # The background thread must not use the collectives of training, which run at the same time.
-        self._group = dist.new_group(backend="gloo", timeout=timedelta(minutes=config.engine.timeout_minutes))
 
     def resume(self, plan: Plan) -> Progress:
         """Continue from the newest checkpoint, if there is one, and take over the run from earlier attempts.
@@ -105,7 +106,9 @@ class Checkpointer:
             UserError: all checkpoints are corrupt, or the disk has none and the store cannot be read.
         """
         if self._stored_as is not None:
-            return self._newest_stored()
+            needed = partial(save_load.files_to_load, self._engine)
+            stored = agree_on_newest(self._upload_url(), self._directory, needed, self._joined())
+            return None if stored is None else (stored, read_manifest(stored))
         if self._config.checkpoint.upload and dist.get_rank() == 0:
             download_newest(self._config.checkpoint.upload, self._directory)
         path, corrupt = save_load.newest_complete(self._directory)
@@ -138,17 +141,17 @@ class Checkpointer:
         started = perf_counter()
         self.wait()
         attempt, scaling, updates = self._begun(), scaling_state(self._engine), save_load.optimizer_step(self._engine)
-        self._snapshot = copy_to_host(self._engine, self._snapshot)
+        self._snapshot, node = copy_to_host(self._engine, self._snapshot), self._joined()
         stall = perf_counter() - started
 
-        def describe(written: dict[str, FileEntry]) -> CheckpointManifest:
+        def describe(written: Written) -> CheckpointManifest:
             return self._manifest(written, progress, attempt, validation_loss, scaling, updates)
 
         def write(snapshot: Snapshot) -> None:
             name, address = files.directory_name(progress.step), None
             if self._stored_as is not None:
                 address = f"{self._upload_url()}/{StoredName(progress.step, self._stored_as)}"
-            save_load.save(snapshot, self._directory, progress.step, attempt, describe, self._group, address)
+            save_load.save(snapshot, self._directory, progress.step, attempt, describe, node, address)
             if self._mirror is not None:
                 self._mirror.add(self._directory / name)
             self.prune(progress.step)
@@ -179,11 +182,12 @@ class Checkpointer:
         Args:
             newest_step: step of the newest complete checkpoint.
         """
-        if dist.get_rank() == self._leader and not self.superseded():
+        if self._joined().leads_disk and not self.superseded():
             keep = self._config.checkpoint
             files.prune(self._directory, keep.keep_last, keep.keep_every_steps, keep.keep_best, newest_step)
+            prune_kept(self._directory, keep.keep_last if self._stored_as else 0, newest_step)
         # Pruning also removes staging directories, so no rank may begin the next one before.
-        dist.barrier(self._group)
+        dist.barrier(self._joined().everyone)
 
     def superseded(self) -> bool:
         """Whether rank 0 sees that a newer attempt owns the run; False on other ranks, whose disk may be another."""
@@ -219,35 +223,21 @@ class Checkpointer:
             logger.warning(f"the last checkpoint was not completed: {failure}")
 
     def _find_disks(self) -> None:
-        """Find out which ranks share `run_dir`."""
+        """Find out which ranks share `run_dir`, and which are on one node."""
         leaders = disk_leaders(self._config.run_dir / "attempts")
-        if not any(leaders):
+        # The background thread must not use the collectives of training, which run at the same time.
+        self._node = join_node(leaders, timedelta(minutes=self._config.engine.timeout_minutes))
+        if self._node.shared:
             return
         if not self._config.checkpoint.upload:
             require_shared(self._config.run_dir, leaders)
-        self._leader = leaders[dist.get_rank()]
         name = [new_attempt_name()]
         dist.broadcast_object_list(name, src=0)
         self._stored_as = name[0]
         logger.info(
             f"{self._config.run_dir} is not shared: {len(set(leaders)):,} disks for {len(leaders):,} ranks. "
-            f"Checkpoints are kept in {self._upload_url()} only"
+            f"Checkpoints are complete in {self._upload_url()} only; each disk keeps parts of them"
         )
-
-    def _newest_stored(self) -> tuple[Path, CheckpointManifest] | None:
-        url = self._upload_url()
-        path = agree_on_newest(url, self._directory, leads=dist.get_rank() == self._leader)
-        lists: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(lists, [str(local) for local in files.list_checkpoints(self._directory)])
-        newest = max((name for names in lists for name in names), default=None)
-        if path is None and newest is not None:
-            raise UserError(
-                f"{newest} is on one disk only, and {url} has no checkpoint: continue where all nodes share run_dir, "
-                "or start in another run_dir"
-            )
-        if newest is not None and newest > str(path):
-            logger.warning(f"{newest} is on one disk only and not in {url}: it is not used")
-        return None if path is None else (path, read_manifest(path))
 
     def _upload_url(self) -> str:
         return (self._config.checkpoint.upload or "").rstrip("/")
@@ -255,6 +245,10 @@ class Checkpointer:
     def _begun(self) -> Attempt:
         assert self._attempt is not None, "resume() begins the attempt"
         return self._attempt
+
+    def _joined(self) -> Node:
+        assert self._node is not None, "resume() finds the nodes"
+        return self._node
 
     def _require_same_data(self, path: Path, manifest: CheckpointManifest) -> None:
         self._dataset.continue_order(manifest.data)
@@ -278,7 +272,7 @@ class Checkpointer:
 
     def _manifest(
         self,
-        written: dict[str, FileEntry],
+        written: Written,
         progress: Progress,
         attempt: Attempt,
         validation_loss: float | None,
@@ -290,7 +284,8 @@ class Checkpointer:
             step=progress.step,
             world_size=dist.get_world_size(),
             optimizer_step=updates,
-            files=written,
+            files=written.files,
+            parameters=written.parameters,
             progress=progress,
             attempt=attempt.number,
             scaling=scaling,

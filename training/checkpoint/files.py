@@ -5,14 +5,14 @@ Nothing here reads a tensor, so nothing imports torch; `save_load.py` reads and 
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ...configs.errors import UserError
 from ...configs.names import ignore_foreign
 from ...configs.progress import Progress
-from ...storage.files import hash_file
+from ...storage.files import hash_file, part_span
 from .compatibility import before_changes
 from .manifest import FileEntry, read_manifest, try_read_manifest
 
@@ -68,8 +68,8 @@ def require_checkpoints(run_dir: Path) -> list[Path]:
 def verify(checkpoint: Path, share: slice = slice(None)) -> str | None:
     """`find_corruption`, with its progress."""
     manifest = try_read_manifest(checkpoint)
-    files = manifest.files if manifest else {}
-    size = sum(files[name].bytes for name in sorted(files)[share])
+    entries = manifest.files if manifest else {}
+    size = sum(len(part_span(entries[name].bytes, *part)) for name, part in parts_of(entries)[share])
     with Progress(f"verifying {checkpoint.name}", size, "B") as progress:
         return find_corruption(checkpoint, share, progress.advance)
 
@@ -77,32 +77,48 @@ def verify(checkpoint: Path, share: slice = slice(None)) -> str | None:
 def find_corruption(
     checkpoint: Path, share: slice = slice(None), count: Callable[[int], None] = lambda size: None
 ) -> str | None:
-    """Check that every file of a checkpoint has the size and hash with which it was written.
+    """Check that every file of a checkpoint has the size and hashes with which it was written.
 
     Args:
-        share: which of the sorted files to check, so that ranks can divide them.
+        share: which of `parts_of` its files to check, so that ranks can divide them.
         count: called with the size of each block that was read.
     Returns:
         The first problem, or None if there is none.
     """
     try:
-        files = read_manifest(checkpoint).files
+        entries = read_manifest(checkpoint).files
     except UserError as error:
         return str(error)
-    problems = (find_file_corruption(checkpoint / name, files[name], count) for name in sorted(files)[share])
+    parts = parts_of(entries)[share]
+    problems = (find_part_corruption(checkpoint / name, entries[name], part, count) for name, part in parts)
     return next(filter(None, problems), None)
 
 
-def find_file_corruption(
-    file: Path, written: FileEntry, count: Callable[[int], None] = lambda size: None
-) -> str | None:
+def parts_of(entries: Mapping[str, FileEntry]) -> list[tuple[str, tuple[int, int]]]:
+    """The parts of files that have a hash, in order: the file, the number of the part, and of how many."""
+    return [
+        (name, (number, len(entries[name].xxh3_128)))
+        for name in sorted(entries)
+        for number in range(len(entries[name].xxh3_128))
+    ]
+
+
+def find_file_corruption(file: Path, written: FileEntry) -> str | None:
     """The problem of one file of a checkpoint, compared with its entry in the manifest; None if there is none."""
+    problems = (find_part_corruption(file, written, part) for _, part in parts_of({file.name: written}))
+    return next(filter(None, problems), None)
+
+
+def find_part_corruption(
+    file: Path, written: FileEntry, part: tuple[int, int], count: Callable[[int], None] = lambda size: None
+) -> str | None:
+    """The problem of one part of a file, as `parts_of` numbers them; None if there is none."""
     try:
         if not file.is_file():
             return f"{file}: this file of the checkpoint is missing"
         if file.stat().st_size != written.bytes:
             return f"{file}: {file.stat().st_size:,} bytes where {written.bytes:,} were written"
-        if hash_file(file, count=count) != written.xxh3_128:
+        if hash_file(file, count=count, part=part) != written.xxh3_128[part[0]]:
             return f"{file}: its content differs from what was written"
     except OSError as error:
         return f"{file}: cannot be read: {error.strerror}"

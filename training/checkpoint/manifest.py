@@ -4,10 +4,10 @@ Reading a manifest imports no torch, so that commands on login nodes start quick
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import xxhash
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     field_serializer,
     field_validator,
+    model_validator,
 )
 
 from ...configs.errors import UserError
@@ -32,29 +33,61 @@ from ...model.origin import WeightsOrigin
 from ...storage.files import fsync
 from ..resilience.skips import Skip
 from ..zero.loss_scaling import ScalingState
-from .names import is_rank_file
+from .layout import Layout
+from .names import is_tensor_file
 from .progress import Progress
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
+"""Version 1 had no `parameters`, and one hash per file."""
 MANIFEST = "manifest.json"
 
 
-def _require_rank_file(name: str) -> str:
-    if not is_rank_file(name):  # a name from outside must not become a path
-        raise ValueError("expected names such as rank00000-of-00002.safetensors")
+def _require_tensor_file(name: str) -> str:
+    if not is_tensor_file(name):  # a name from outside must not become a path
+        raise ValueError("expected names such as node00000-of-00002.safetensors")
     return name
 
 
-RankFile = Annotated[str, AfterValidator(_require_rank_file)]
+TensorFileName = Annotated[str, AfterValidator(_require_tensor_file)]
 
 
 class FileEntry(BaseModel):
-    """Size and hash of one file of a checkpoint, as written."""
+    """Size and hashes of one file of a checkpoint, as written.
+
+    Attributes:
+        xxh3_128: of equal parts of the file, in order, so that ranks can share the work of checking it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     bytes: NonNegativeInt
-    xxh3_128: str
+    xxh3_128: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @field_validator("xxh3_128", mode="before")
+    @classmethod
+    def _read_version_1(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class SavedParameter(BaseModel):
+    """Where a parameter is saved.
+
+    Attributes:
+        shape: of the whole parameter.
+        ranges: of each file that has elements of it, the first of them in the flattened parameter, and their number.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: tuple[NonNegativeInt, ...]
+    ranges: dict[TensorFileName, tuple[NonNegativeInt, NonNegativeInt]]
+
+
+class Written(NamedTuple):
+    """The part of a manifest that says what was written: files and parameters by name."""
+
+    files: dict[str, FileEntry]
+    parameters: dict[str, SavedParameter]
 
 
 class SourceTerms(BaseModel):
@@ -74,7 +107,8 @@ class CheckpointManifest(BaseModel):
         step: optimizer steps completed.
         world_size: ranks that wrote the checkpoint.
         optimizer_step: updates the optimizer has applied; fewer than `step` if fp16 skipped some.
-        files: by name, one per rank.
+        files: by name, one per node.
+        parameters: by name; empty in version 1, in which only the files say what they hold.
         attempt: number of the attempt that wrote it.
         tokenizer: SHA-256 of the data's tokenizer.json, if known; earlier versions did not record it.
         data: `PackDataset.identity()`: everything that decides which tokens come in which order with which masks.
@@ -92,11 +126,12 @@ class CheckpointManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = VERSION
+    version: Literal[1, 2] = VERSION
     step: NonNegativeInt
     world_size: PositiveInt
     optimizer_step: NonNegativeInt
-    files: dict[RankFile, FileEntry]
+    files: dict[TensorFileName, FileEntry]
+    parameters: dict[str, SavedParameter] = {}
     progress: Progress
     attempt: int | None = None
     scaling: ScalingState = ScalingState()
@@ -115,6 +150,27 @@ class CheckpointManifest(BaseModel):
     git_revision: str | None
     validation_loss: float | None = Field(None, validation_alias=AliasChoices("validation_loss", "held_out_loss"))
     averaged: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _require_known_files(self) -> "CheckpointManifest":
+        for name, parameter in self.parameters.items():
+            if unknown := parameter.ranges.keys() - self.files.keys():
+                raise ValueError(f"parameters: {name} is in {min(unknown)}, which is not in files")
+        return self
+
+    def files_with(self, ranges: Iterable[tuple[str, int, int]]) -> list[str]:
+        """The files that hold elements of these ranges (parameter, start, elements), in order; of version 1 all."""
+        if not self.parameters:
+            return sorted(self.files)
+        return sorted(
+            {
+                file
+                for name, start, numel in ranges
+                if name in self.parameters
+                for file, (first, saved) in self.parameters[name].ranges.items()
+                if first < start + numel and start < first + saved
+            }
+        )
 
     @field_serializer("config", "data_address")
     def _without_secrets(self, value: Any) -> Any:
@@ -145,6 +201,17 @@ def _with_current_names(tree: Any, path: str = "") -> Any:
     }
 
 
+def parameters_of(layouts: Mapping[str, Layout]) -> dict[str, SavedParameter]:
+    """Where each parameter is saved, from the layouts of the files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    ranges: dict[str, dict[str, tuple[int, int]]] = {}
+    for file, layout in layouts.items():
+        for name, (start, numel, shape) in layout.items():
+            shapes[name] = shape
+            ranges.setdefault(name, {})[file] = (start, numel)
+    return {name: SavedParameter(shape=shape, ranges=ranges[name]) for name, shape in shapes.items()}
+
+
 def read_manifest(checkpoint: Path) -> CheckpointManifest:
     """The manifest of the checkpoint in this directory.
 
@@ -158,8 +225,8 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
         raise UserError(f"{file}: cannot be read ({error}): not a complete checkpoint") from error
     if not isinstance(content, dict) or "manifest_hash" not in content:
         raise UserError(f"{file}: not the manifest of a checkpoint")
-    if content.get("version") != VERSION:
-        raise UserError(f"{file}: checkpoint version {content.get('version')!r}, expected {VERSION}")
+    if content.get("version") not in (1, VERSION):
+        raise UserError(f"{file}: checkpoint version {content.get('version')!r}, expected 1 or {VERSION}")
     if content.pop("manifest_hash") != _content_hash(content):
         raise UserError(f"{file}: its content differs from what was written")
     try:

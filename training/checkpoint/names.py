@@ -8,7 +8,8 @@ import secrets
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-RANK_FILE = re.compile(r"rank[0-9]{5,9}-of-[0-9]{5,9}\.safetensors")
+# Earlier versions wrote a file per rank; so do ranks today whose ranges of a parameter do not adjoin.
+_FILE = re.compile(r"(node|rank)[0-9]{5,9}-of-[0-9]{5,9}\.safetensors")
 # A time and a random part; an attempt's number in earlier versions.
 _STORED = re.compile(r"step(?P<step>[0-9]{8,12})\.(?P<attempt>[0-9]{8}T[0-9]{6}-[0-9a-f]{6}|[0-9]{5})")
 
@@ -30,13 +31,19 @@ def parse_stored_name(name: str) -> StoredName | None:
     return parsed if str(parsed) == name else None
 
 
+def node_file(node: int, nodes: int) -> str:
+    """The name of a node's file in a checkpoint."""
+    return f"node{node:05d}-of-{nodes:05d}.safetensors"
+
+
 def rank_file(rank: int, world_size: int) -> str:
-    """The name of a rank's file in a checkpoint."""
+    """The name of the file of one rank in a checkpoint."""
     return f"rank{rank:05d}-of-{world_size:05d}.safetensors"
 
 
-def is_rank_file(name: str) -> bool:
-    return RANK_FILE.fullmatch(name) is not None
+def is_tensor_file(name: str) -> bool:
+    """Whether a file of a checkpoint that holds tensors may have this name."""
+    return _FILE.fullmatch(name) is not None
 
 
 def new_attempt_name() -> str:

@@ -1,6 +1,7 @@
-"""Reading a checkpoint by parameter and range, independent of which rank wrote which part."""
+"""Reading a checkpoint by parameter and range, independent of which ranks wrote which part."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +12,47 @@ from safetensors import SafetensorError, safe_open
 from ...configs.errors import UserError
 from ...configs.json_text import first_problem, parse_json
 from ..zero.parameter_shards import ParameterShard
+from .layout import Layout
+from .manifest import CheckpointManifest, parameters_of
 
 WEIGHTS = "fp32"
 AVERAGE = "average"
 """Names of a parameter's tensors: its weights and their running average. All others are of the optimizer."""
-_LAYOUT = TypeAdapter(dict[str, tuple[NonNegativeInt, NonNegativeInt, tuple[NonNegativeInt, ...]]])
-"""The metadata of a file: parameter -> start, numel and shape of its shard."""
+_LAYOUT: TypeAdapter[Layout] = TypeAdapter(
+    dict[str, tuple[NonNegativeInt, NonNegativeInt, tuple[NonNegativeInt, ...]]],
+)
+"""The metadata of a file."""
 
 
 class ShardReader:
-    """The saved shards in all files of a checkpoint, read by parameter and range. A context manager."""
+    """A checkpoint, read by parameter and range. Only files that hold what is read are opened. A context manager.
 
-    def __init__(self, checkpoint: Path, files: Iterable[str]) -> None:
-        """Open `files`, the names in the checkpoint's manifest."""
+    Attributes:
+        shapes: of all parameters, by name.
+    """
+
+    def __init__(self, checkpoint: Path, manifest: CheckpointManifest) -> None:
         self._checkpoint = checkpoint
-        self._files: list[Any] = []
-        # parameter -> (start, end, file) of each saved shard
-        self._shards: dict[str, list[tuple[int, int, Any]]] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        for name in sorted(files):
-            try:
-                file = safe_open(checkpoint / name, framework="pt")
-            except (OSError, SafetensorError) as error:
-                raise UserError(f"{checkpoint / name}: cannot be read ({error}): name another checkpoint") from error
-            self._files.append(file)
-            for parameter, (start, numel, shape) in _layout(checkpoint / name, file).items():
-                self._shards.setdefault(parameter, []).append((start, start + numel, file))
-                self.shapes[parameter] = tuple(shape)
+        self._files: dict[str, Any] = {}
+        parameters = manifest.parameters or parameters_of({name: self._layout(name) for name in sorted(manifest.files)})
+        self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        # parameter -> (start, end, file) of each saved range, in order
+        self._ranges = {
+            name: sorted((start, start + numel, file) for file, (start, numel) in parameter.ranges.items())
+            for name, parameter in parameters.items()
+        }
 
-    def keys(self, parameter: str) -> set[str]:
-        """The tensors saved for a parameter: `fp32`, perhaps `average`, and the names of its optimizer state."""
-        prefix = f"{parameter}/"
-        _, _, file = self._find(parameter)[0]
-        return {key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+    def whole(self, parameter: str) -> ParameterShard:
+        """All elements of a parameter, as one shard."""
+        shape = self.shapes[parameter]
+        return ParameterShard(parameter, shape, 0, prod(shape), flat=torch.empty(0), offset=0)
+
+    def keys(self, shard: ParameterShard) -> set[str]:
+        """The tensors saved for a shard: `fp32`, perhaps `average`, and the names of its optimizer state."""
+        prefix = f"{shard.name}/"
+        # If no file has elements of it, `read` will say so.
+        _, _, name = next(self._overlapping(shard), (0, 0, self._find(shard.name)[0][2]))
+        return {key.removeprefix(prefix) for key in self._open(name).keys() if key.startswith(prefix)}  # noqa: SIM118
 
     def read(self, shard: ParameterShard, key: str) -> torch.Tensor:
         """The values of one shard, assembled from the saved shards that overlap it; fp32 (numel,).
@@ -57,7 +66,7 @@ class ShardReader:
                 "model: the model section changed; restore the one in its manifest, or start in another run_dir"
             )
         parts, position, stop = [], shard.start, shard.start + shard.numel
-        for start, end, file in sorted(self._find(shard.name), key=lambda saved: saved[0]):
+        for start, end, file in self._overlapping(shard):
             if start <= position < min(end, stop):
                 until = min(end, stop)
                 parts.append(self._values(file, f"{shard.name}/{key}", position - start, until - start))
@@ -68,13 +77,11 @@ class ShardReader:
 
     def read_full(self, parameter: str, key: str) -> torch.Tensor:
         """The values of a whole parameter, fp32, in its shape."""
-        shape = self.shapes[parameter]
-        full = ParameterShard(parameter, shape, 0, torch.Size(shape).numel(), flat=torch.empty(0), offset=0)
-        return self.read(full, key).view(shape)
+        return self.read(self.whole(parameter), key).view(self.shapes[parameter])
 
-    def _values(self, file: Any, name: str, start: int, end: int) -> torch.Tensor:
+    def _values(self, file: str, name: str, start: int, end: int) -> torch.Tensor:
         try:
-            values: torch.Tensor = file.get_slice(name)[start:end]
+            values: torch.Tensor = self._open(file).get_slice(name)[start:end]
         except (SafetensorError, IndexError, ValueError, TypeError) as error:
             raise UserError(f"{self._checkpoint}: {name} cannot be read ({error}): name another checkpoint") from error
         if values.shape != (end - start,) or values.dtype != torch.float32:
@@ -84,24 +91,40 @@ class ShardReader:
             )
         return values
 
-    def _find(self, parameter: str) -> list[tuple[int, int, Any]]:
-        if parameter not in self._shards:
+    def _overlapping(self, shard: ParameterShard) -> Iterator[tuple[int, int, str]]:
+        """The saved ranges that hold elements of a shard."""
+        for start, end, file in self._find(shard.name):
+            if start < shard.start + shard.numel and shard.start < end:
+                yield start, end, file
+
+    def _find(self, parameter: str) -> list[tuple[int, int, str]]:
+        if parameter not in self._ranges:
             raise UserError(f"{self._checkpoint}: no {parameter} in this checkpoint: it belongs to another model")
-        return self._shards[parameter]
+        return self._ranges[parameter]
+
+    def _open(self, name: str) -> Any:
+        if name not in self._files:
+            try:
+                self._files[name] = safe_open(self._checkpoint / name, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise UserError(
+                    f"{self._checkpoint / name}: cannot be read ({error}): name another checkpoint"
+                ) from error
+        return self._files[name]
+
+    def _layout(self, name: str) -> Layout:
+        """What a file holds, from its own metadata."""
+        path, file = self._checkpoint / name, self._open(name)
+        try:
+            return _LAYOUT.validate_python(parse_json((file.metadata() or {}).get("layout", "null")))
+        except ValidationError as error:
+            raise UserError(f"{path}: layout: {first_problem(error)}: not a file of a checkpoint") from error
+        except ValueError as error:
+            raise UserError(f"{path}: layout: {error}: not a file of a checkpoint") from error
 
     def __enter__(self) -> "ShardReader":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files:
+        for file in self._files.values():
             file.__exit__(None, None, None)
-
-
-def _layout(path: Path, file: Any) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """The shards in a file of a checkpoint, from its metadata."""
-    try:
-        return _LAYOUT.validate_python(parse_json((file.metadata() or {}).get("layout", "null")))
-    except ValidationError as error:
-        raise UserError(f"{path}: layout: {first_problem(error)}: not a file of a checkpoint") from error
-    except ValueError as error:
-        raise UserError(f"{path}: layout: {error}: not a file of a checkpoint") from error

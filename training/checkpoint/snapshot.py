@@ -1,25 +1,23 @@
 """A copy of a rank's state in host memory, which is written to the disk while training continues."""
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from ...storage.files import fsync, hash_file
 from ..zero.engine import optimizer_state
 from ..zero.parameter_shards import ParameterShard, shards_to_save
 from ..zero.running_average import running_average
-from .manifest import FileEntry
+from .layout import BYTES, Held, Layout, TensorFile, parameter_of
 from .shard_reader import AVERAGE, WEIGHTS
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a rank's file of a checkpoint holds.
+    """What a rank writes into a file of a checkpoint.
 
     Attributes:
         tensors: in host memory, by `<parameter>/fp32`, `<parameter>/average` if the run has a running average, and
@@ -28,7 +26,11 @@ class Snapshot:
     """
 
     tensors: dict[str, torch.Tensor]
-    layout: dict[str, tuple[int, int, tuple[int, ...]]]
+    layout: Layout
+
+    def held(self) -> Held:
+        """What this rank holds, without the values."""
+        return Held(self.layout, tuple(self.tensors))
 
 
 @torch.no_grad()
@@ -50,11 +52,27 @@ def copy_to_host(engine: Any, previous: Snapshot | None = None) -> Snapshot:
     return Snapshot(tensors, layout)
 
 
-def write_snapshot(snapshot: Snapshot, file: Path) -> dict[str, FileEntry]:
-    """Write the file, wait until it has reached the disk, and return its entry in the manifest."""
-    save_file(snapshot.tensors, file, metadata={"layout": json.dumps(snapshot.layout)})
-    fsync(file)
-    return {file.name: FileEntry(bytes=file.stat().st_size, xxh3_128=hash_file(file))}
+def write_snapshot(snapshot: Snapshot, file: Path, planned: TensorFile) -> None:
+    """Write this rank's part of a file, and wait until it has reached the disk. Other ranks write theirs meanwhile."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.ftruncate(descriptor, planned.size)
+        _write(descriptor, planned.head, 0)  # the same from every rank
+        for name, values in snapshot.tensors.items():
+            assert values.dtype == torch.float32, f"{name} is {values.dtype}"
+            parameter = parameter_of(name)
+            before = snapshot.layout[parameter][0] - planned.layout[parameter][0]
+            _write(descriptor, values.numpy(), planned.positions[name] + before * BYTES)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, content: Any, position: int) -> None:
+    left = memoryview(content).cast("B")
+    while left:
+        written = os.pwrite(descriptor, left, position)
+        left, position = left[written:], position + written
 
 
 def _host_buffer(value: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ def provenance(manifest: CheckpointManifest, average: bool = False) -> dict[str,
     `running_average` is there, and true, if the exported weights are the running average.
     Licenses of sources, which may be URLs, stay as they are.
     """
-    content = manifest.model_dump(mode="json", exclude={"files", "version"})
+    content = manifest.model_dump(mode="json", exclude={"files", "parameters", "version"})
     content |= {key: public_tree(content[key]) for key in ("config", "data_address", "initial_weights")}
     return content | ({"running_average": True} if average else {})
 

@@ -48,7 +48,7 @@ def test_list_verify_prune(run: SmallRun) -> None:
     listed = cmbert("checkpoint", "list", str(run.run_dir))
     assert [name in listed.stdout for name in ("step00000002", "step00000004", "step00000006")] == [True] * 3
 
-    corrupt = run.run_dir / "checkpoints/step00000006/rank00000-of-00001.safetensors"
+    corrupt = run.run_dir / "checkpoints/step00000006/node00000-of-00001.safetensors"
     intact = corrupt.read_bytes()
     corrupt.write_bytes(intact[:-1])
     verified = cmbert("checkpoint", "verify", str(run.run_dir))

@@ -6,18 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import xxhash
+from rewritten import sign
 from small_run import SmallRun
 from written_run import manifest_of
 
 from clinical_modernbert.configs.errors import UserError
-from clinical_modernbert.training.checkpoint.manifest import read_manifest, write_manifest
-
-
-def write_signed(directory: Path, content: dict) -> None:
-    """Write a manifest with its hash, as every version has done."""
-    digest = xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
-    (directory / "manifest.json").write_text(json.dumps({**content, "manifest_hash": digest}))
+from clinical_modernbert.training.checkpoint.manifest import FileEntry, read_manifest, write_manifest
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -35,6 +29,7 @@ def test_the_keys_of_a_manifest_do_not_change(finished: SmallRun) -> None:
             "world_size",
             "optimizer_step",
             "files",
+            "parameters",
             "progress",
             "attempt",
             "scaling",
@@ -70,10 +65,13 @@ def test_a_manifest_of_an_earlier_version_is_read_with_todays_names(tmp_path: Pa
         "held_out": {"every_steps": 2},
         "rehearse": None,
     }
-    for key in ("attempt", "scaling", "data_address"):  # added after version 1 was first written
+    content["version"], content["files"] = 1, {"rank00000-of-00001.safetensors": {"bytes": 4, "xxh3_128": "a"}}
+    for key in ("parameters", "attempt", "scaling", "data_address"):  # added after version 1 was first written
         del content[key]
-    write_signed(tmp_path, content)
+    sign(tmp_path, content)
     manifest = read_manifest(tmp_path)
+    assert manifest.files == {"rank00000-of-00001.safetensors": FileEntry(bytes=4, xxh3_128=("a",))}
+    assert manifest.parameters == {}
     assert manifest.validation_loss == manifest_of(step=4).validation_loss
     assert (manifest.skips[0].after, manifest.skips[0].packs) == (8, 4)
     assert manifest.config == {
@@ -89,10 +87,13 @@ def test_a_manifest_of_an_earlier_version_is_read_with_todays_names(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"step": "many"}, "step: Input should be a valid integer"), ({"version": 2}, "checkpoint version 2, expected 1")],
+    [
+        ({"step": "many"}, "step: Input should be a valid integer"),
+        ({"version": 3}, "checkpoint version 3, expected 1 or 2"),
+    ],
 )
 def test_another_manifest_is_one_error(tmp_path: Path, change: dict, message: str) -> None:
-    write_signed(tmp_path, manifest_of(step=4).model_dump(mode="json") | change)
+    sign(tmp_path, manifest_of(step=4).model_dump(mode="json") | change)
     with pytest.raises(UserError, match=rf"manifest\.json: {message}"):
         read_manifest(tmp_path)
 

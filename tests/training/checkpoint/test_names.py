@@ -12,8 +12,9 @@ from clinical_modernbert.configs.errors import UserError
 from clinical_modernbert.training.checkpoint.manifest import FileEntry, read_manifest, write_manifest
 from clinical_modernbert.training.checkpoint.names import (
     StoredName,
-    is_rank_file,
+    is_tensor_file,
     new_attempt_name,
+    node_file,
     parse_stored_name,
     rank_file,
 )
@@ -23,6 +24,7 @@ VALID = [
     "step00000012.20260101T000000-abcdef",
     "step00000012.00001",
     "rank00000-of-00002.safetensors",
+    "node00000-of-00002.safetensors",
     "manifest.json",
 ]
 HOSTILE = st.one_of(
@@ -43,13 +45,14 @@ HOSTILE = st.one_of(
 def test_what_we_write_is_read(step: int) -> None:
     name = StoredName(step, new_attempt_name())
     assert parse_stored_name(str(name)) == name
-    assert stored_names([f"{name}/manifest.json", f"{name}/{rank_file(step % 9999, 10_000)}"]) == ([name], [])
+    files = ["manifest.json", rank_file(step % 9999, 10_000), node_file(step % 99, 100)]
+    assert stored_names([f"{name}/{file}" for file in files]) == ([name], [])
 
 
 @given(HOSTILE)
 def test_a_hostile_name_never_becomes_a_path(name: str) -> None:
     parsed = parse_stored_name(name)
-    for accepted in [str(parsed)] * (parsed is not None) + [name] * is_rank_file(name):
+    for accepted in [str(parsed)] * (parsed is not None) + [name] * is_tensor_file(name):
         assert accepted == name
         assert name.isascii()
         assert name.isprintable()
@@ -60,10 +63,10 @@ def test_a_hostile_name_never_becomes_a_path(name: str) -> None:
     assert len(stored) + len(foreign) == 2 or name == "" or foreign == [name]
 
 
-@given(HOSTILE.filter(lambda name: not is_rank_file(name)))
+@given(HOSTILE.filter(lambda name: not is_tensor_file(name)))
 def test_a_manifest_with_a_hostile_name_is_refused(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     directory = tmp_path_factory.mktemp("checkpoint")
-    entry = FileEntry(bytes=1, xxh3_128="0")
+    entry = FileEntry(bytes=1, xxh3_128=("0",))
     try:
         json.dumps(name).encode()
         write_manifest(directory, manifest_of(4).model_copy(update={"files": {name: entry}}))

@@ -94,9 +94,9 @@ def test_the_error_for_a_corrupt_checkpoint_suggests_the_older_one(
     run = new_run()
     shutil.copytree(finished.run_dir, run.run_dir)
     newest, older = list_checkpoints(run.run_dir / "checkpoints")[:2]
-    next(newest.glob("rank00000*")).unlink()
+    next(newest.glob("node00000*")).unlink()
     hint = f"to use an older checkpoint, give its directory, such as {older}"
-    with pytest.raises(UserError, match=rf"rank00000.* missing: {hint}"):
+    with pytest.raises(UserError, match=rf"node00000.* missing: {hint}"):
         export.export_checkpoint(run.run_dir, tmp_path / "model")
     export.export_checkpoint(older, tmp_path / "model")
     with pytest.raises(UserError, match="exists"):
