@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -88,6 +89,14 @@ class SmallRun:
     def completed_steps(self) -> int:
         metrics = self.run_dir / "metrics.csv"
         return metrics.read_bytes().count(b"\n") - 1 if metrics.is_file() else 0
+
+    def await_steps(self, steps: int, launcher: subprocess.Popen, patience: float) -> None:
+        """Wait until the run that the launcher has started has so many rows of metrics."""
+        deadline = time.monotonic() + patience
+        while self.completed_steps() < steps:
+            assert launcher.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.005)
 
     def newest_checkpoint(self) -> Path:
         return list_checkpoints(self.run_dir / "checkpoints")[0]

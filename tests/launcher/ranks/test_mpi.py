@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from marked import MARK, marked
+from marked import MARK, await_end
 from slurm_cluster import SlurmCluster
 from small_run import SmallRun
 
@@ -116,15 +114,6 @@ def test_under_slurm_ranks_are_those_of_mpirun_and_not_its_daemons(slurm_cluster
     assert all(("where rank 0 is" in rank[6]) != bool(address) for rank in ranks)
 
 
-@pytest.fixture
-def mark() -> Iterator[str]:
-    mark = uuid.uuid4().hex
-    yield mark
-    for pid in marked(mark):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 def start(run: SmallRun, repository: Path, mark: str, *settings: str) -> subprocess.Popen:
     """Two ranks of `launcher/train.py` under mpirun; their output goes to the file of the run."""
     settings = (f"run_dir={run.run_dir}", f"data.path={run.data}", *settings)
@@ -133,21 +122,6 @@ def start(run: SmallRun, repository: Path, mark: str, *settings: str) -> subproc
     values = {"GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", MARK: mark}
     with run.output.open("a") as output:
         return subprocess.Popen([*MPIRUN, "-n", "2", *program], env=os.environ | values, stdout=output, stderr=output)
-
-
-def await_steps(run: SmallRun, steps: int, launcher: subprocess.Popen) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while run.completed_steps() < steps:
-        assert launcher.poll() is None, run.output.read_text()
-        assert time.monotonic() < deadline, run.output.read_text()
-        time.sleep(0.005)
-
-
-def await_end(mark: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while marked(mark):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @needs_mpirun
@@ -161,15 +135,15 @@ def test_a_run_saves_on_usr1_and_after_the_loss_of_mpirun_and_continues(
     # Few checkpoints of its own: those at which it goes on are of the stops.
     long = "checkpoint.every_steps=1000"
     launcher = start(run, repository, mark, long)
-    await_steps(run, 2, launcher)
+    run.await_steps(2, launcher, PATIENCE)
     launcher.send_signal(signal.SIGUSR1)
     assert launcher.wait(PATIENCE) == STOPPED, run.output.read_text()
     stopped = run.newest_checkpoint()
     launcher = start(run, repository, mark, long)
-    await_steps(run, int(stopped.name.removeprefix("step")) + 1, launcher)
+    run.await_steps(int(stopped.name.removeprefix("step")) + 1, launcher, PATIENCE)
     launcher.kill()
     launcher.wait()
-    await_end(mark)
+    await_end(mark, PATIENCE)
     assert run.newest_checkpoint() > stopped, run.output.read_text()
     launcher = start(run, repository, mark, long)
     assert launcher.wait(PATIENCE) == 0, run.output.read_text()

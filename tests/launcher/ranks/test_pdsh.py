@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from marked import MARK, marked
+from marked import MARK, await_end, marked
 from small_run import CMBERT, SmallRun
 from ssh_server import SshServer
 
@@ -48,8 +47,7 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts(ssh_server: SshServer, tmp_path: Path) -> Iterator[Hosts]:
-    mark = uuid.uuid4().hex
+def hosts(ssh_server: SshServer, tmp_path: Path, mark: str) -> Hosts:
     (tmp_path / "hosts").write_text("one slots=1\ntwo slots=1\n")
     # What ranks need of the environment: pdsh takes only PYTHON* along.
     (tmp_path / ".deepspeed_env").write_text(
@@ -59,10 +57,7 @@ def hosts(ssh_server: SshServer, tmp_path: Path) -> Iterator[Hosts]:
     ssh = tmp_path / "bin/ssh"
     ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {ssh_server.config} "$@"\n')
     ssh.chmod(0o755)
-    yield Hosts(tmp_path, mark)
-    for pid in marked(mark):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    return Hosts(tmp_path, mark)
 
 
 def test_ranks_on_two_hosts_train_as_on_one(
@@ -76,21 +71,6 @@ def test_ranks_on_two_hosts_train_as_on_one(
     assert run.column("loss") == whole.column("loss")
 
 
-def await_steps(run: SmallRun, steps: int, launcher: subprocess.Popen) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while run.completed_steps() < steps:
-        assert launcher.poll() is None, run.output.read_text()
-        assert time.monotonic() < deadline, run.output.read_text()
-        time.sleep(0.005)
-
-
-def await_end(mark: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while marked(mark):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 LONG = ("checkpoint.every_steps=100_000", "schedule.total_tokens=5_000_000")
 """Many steps, and no checkpoint but that of a stop."""
 
@@ -102,7 +82,7 @@ def test_ranks_save_and_end_when_their_launcher_is_stopped_or_lost(
     """deepspeed ends its processes on the hosts on SIGTERM; with its machine the connections are lost."""
     run = new_run()
     launcher = hosts.start(run, repository / "launcher/train.py", *LONG)
-    await_steps(run, 2, launcher)
+    run.await_steps(2, launcher, PATIENCE)
     if lost == "deepspeed":
         launcher.terminate()
     else:
@@ -111,7 +91,7 @@ def test_ranks_save_and_end_when_their_launcher_is_stopped_or_lost(
             with suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text().strip() in ("pdsh", "ssh"):
                     os.kill(pid, signal.SIGKILL)
-    await_end(hosts.mark)
+    await_end(hosts.mark, PATIENCE)
     assert launcher.wait(PATIENCE) == (1 if lost == "deepspeed" else -signal.SIGKILL)
     assert run.newest_checkpoint()
 
@@ -122,7 +102,7 @@ def test_ranks_go_on_without_deepspeed_until_they_are_asked_to_stop(
     """The connections are still there when deepspeed itself was killed."""
     run = new_run()
     launcher = hosts.start(run, repository / "launcher/train.py", *LONG)
-    await_steps(run, 2, launcher)
+    run.await_steps(2, launcher, PATIENCE)
     launcher.kill()
     launcher.wait()
     seen, deadline = run.completed_steps(), time.monotonic() + PATIENCE
@@ -130,5 +110,5 @@ def test_ranks_go_on_without_deepspeed_until_they_are_asked_to_stop(
         assert time.monotonic() < deadline, run.output.read_text()
         time.sleep(0.05)
     subprocess.run([*CMBERT, "launch", "stop", str(run.run_dir)], check=True, timeout=PATIENCE)
-    await_end(hosts.mark)
+    await_end(hosts.mark, PATIENCE)
     assert run.newest_checkpoint()

@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,15 +68,6 @@ def environment(mark: str, **values: str) -> dict[str, str]:
         "PATH": f"{BIN}:{os.environ['PATH']}",
         **values,
     }
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    mark = uuid.uuid4().hex
-    yield mark
-    for pid in marked(mark):
-        with suppress(ProcessLookupError):
-            os.kill(pid, KILL)
 
 
 def command_of(launcher: str, port: int) -> list[str]:
