@@ -45,7 +45,7 @@ def shows(text: str) -> Callable[[list[str]], bool]:
 def test_a_terminal_is_redrawn_in_place_until_the_run_ends(run_dir: Path) -> None:
     with Terminal([*IN_TERMINAL, "status", str(run_dir), "--watch", "0.1"], columns=80) as terminal:
         terminal.wait_for(shows("step        30 of 100"))
-        first = terminal.wait_for(shows("killed by"))
+        first = terminal.wait_for(shows("137)"))  # the last line
         add_step(run_dir, 31)
         later = terminal.wait_for(shows("step        31 of 100"))
         assert len(later) == len(first), "the screen was not redrawn in place"
