@@ -41,7 +41,7 @@ class MachineCode:
     shared: bytes of shared memory per block.
     blocks: that fit one SM (AMD: compute unit) at once.
     tensor: tensor-core instructions.
-    mma_flops: of one block in one iteration of its hottest loop.
+    mma_flops: of one block in one iteration of its hottest loop, which the compiler may have unrolled.
     wide: loads of 128 bits.
     narrow: loads of 8, 16 or 64 bits, which are vector loads that came out too narrow. Loads of 32 bits do not count:
         they read an entry of a table or a statistic.

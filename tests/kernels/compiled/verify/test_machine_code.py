@@ -43,7 +43,7 @@ def test_matrix_work_and_load_widths(architecture: str) -> None:
         multiply[(1,)](a, b, c, 640, 10, 64, num_warps=4, **mfma)
         multiply[(1,)](a.view(-1)[1:], b.view(-1)[1:], c, 641, 10, 64, num_warps=4, **mfma)
     aligned, unaligned = (machine_code.read(kernel, architecture) for kernel in kernels)
-    assert aligned.mma_flops == 2 * 64**3
+    assert aligned.mma_flops in (2 * 64**3, 4 * 64**3), "one step of the loop, or two where the compiler unrolls it"
     assert aligned.wide
     assert not aligned.narrow
     assert unaligned.narrow
