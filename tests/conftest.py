@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from clinical_modernbert.configs import progress, reporting
 from clinical_modernbert.configs.libraries import hide_torchvision
 
 hide_torchvision()  # as every command does
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; commands inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("loaded machine", deadline=None)
 settings.load_profile("loaded machine")
 
