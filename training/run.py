@@ -28,6 +28,7 @@ from .checkpoint.progress import Progress
 from .copies import StagedMicroBatch, stage
 from .metrics.profiling import StepProfiler
 from .metrics.writer import MetricsWriter
+from .nodes.node import from_first
 from .planning.hardware import memory_and_nodes
 from .planning.stage import choose_stage
 from .recipe.config import RunConfig
@@ -124,16 +125,16 @@ def pin_revision(config: RunConfig) -> RunConfig:
     """
     if config.initial_weights is None or not hub.is_hub_name(config.initial_weights):
         return config
-    found: list[str | None] = [None, None]
+    address = problem = ""
     if dist.get_rank() == 0:
         try:
-            found[0] = hub.fetch(config.initial_weights).address
+            address = hub.fetch(config.initial_weights).address
         except UserError as error:
-            found[1] = str(error)
-    dist.broadcast_object_list(found, src=0)
-    if found[0] is None:
-        raise UserError(str(found[1]))
-    return config.model_copy(update={"initial_weights": Path(found[0])})
+            problem = str(error)
+    address, problem = from_first((address, problem))
+    if problem:
+        raise UserError(problem)
+    return config.model_copy(update={"initial_weights": Path(address)})
 
 
 def build_model(config: RunConfig, dataset: PackDataset) -> MaskedLM:

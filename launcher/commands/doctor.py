@@ -75,6 +75,7 @@ def _check_rank(store: str | None, cache: Path | None, run_dir: Path | None, qui
     The exit code of rank 0 is for all nodes; that of the first rank of another node is for its node; other ranks
     return 0. If the ranks cannot connect, the first rank of each node prints a table for its own node.
     """
+    from ...training.nodes.node import gather_all
     from ..doctor import ranks as doctor_ranks
     from ..doctor.finding import exit_code
 
@@ -92,12 +93,13 @@ def _check_rank(store: str | None, cache: Path | None, run_dir: Path | None, qui
         sys.stdout.flush()
     # A launcher may kill all ranks at the first nonzero exit code, so no rank exits before rank 0 has printed.
     with suppress(Exception):
-        doctor_ranks.all_gather(None)
+        gather_all(None)
     return exit_code(reports if rank_0 else {node: reports[node]}) if first else 0
 
 
 def _gather_reports(node: str, own: "list[Finding]", run_dir: Path | None) -> "Reports":
     """Return the findings of all nodes. Raises whatever prevents the ranks from connecting."""
+    from ...training.nodes.node import gather_all
     from ..doctor import devices as doctor_devices
     from ..doctor import ranks as doctor_ranks
     from ..doctor.finding import compare_software
@@ -105,9 +107,9 @@ def _gather_reports(node: str, own: "list[Finding]", run_dir: Path | None) -> "R
 
     doctor_ranks.join_process_group()
     reports: Reports = {}
-    for name, findings in doctor_ranks.all_gather((node, own)):
+    for name, findings in gather_all((node, own)):
         reports[name] = reports.get(name, []) + findings
-    installed = dict(doctor_ranks.all_gather((node, versions())))
+    installed = dict(gather_all((node, versions())))
     shared = [compare_software(installed), *doctor_ranks.collective_checks(doctor_devices.rank_device(), run_dir)]
     return {name: findings + shared for name, findings in reports.items()}
 

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .exchange import NETWORK, all_gather, with_timeout
+from ...training.nodes.node import gather_all
+from .exchange import NETWORK, with_timeout
 from .finding import Finding, abbreviate
 
 ROUND_SECONDS = 10.0
@@ -47,7 +48,7 @@ def between_nodes(device: torch.device) -> tuple[Finding, list[str]] | None:
         one node.
     """
     # SLURM's name may be another than the host's.
-    hosts = all_gather((os.environ.get("SLURMD_NODENAME") or socket.gethostname(), device.type))
+    hosts = gather_all((os.environ.get("SLURMD_NODENAME") or socket.gethostname(), device.type))
     names = list(dict.fromkeys(name for name, _ in hosts))
     if len(names) == 1 or len({kind for _, kind in hosts}) > 1:
         return None

@@ -1,20 +1,11 @@
-"""What the checks of all ranks have in common: values of all ranks, and operations that may wait forever."""
+"""What the checks of all ranks have in common: operations that may wait forever, and what to say of their failure."""
 
 from collections.abc import Callable
 from threading import Thread
-from typing import Any, TypeVar
-
-import torch.distributed as dist
+from typing import TypeVar
 
 _T = TypeVar("_T")
 NETWORK = "See NCCL's messages with NCCL_DEBUG=INFO; check the fabric's variables, firewalls and host names."
-
-
-def all_gather(value: Any) -> list[Any]:
-    """Return the values of all ranks."""
-    values = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
 
 
 def with_timeout(exchange: Callable[[], _T], seconds: float) -> _T | str:

@@ -14,8 +14,9 @@ import torch.distributed as dist
 
 from ...configs.errors import UserError
 from ...training.nodes.disks import blind_nodes, disk_leaders
+from ...training.nodes.node import gather_all
 from .between import between_nodes
-from .exchange import NETWORK, all_gather, summarize, with_timeout
+from .exchange import NETWORK, summarize, with_timeout
 from .finding import Finding, abbreviate
 
 JOIN_TIMEOUT = timedelta(seconds=120)
@@ -58,7 +59,7 @@ def collective_checks(device: torch.device, run_dir: Path | None) -> Iterator[Fi
 def _clock_readings() -> list[float]:
     """Read every rank's clock at the same moment, up to the duration of a barrier."""
     dist.barrier()
-    return all_gather(time.time())
+    return gather_all(time.time())
 
 
 def clocks(readings: list[float]) -> Finding:
@@ -74,7 +75,7 @@ def clocks(readings: list[float]) -> Finding:
 def shared_disk(directory: Path) -> Finding:
     """Check that all ranks see what rank 0 writes in an existing directory; a network file system has some seconds."""
     check = f"{directory} on all nodes"
-    missing = [host for host, exists in all_gather((socket.gethostname(), directory.is_dir())) if not exists]
+    missing = [host for host, exists in gather_all((socket.gethostname(), directory.is_dir())) if not exists]
     if missing:
         return Finding(
             check, "failed", f"no such directory on {abbreviate(set(missing))}", "Make it, or mount its disk."
@@ -96,10 +97,10 @@ def all_reduce(device: torch.device) -> Finding:
     check = f"all-reduce of {ranks} {'GPUs' if device.type == 'cuda' else 'ranks'}"
     if ranks == 1:
         return Finding("all-reduce", "ok", "one rank: nothing to exchange")
-    without = [f"rank {rank}" for rank, kind in enumerate(all_gather(device.type)) if kind == "cpu"]
+    without = [f"rank {rank}" for rank, kind in enumerate(gather_all(device.type)) if kind == "cpu"]
     if 0 < len(without) < ranks:
         return Finding(check, "failed", f"no GPU on {abbreviate(without)}", "See the finding for torch there.")
-    outcomes = all_gather(with_timeout(partial(_exchange, device, megabytes), EXCHANGE_SECONDS))
+    outcomes = gather_all(with_timeout(partial(_exchange, device, megabytes), EXCHANGE_SECONDS))
     if failures := _group_by_reason(outcomes):
         return Finding(check, "failed", failures, NETWORK)
     if wrong := [f"rank {rank}" for rank, (correct, _) in enumerate(outcomes) if not correct]:

@@ -72,19 +72,18 @@ def begin_attempt(run_dir: Path, step: int) -> Attempt:
     """
     import torch.distributed as dist  # reading attempts needs no torch, for example on a login node
 
-    number, problem = 0, None
-    hosts: list[str] = [""] * dist.get_world_size()
-    dist.all_gather_object(hosts, socket.gethostname())
+    from ..nodes.node import from_first, gather_all
+
+    number, problem, hosts = 0, None, gather_all(socket.gethostname())
     if dist.get_rank() == 0:
         try:
             number = _register(run_dir, step, hosts)
         except OSError as error:
             problem = f"{run_dir}: cannot be written ({error.strerror}): set a run_dir that all ranks can write"
-    outcome = [number, problem]
-    dist.broadcast_object_list(outcome, src=0)
-    if outcome[1]:
-        raise UserError(str(outcome[1]))
-    return Attempt(run_dir, int(outcome[0] or 0), tuple(hosts))
+    number, problem = from_first((number, problem))
+    if problem:
+        raise UserError(problem)
+    return Attempt(run_dir, number, tuple(hosts))
 
 
 def read_attempts(run_dir: Path) -> list[dict[str, Any]]:

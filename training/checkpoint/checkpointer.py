@@ -18,7 +18,7 @@ from ...storage.background import Background
 from ...streaming_data.loader.dataset import PackDataset
 from ...streaming_data.shards.manifest import manifest_hash
 from ..nodes.disks import disk_leaders, require_shared
-from ..nodes.node import Node, join_node
+from ..nodes.node import Node, from_first, join_node
 from ..recipe.config import RunConfig
 from ..recipe.provenance import provenance
 from ..recipe.schedule import Plan
@@ -231,9 +231,7 @@ class Checkpointer:
             return
         if not self._config.checkpoint.upload:
             require_shared(self._config.run_dir, leaders)
-        name = [new_attempt_name()]
-        dist.broadcast_object_list(name, src=0)
-        self._stored_as = name[0]
+        self._stored_as = from_first(new_attempt_name())
         logger.info(
             f"{self._config.run_dir} is not shared: {len(set(leaders)):,} disks for {len(leaders):,} ranks. "
             f"Checkpoints are complete in {self._upload_url()} only; each disk keeps parts of them"

@@ -164,12 +164,9 @@ def newest_complete(directory: Path) -> tuple[Path | None, list[str]]:
         UserError: there are checkpoints, but all are corrupt. A run never starts over on top of such remains.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    listing = [[str(path) for path in list_checkpoints(directory)]]
-    dist.broadcast_object_list(listing, src=0)
     corrupt: list[str] = []
-    for path in map(Path, listing[0]):
-        reports: list[str | None] = [None] * world_size
-        dist.all_gather_object(reports, verify(path, slice(rank, None, world_size)))
+    for path in from_first(list_checkpoints(directory)):
+        reports = gather_all(verify(path, slice(rank, None, world_size)))
         problems = [report for report in reports if report]
         if not problems:
             return path, corrupt

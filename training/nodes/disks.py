@@ -9,11 +9,11 @@ import socket
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 
 from ...configs.errors import UserError
+from .node import gather_all
 
 PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -53,8 +53,7 @@ def require_shared(run_dir: Path, leaders: list[int]) -> None:
 
 def blind_nodes(leaders: list[int]) -> dict[str, list[int]]:
     """Host name -> its ranks that do not see rank 0's disk. Every rank calls it."""
-    hosts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(hosts, socket.gethostname())
+    hosts = gather_all(socket.gethostname())
     blind: dict[str, list[int]] = {}
     for rank, leader in enumerate(leaders):
         if leader:
@@ -73,15 +72,12 @@ def _lowest_seen(directory: Path, writers: Collection[int], patience: float) -> 
     except OSError as error:
         where = f"{directory} on {socket.gethostname()}"
         problem = f"{where}: cannot be written ({error.strerror}): use a directory that all ranks can write"
-    written: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(written, (mine, problem))
+    written = gather_all((mine, problem))
     try:
         if problems := [problem for _, problem in written if problem]:
             raise UserError(problems[0])
         words = {writer: written[writer][0] for writer in sorted(writers)}
-        seen: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(seen, _look(directory, words, patience))
-        return seen
+        return gather_all(_look(directory, words, patience))
     finally:
         if mine:
             _probe(directory, mine).unlink(missing_ok=True)

@@ -67,8 +67,8 @@ def join_node(disks: Sequence[int], timeout: timedelta) -> Node:
     return Node(ranks, number, len(nodes), tuple(disks), group, everyone)
 
 
-def gather_all(value: Any, group: Any) -> list[Any]:
-    """The value of each rank of a group, on each of them."""
+def gather_all(value: Any, group: Any = None) -> list[Any]:
+    """The value of each rank of a group, or of the run, on each of them."""
     values: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(values, value, group=group)
     return values
@@ -81,7 +81,7 @@ def gather_to_first(value: Any, group: Any) -> list[Any]:
     return values
 
 
-def from_first(value: Any, group: Any) -> Any:
+def from_first(value: Any, group: Any = None) -> Any:
     """The value of rank 0."""
     values = [value]
     dist.broadcast_object_list(values, src=0, group=group)
