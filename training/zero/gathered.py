@@ -49,16 +49,20 @@ def gather_in_buckets(zero: Any, limit: int) -> None:
 
 def gather_persistent(zero: Any) -> None:
     """Gather the parameters that stay gathered, from the partitions that the optimizer has updated."""
-    for bucket in getattr(zero, "persistent_buckets", ()):
-        _gather(bucket, zero.dp_process_group)
+    _gather_buckets(zero)
     if zero.persistent_parameters:  # those that are not gathered by now
         zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
 
 
 def _gather_first(zero: Any, post_step: Any, *args: Any) -> None:
     """DeepSpeed's own end of a step gathers what is not gathered by then."""
-    gather_persistent(zero)
+    _gather_buckets(zero)
     post_step(*args)
+
+
+def _gather_buckets(zero: Any) -> None:
+    for bucket in getattr(zero, "persistent_buckets", ()):
+        _gather(bucket, zero.dp_process_group)
 
 
 def _gather(parameters: Sequence[Any], group: Any) -> None:
