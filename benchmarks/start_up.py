@@ -27,9 +27,11 @@ from clinical_modernbert.benchmarks.record import describe_machine
 from clinical_modernbert.benchmarks.recovery import first, started
 from clinical_modernbert.configs.loader.load import load, locate_recipe
 from clinical_modernbert.configs.loader.recipes import TRAINING
+from clinical_modernbert.configs.reporting import run_program
 from clinical_modernbert.launcher.cluster.config import ClusterConfig
 from clinical_modernbert.launcher.runs.snapshot import NAME, code_directory, entry_point, take_snapshot
 from clinical_modernbert.launcher.slurm.environment import StagedEnvironment, describe_environment, pack_environment
+from clinical_modernbert.streaming_data.shards.manifest import read_manifest
 from clinical_modernbert.training.recipe.config import RunConfig
 
 RANKS = 2
@@ -112,6 +114,7 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
+    read_manifest(str(options.data))  # before the environment is packed
     with TemporaryDirectory() as directory:
         home = Path(directory)
         source = Path(__file__).with_name("file_latency.c")
@@ -159,4 +162,4 @@ def calls_and_seconds(starts: Sequence[tuple[float, int]], *before: float) -> st
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

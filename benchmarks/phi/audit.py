@@ -2,10 +2,9 @@
 
     python benchmarks/phi/audit.py [--texts 60] [--against COMMIT] [--clean RECIPE]
 
-It needs the extra `dev` (Babel, Faker). The forms are those of `forms.py`, made independently of the patterns,
-the letters those of `letters.py`. `--against` shows the audit of an earlier commit beside this one's, and their
-speeds. `--clean` is a data recipe of text without patients, such as PubMed's: nearly all that is found there is real,
-but no patient's.
+It needs the extra `dev` (Babel, Faker). `forms.py` makes forms, independently of the patterns, and `letters.py` makes
+letters. `--against` shows the audit of an earlier commit beside this one's, and their speeds. `--clean` is a data
+recipe of text without patients, such as PubMed's: nearly all that is found there is real, but no patient's.
 """
 
 import argparse

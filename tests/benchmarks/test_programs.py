@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "program", ["proof.py", "detour.py", "finetune.py", "prepare.py", "phi/audit.py", "phi/names.py"]
+    "program", ["proof.py", "detour.py", "finetune.py", "prepare.py", "phi/audit.py", "phi/names.py", "start_up.py"]
 )
 def test_an_absent_file_is_one_error_before_anything_begins(program: str, tmp_path: Path) -> None:
     option = {"prepare.py": [], "phi/audit.py": ["--clean"], "phi/names.py": ["--clean"]}.get(program, ["--data"])
