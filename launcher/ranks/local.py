@@ -194,10 +194,10 @@ def supervise(
         while received:
             forwarded = True
             _send(running.values(), received.pop(0))
-        for name, process in list(running.items()):
-            if (code := process.poll()) is None:
-                continue
-            del running[name]
+        ended = {name: code for name, process in running.items() if (code := process.poll()) is not None}
+        # Of those that have ended since the last look, a killed one is first: others fail because they lost it.
+        for name, code in sorted(ended.items(), key=lambda each: each[1] >= 0):
+            process = running.pop(name)
             _end_group(process)
             if code and not failure:
                 failure = 128 - code if code < 0 else code

@@ -273,3 +273,15 @@ def test_the_signal_handlers_of_the_caller_are_restored() -> None:
     before = [signal.getsignal(number) for number in local.FORWARDED]
     assert run_ranks(["true"], 2) == 0
     assert [signal.getsignal(number) for number in local.FORWARDED] == before
+
+
+def test_of_ranks_that_ended_at_once_the_killed_one_is_the_first() -> None:
+    """The others fail a moment later because they have lost it."""
+    commands = {"rank 0": "raise SystemExit(1)", "rank 1": "import os; os.kill(os.getpid(), 9)"}
+    running = {
+        name: subprocess.Popen([sys.executable, "-c", command], start_new_session=True)
+        for name, command in commands.items()
+    }
+    for process in running.values():
+        process.wait()
+    assert local.supervise(dict(running), [], grace=1) == 128 + signal.SIGKILL
